@@ -1,0 +1,1 @@
+"""Speech encoders, the projector, and the speech language model."""

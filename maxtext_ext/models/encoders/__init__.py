@@ -1,0 +1,1 @@
+"""Speech encoders: log-mel windows in, audio tokens out."""
