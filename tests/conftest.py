@@ -1,0 +1,33 @@
+"""What every test shares: the device it runs on, no network, reproducible examples."""
+
+import os
+
+import pytest
+from hypothesis import settings
+
+# Set before anything imports jax. To choose another device: JAX_PLATFORMS=cuda make test
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("DECOUPLE_GCLOUD", "TRUE")  # MaxText then asks for no Google credentials
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+# Wall-clock deadlines fail on a busy machine, and the first call of a jitted function compiles.
+settings.register_profile("project", deadline=None, max_examples=50, derandomize=True)
+settings.load_profile("project")
+
+DEVICE_MARKERS = {"cpu_only": "cpu", "gpu_only": "cuda", "tpu_only": "tpu"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+  """Deselects the tests that are marked for a device other than this run's."""
+  device = os.environ["JAX_PLATFORMS"].split(",")[0].replace("gpu", "cuda")
+  elsewhere = [
+    item
+    for item in items
+    if (wanted := {d for marker, d in DEVICE_MARKERS.items() if item.get_closest_marker(marker)})
+    and device not in wanted
+  ]
+  if elsewhere:
+    config.hook.pytest_deselected(items=elsewhere)
+    items[:] = [item for item in items if item not in set(elsewhere)]
