@@ -1,0 +1,216 @@
+"""The one door to MaxText: every name of MaxText that the project uses is imported here.
+
+Nothing of MaxText is replaced at run time; what the project changes, it changes by subclassing or
+by arguments. `tests/bridge_test.py` holds the signatures and keys that are relied on, so a MaxText
+release that moves one of them fails there first.
+"""
+
+import importlib.util
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+# MaxText imports Google Cloud clients that nobody needs outside Google Cloud unless this is set.
+os.environ.setdefault("DECOUPLE_GCLOUD", "TRUE")
+
+import jax
+import optax
+from absl import logging as absl_logging
+from flax import nnx
+from flax.core.spmd import logical_axis_rules
+from jax.sharding import Mesh, NamedSharding
+from maxtext.common import checkpointing, train_state_nnx
+from maxtext.common.common_types import (
+  MODEL_MODE_AUTOREGRESSIVE,
+  MODEL_MODE_PREFILL,
+  MODEL_MODE_TRAIN,
+)
+from maxtext.configs import pyconfig, types
+from maxtext.layers import quantizations
+from maxtext.layers.embeddings import Embed
+from maxtext.models.models import Transformer
+from maxtext.utils import maxtext_utils, maxtext_utils_nnx, sharding, train_utils
+from maxtext.utils.globals import MAXTEXT_CONFIGS_DIR
+
+__all__ = [
+  "MAXTEXT_CONFIGS_DIR",
+  "MODEL_MODE_AUTOREGRESSIVE",
+  "MODEL_MODE_PREFILL",
+  "MODEL_MODE_TRAIN",
+  "Config",
+  "Embed",
+  "MaxTextConfig",
+  "TrainState",
+  "Transformer",
+  "checkpoint_manager",
+  "clip_gradients",
+  "init_train_state",
+  "initialize",
+  "input_sharding",
+  "jit_steps",
+  "load_params",
+  "make_mesh",
+  "make_optimizer",
+  "make_quantization",
+  "make_rngs",
+  "mesh_scope",
+  "quiet",
+  "qwen3_tokenizer_path",
+  "replace",
+  "to_checkpoint",
+  "train_text_only",
+]
+
+Config = pyconfig.HyperParameters
+MaxTextConfig = types.MaxTextConfig
+TrainState = train_state_nnx.TrainStateNNX
+
+
+def initialize(
+  path: str, overrides: Sequence[str], config_class: type, settled: dict[str, Any]
+) -> Config:
+  """MaxText's configuration of a yml file, `key=value` strings and `settled` keys.
+
+  MaxText's public `pyconfig.initialize` logs a banner and ends the process when a value is wrong;
+  the function that it wraps raises instead, so that the caller can say it in one line.
+
+  Raises:
+    ValueError, TypeError: for a value that MaxText refuses (pydantic's ValidationError is one).
+  """
+  argv = ["", path, *overrides]
+  return Config(pyconfig._initialize_pydantic(argv, config_class=config_class, **settled))
+
+
+def replace(config: Config, **changes: Any) -> Config:
+  """A copy of `config` with some keys changed and nothing derived anew (lengths, rows)."""
+  return Config(config._pydantic_config.model_copy(update=changes))
+
+
+def quiet(verbose: bool = False) -> None:
+  """Shows warnings of MaxText, Orbax and JAX only, or their information lines too."""
+  absl_logging.use_absl_handler()
+  absl_logging.set_verbosity(absl_logging.INFO if verbose else absl_logging.WARNING)
+
+
+def qwen3_tokenizer_path() -> str:
+  """The Qwen3 tokenizer that MaxText ships (151669 entries, without the audio tokens)."""
+  spec = importlib.util.find_spec("maxtext")
+  assert spec is not None and spec.origin is not None
+  return str(pathlib.Path(spec.origin).parent / "assets" / "tokenizers" / "qwen3-tokenizer")
+
+
+def train_text_only(argv: Sequence[str]) -> None:
+  """MaxText's own pre-training, for a configuration without speech. `argv` as on its command."""
+  from maxtext.trainers.pre_train import train
+
+  train.main(argv)
+
+
+# Model
+
+
+def make_mesh(config: Config, devices: Sequence[jax.Device] | None = None) -> Mesh:
+  """The device mesh that MaxText's parallelism keys ask for."""
+  return maxtext_utils.get_mesh_from_config(config, devices)
+
+
+@contextmanager
+def mesh_scope(config: Config, mesh: Mesh) -> Iterator[None]:
+  """The scope in which a model is built, lowered and run: mesh and logical axis rules."""
+  with jax.set_mesh(mesh), logical_axis_rules(config.logical_axis_rules):
+    yield
+
+
+def make_quantization(config: Config) -> Any:
+  """MaxText's quantization object of the configuration; None without quantization."""
+  return quantizations.configure_quantization(config)
+
+
+def make_rngs(config: Config, model_mode: str = MODEL_MODE_TRAIN) -> nnx.Rngs:
+  """Random streams for building a model, from `init_weights_seed`."""
+  return maxtext_utils_nnx.create_nnx_rngs(config, model_mode=model_mode)
+
+
+# Training
+
+
+def make_optimizer(
+  config: Config, mesh: Mesh
+) -> tuple[Callable[[int], jax.Array], optax.GradientTransformation]:
+  """The learning rate schedule and the optimizer of the configuration."""
+  return train_utils.create_training_optimizer(config, None, mesh=mesh)
+
+
+def clip_gradients(grads: Any, threshold: float) -> Any:
+  """Gradients with their global norm held under `threshold`."""
+  return maxtext_utils.apply_gradient_clipping(grads, None, threshold)
+
+
+def checkpoint_manager(
+  config: Config, mesh: Mesh, init_fn: Callable[[], TrainState]
+) -> Any | None:
+  """The Orbax v1 `Checkpointer` of `checkpoint_dir`, or None when checkpointing is off."""
+  return train_utils.create_checkpoint_manager(config, mesh, init_fn)
+
+
+def init_train_state(
+  config: Config, mesh: Mesh, manager: Any | None, init_fn: Callable[[], TrainState]
+) -> tuple[nnx.State, Any, bool]:
+  """The sharded train state: restored from `manager`, from `load_parameters_path`, or new.
+
+  Returns:
+    the state, its shardings, and whether anything was restored.
+  """
+  state, _, shardings, _, restored = maxtext_utils.setup_training_state(
+    None, config, mesh, manager, init_fn
+  )
+  return state, shardings, restored
+
+
+def to_checkpoint(state: nnx.State) -> dict[str, Any]:
+  """The state in MaxText's layout on disk, which MaxText's own tools read."""
+  return train_state_nnx.to_checkpoint_dict(state)
+
+
+def load_params(config: Config, mesh: Mesh, path: str, make: Callable[[], nnx.Module]) -> nnx.State:
+  """The parameters of a checkpoint (its step folder or `items`), sharded for `mesh`.
+
+  Raises:
+    ValueError: when a parameter of the model is missing there or has another shape.
+  """
+  abstract, _, _ = maxtext_utils.get_abstract_state(
+    config, mesh, lambda: TrainState(make(), None), is_training=False
+  )
+  params = nnx.split_state(abstract["model"], nnx.Param, ...)[0]
+  return checkpointing.load_params_from_path(
+    path,
+    params,
+    config.checkpoint_storage_concurrent_gb,
+    config.checkpoint_storage_use_ocdbt,
+    config.checkpoint_storage_use_zarr3,
+  )
+
+
+def input_sharding(config: Config, mesh: Mesh) -> NamedSharding:
+  """How a batch lies on the mesh: rows over every data axis."""
+  return sharding.get_input_data_sharding(config, mesh)
+
+
+def jit_steps(
+  config: Config,
+  mesh: Mesh,
+  graphdef: Any,
+  state: nnx.State,
+  state_shardings: Any,
+  train_step: Callable[..., Any],
+  eval_step: Callable[..., Any],
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+  """The compiled-on-first-use train and eval steps, with MaxText's shardings and donation."""
+  params_shardings, state_shardings = sharding.maybe_update_params_sharding_with_opt(
+    config, state_shardings
+  )
+  return train_utils.jit_train_and_eval_step(
+    config, graphdef, mesh, state, state_shardings, train_step, eval_step, True, params_shardings
+  )

@@ -1,0 +1,258 @@
+"""SpeechConfig: the project's keys on top of MaxText's, and `load`, which reads a configuration.
+
+Order, later ones win: `configs/speech.yml` -> `configs/models/{model_name}.yml` -> the experiment's
+yml -> `key=value` on the command line -> `M_KEY` environment variables.
+"""
+
+import difflib
+import glob
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import omegaconf
+import pydantic
+from omegaconf import OmegaConf
+from pydantic import Field
+
+from maxtext_ext import bridge
+
+BASE_CONFIG = "base_config"
+# The key that tells a speech configuration from one of MaxText's own.
+SPEECH_KEY = "speech_encoder"
+
+
+class ConfigError(ValueError):
+  """A configuration that cannot be used; one line that says what, got, expected and remedy."""
+
+
+class SpeechConfig(bridge.MaxTextConfig):
+  """MaxText's configuration widened by what speech needs.
+
+  The encoder's shape uses MaxText's own `*_for_audio` keys, the language model's shape MaxText's
+  `base_*` keys; `max_target_length` is L, the token slots of a packed row.
+  """
+
+  model_name: str = Field("default", description="A file of configs/models, without .yml.")
+  # Model
+  speech_encoder: str = Field("qwen3_audio", description="A key of models.encoders.ENCODERS.")
+  embedding_init_std: float = Field(0.02, gt=0, description="Of a token embedding made new.")
+  audio_conv: Literal["auto", "xla", "im2col"] = Field(
+    "auto", description="Form of the encoder's convolutions; auto: im2col on a CPU."
+  )
+  # Data
+  data_dir: str = Field("", description="Folder of {split}-*.array_record files.")
+  windows_per_row: int = Field(0, ge=0, description="8 s windows of a row; 0: from the data.")
+  min_seconds: float = Field(0.0, ge=0, description="Shorter clips are dropped and counted.")
+  max_seconds: float = Field(30.0, gt=0, description="Longer clips are dropped and counted.")
+  packing_lookahead: int = Field(512, ge=1, description="Records among which a row chooses.")
+  audio_dtype: Literal["float32", "int16"] = Field(
+    "int16", description="Samples on their way to the device; int16 halves the traffic."
+  )
+  language_in_prompt: bool = Field(
+    False, description="Give the language in the prompt instead of training the model to say it."
+  )
+  context: str = Field("", description="Text of the system message, such as names to expect.")
+  spec_augment_mels: int = Field(0, ge=0, description="Widest masked band of mel bins; 0: off.")
+  spec_augment_frames: int = Field(0, ge=0, description="Widest masked span, 10 ms; 0: off.")
+  curriculum: list[tuple[float, int]] = Field(
+    [], description="[until this fraction of the steps, only texts of at most so many words]."
+  )
+  # Decoding
+  split: str = Field("test", description="The split to decode.")
+  output: str = Field("", description="Folder of hypotheses; default: {run}/decoded/{split}.")
+  decode_checkpoint: str = Field(
+    "latest", description="latest, a step number, or none: weights as they are initialised."
+  )
+  decode_rows: int = Field(32, ge=1, description="Clips decoded together on one device.")
+  max_new_tokens: int = Field(512, ge=1, description="Longest transcript, in tokens.")
+  # Terminal
+  verbose: bool = Field(False, description="Show MaxText's and Orbax's information lines.")
+
+
+def package_configs() -> pathlib.Path:
+  """The folder of the yml files: in the repository, or inside an installed package."""
+  here = pathlib.Path(__file__).parent
+  beside, inside = here.parent / "configs", here / "configs"
+  return beside if (beside / "speech.yml").is_file() else inside
+
+
+def resolve(path: str) -> str:
+  """The file that `path` names: as given, or `configs/...` of this package from any folder.
+
+  Raises:
+    ConfigError: when there is none.
+  """
+  if os.path.isfile(path):
+    return path
+  parts = pathlib.PurePath(path).parts
+  if parts[:1] == ("configs",):
+    candidate = package_configs().joinpath(*parts[1:])
+    if candidate.is_file():
+      return str(candidate)
+  raise ConfigError(
+    f"configuration file {path} not found (looked in {os.getcwd()}); the package's own are:"
+    f" {', '.join(_experiments())}"
+  )
+
+
+def _experiments() -> list[str]:
+  files = glob.glob(str(package_configs() / "experiments" / "*.yml"))
+  return sorted(f"configs/experiments/{os.path.basename(file)}" for file in files)
+
+
+def _read_yaml(path: str) -> dict[str, Any]:
+  try:
+    loaded = OmegaConf.load(path)
+  except (OSError, ValueError) as error:
+    raise ConfigError(f"{path} cannot be read: {_first_line(error)}") from error
+  # yaml's own errors derive from neither of the above.
+  except Exception as error:
+    if type(error).__module__.split(".")[0] != "yaml":
+      raise
+    raise ConfigError(f"{path} is not yaml: {' '.join(str(error).split())}") from error
+  if not isinstance(loaded, omegaconf.DictConfig):
+    raise ConfigError(f"{path} holds a list, expected `key: value` lines")
+  return dict(OmegaConf.to_container(loaded, resolve=False))
+
+
+def read_chain(path: str) -> list[tuple[str, dict[str, Any]]]:
+  """The files that `path` stands on through `base_config`, base first, with their own keys.
+
+  Raises:
+    ConfigError: for a missing or unreadable file, or a file that stands on itself.
+  """
+  chain: list[tuple[str, dict[str, Any]]] = []
+  seen: set[str] = set()
+  current: str | None = resolve(path)
+  while current is not None:
+    if (real := os.path.realpath(current)) in seen:
+      raise ConfigError(f"{current} stands on itself through {BASE_CONFIG}")
+    seen.add(real)
+    keys = _read_yaml(current)
+    base = keys.pop(BASE_CONFIG, None)
+    chain.insert(0, (current, keys))
+    current = None if base is None else _find_base(str(base), chain[0][0])
+  return chain
+
+
+def _find_base(base: str, child: str) -> str:
+  places = [os.path.join(os.path.dirname(child), base)]
+  places.append(os.path.join(bridge.MAXTEXT_CONFIGS_DIR, base))
+  for place in places:
+    if os.path.isfile(place):
+      return place
+  raise ConfigError(f"{child}: {BASE_CONFIG} {base} not found; looked for {', '.join(places)}")
+
+
+def is_speech(path: str) -> bool:
+  """Whether the configuration is one of ours (a file of its chain sets `speech_encoder`)."""
+  return any(SPEECH_KEY in keys for _, keys in read_chain(path))
+
+
+def load(path: str, overrides: Sequence[str] = ()) -> bridge.Config:
+  """The configuration of a yml file and `key=value` strings.
+
+  Raises:
+    ConfigError: for an unknown key, a value of a wrong type, a missing file.
+  """
+  path = resolve(path)
+  chain = read_chain(path)
+  command = _parse_overrides(overrides)
+  for source, keys in [*chain, ("the command line", command)]:
+    _check_keys(keys, source)
+  # Keys of an experiment: what the files above speech.yml (the first that is ours) set.
+  first = next((i for i, (_, keys) in enumerate(chain) if SPEECH_KEY in keys), None)
+  if first is None:
+    raise ConfigError(f"{path} sets no {SPEECH_KEY}: give `base_config: ../speech.yml`")
+  experiment = {k: v for _, keys in chain[first + 1 :] for k, v in keys.items()}
+  asked = {**chain[first][1], **experiment, **command}
+  name = os.environ.get("M_MODEL_NAME", asked.get("model_name", "default"))
+  model = {}
+  if name != "default":
+    model_file = _find_model(str(name), path)
+    model = _read_yaml(model_file)
+    _check_keys(model, model_file)
+  # MaxText lets the model's file win over the experiment's; here the experiment wins, and the
+  # model's file is found wherever the experiment lies.
+  settled = {**model, **{k: v for k, v in experiment.items() if k in model}}
+  settled.update(_machine(asked))
+  if not asked.get("run_name"):
+    settled["run_name"] = pathlib.PurePath(path).stem
+  settled = {k: v for k, v in settled.items() if k not in command and _env(k) not in os.environ}
+  for key in command:
+    if _env(key) in os.environ:
+      raise ConfigError(f"{key} is given on the command line and as {_env(key)}: give it once")
+  bridge.quiet(bool(asked.get("verbose", False)))
+  try:
+    return bridge.initialize(path, list(overrides), SpeechConfig, settled)
+  except pydantic.ValidationError as error:
+    raise ConfigError(_describe(error)) from error
+  except (ValueError, TypeError) as error:
+    raise ConfigError(_first_line(error)) from error
+
+
+def _env(key: str) -> str:
+  return f"M_{key.upper()}"
+
+
+def _parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+  for item in overrides:
+    if "=" not in item or not item.split("=", 1)[0].isidentifier():
+      raise ConfigError(f"got {item!r}, expected key=value, such as steps=100")
+  return dict(OmegaConf.to_container(OmegaConf.from_cli(list(overrides)), resolve=False))
+
+
+def _check_keys(keys: dict[str, Any], source: str) -> None:
+  known = SpeechConfig.model_fields
+  for key in keys:
+    if key not in known:
+      near = difflib.get_close_matches(key, known, n=1)
+      hint = f"; did you mean {near[0]}?" if near else ""
+      raise ConfigError(f"{source}: unknown key {key}{hint}")
+
+
+def _find_model(name: str, path: str) -> str:
+  folder = os.path.dirname(os.path.abspath(path))
+  ours = str(package_configs())
+  for place in (folder, os.path.dirname(folder), ours, bridge.MAXTEXT_CONFIGS_DIR):
+    candidate = os.path.join(place, "models", f"{name}.yml")
+    if os.path.isfile(candidate):
+      return candidate
+  known = sorted(pathlib.Path(file).stem for file in glob.glob(f"{ours}/models/*.yml"))
+  raise ConfigError(f"model_name {name}: no models/{name}.yml; known here: {', '.join(known)}")
+
+
+def _machine(asked: dict[str, Any]) -> dict[str, Any]:
+  """MaxText's keys that say what machine this is, found out instead of asked for."""
+  hardware = asked.get("hardware", "auto")
+  found: dict[str, Any] = {}
+  if hardware == "auto":
+    hardware = found["hardware"] = _detect_hardware()
+  several = "JAX_COORDINATOR_ADDRESS" in os.environ
+  if hardware in ("cpu", "gpu") and not several and "skip_jax_distributed_system" not in asked:
+    found["skip_jax_distributed_system"] = True
+  return found
+
+
+def _detect_hardware() -> str:
+  # Asking JAX would start its backend, which must not happen before jax.distributed is up.
+  platforms = os.environ.get("JAX_PLATFORMS", "").split(",")[0].strip().lower()
+  if platforms:
+    return {"cuda": "gpu", "rocm": "gpu"}.get(platforms, platforms)
+  if glob.glob("/dev/accel*") or glob.glob("/dev/vfio/[0-9]*"):
+    return "tpu"
+  return "gpu" if os.path.exists("/dev/nvidia0") else "cpu"
+
+
+def _describe(error: pydantic.ValidationError) -> str:
+  first = error.errors()[0]
+  key = ".".join(str(part) for part in first["loc"]) or "configuration"
+  got = "" if not first["loc"] else f" (got {first['input']!r})"
+  more = f"; and {error.error_count() - 1} more" if error.error_count() > 1 else ""
+  return f"{key}: {first['msg']}{got}{more}"
+
+
+def _first_line(error: BaseException) -> str:
+  return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
