@@ -1,0 +1,87 @@
+"""The Qwen3-ASR template: prompt around the audio, training target, and reading an answer back.
+
+    <|im_start|>system\\n{context}<|im_end|>\\n
+    <|im_start|>user\\n<|audio_start|>{<|audio_pad|> x N}<|audio_end|><|im_end|>\\n
+    <|im_start|>assistant\\n[language X<asr_text>]
+
+(the three lines are one string). The model answers `language X<asr_text>transcript<|im_end|>`, or
+only `transcript<|im_end|>` when the prompt already ends with the language.
+Source: chat template of Qwen/Qwen3-ASR, `qwen_asr/inference/utils.py` and `finetuning/`.
+"""
+
+import dataclasses
+import re
+
+from maxtext_ext.text.languages import NO_LANGUAGE, canonical_language
+from maxtext_ext.text.tokenizer import ASR_TEXT, Tokenizer
+
+_LANGUAGE_LINE = re.compile(r"^\s*language\s+(\S.*?)\s*$", re.IGNORECASE | re.MULTILINE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Prompt:
+  """Token ids before and after the `<|audio_pad|>` tokens of one clip.
+
+  Attributes:
+    before: up to and including `<|audio_start|>`.
+    after: from `<|audio_end|>` to the last token before the answer.
+  """
+
+  before: tuple[int, ...]
+  after: tuple[int, ...]
+
+
+def build_prompt(tokenizer: Tokenizer, *, language: str | None = None, context: str = "") -> Prompt:
+  """Token ids of the prompt.
+
+  Args:
+    tokenizer: the model's tokenizer.
+    language: forces the answer's language (then the answer is the transcript alone); None lets the
+      model name it. A language outside the published list is allowed.
+    context: free text for the system turn (names, terms, style); never read as special tokens.
+
+  Raises:
+    ValueError: the language is not a name (see `canonical_language`).
+  """
+  t = tokenizer
+  before = [t.im_start_id, *t.encode(f"system\n{context}"), t.im_end_id, *t.encode("\n")]
+  before += [t.im_start_id, *t.encode("user\n"), t.audio_start_id]
+  after = [t.audio_end_id, t.im_end_id, *t.encode("\n"), t.im_start_id, *t.encode("assistant\n")]
+  if language is not None:
+    after += _language_tag(t, language)
+  return Prompt(before=tuple(before), after=tuple(after))
+
+
+def build_target(
+  tokenizer: Tokenizer, text: str, *, language: str | None, forced: bool
+) -> list[int]:
+  """Token ids the model has to answer, the closing `<|im_end|>` included.
+
+  Args:
+    tokenizer: the model's tokenizer.
+    text: the transcript, kept as it is; empty for silence.
+    language: language of the clip; None is written as `language None`.
+    forced: whether the prompt already ends with the language (`build_prompt(language=...)`).
+  """
+  tag = [] if forced else _language_tag(tokenizer, language or NO_LANGUAGE)
+  return [*tag, *tokenizer.encode(text), tokenizer.im_end_id]
+
+
+def parse_output(text: str) -> tuple[str | None, str]:
+  """Splits an answer into `(language, transcript)`.
+
+  The language is None where the answer names none, says `language None`, or was forced by the
+  prompt. Only the first `<asr_text>` splits; white space around the transcript is dropped.
+  """
+  head, tag, transcript = text.partition(ASR_TEXT)
+  if not tag:
+    return None, text.strip()
+  named = _LANGUAGE_LINE.search(head)
+  if named is None or named[1].lower() == NO_LANGUAGE.lower():
+    return None, transcript.strip()
+  return canonical_language(named[1]), transcript.strip()
+
+
+def _language_tag(tokenizer: Tokenizer, language: str) -> list[int]:
+  name = canonical_language(language)
+  return [*tokenizer.encode(f"language {name}"), tokenizer.asr_text_id]

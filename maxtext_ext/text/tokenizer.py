@@ -1,0 +1,259 @@
+"""Text <-> token ids, for Qwen3-ASR's tokenizer and for the demo's tiny character tokenizer.
+
+Text is kept as it is: neither encoding nor decoding normalises it (the published tokenizer applies
+NFC first, so for text that is in NFC already the ids are the published ones), and
+`decode(encode(text)) == text` for every text. Special tokens exist as ids only: a transcript or a
+context that spells `<|im_end|>` becomes ordinary tokens.
+"""
+
+import dataclasses
+import functools
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers
+
+from maxtext_ext.text.languages import NO_LANGUAGE, canonical_language
+
+PAD = "<|endoftext|>"
+IM_START = "<|im_start|>"
+IM_END = "<|im_end|>"
+AUDIO_START = "<|audio_start|>"
+AUDIO_END = "<|audio_end|>"
+AUDIO_PAD = "<|audio_pad|>"
+ASR_TEXT = "<asr_text>"
+_REQUIRED = (PAD, IM_START, IM_END, AUDIO_START, AUDIO_END, AUDIO_PAD, ASR_TEXT)
+
+# What Qwen3-ASR adds to the Qwen3 tokenizer, by id (its tokenizer_config.json).
+_QWEN3_SIZE = 151_669
+_QWEN3_IM_END_ID = 151_645
+_TTS = ("<tts_pad>", "<tts_text_bos>", "<tts_text_eod>", "<tts_text_bos_single>")
+_BLANKS = tuple(f"<blank{n}>" for n in range(1, 28))
+_ADDED = (
+  *(AUDIO_START, AUDIO_END, *_TTS),
+  *("<non_speech>", AUDIO_PAD, *_BLANKS, ASR_TEXT, "<timestamp>"),
+)
+QWEN3_ASR_TOKENS = {name: _QWEN3_SIZE + i for i, name in enumerate(_ADDED)}
+_ADDED_SPECIAL = (AUDIO_START, AUDIO_END, *_TTS, AUDIO_PAD)
+
+# Splits text into the pieces that byte-pair merges stay inside (tokenizer.json of Qwen/Qwen3-0.6B).
+_QWEN3_PIECES = (
+  r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+  r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Loaded:
+  """`model` knows no added token, so text cannot produce one; `names` and `special` are by id."""
+
+  model: tokenizers.Tokenizer
+  names: dict[int, str]
+  special: frozenset[int]
+  ids: dict[str, int]
+  size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokenizer:
+  """A tokenizer directory, read on first use; cheap to pickle (only the path travels).
+
+  Make one with `Tokenizer.from_directory`. The directory holds `tokenizer.json`, or `vocab.json`,
+  `merges.txt` and `tokenizer_config.json`. A plain Qwen3 tokenizer (151669 entries, no audio
+  tokens) is given Qwen3-ASR's audio tokens at their published ids.
+  """
+
+  directory: str
+
+  @classmethod
+  def from_directory(cls, path: str | os.PathLike[str]) -> "Tokenizer":
+    """Checks that the directory has tokenizer files, without reading them yet.
+
+    Raises:
+      ValueError: no tokenizer files there.
+    """
+    directory = Path(path)
+    byte_pair_files = [directory / "vocab.json", directory / "merges.txt"]
+    if not (directory / "tokenizer.json").is_file() and not all(
+      file.is_file() for file in byte_pair_files
+    ):
+      raise ValueError(
+        f"{path}: no tokenizer there; expected a directory with tokenizer.json, or with vocab.json,"
+        " merges.txt and tokenizer_config.json"
+      )
+    return cls(directory=str(directory))
+
+  def encode(self, text: str) -> list[int]:
+    """Ids of `text` alone: nothing added, never a special token."""
+    return self._loaded.model.encode(text, add_special_tokens=False).ids
+
+  def decode(self, ids: Iterable[int]) -> str:
+    """Text of `ids` without special tokens; `<asr_text>` is not special and stays.
+
+    Ids that have no entry (a model's vocabulary is padded beyond the tokenizer's) add nothing;
+    bytes that are not UTF-8 become U+FFFD.
+    """
+    loaded = self._loaded
+    text, run = [], []
+    for token in map(int, ids):
+      if token in loaded.special or not 0 <= token < loaded.size:
+        continue
+      if token in loaded.names:
+        text += [loaded.model.decode(run, skip_special_tokens=False), loaded.names[token]]
+        run = []
+      else:
+        run.append(token)
+    return "".join([*text, loaded.model.decode(run, skip_special_tokens=False)])
+
+  @property
+  def vocab_size(self) -> int:
+    """One more than the largest id; a model's embedding has at least as many rows."""
+    return self._loaded.size
+
+  @property
+  def pad_id(self) -> int:
+    """`<|endoftext|>`."""
+    return self._loaded.ids[PAD]
+
+  @property
+  def im_start_id(self) -> int:
+    """`<|im_start|>`."""
+    return self._loaded.ids[IM_START]
+
+  @property
+  def im_end_id(self) -> int:
+    """`<|im_end|>`, which ends every answer."""
+    return self._loaded.ids[IM_END]
+
+  @property
+  def eos_ids(self) -> frozenset[int]:
+    """Ids that end generation."""
+    return frozenset((self.pad_id, self.im_end_id))
+
+  @property
+  def audio_start_id(self) -> int:
+    """`<|audio_start|>`."""
+    return self._loaded.ids[AUDIO_START]
+
+  @property
+  def audio_end_id(self) -> int:
+    """`<|audio_end|>`."""
+    return self._loaded.ids[AUDIO_END]
+
+  @property
+  def audio_pad_id(self) -> int:
+    """`<|audio_pad|>`, the place of one encoder token."""
+    return self._loaded.ids[AUDIO_PAD]
+
+  @property
+  def asr_text_id(self) -> int:
+    """`<asr_text>`, between language and transcript."""
+    return self._loaded.ids[ASR_TEXT]
+
+  @functools.cached_property
+  def _loaded(self) -> _Loaded:
+    return _load(Path(self.directory))
+
+  def __getstate__(self) -> dict[str, str]:
+    return {"directory": self.directory}
+
+
+def train_char_tokenizer(
+  texts: Iterable[str], directory: str | os.PathLike[str], languages: Iterable[str]
+) -> Tokenizer:
+  """Writes a tokenizer whose tokens are the characters of `texts`, for small models from scratch.
+
+  Same special tokens as Qwen3-ASR (`<|endoftext|>`, the pad, is 0). The template's words (`system`,
+  `language`, ` English`...) are one token each where they stand as a whole word; a character that
+  is not in `texts` becomes its UTF-8 bytes. `transformers.AutoTokenizer` reads the directory too.
+
+  Args:
+    texts: transcripts to take the characters from.
+    directory: made if missing; `tokenizer.json` and `tokenizer_config.json` are written there.
+    languages: names to have as single tokens; `None` (no language) is always there.
+  """
+  template = ("system", "user", "assistant", "language", f" {NO_LANGUAGE}")
+  names = sorted({f" {canonical_language(language)}" for language in languages})
+  characters = sorted({" ", "\n"}.union(*texts))
+  byte_tokens = [f"<0x{byte:02X}>" for byte in range(256)]
+  entries = dict.fromkeys((*_REQUIRED, *template, *names, *characters, *byte_tokens))
+  # ignore_merges: a piece that is an entry is one token; there are no merges for the others.
+  model = models.BPE(
+    vocab={entry: i for i, entry in enumerate(entries)},
+    merges=[],
+    byte_fallback=True,
+    ignore_merges=True,
+  )
+  tokenizer = tokenizers.Tokenizer(model)
+  words = tokenizers.Regex(r" ?\p{L}+")
+  tokenizer.pre_tokenizer = pre_tokenizers.Split(words, behavior="isolated")
+  tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+  tokenizer.add_special_tokens([name for name in _REQUIRED if name != ASR_TEXT])
+  tokenizer.add_tokens([tokenizers.AddedToken(ASR_TEXT, normalized=False)])
+  target = Path(directory)
+  target.mkdir(parents=True, exist_ok=True)
+  tokenizer.save(str(target / "tokenizer.json"))
+  config = {
+    "tokenizer_class": "PreTrainedTokenizerFast",
+    "eos_token": IM_END,
+    "pad_token": PAD,
+    "clean_up_tokenization_spaces": False,
+  }
+  (target / "tokenizer_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+  return Tokenizer.from_directory(target)
+
+
+def _load(directory: Path) -> _Loaded:
+  read = _read_json if (directory / "tokenizer.json").is_file() else _read_byte_pair_files
+  source, added = read(directory)
+  ids = {token.content: i for i, token in added.items()}
+  special = {i for i, token in added.items() if token.special}
+  entries = source.get_vocab_size(with_added_tokens=False)
+  size = max(entries, 1 + max(added, default=-1))
+  if AUDIO_PAD not in ids and size == _QWEN3_SIZE and ids.get(IM_END) == _QWEN3_IM_END_ID:
+    ids |= QWEN3_ASR_TOKENS
+    special |= {QWEN3_ASR_TOKENS[name] for name in _ADDED_SPECIAL}
+    size += len(QWEN3_ASR_TOKENS)
+  missing = [name for name in _REQUIRED if name not in ids]
+  if missing:
+    raise ValueError(
+      f"{directory}: the tokenizer lacks {', '.join(missing)}; expected the tokenizer of a"
+      " Qwen3-ASR checkpoint, or a Qwen3 tokenizer without audio tokens"
+    )
+  model = tokenizers.Tokenizer(source.model)
+  model.pre_tokenizer = source.pre_tokenizer
+  model.decoder = source.decoder
+  names = {i: name for name, i in ids.items()}
+  return _Loaded(model=model, names=names, special=frozenset(special), ids=ids, size=size)
+
+
+def _read_json(directory: Path) -> tuple[tokenizers.Tokenizer, dict[int, tokenizers.AddedToken]]:
+  source = tokenizers.Tokenizer.from_file(str(directory / "tokenizer.json"))
+  return source, source.get_added_tokens_decoder()
+
+
+def _read_byte_pair_files(
+  directory: Path,
+) -> tuple[tokenizers.Tokenizer, dict[int, tokenizers.AddedToken]]:
+  """The older layout, in which Qwen publishes its original checkpoints."""
+  files = [str(directory / name) for name in ("vocab.json", "merges.txt")]
+  source = tokenizers.Tokenizer(models.BPE.from_file(*files))
+  source.pre_tokenizer = pre_tokenizers.Sequence(
+    [
+      pre_tokenizers.Split(tokenizers.Regex(_QWEN3_PIECES), behavior="isolated"),
+      pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+    ]
+  )
+  source.decoder = decoders.ByteLevel()
+  config_file = directory / "tokenizer_config.json"
+  if not config_file.is_file():
+    raise ValueError(f"{config_file}: missing; it names the special tokens of {directory}")
+  config = json.loads(config_file.read_text(encoding="utf-8"))
+  added = {
+    int(i): tokenizers.AddedToken(entry["content"], special=entry["special"])
+    for i, entry in config.get("added_tokens_decoder", {}).items()
+  }
+  return source, added
