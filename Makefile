@@ -1,0 +1,32 @@
+# The two commands are `make demo` and `make test`; both make the environment first.
+.DEFAULT_GOAL := help
+.PHONY: help env demo test lint format clean
+
+python := .venv/bin/python
+# Each test process compiles its own programs, so more than four of them cost more than they save.
+workers := $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$(( n < 4 ? n : 4 )))
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+env:  ## the environment for development in .venv; nothing to do when it is complete
+	@setup/install.sh
+
+demo:  ## train and test on synthetic speech, or on your own: make demo DATA=my.jsonl
+	@setup/install.sh none
+	$(python) -m maxtext_ext.cli demo --out out/demo $(if $(DATA),--data "$(DATA)")
+
+test: env  ## the whole test suite, or a part: make test TESTS=tests/audio
+	$(python) -m pytest -n $(workers) --dist loadfile $(TESTS)
+
+lint: env  ## style and likely bugs; changes nothing
+	$(python) -m ruff check
+	$(python) -m ruff format --check
+
+format: env  ## put the style right
+	$(python) -m ruff check --fix
+	$(python) -m ruff format
+
+clean:  ## remove what the commands wrote, not the environment
+	rm -rf out build dist .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
