@@ -6,14 +6,18 @@ release that moves one of them fails there first.
 """
 
 import importlib.util
+import io
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 # MaxText imports Google Cloud clients that nobody needs outside Google Cloud unless this is set.
 os.environ.setdefault("DECOUPLE_GCLOUD", "TRUE")
+# transformers warns at its import that torch is absent, which is as it should be.
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import jax
 import optax
@@ -21,18 +25,21 @@ from absl import logging as absl_logging
 from flax import nnx
 from flax.core.spmd import logical_axis_rules
 from jax.sharding import Mesh, NamedSharding
-from maxtext.common import checkpointing, train_state_nnx
-from maxtext.common.common_types import (
-  MODEL_MODE_AUTOREGRESSIVE,
-  MODEL_MODE_PREFILL,
-  MODEL_MODE_TRAIN,
-)
-from maxtext.configs import pyconfig, types
-from maxtext.layers import quantizations
-from maxtext.layers.embeddings import Embed
-from maxtext.models.models import Transformer
-from maxtext.utils import maxtext_utils, maxtext_utils_nnx, sharding, train_utils
-from maxtext.utils.globals import MAXTEXT_CONFIGS_DIR
+
+# MaxText prints a line for every optional package that is absent.
+with redirect_stdout(io.StringIO()):
+  from maxtext.common import checkpointing, train_state_nnx
+  from maxtext.common.common_types import (
+    MODEL_MODE_AUTOREGRESSIVE,
+    MODEL_MODE_PREFILL,
+    MODEL_MODE_TRAIN,
+  )
+  from maxtext.configs import pyconfig, types
+  from maxtext.layers import quantizations
+  from maxtext.layers.embeddings import Embed
+  from maxtext.models.models import Transformer
+  from maxtext.utils import maxtext_utils, maxtext_utils_nnx, sharding, train_utils
+  from maxtext.utils.globals import MAXTEXT_CONFIGS_DIR
 
 __all__ = [
   "MAXTEXT_CONFIGS_DIR",

@@ -1,0 +1,103 @@
+"""Checkpoints of a training run: state and input position, saved and restored together."""
+
+import json
+import os
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from flax import nnx
+from jax.experimental import multihost_utils
+
+from maxtext_ext import bridge
+
+# Names of the parts of a checkpoint. MaxText calls the state so; its tools look for this name.
+STATE = "items"
+INPUT = "input"
+
+
+class TrainingCheckpoints:
+  """The checkpoints of a run, one folder a step, named by the number of completed steps.
+
+  Args:
+    manager: `bridge.checkpoint_manager`'s, or None: nothing is saved or found.
+  """
+
+  def __init__(self, manager: Any | None, *, background: bool):
+    self._manager = manager
+    self._background = background
+
+  def latest(self) -> int | None:
+    """The newest whole checkpoint's number of steps; None when there is none."""
+    if self._manager is None or (latest := self._manager.latest) is None:
+      return None
+    return latest.step
+
+  def save(self, step: int, state: nnx.State, position: dict[str, Any]) -> None:
+    """Saves the state after `step` steps with this host's input position; every host calls it."""
+    if self._manager is None:
+      return
+    parts = {
+      STATE: bridge.to_checkpoint(state),
+      INPUT: {"hosts": json.dumps(_gather(json.dumps(position)))},
+    }
+    if self._background:
+      self._manager.save_checkpointables_async(step, parts, force=True)
+    else:
+      self._manager.save_checkpointables(step, parts, force=True)
+
+  def position(self, step: int) -> dict[str, Any]:
+    """This host's input position at `step`.
+
+    Raises:
+      ValueError: when the checkpoint was written by another number of hosts.
+    """
+    assert self._manager is not None
+    hosts = json.loads(self._manager.load_checkpointables(step, {INPUT: None})[INPUT]["hosts"])
+    if len(hosts) != jax.process_count():
+      raise ValueError(
+        f"checkpoint {step} holds the input position of {len(hosts)} hosts, this run has"
+        f" {jax.process_count()}: go on with as many hosts, or start a new run from its weights"
+        " with load_parameters_path"
+      )
+    return json.loads(hosts[jax.process_index()])
+
+  def close(self) -> None:
+    """Waits for a save in the background."""
+    if self._manager is not None:
+      self._manager.close()
+
+
+def _gather(text: str) -> list[str]:
+  """One string of every host, in their order."""
+  if jax.process_count() == 1:
+    return [text]
+  data = np.frombuffer(text.encode(), np.uint8)
+  lengths = multihost_utils.process_allgather(np.asarray(len(data)))
+  padded = np.zeros(int(lengths.max()), np.uint8)
+  padded[: len(data)] = data
+  rows = multihost_utils.process_allgather(padded)
+  return [bytes(row[:length]).decode() for row, length in zip(rows, lengths, strict=True)]
+
+
+def find_checkpoint(checkpoint_dir: str, which: str) -> str:
+  """The path of a run's weights: `latest` or a number of steps.
+
+  Raises:
+    ValueError: when there is no such checkpoint; lists those there are.
+  """
+  steps = sorted(int(name) for name in _listdir(checkpoint_dir) if name.isdigit())
+  wanted = steps[-1:] if which == "latest" else [s for s in steps if str(s) == which]
+  if not wanted:
+    there = ", ".join(map(str, steps)) or "none"
+    raise ValueError(
+      f"no checkpoint {which} in {checkpoint_dir} (there: {there}); train first, or give"
+      " run_name, base_output_directory or load_parameters_path of a run that is there"
+    )
+  return os.path.join(checkpoint_dir, str(wanted[0]), STATE)
+
+
+def _listdir(path: str) -> list[str]:
+  folder = epath.Path(path)
+  return [child.name for child in folder.iterdir()] if folder.exists() else []

@@ -1,0 +1,1 @@
+"""`python3 -m MaxText.train` and `python3 -m MaxText.decode`, with speech."""

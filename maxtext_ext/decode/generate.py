@@ -1,0 +1,142 @@
+"""Batched greedy generation with MaxText's KV cache.
+
+Prompts of different lengths stand left-aligned in one batch; what lies behind a prompt's end has
+segment 0 in the cache and is never attended to, so a row's tokens do not depend on its mates.
+"""
+
+import functools
+from collections.abc import Iterable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Array, Int
+
+from maxtext_ext import bridge
+from maxtext_ext.models.speech_lm import AUDIO_KEYS, Batch, SpeechLM, make_model
+
+
+class Generator:
+  """Greedy generation from a model's parameters; one compiled program per batch shape.
+
+  Args:
+    config: the model's configuration; lengths and rows are taken from each batch instead.
+    params: parameters of a SpeechLM, as `load_params` or a train state's model gives them.
+    eos_ids: tokens that end a transcript.
+    vocab_size: tokens that may be written; a checkpoint's vocabulary is padded beyond them.
+  """
+
+  def __init__(
+    self,
+    config: bridge.Config,
+    mesh: Mesh,
+    params: nnx.State,
+    *,
+    eos_ids: Iterable[int],
+    vocab_size: int,
+    max_new_tokens: int,
+  ):
+    self._config, self._mesh, self._params = config, mesh, params
+    self._eos_ids = tuple(sorted(eos_ids))
+    self._vocab_size = vocab_size
+    self._max_new_tokens = max_new_tokens
+    self._programs = functools.cache(self._program)
+
+  def __call__(self, batch: Batch) -> list[list[int]]:
+    """Tokens written for each row, without the one that ended them.
+
+    Args:
+      batch: `inputs`, `inputs_position`, `inputs_segmentation` [B, P] with prompts from column 0,
+        and the audio keys.
+    """
+    rows, prompt = batch["inputs"].shape
+    keys = ("inputs", "inputs_position", "inputs_segmentation", *AUDIO_KEYS)
+    arrays = {key: batch[key] for key in keys if key in batch}
+    with bridge.mesh_scope(self._config, self._mesh):
+      tokens = np.asarray(self._programs(rows, prompt)(self._params, arrays))
+    return [self._cut(row) for row in tokens.tolist()]
+
+  def _cut(self, tokens: list[int]) -> list[int]:
+    ends = [i for i, token in enumerate(tokens) if token in self._eos_ids]
+    return tokens[: ends[0]] if ends else tokens
+
+  def _program(self, rows: int, prompt: int):
+    config = bridge.replace(
+      self._config,
+      max_prefill_predict_length=prompt,
+      max_target_length=prompt + self._max_new_tokens,
+      micro_batch_size_to_train_on=rows,
+      global_batch_size_to_train_on=rows,
+      global_batch_size_to_load=rows,
+    )
+    abstract = nnx.eval_shape(
+      lambda: make_model(config, self._mesh, model_mode=bridge.MODEL_MODE_AUTOREGRESSIVE)
+    )
+    graphdef, _, cache, rest = nnx.split(abstract, nnx.Param, nnx.Cache, ...)
+    run = functools.partial(
+      _generate,
+      graphdef,
+      cache,
+      rest,
+      eos_ids=self._eos_ids,
+      vocab_size=self._vocab_size,
+      max_new_tokens=self._max_new_tokens,
+    )
+    return jax.jit(run)
+
+
+def _generate(
+  graphdef: nnx.GraphDef,
+  abstract_cache: nnx.State,
+  abstract_rest: nnx.State,
+  params: nnx.State,
+  batch: Batch,
+  *,
+  eos_ids: tuple[int, ...],
+  vocab_size: int,
+  max_new_tokens: int,
+) -> Int[Array, "B N"]:
+  """The tokens of all rows; after a row's end its slots hold an eos token."""
+  cache, rest = (
+    jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), state)
+    for state in (abstract_cache, abstract_rest)
+  )
+  eos = jnp.asarray(eos_ids, jnp.int32)
+
+  def pick(model: SpeechLM, hidden_B1D: jax.Array, mode: str) -> Int[Array, "B"]:
+    logits_BV = model.head(hidden_B1D, model_mode=mode)[:, 0, :vocab_size]
+    return jnp.argmax(logits_BV, axis=-1).astype(jnp.int32)
+
+  model = nnx.merge(graphdef, params, cache, rest, copy=True)
+  hidden_BPD = model.hidden(batch, model_mode=bridge.MODEL_MODE_PREFILL)
+  lengths_B = jnp.sum(batch["inputs_segmentation"] != 0, axis=1)
+  last_B11 = jnp.maximum(lengths_B - 1, 0)[:, None, None]
+  first_B = pick(
+    model, jnp.take_along_axis(hidden_BPD, last_B11, axis=1), bridge.MODEL_MODE_PREFILL
+  )
+  # An empty row, which only fills the batch, is over before it starts.
+  first_B = jnp.where(lengths_B > 0, first_B, eos[0])
+  written_BN = jnp.full((first_B.shape[0], max_new_tokens), eos[0], jnp.int32)
+  written_BN = written_BN.at[:, 0].set(first_B)
+
+  def unfinished(carry):
+    _, step, done_B, *_ = carry
+    return (step < max_new_tokens) & ~jnp.all(done_B)
+
+  def write_next(carry):
+    cache, step, done_B, token_B, written_BN = carry
+    model = nnx.merge(graphdef, params, cache, rest, copy=True)
+    positions_B = lengths_B + step - 1
+    hidden_B1D = model.hidden(
+      {"inputs": token_B[:, None], "inputs_position": positions_B[:, None]},
+      model_mode=bridge.MODEL_MODE_AUTOREGRESSIVE,
+    )
+    next_B = pick(model, hidden_B1D, bridge.MODEL_MODE_AUTOREGRESSIVE)
+    next_B = jnp.where(done_B, eos[0], next_B)
+    written_BN = jax.lax.dynamic_update_slice(written_BN, next_B[:, None], (0, step))
+    return nnx.state(model, nnx.Cache), step + 1, done_B | jnp.isin(next_B, eos), next_B, written_BN
+
+  start = (nnx.state(model, nnx.Cache), 1, jnp.isin(first_B, eos), first_B, written_BN)
+  return jax.lax.while_loop(unfinished, write_next, start)[-1]

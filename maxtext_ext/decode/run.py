@@ -1,0 +1,94 @@
+"""Decoding a split: checkpoint in, JSONL of hypotheses out."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+from flax import nnx
+from jax.sharding import Mesh
+
+from maxtext_ext import bridge
+from maxtext_ext.checkpoint.training import find_checkpoint
+from maxtext_ext.config import load
+from maxtext_ext.decode.generate import Generator
+from maxtext_ext.decode.writer import Hypothesis, HypothesisWriter, shard_path
+from maxtext_ext.input.pipeline import InputConfig, decode_iterator
+from maxtext_ext.input.utterance import Utterance
+from maxtext_ext.models.speech_lm import make_model
+from maxtext_ext.text.prompt import parse_output
+from maxtext_ext.text.tokenizer import Tokenizer
+from maxtext_ext.train.metrics import ProgressLine
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeResult:
+  """What was decoded, and where it lies."""
+
+  output: str
+  clips: int
+  audio_seconds: float
+
+
+def main(path: str, overrides: Sequence[str] = ()) -> DecodeResult:
+  """Decodes the split that a configuration names.
+
+  Raises:
+    ValueError: for a configuration, data or a checkpoint that cannot be used.
+  """
+  return decode(load(path, overrides))
+
+
+def decode(config: bridge.Config) -> DecodeResult:
+  """Decodes `config.split` with the checkpoint `config.decode_checkpoint`, greedily."""
+  mesh = bridge.make_mesh(config)
+  tokenizer = Tokenizer.from_directory(config.tokenizer_path)
+  generator = Generator(
+    config,
+    mesh,
+    load_weights(config, mesh),
+    eos_ids=tokenizer.eos_ids,
+    vocab_size=min(tokenizer.vocab_size, config.vocab_size),
+    max_new_tokens=config.max_new_tokens,
+  )
+  run_dir = os.path.dirname(config.checkpoint_dir.rstrip("/"))
+  output = config.output or os.path.join(run_dir, "decoded", config.split)
+  rows = config.decode_rows * jax.local_device_count()
+  inputs = InputConfig.from_config(config, split=config.split, rows=rows)
+  host, hosts = jax.process_index(), jax.process_count()
+  batches = decode_iterator(inputs, tokenizer, config.split, host_index=host, host_count=hosts)
+  clips, seconds = 0, 0.0
+  with (
+    HypothesisWriter(shard_path(output, host, hosts)) as writer,
+    ProgressLine("decode", len(batches), visible=host == 0) as progress,
+  ):
+    for number, batch in enumerate(batches, 1):
+      texts = [tokenizer.decode(tokens) for tokens in generator(batch.arrays)]
+      for utterance, text in zip(batch.utterances, texts, strict=False):
+        writer.write(_hypothesis(utterance, text))
+        clips, seconds = clips + 1, seconds + utterance.seconds
+      progress.update(number, f"{clips} clips, {seconds:.0f} s of audio")
+  return DecodeResult(output=output, clips=clips, audio_seconds=seconds)
+
+
+def load_weights(config: bridge.Config, mesh: Mesh) -> nnx.State:
+  """The parameters to decode with: `load_parameters_path`, the run's checkpoint, or new ones."""
+  if config.decode_checkpoint == "none":
+    with bridge.mesh_scope(config, mesh):
+      return jax.jit(lambda: nnx.state(make_model(config, mesh), nnx.Param))()
+  path = config.load_parameters_path or find_checkpoint(
+    config.checkpoint_dir, config.decode_checkpoint
+  )
+  return bridge.load_params(config, mesh, path, lambda: make_model(config, mesh))
+
+
+def _hypothesis(utterance: Utterance, text: str) -> Hypothesis:
+  _, transcript = parse_output(text)
+  return Hypothesis(
+    id=utterance.sample_id,
+    dataset=utterance.dataset_name,
+    language=utterance.language,
+    duration=utterance.seconds,
+    reference=utterance.text,
+    hypothesis=transcript,
+  )

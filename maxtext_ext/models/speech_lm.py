@@ -1,0 +1,143 @@
+"""SpeechLM: an audio encoder and a projector in front of MaxText's decoder.
+
+The audio tokens take the places of `<|audio_pad|>` among the token embeddings, and the complete
+embeddings go to MaxText's decoder, which stays as it is.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int
+
+from maxtext_ext import bridge
+from maxtext_ext.audio.augment import apply_chunk_mask
+from maxtext_ext.audio.mel import log_mel
+from maxtext_ext.models.encoders import ENCODERS
+from maxtext_ext.models.projector import MLPProjector, ProjectorConfig
+
+# What a batch holds for the model; the rest is targets.
+AUDIO_KEYS = ("audio_index", "samples", "chunk_frames", "chunk_segment", "chunk_mask")
+Batch = dict[str, jax.Array]
+
+
+class SpeechLM(bridge.Transformer):
+  """Speech in, token logits out.
+
+  Parameters lie under `speech_encoder`, `projector`, `token_embedder` and `decoder`.
+  """
+
+  def __init__(
+    self,
+    config: bridge.Config,
+    mesh: Mesh,
+    quant: object | None = None,
+    *,
+    model_mode: str = bridge.MODEL_MODE_TRAIN,
+    rngs: nnx.Rngs,
+  ):
+    super().__init__(config, mesh, quant, model_mode=model_mode, rngs=rngs)
+    # MaxText draws embeddings with standard deviation 1, from which tied logits of a new model
+    # start about sqrt(emb_dim) too large.
+    self.token_embedder = bridge.Embed(
+      mesh=mesh,
+      num_embeddings=config.vocab_size,
+      num_features=config.emb_dim,
+      dtype=config.dtype,
+      attend_dtype=jnp.float32 if config.logits_dot_in_fp32 else config.dtype,
+      embedding_init=jax.nn.initializers.normal(stddev=config.embedding_init_std),
+      config=config,
+      rngs=rngs,
+    )
+    encoder = ENCODERS[config.speech_encoder]
+    self.speech_encoder = encoder.from_config(config, rngs=rngs)
+    self.projector = MLPProjector(
+      ProjectorConfig(
+        in_dim=config.d_model_for_audio,
+        out_dim=config.emb_dim,
+        dtype=config.dtype,
+        weight_dtype=config.weight_dtype,
+      ),
+      rngs=rngs,
+    )
+
+  def encode(self, batch: Batch) -> Float[Array, "B W A D"]:
+    """Audio tokens of every window slot; those that are no token of a clip hold anything."""
+    mel_BWCFM = log_mel(
+      batch["samples"],
+      batch["chunk_frames"],
+      batch["chunk_segment"],
+      num_mel_bins=self.config.num_mel_bins_for_audio,
+    )
+    if "chunk_mask" in batch:
+      mel_BWCFM = apply_chunk_mask(mel_BWCFM, batch["chunk_mask"])
+    tokens_BWAD = self.speech_encoder(mel_BWCFM, batch["chunk_frames"], batch["chunk_segment"])
+    return self.projector(tokens_BWAD)
+
+  def embed(
+    self, inputs_BL: Int[Array, "B L"], batch: Batch, model_mode: str
+  ) -> Float[Array, "B L D"]:
+    """Complete embeddings: audio tokens at `audio_index`, token embeddings elsewhere."""
+    text_BLD = self.decoder.embed_tokens(self.token_embedder, inputs_BL, model_mode)
+    audio_BWAD = self.encode(batch)
+    rows, windows, tokens, dim = audio_BWAD.shape
+    audio_BTD = audio_BWAD.reshape(rows, windows * tokens, dim).astype(text_BLD.dtype)
+    index_BL1 = batch["audio_index"][..., None]
+    placed_BLD = jnp.take_along_axis(audio_BTD, jnp.maximum(index_BL1, 0), axis=1)
+    return jnp.where(index_BL1 >= 0, placed_BLD, text_BLD)
+
+  def hidden(
+    self, batch: Batch, *, model_mode: str = bridge.MODEL_MODE_TRAIN, dropout: bool = False
+  ) -> Float[Array, "B L D"]:
+    """Hidden states after the last decoder layer, before the final norm and the head.
+
+    Without the audio keys in `batch` the embeddings are those of the tokens alone, as in the steps
+    of generation.
+    """
+    inputs_BL, positions_BL = batch["inputs"], batch["inputs_position"]
+    embeddings = (
+      self.embed(inputs_BL, batch, model_mode) if "audio_index" in batch else None
+    )
+    # The decoder computes logits too; under jit what nobody reads is never run.
+    _, hidden_BLD, *_ = self.decoder(
+      shared_embedding=self.token_embedder,
+      decoder_input_tokens=inputs_BL,
+      decoder_input_embeddings=embeddings,
+      decoder_positions=positions_BL,
+      decoder_segment_ids=batch.get("inputs_segmentation"),
+      deterministic=not dropout,
+      model_mode=model_mode,
+    )
+    return hidden_BLD
+
+  def head(
+    self, hidden_BLD: Float[Array, "B L D"], *, model_mode: str = bridge.MODEL_MODE_TRAIN
+  ) -> Float[Array, "B L V"]:
+    """Logits of hidden states: the final norm and the output projection."""
+    return self.decoder.apply_output_head(
+      shared_embedding=self.token_embedder,
+      y=hidden_BLD,
+      deterministic=True,
+      model_mode=model_mode,
+    )
+
+  def __call__(self, batch: Batch, *, dropout: bool = False) -> Float[Array, "B L V"]:
+    """Logits of every position of packed rows."""
+    return self.head(self.hidden(batch, dropout=dropout))
+
+
+def make_model(
+  config: bridge.Config, mesh: Mesh, *, model_mode: str = bridge.MODEL_MODE_TRAIN
+) -> SpeechLM:
+  """A SpeechLM with weights drawn from `init_weights_seed`; build it inside `mesh_scope`.
+
+  The streams are those of training whatever the mode, so that a model for generation starts from
+  the same weights.
+  """
+  return SpeechLM(
+    config,
+    mesh,
+    bridge.make_quantization(config),
+    model_mode=model_mode,
+    rngs=bridge.make_rngs(config),
+  )

@@ -1,0 +1,1 @@
+"""Training: loss, step, checkpoints in the loop, metrics, and the loop itself."""

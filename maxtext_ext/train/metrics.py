@@ -1,0 +1,115 @@
+"""Where the numbers of a run go: TensorBoard, `metrics.jsonl`, and the terminal."""
+
+import json
+import os
+import sys
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+  BarColumn,
+  MofNCompleteColumn,
+  Progress,
+  TextColumn,
+  TimeElapsedColumn,
+  TimeRemainingColumn,
+)
+from tensorboardX import SummaryWriter
+
+METRICS_FILE = "metrics.jsonl"
+PLAIN_INTERVAL = 10.0  # seconds between lines where there is no terminal to draw in
+
+
+class MetricWriter:
+  """Scalars of a run into `{run_dir}/metrics.jsonl` and a TensorBoard folder.
+
+  Args:
+    start: steps completed before; what an earlier attempt wrote after it is dropped, so that a
+      resumed run's file reads like an uninterrupted one's.
+  """
+
+  def __init__(self, run_dir: str, tensorboard_dir: str | None, *, start: int):
+    os.makedirs(run_dir, exist_ok=True)
+    path = os.path.join(run_dir, METRICS_FILE)
+    kept = [line for line in _lines(path) if json.loads(line)["step"] <= start] if start else []
+    temporary = f"{path}.tmp"
+    with open(temporary, "w", encoding="utf-8") as file:
+      file.writelines(kept)
+    os.replace(temporary, path)
+    self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed in close()
+    self._board = (
+      SummaryWriter(tensorboard_dir, purge_step=start + 1 if start else None)
+      if tensorboard_dir
+      else None
+    )
+
+  def write(self, step: int, scalars: dict[str, float]) -> None:
+    """Writes scalars named `group/name`; the file has them by their names after the group."""
+    names = {key.split("/", 1)[1]: value for key, value in scalars.items()}
+    self._file.write(json.dumps({"step": step, **names}) + "\n")
+    if self._board is not None:
+      for key, value in scalars.items():
+        self._board.add_scalar(key, value, step)
+
+  def close(self) -> None:
+    self._file.close()
+    if self._board is not None:
+      self._board.close()
+
+
+def _lines(path: str) -> list[str]:
+  """The whole lines of a file; a run that was killed may have left half a line at its end."""
+  if not os.path.exists(path):
+    return []
+  with open(path, encoding="utf-8") as file:
+    return [line for line in file if line.endswith("\n")]
+
+
+class ProgressLine:
+  """A line of progress with time left: drawn on a terminal, printed now and then elsewhere."""
+
+  def __init__(self, title: str, total: int, *, start: int = 0, visible: bool = True):
+    self._title, self._total, self._start = title, total, start
+    self._visible = visible
+    self._began = self._last = time.monotonic()
+    self._console = Console(file=sys.stderr)
+    self._bar: Progress | None = None
+    self._task: Any = None
+
+  def __enter__(self) -> "ProgressLine":
+    if self._visible and self._console.is_terminal:
+      self._bar = Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=self._console,
+      )
+      self._bar.start()
+      self._task = self._bar.add_task(
+        self._title, total=self._total, completed=self._start, note=""
+      )
+    return self
+
+  def update(self, done: int, note: str) -> None:
+    """Says that `done` of the total are done."""
+    now = time.monotonic()
+    if self._bar is not None:
+      self._bar.update(self._task, completed=done, note=note)
+    elif self._visible and (now - self._last >= PLAIN_INTERVAL or done == self._total):
+      self._last = now
+      rate = (done - self._start) / max(now - self._began, 1e-9)
+      left = (self._total - done) / rate if rate > 0 else 0.0
+      print(
+        f"{self._title} {done}/{self._total}  {note}  {left:.0f} s left",
+        file=sys.stderr,
+        flush=True,
+      )
+
+  def __exit__(self, *exc: object) -> None:
+    if self._bar is not None:
+      self._bar.stop()

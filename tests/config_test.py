@@ -1,0 +1,115 @@
+"""Order of the sources, and one clear line for whatever is wrong."""
+
+import os
+
+import pytest
+
+from maxtext_ext import config as config_lib
+from maxtext_ext.config import ConfigError, is_speech, load
+
+DEMO = "configs/experiments/demo.yml"
+
+
+def write(path, text):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  path.write_text(text, encoding="utf-8")
+  return str(path)
+
+
+@pytest.fixture
+def experiment(tmp_path):
+  base = os.path.abspath("configs/speech.yml")
+  return write(
+    tmp_path / "mine" / "run7.yml",
+    f"base_config: {base}\nmodel_name: qwen3-asr-tiny\nhead_dim: 16\nsteps: 7\n",
+  )
+
+
+def test_order_of_the_sources(experiment, monkeypatch):
+  base = load(experiment)
+  assert base.packing_lookahead == 512  # speech.yml
+  assert base.emb_dim == 128  # the model's yml, found from any folder
+  assert base.head_dim == 16  # the experiment wins over the model
+  assert base.steps == 7
+  assert load(experiment, ["head_dim=8", "steps=9"]).head_dim == 8  # the command line over both
+  monkeypatch.setenv("M_HEAD_DIM", "64")
+  monkeypatch.setenv("M_MAX_SECONDS", "12.5")
+  from_env = load(experiment)
+  assert (from_env.head_dim, from_env.max_seconds) == (64, 12.5)
+
+
+def test_environment_variable_chooses_the_model(experiment, monkeypatch):
+  monkeypatch.setenv("M_MODEL_NAME", "qwen3-asr-0.6b")
+  assert load(experiment).emb_dim == 1024
+
+
+def test_name_of_the_run_is_the_files(experiment):
+  assert load(experiment).run_name == "run7"
+  assert load(experiment, ["run_name=other"]).run_name == "other"
+  assert load(experiment).checkpoint_dir == "out/runs/run7/checkpoints/"
+
+
+def test_shipped_configurations_load():
+  for path in config_lib._experiments():
+    assert load(path).speech_encoder == "qwen3_audio"
+  for name in ("qwen3-asr-0.6b", "qwen3-asr-1.7b"):
+    assert load(DEMO, [f"model_name={name}"]).output_dim_for_audio in (1024, 2048)
+
+
+WRONG = {
+  "unknown key": (["stpes=5"], "unknown key stpes; did you mean steps?"),
+  "wrong type": (["steps=many"], "steps: Input should be a valid integer"),
+  "wrong choice": (["audio_dtype=float64"], "audio_dtype: Input should be 'float32' or 'int16'"),
+  "out of range": (["max_seconds=-1"], "max_seconds: Input should be greater than 0"),
+  "no equals sign": (["steps"], "expected key=value"),
+  "unknown model": (["model_name=qwen9"], "no models/qwen9.yml; known here: qwen3-asr-0.6b"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_override_is_one_line(case):
+  overrides, expected = WRONG[case]
+  with pytest.raises(ConfigError) as caught:
+    load(DEMO, overrides)
+  assert expected in str(caught.value)
+  assert "\n" not in str(caught.value)
+
+
+BAD_FILES = {
+  "no base": ("steps: 5\n", "sets no speech_encoder"),
+  "base not found": ("base_config: nowhere.yml\n", "base_config nowhere.yml not found"),
+  "unknown key": ("base_config: {base}\nstep: 5\n", "unknown key step; did you mean steps?"),
+  "not yaml": ("steps: [1,\n", "is not yaml"),
+  "a list": ("- steps\n", "holds a list"),
+  "stands on itself": ("base_config: bad.yml\n", "stands on itself"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_bad_file_is_one_line(case, tmp_path):
+  text, expected = BAD_FILES[case]
+  path = write(tmp_path / "bad.yml", text.replace("{base}", os.path.abspath("configs/speech.yml")))
+  with pytest.raises(ConfigError, match=expected) as caught:
+    load(path)
+  assert "\n" not in str(caught.value)
+
+
+def test_missing_file_names_what_there_is():
+  with pytest.raises(ConfigError, match=r"gone.yml not found .* configs/experiments/demo.yml"):
+    load("gone.yml")
+
+
+def test_same_key_on_command_line_and_in_environment(monkeypatch):
+  monkeypatch.setenv("M_STEPS", "5")
+  with pytest.raises(ConfigError, match="give it once"):
+    load(DEMO, ["steps=6"])
+
+
+def test_package_configs_are_found_from_any_folder(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  assert load(DEMO).emb_dim == 128
+
+
+def test_speech_is_told_from_text(tmp_path):
+  assert is_speech(DEMO)
+  assert not is_speech(write(tmp_path / "text.yml", "base_config: base.yml\nsteps: 1\n"))
