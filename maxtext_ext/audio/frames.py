@@ -1,28 +1,22 @@
-"""The geometry of frames, chunks, windows and audio tokens; free of jax, so that the input workers may import it.
+"""The geometry of frames, chunks, windows and audio tokens.
 
-A clip is 10 ms mel frames; 100 frames are a chunk (1 s), whose convolutions give 13 tokens; 8 chunks are a window
-(8 s), the reach of the encoder's attention. Figures of `Qwen3ASRFeatureExtractor` and `Qwen3ASREncoder`
-(transformers, models/qwen3_asr).
+Free of jax, so that the input workers may import it. A clip is 10 ms mel frames; 100 frames are a
+chunk (1 s), whose convolutions give 13 tokens; 8 chunks are a window (8 s), the reach of the
+encoder's attention. Figures of `Qwen3ASRFeatureExtractor` and `Qwen3ASREncoder` (transformers,
+models/qwen3_asr).
 """
 
-from typing import TypeVar
-
-import numpy as np
-
+SAMPLE_RATE = 16_000  # Hz
 N_FFT = 400  # samples a frame looks at, 25 ms
 HOP = 160  # samples, 10 ms
 FRAMES_PER_CHUNK = 100  # 1 s
 CHUNK_HOP = FRAMES_PER_CHUNK * HOP  # samples between the starts of two chunks of a clip
-CHUNK_SAMPLES = (
-  CHUNK_HOP - HOP + N_FFT
-)  # 16_240: all the samples that the frames of a chunk look at
+CHUNK_SAMPLES = CHUNK_HOP - HOP + N_FFT  # 16_240: all that the frames of a chunk look at
 MIN_SAMPLES = 8_000  # shorter clips are zero-padded to this first
 
 TOKENS_PER_CHUNK = 13
 CHUNKS_PER_WINDOW = 8
 TOKENS_PER_WINDOW = TOKENS_PER_CHUNK * CHUNKS_PER_WINDOW  # 104
-
-IntOrArray = TypeVar("IntOrArray", int, np.ndarray)
 
 
 def num_frames(samples: int) -> int:
@@ -30,8 +24,8 @@ def num_frames(samples: int) -> int:
   return max(samples, MIN_SAMPLES) // HOP
 
 
-def audio_tokens(frames: IntOrArray) -> IntOrArray:
-  """Encoder tokens of a clip of `frames` mel frames (int, or an integer array of numpy or jax).
+def audio_tokens[Ints](frames: Ints) -> Ints:
+  """Encoder tokens of a clip of `frames` mel frames (an int, or integers of numpy or jax).
 
   Every chunk is convolved alone, so only the last, partial one is rounded: three times halved, up.
   """

@@ -1,0 +1,192 @@
+"""The log-mel against transformers' WhisperFeatureExtractor (its numpy form, without torch)."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from transformers import WhisperFeatureExtractor
+
+from maxtext_ext.audio import mel
+from maxtext_ext.audio.frames import (
+  CHUNK_SAMPLES,
+  CHUNKS_PER_WINDOW,
+  MIN_SAMPLES,
+  SAMPLE_RATE,
+  num_frames,
+)
+from maxtext_ext.input.windows import cut_chunks, frames_of_chunks
+
+TOLERANCE = 1e-4
+
+
+def noise(t: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+  return 0.1 * rng.normal(size=t.size)
+
+
+def chirps(t: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+  """Like speech: a gliding pitch with harmonics, in syllables, over a faint background."""
+  phase = 2 * np.pi * (120 * t + 15 * np.sin(2 * np.pi * 0.7 * t))
+  voice = sum(np.sin(k * phase) / k for k in range(1, 20))
+  return 0.2 * voice * (np.sin(2 * np.pi * 3 * t) > -0.3) + 1e-3 * rng.normal(size=t.size)
+
+
+def gated_sweep(t: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+  """The hardest for float32: one loud line, with exact silence 80 dB below it all around."""
+  del rng
+  return 0.5 * np.sin(2 * np.pi * (100 * t + 25 * t**2)) * (np.sin(2 * np.pi * 3 * t) > 0)
+
+
+def near_silence(t: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+  return 1e-5 * rng.normal(size=t.size)
+
+
+def clipped(t: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+  return np.clip(3 * np.sin(2 * np.pi * 150 * t) + rng.normal(size=t.size), -1, 1)
+
+
+def offset(t: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+  return 0.9 + 1e-3 * rng.normal(size=t.size)
+
+
+def click(t: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+  del rng
+  return (np.arange(t.size) == t.size // 2).astype(float)
+
+
+SIGNALS = [noise, chirps, gated_sweep, near_silence, clipped, offset, click]
+
+
+def draw(signal, seconds: float, seed: int = 0) -> np.ndarray:
+  samples = round(seconds * SAMPLE_RATE)
+  return signal(np.arange(samples) / SAMPLE_RATE, np.random.default_rng(seed)).astype(np.float32)
+
+
+@functools.cache
+def extractor(num_mel_bins: int) -> WhisperFeatureExtractor:
+  return WhisperFeatureExtractor(feature_size=num_mel_bins)
+
+
+def reference(clip: np.ndarray, num_mel_bins: int) -> np.ndarray:
+  """[F, M] of the clip, padded as Qwen3-ASR does where it is short, and to no other length."""
+  if clip.dtype == np.int16:
+    clip = clip.astype(np.float32) / 32_768
+  clip = np.pad(clip, (0, max(0, MIN_SAMPLES - clip.size)))
+  features = extractor(num_mel_bins)(
+    clip, sampling_rate=SAMPLE_RATE, padding="do_not_pad", truncation=False, return_tensors="np"
+  )
+  return features["input_features"][0].T
+
+
+def one_row(clips: list[np.ndarray], order: np.ndarray | None = None, garbage: float = 0.0):
+  """Packs clips into one row; `order` says in which place each chunk of them stands.
+
+  Returns the arguments of log_mel, and the places of each clip's chunks.
+  """
+  chunks = [cut_chunks(clip) for clip in clips]
+  counts = [len(c) for c in chunks]
+  total = sum(counts)
+  windows = -(-(total if order is None else order.max() + 1) // CHUNKS_PER_WINDOW)
+  places = np.split(np.arange(total) if order is None else order, np.cumsum(counts)[:-1])
+  shape = (windows * CHUNKS_PER_WINDOW, CHUNK_SAMPLES)
+  samples = np.full(shape, garbage).astype(clips[0].dtype)
+  frames, segment = np.zeros((2, shape[0]), np.int32)
+  for number, (clip, chunk, place) in enumerate(zip(clips, chunks, places, strict=True), 1):
+    samples[place] = chunk
+    frames[place] = frames_of_chunks(num_frames(clip.size))
+    segment[place] = number
+    if garbage:  # all that lies behind the reflection at the clip's end
+      end = (max(clip.size, MIN_SAMPLES) + 400) - (len(chunk) - 1) * SAMPLE_RATE
+      samples[place[-1], end:] = garbage
+  grid = (1, windows, CHUNKS_PER_WINDOW)
+  arrays = samples.reshape(*grid, -1), frames.reshape(grid), segment.reshape(grid)
+  return tuple(jnp.asarray(a) for a in arrays), places
+
+
+@functools.cache
+def jitted(num_mel_bins: int, form: str):
+  del form  # a compiled function of its own for each
+  return jax.jit(lambda *batch: mel.log_mel(*batch, num_mel_bins))
+
+
+def ours(clips: list[np.ndarray], num_mel_bins: int, form: str = "rfft", **packing):
+  batch, places = one_row(clips, **packing)
+  out = np.asarray(jitted(num_mel_bins, form)(*batch)).reshape(-1, 100, num_mel_bins)
+  per_clip = []
+  for clip, place in zip(clips, places, strict=True):
+    rows = out[place].reshape(-1, num_mel_bins)
+    assert not rows[num_frames(clip.size) :].any(), "what is no frame must be exactly 0.0"
+    per_clip.append(rows[: num_frames(clip.size)])
+  empty = np.asarray(batch[1]).reshape(-1) == 0
+  assert not out[empty].any()
+  return per_clip
+
+
+@pytest.fixture(params=["rfft", "matmul"])
+def form(request, monkeypatch) -> str:
+  """Both forms of the Fourier transform, on this machine's own device."""
+  both = {"rfft": mel.dft_by_rfft, "matmul": mel.dft_by_matmul}[request.param]
+  monkeypatch.setattr(mel, "dft_by_rfft", both)
+  monkeypatch.setattr(mel, "dft_by_matmul", both)
+  return request.param
+
+
+@pytest.mark.parametrize("num_mel_bins", [80, 128])
+def test_filters_equal_the_reference(num_mel_bins):
+  expected = extractor(num_mel_bins).mel_filters
+  assert mel.mel_filters(num_mel_bins).dtype == np.float64
+  np.testing.assert_allclose(mel.mel_filters(num_mel_bins), expected, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("signal", SIGNALS)
+@pytest.mark.parametrize("num_mel_bins", [80, 128])
+def test_equals_whisper_feature_extractor(signal, num_mel_bins, form):
+  for seconds in (0.02, 0.5, 0.999, 1.0, 7.3, 16.0001):
+    clip = draw(signal, seconds)
+    (got,) = ours([clip], num_mel_bins, form)
+    want = reference(clip, num_mel_bins)
+    assert got.shape == want.shape == (num_frames(clip.size), num_mel_bins)
+    np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCE, err_msg=f"{seconds} s")
+
+
+def test_equals_it_on_twenty_minutes(form):
+  """The loudest second comes last: a maximum over less than the whole clip would fail."""
+  clip = np.tile(draw(chirps, 10.0), 120)
+  clip[:-SAMPLE_RATE] *= 0.02
+  (got,) = ours([clip], 80, form)
+  np.testing.assert_allclose(got, reference(clip, 80), rtol=0, atol=TOLERANCE)
+
+
+def test_int16_is_a_32768th():
+  clip = np.round(draw(chirps, 3.2) * 32_768).clip(-32_768, 32_767).astype(np.int16)
+  (got,) = ours([clip], 128)
+  np.testing.assert_allclose(got, reference(clip, 128), rtol=0, atol=TOLERANCE)
+  (same,) = ours([clip.astype(np.float32) / 32_768], 128)
+  np.testing.assert_array_equal(got, same)
+
+
+@pytest.mark.parametrize("garbage", [0.0, 7.0, np.nan])
+def test_a_clip_does_not_depend_on_its_place(garbage, form):
+  """Loud and quiet clips in one row, their chunks shuffled among empty places full of garbage."""
+  rng = np.random.default_rng(3)
+  lengths = (0.02, 1.3, 8.0, 2.51, 0.999)
+  clips = [draw(SIGNALS[i], s, seed=i) * 10.0**-i for i, s in enumerate(lengths)]
+  alone = [ours([clip], 80, form)[0] for clip in clips]
+  total = sum(len(cut_chunks(clip)) for clip in clips)
+  for _ in range(2):
+    order = rng.permutation(24)[:total]
+    order[rng.integers(total)] = 24  # so that the row always has the same 4 windows
+    packed = ours(clips, 80, form, order=order, garbage=garbage)
+    for a, b in zip(alone, packed, strict=True):
+      np.testing.assert_allclose(b, a, rtol=0, atol=1e-6)
+
+
+def test_every_row_has_clips_of_its_own():
+  """Segment 1 of one row is not segment 1 of the next."""
+  loud, quiet = draw(noise, 8.0), draw(noise, 8.0, seed=1) * 1e-6
+  alone = [ours([clip], 80)[0] for clip in (loud, quiet)]
+  batches = [one_row([clip])[0] for clip in (loud, quiet)]
+  both = jitted(80, "rfft")(*(jnp.concatenate(pair) for pair in zip(*batches, strict=True)))
+  for row, clip in zip(np.asarray(both), alone, strict=True):
+    np.testing.assert_allclose(row.reshape(-1, 80), clip, rtol=0, atol=1e-6)
