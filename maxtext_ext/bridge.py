@@ -155,9 +155,7 @@ def clip_gradients(grads: Any, threshold: float) -> Any:
   return maxtext_utils.apply_gradient_clipping(grads, None, threshold)
 
 
-def checkpoint_manager(
-  config: Config, mesh: Mesh, init_fn: Callable[[], TrainState]
-) -> Any | None:
+def checkpoint_manager(config: Config, mesh: Mesh, init_fn: Callable[[], TrainState]) -> Any | None:
   """The Orbax v1 `Checkpointer` of `checkpoint_dir`, or None when checkpointing is off."""
   return train_utils.create_checkpoint_manager(config, mesh, init_fn)
 

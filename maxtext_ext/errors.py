@@ -23,10 +23,10 @@ def exit_with_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
     except (ValueError, OSError) as error:
       if os.environ.get(TRACEBACK_VARIABLE):
         raise
-      print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+      sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
       raise SystemExit(2) from error
     except KeyboardInterrupt:
-      print("interrupted", file=sys.stderr)
+      sys.stderr.write("interrupted\n")
       raise SystemExit(130) from None
 
   return wrapped

@@ -47,9 +47,9 @@ def assigned_attributes(source: str, aliases: set[str]) -> list[str]:
     for target in targets:
       if isinstance(target, ast.Attribute) and ast.unparse(target.value).split(".")[0] in aliases:
         found.append(ast.unparse(target))
-    if isinstance(node, ast.Call) and ast.unparse(node.func) == "setattr":
-      if ast.unparse(node.args[0]).split(".")[0] in aliases:
-        found.append(ast.unparse(node))
+    is_setattr = isinstance(node, ast.Call) and ast.unparse(node.func) == "setattr"
+    if is_setattr and ast.unparse(node.args[0]).split(".")[0] in aliases:
+      found.append(ast.unparse(node))
   return found
 
 
@@ -124,20 +124,64 @@ def test_decoder_takes_complete_embeddings_and_returns_hidden_states_second():
   assert "logits, hidden_state, kv_cache" in inspect.getsource(NNXDecoder.__call__)
 
 
-KEYS = """
-  base_emb_dim base_mlp_dim base_num_decoder_layers base_num_query_heads base_num_kv_heads head_dim
-  vocab_size decoder_block use_qk_norm logits_via_embedding normalize_embedding_logits
-  num_mel_bins_for_audio d_model_for_audio encoder_layers_for_audio
-  encoder_attention_heads_for_audio encoder_ffn_dim_for_audio downsample_hidden_size_for_audio
-  output_dim_for_audio steps learning_rate lr_schedule_type wsd_decay_steps_fraction
-  wsd_decay_style warmup_steps_fraction learning_rate_final_fraction adam_b2 adam_weight_decay
-  adamw_mask gradient_clipping_threshold gradient_accumulation_steps eval_interval
-  checkpoint_period max_num_checkpoints_to_keep async_checkpointing enable_checkpointing
-  enable_tensorboard enable_dropout per_device_batch_size max_target_length
-  max_prefill_predict_length load_parameters_path tokenizer_path train_split eval_split run_name
-  base_output_directory hardware skip_jax_distributed_system override_model_config
-  init_weights_seed data_shuffle_seed remat_policy scan_layers attention dtype weight_dtype
-""".split()
+KEYS = [
+  "base_emb_dim",
+  "base_mlp_dim",
+  "base_num_decoder_layers",
+  "base_num_query_heads",
+  "base_num_kv_heads",
+  "head_dim",
+  "vocab_size",
+  "decoder_block",
+  "use_qk_norm",
+  "logits_via_embedding",
+  "normalize_embedding_logits",
+  "num_mel_bins_for_audio",
+  "d_model_for_audio",
+  "encoder_layers_for_audio",
+  "encoder_attention_heads_for_audio",
+  "encoder_ffn_dim_for_audio",
+  "downsample_hidden_size_for_audio",
+  "output_dim_for_audio",
+  "steps",
+  "learning_rate",
+  "lr_schedule_type",
+  "wsd_decay_steps_fraction",
+  "wsd_decay_style",
+  "warmup_steps_fraction",
+  "learning_rate_final_fraction",
+  "adam_b2",
+  "adam_weight_decay",
+  "adamw_mask",
+  "gradient_clipping_threshold",
+  "gradient_accumulation_steps",
+  "eval_interval",
+  "checkpoint_period",
+  "max_num_checkpoints_to_keep",
+  "async_checkpointing",
+  "enable_checkpointing",
+  "enable_tensorboard",
+  "enable_dropout",
+  "per_device_batch_size",
+  "max_target_length",
+  "max_prefill_predict_length",
+  "load_parameters_path",
+  "tokenizer_path",
+  "train_split",
+  "eval_split",
+  "run_name",
+  "base_output_directory",
+  "hardware",
+  "skip_jax_distributed_system",
+  "override_model_config",
+  "init_weights_seed",
+  "data_shuffle_seed",
+  "remat_policy",
+  "scan_layers",
+  "attention",
+  "dtype",
+  "weight_dtype",
+]
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -24,7 +24,7 @@ class TrainingCheckpoints:
     manager: `bridge.checkpoint_manager`'s, or None: nothing is saved or found.
   """
 
-  def __init__(self, manager: Any | None, *, background: bool):
+  def __init__(self, manager: Any | None, *, background: bool) -> None:
     self._manager = manager
     self._background = background
 

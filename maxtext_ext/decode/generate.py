@@ -37,7 +37,7 @@ class Generator:
     eos_ids: Iterable[int],
     vocab_size: int,
     max_new_tokens: int,
-  ):
+  ) -> None:
     self._config, self._mesh, self._params = config, mesh, params
     self._eos_ids = tuple(sorted(eos_ids))
     self._vocab_size = vocab_size
@@ -121,11 +121,11 @@ def _generate(
   written_BN = jnp.full((first_B.shape[0], max_new_tokens), eos[0], jnp.int32)
   written_BN = written_BN.at[:, 0].set(first_B)
 
-  def unfinished(carry):
+  def unfinished(carry: tuple) -> jax.Array:
     _, step, done_B, *_ = carry
     return (step < max_new_tokens) & ~jnp.all(done_B)
 
-  def write_next(carry):
+  def write_next(carry: tuple) -> tuple:
     cache, step, done_B, token_B, written_BN = carry
     model = nnx.merge(graphdef, params, cache, rest, copy=True)
     positions_B = lengths_B + step - 1

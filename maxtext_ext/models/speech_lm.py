@@ -35,7 +35,7 @@ class SpeechLM(bridge.Transformer):
     *,
     model_mode: str = bridge.MODEL_MODE_TRAIN,
     rngs: nnx.Rngs,
-  ):
+  ) -> None:
     super().__init__(config, mesh, quant, model_mode=model_mode, rngs=rngs)
     # MaxText draws embeddings with standard deviation 1, from which tied logits of a new model
     # start about sqrt(emb_dim) too large.
@@ -95,9 +95,7 @@ class SpeechLM(bridge.Transformer):
     of generation.
     """
     inputs_BL, positions_BL = batch["inputs"], batch["inputs_position"]
-    embeddings = (
-      self.embed(inputs_BL, batch, model_mode) if "audio_index" in batch else None
-    )
+    embeddings = self.embed(inputs_BL, batch, model_mode) if "audio_index" in batch else None
     # The decoder computes logits too; under jit what nobody reads is never run.
     _, hidden_BLD, *_ = self.decoder(
       shared_embedding=self.token_embedder,

@@ -114,7 +114,7 @@ def evaluate_loss(
 class _StepLog:
   """Numbers of one step, written when the next has been sent to the device."""
 
-  def __init__(self, writer: MetricWriter | None, schedule: Any):
+  def __init__(self, writer: MetricWriter | None, schedule: Any) -> None:
     self.loss = float("nan")
     self._writer, self._schedule = writer, schedule
     self._held: tuple[int, Any, Any] | None = None

@@ -29,7 +29,7 @@ class MetricWriter:
       resumed run's file reads like an uninterrupted one's.
   """
 
-  def __init__(self, run_dir: str, tensorboard_dir: str | None, *, start: int):
+  def __init__(self, run_dir: str, tensorboard_dir: str | None, *, start: int) -> None:
     os.makedirs(run_dir, exist_ok=True)
     path = os.path.join(run_dir, METRICS_FILE)
     kept = [line for line in _lines(path) if json.loads(line)["step"] <= start] if start else []
@@ -53,6 +53,7 @@ class MetricWriter:
         self._board.add_scalar(key, value, step)
 
   def close(self) -> None:
+    """Closes the file and the board."""
     self._file.close()
     if self._board is not None:
       self._board.close()
@@ -69,7 +70,7 @@ def _lines(path: str) -> list[str]:
 class ProgressLine:
   """A line of progress with time left: drawn on a terminal, printed now and then elsewhere."""
 
-  def __init__(self, title: str, total: int, *, start: int = 0, visible: bool = True):
+  def __init__(self, title: str, total: int, *, start: int = 0, visible: bool = True) -> None:
     self._title, self._total, self._start = title, total, start
     self._visible = visible
     self._began = self._last = time.monotonic()
@@ -104,11 +105,8 @@ class ProgressLine:
       self._last = now
       rate = (done - self._start) / max(now - self._began, 1e-9)
       left = (self._total - done) / rate if rate > 0 else 0.0
-      print(
-        f"{self._title} {done}/{self._total}  {note}  {left:.0f} s left",
-        file=sys.stderr,
-        flush=True,
-      )
+      sys.stderr.write(f"{self._title} {done}/{self._total}  {note}  {left:.0f} s left\n")
+      sys.stderr.flush()
 
   def __exit__(self, *exc: object) -> None:
     if self._bar is not None:
