@@ -1,0 +1,1 @@
+"""Transcription: generation with a key-value cache, and the hypotheses it writes."""

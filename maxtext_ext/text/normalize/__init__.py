@@ -1,0 +1,18 @@
+"""Text normalisers by the name that a report gives: each maps a text to words and single spaces."""
+
+from collections.abc import Callable
+
+from maxtext_ext.text.normalize import basic, english
+
+NORMALIZERS: dict[str, Callable[[str], str]] = {
+  "none": basic.collapse_spaces,
+  "basic": basic.normalize,
+  "english": english.normalize,
+}
+
+
+def get_normalizer(name: str) -> Callable[[str], str]:
+  """The normaliser called `name`. Raises ValueError that lists the names for an unknown one."""
+  if name not in NORMALIZERS:
+    raise ValueError(f"unknown normalizer {name!r}; expected one of {', '.join(NORMALIZERS)}")
+  return NORMALIZERS[name]
