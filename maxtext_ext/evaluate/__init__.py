@@ -1,0 +1,1 @@
+"""Scoring of hypotheses: error rates, their intervals and the report."""

@@ -1,0 +1,277 @@
+"""The evaluation report: one HTML page that needs nothing else, and the same figures as JSON."""
+
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+
+from maxtext_ext.decode.writer import Hypothesis, atomic_open
+from maxtext_ext.evaluate import chart
+from maxtext_ext.evaluate.alignment import Pair, align
+from maxtext_ext.evaluate.wer import ErrorRate, Score, Scores, score
+from maxtext_ext.text.normalize import get_normalizer
+
+Fact = str | int | float
+
+WORST = 20  # utterances shown with their differences
+_KEPT_HITS = 3  # shown on either side of a longer run of correct words
+_MAX_PAIRS = 300  # words shown of one utterance
+
+
+def write_report(
+  hypotheses: Sequence[Hypothesis],
+  path: str | os.PathLike[str],
+  *,
+  title: str,
+  normalizer: str = "basic",
+  loss_curve: Sequence[tuple[int, float]] | None = None,
+  baseline: Scores | None = None,
+  extra: Mapping[str, Fact] | None = None,
+  scores: Scores | None = None,
+) -> Scores:
+  """Writes the page to `path` and its figures beside it, with the suffix .json.
+
+  Args:
+    hypotheses: the utterances, texts as decoded.
+    normalizer: a name in maxtext_ext.text.normalize.NORMALIZERS; the report names it.
+    loss_curve: (step, loss) by rising step.
+    baseline: of the untrained model; "untrained_wer" in the JSON.
+    extra: facts to list, and further keys of the JSON ("seconds": of the whole run).
+    scores: score(hypotheses, normalizer), where it is known already.
+
+  Raises:
+    ValueError: no hypotheses, an unknown normalizer, scores of something else, or a fact whose
+      name the JSON has a use for.
+  """
+  path = pathlib.Path(path)
+  if path.suffix == ".json":
+    raise ValueError(f"{path}: the figures go to a .json beside the page; name it .html")
+  scores = scores or score(hypotheses, normalizer)
+  if scores.normalizer != normalizer or scores.overall.utterances != len(hypotheses):
+    raise ValueError("scores belong to another normalizer or to other hypotheses")
+  figures = _figures(title, scores, baseline)
+  if clash := sorted(figures.keys() & (extra or {}).keys()):
+    raise ValueError(f"extra facts {clash} are figures of the report itself; name them otherwise")
+  axis = _axis(scores)
+  page = _template().render(
+    title=title,
+    scores=scores,
+    baseline=baseline,
+    rows=_rows(scores, axis),
+    axis=axis,
+    curve=chart.curve(loss_curve) if loss_curve else None,
+    chart=chart,
+    worst=_worst(hypotheses, scores),
+    facts=extra or {},
+  )
+  with atomic_open(path) as file:
+    file.write(page)
+  with atomic_open(path.with_suffix(".json")) as file:
+    json.dump(figures | dict(extra or {}), file, ensure_ascii=False, indent=2, allow_nan=False)
+    file.write("\n")
+  return scores
+
+
+def format_rate(rate: float) -> str:
+  """A fraction as a percentage: 0.0834 -> "8.34%"; "n/a" where there is nothing to divide by."""
+  return f"{100 * rate:.2f}%" if math.isfinite(rate) else "n/a"
+
+
+def format_interval(interval: tuple[float, float] | None) -> str:
+  """(0.07, 0.09) -> "7.00-9.00"; "n/a" without an interval."""
+  return "n/a" if interval is None else f"{100 * interval[0]:.2f}\u2013{100 * interval[1]:.2f}"
+
+
+def format_duration(seconds: float) -> str:
+  """3723 -> "1 h 2 min", 90 -> "1.5 min", 9 -> "9.0 s"."""
+  if seconds >= 3600:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60:,} h {minutes % 60} min"
+  return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
+
+
+def direction(text: str) -> str:
+  """ "rtl" or "ltr": that of the first letter with a direction, as HTML's dir=auto decides.
+
+  dir=auto itself looks past isolated (bdi) words, and every word of an alignment is one.
+  """
+  for character in text:
+    match unicodedata.bidirectional(character):
+      case "L":
+        return "ltr"
+      case "R" | "AL":
+        return "rtl"
+  return "ltr"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Row:
+  """A line of the table. `bar` is (lower, upper, rate) on the picture's axis, 0 to 1."""
+
+  kind: str
+  name: str
+  score: Score
+  bar: tuple[float, float, float] | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Gap:
+  """Correct words that the page leaves out."""
+
+  words: int
+  kind: str = "gap"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Example:
+  """An utterance with errors."""
+
+  utterance: Hypothesis
+  edits: int
+  words: int  # of the reference, normalised
+  pairs: list[Pair | _Gap]
+  direction: str
+  left_out: int  # pairs beyond _MAX_PAIRS
+
+
+def _template() -> jinja2.Template:
+  environment = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+  environment.filters["rate"] = format_rate
+  environment.filters["interval"] = format_interval
+  environment.filters["duration"] = format_duration
+  environment.filters["count"] = lambda number: f"{number:,}"
+  environment.filters["fact"] = lambda fact: f"{fact:,.4g}" if isinstance(fact, float) else fact
+  return environment.get_template("report.html.jinja")
+
+
+def _groups(scores: Scores) -> list[tuple[str, str, Score]]:
+  """(kind, name, score) of every line of the table."""
+  return [
+    ("All", "All utterances", scores.overall),
+    *(("Language", name, group) for name, group in scores.by_language.items()),
+    *(("Dataset", name, group) for name, group in scores.by_dataset.items()),
+  ]
+
+
+def _axis(scores: Scores) -> float:
+  """The rate at the right end of the table's pictures: that of the widest interval."""
+  intervals = [group.words.interval for _, _, group in _groups(scores)]
+  return max([interval[1] for interval in intervals if interval], default=0.0) or 1.0
+
+
+def _rows(scores: Scores, axis: float) -> list[_Row]:
+  rows = []
+  for kind, name, group in _groups(scores):
+    interval, bar = group.words.interval, None
+    if interval is not None:
+      # An interval of percentiles can miss the rate itself by a little.
+      bar = interval[0] / axis, interval[1] / axis, min(group.wer / axis, 1.0)
+    rows.append(_Row(kind=kind, name=name, score=group, bar=bar))
+  return rows
+
+
+def _worst(hypotheses: Sequence[Hypothesis], scores: Scores) -> list[_Example]:
+  """The utterances that cost the corpus the most word edits; ties in the order of their ids."""
+  normalize = get_normalizer(scores.normalizer)
+  ranked = sorted(
+    (index for index, edits in enumerate(scores.word_edits_U) if edits),
+    key=lambda index: (
+      -scores.word_edits_U[index],
+      hypotheses[index].dataset,
+      hypotheses[index].id,
+    ),
+  )
+  examples = []
+  for index in ranked[:WORST]:
+    utterance = hypotheses[index]
+    reference, hypothesis = normalize(utterance.reference), normalize(utterance.hypothesis)
+    pairs = _shorten(align(reference.split(), hypothesis.split()))
+    examples.append(
+      _Example(
+        utterance=utterance,
+        edits=int(scores.word_edits_U[index]),
+        words=len(reference.split()),
+        pairs=pairs[:_MAX_PAIRS],
+        direction=direction(reference or hypothesis),
+        left_out=max(0, len(pairs) - _MAX_PAIRS),
+      )
+    )
+  return examples
+
+
+def _shorten(pairs: list[Pair]) -> list[Pair | _Gap]:
+  """Puts a gap inside runs of correct words that would fill the page."""
+  shortened: list[Pair | _Gap] = []
+  run: list[Pair] = []
+
+  def flush() -> None:
+    if len(run) > 4 * _KEPT_HITS:
+      gap = _Gap(words=len(run) - 2 * _KEPT_HITS)
+      shortened.extend([*run[:_KEPT_HITS], gap, *run[-_KEPT_HITS:]])
+    else:
+      shortened.extend(run)
+    run.clear()
+
+  for pair in pairs:
+    if pair.kind == "hit":
+      run.append(pair)
+    else:
+      flush()
+      shortened.append(pair)
+  flush()
+  return shortened
+
+
+def _figures(title: str, scores: Scores, baseline: Scores | None) -> dict[str, Any]:
+  """The JSON. Rates are fractions; null where there are no reference units to divide by."""
+  groups = {"language": scores.by_language, "dataset": scores.by_dataset}
+  figures: dict[str, Any] = {
+    "title": title,
+    "normalizer": scores.normalizer,
+    "wer": _fraction(scores.wer),
+    "cer": _fraction(scores.cer),
+    "wer_interval": scores.overall.words.interval,
+    "cer_interval": scores.overall.characters.interval,
+  }
+  for kind, scores_by_name in groups.items():
+    figures[f"wer_by_{kind}"] = {k: _fraction(v.wer) for k, v in scores_by_name.items()}
+    figures[f"cer_by_{kind}"] = {k: _fraction(v.cer) for k, v in scores_by_name.items()}
+  if baseline is not None:
+    figures["untrained_wer"] = _fraction(baseline.wer)
+    figures["untrained_cer"] = _fraction(baseline.cer)
+  figures["details"] = {
+    "all": _details(scores.overall),
+    **{f"by_{kind}": {k: _details(v) for k, v in group.items()} for kind, group in groups.items()},
+  }
+  return figures
+
+
+def _details(score: Score) -> dict[str, Any]:
+  return {
+    "utterances": score.utterances,
+    "audio_seconds": score.seconds,
+    "empty_references": score.empty_references,
+    "empty_hypotheses": score.empty_hypotheses,
+    "words": _counts(score.words),
+    "characters": _counts(score.characters),
+  }
+
+
+def _counts(rate: ErrorRate) -> dict[str, Any]:
+  return {"reference": rate.units, "rate": _fraction(rate.rate), **dataclasses.asdict(rate)}
+
+
+def _fraction(rate: float) -> float | None:
+  return rate if math.isfinite(rate) else None

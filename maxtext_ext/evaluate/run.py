@@ -1,0 +1,90 @@
+"""The evaluation of a decoded split: read, score, print, report."""
+
+import os
+from collections.abc import Mapping
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from maxtext_ext.decode.writer import read_hypotheses
+from maxtext_ext.evaluate.metrics import read_metrics
+from maxtext_ext.evaluate.report import Fact, format_interval, format_rate, write_report
+from maxtext_ext.evaluate.wer import Score, Scores, score
+
+
+def evaluate(
+  path: str | os.PathLike[str],
+  *,
+  report: str | os.PathLike[str] | None = None,
+  normalizer: str = "basic",
+  metrics: str | os.PathLike[str] | None = None,
+  baseline: str | os.PathLike[str] | None = None,
+  title: str = "Speech recognition report",
+  extra: Mapping[str, Fact] | None = None,
+  console: Console | None = None,
+) -> Scores:
+  """Scores the hypotheses at `path`, prints a table and writes the report when asked to.
+
+  Args:
+    path: a file or directory of decode's JSON lines.
+    report: where report.html goes; report.json is written beside it, under the same stem.
+    normalizer: a name in maxtext_ext.text.normalize.NORMALIZERS.
+    metrics: metrics.jsonl of the training run, for the loss curve.
+    baseline: hypotheses of the untrained model, best on the same utterances.
+    extra: facts to list in the report, such as {"seconds": 412.0}.
+    console: where the table goes; standard output by default.
+
+  Raises:
+    ValueError: a file that is missing or malformed, or an unknown normalizer.
+  """
+  hypotheses = read_hypotheses(path)
+  scores = score(hypotheses, normalizer)
+  untrained = None if baseline is None else score(read_hypotheses(baseline), normalizer)
+  (console or Console()).print(_table(scores, untrained))
+  if report is not None:
+    write_report(
+      hypotheses,
+      report,
+      title=title,
+      normalizer=normalizer,
+      scores=scores,
+      loss_curve=None if metrics is None else read_metrics(metrics),
+      baseline=untrained,
+      extra=extra,
+    )
+  return scores
+
+
+def _table(scores: Scores, untrained: Scores | None) -> Table:
+  table = Table(
+    title=f"Error rates (normalizer: {scores.normalizer})",
+    box=SIMPLE,
+    pad_edge=False,
+    padding=(0, 1, 0, 0),
+  )
+  table.add_column("", overflow="fold")
+  for name in ("clips", "words", "WER", "95% interval", "sub", "del", "ins", "CER"):
+    table.add_column(name, justify="right", no_wrap=True)
+  groups = [*scores.by_language.items(), *scores.by_dataset.items()]
+  for index, (name, group) in enumerate(groups, 1):
+    edge = index in (len(scores.by_language), len(groups))
+    table.add_row(Text(name), *_cells(group), end_section=edge)
+  if untrained is not None:
+    table.add_row("untrained", *_cells(untrained.overall), style="dim")
+  table.add_row("all", *_cells(scores.overall), style="bold")
+  return table
+
+
+def _cells(score: Score) -> list[str]:
+  return [
+    f"{score.utterances:,}",
+    f"{score.words.units:,}",
+    format_rate(score.wer),
+    format_interval(score.words.interval),
+    f"{score.words.substitutions:,}",
+    f"{score.words.deletions:,}",
+    f"{score.words.insertions:,}",
+    format_rate(score.cer),
+  ]

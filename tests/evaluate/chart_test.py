@@ -1,0 +1,78 @@
+import math
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maxtext_ext.evaluate import chart
+
+VALUES = st.floats(-1e6, 1e6, allow_subnormal=False)
+
+
+def coordinates(path: str) -> list[tuple[float, float]]:
+  return [(float(x), float(y)) for x, y in re.findall(r"(-?[\d.]+),(-?[\d.]+)", path)]
+
+
+@pytest.mark.parametrize(
+  ("low", "high", "count", "expected"),
+  [
+    (0, 6, 5, [0, 2, 4, 6]),
+    (0, 0.93, 5, [0, 0.2, 0.4, 0.6, 0.8]),
+    (0, 1000, 8, [0, 200, 400, 600, 800, 1000]),
+    (17, 43, 5, [20, 30, 40]),
+    (-1, 1, 4, [-1, -0.5, 0, 0.5, 1]),
+  ],
+)
+def test_ticks(low, high, count, expected):
+  assert chart.ticks(float(low), float(high), count) == pytest.approx(expected)
+
+
+@given(values=st.lists(VALUES, min_size=2, max_size=50))
+def test_curve_stays_inside_its_frame(values):
+  curve = chart.curve(list(enumerate(values)))
+  points = coordinates(curve.path)
+  assert len(points) == len(values)
+  assert points[0][0] == chart.LEFT
+  assert points[-1][0] == chart.WIDTH - chart.RIGHT
+  for x, y in points + coordinates(curve.smooth):
+    assert chart.LEFT <= x <= chart.WIDTH - chart.RIGHT
+    assert chart.TOP <= y <= chart.HEIGHT - chart.BOTTOM
+  for ticks in (curve.x_ticks, curve.y_ticks):
+    assert len({tick.label for tick in ticks}) == len(ticks) >= 1
+
+
+def test_curve_places_values_on_its_axes():
+  curve = chart.curve([(0, 4.0), (50, 2.0), (100, 0.0)])
+  points = coordinates(curve.path)
+  height = {tick.label: tick.position for tick in curve.y_ticks}
+  across = {tick.label: tick.position for tick in curve.x_ticks}
+  assert points == [
+    (across["0"], height["4"]),
+    ((across["40"] + across["60"]) / 2, height["2"]),
+    (across["100"], height["0"]),
+  ]
+
+
+def test_long_run_is_thinned_but_keeps_its_ends():
+  points = [(step, 5.0 if step in (0, 99_999) else 1.0) for step in range(100_000)]
+  drawn = coordinates(chart.curve(points).path)
+  assert len(drawn) == 400
+  assert drawn[0][1] == drawn[-1][1] < drawn[1][1] == drawn[200][1]
+
+
+def test_values_that_are_not_finite_are_counted():
+  curve = chart.curve([(0, 3.0), (1, math.nan), (2, math.inf), (3, 1.0)])
+  assert curve.left_out == 2
+  assert len(coordinates(curve.path)) == 2
+  assert curve.last == 1.0
+
+
+@pytest.mark.parametrize("points", [[], [(0, 1.0)], [(0, math.nan), (1, math.nan), (2, 1.0)]])
+def test_nothing_to_draw(points):
+  assert chart.curve(points) is None
+
+
+def test_constant_loss():
+  curve = chart.curve([(0, 0.0), (1, 0.0)])
+  assert {y for _, y in coordinates(curve.path)} == {chart.HEIGHT - chart.BOTTOM}

@@ -1,0 +1,260 @@
+import html.parser
+import json
+import re
+
+import pytest
+
+from maxtext_ext.decode.writer import Hypothesis
+from maxtext_ext.evaluate import report
+from maxtext_ext.evaluate.report import direction, format_duration, format_interval, write_report
+from maxtext_ext.evaluate.wer import score
+
+HOSTILE = "<script>alert('1')</script>"
+
+
+def utterance(identifier: str, reference: str, hypothesis: str, **fields: object) -> Hypothesis:
+  return Hypothesis(id=identifier, reference=reference, hypothesis=hypothesis, **fields)
+
+
+HYPOTHESES = [
+  utterance(
+    "en",
+    "the cat sat on two old mats today",
+    "the cat sit on old mats today now",
+    dataset="d1",
+    language="English",
+  ),
+  utterance("he", "שלום לכולם", "שלום לך", dataset="d1", language="Hebrew", duration=3.5),
+  utterance("ar", "صباح الخير", "صباح الخير", dataset="d2", language="Arabic"),
+]
+
+
+class Page(html.parser.HTMLParser):
+  """Elements, the text inside each, and whether every tag is closed."""
+
+  VOID = frozenset({"meta", "line", "circle", "path"})
+
+  def __init__(self, text: str):
+    super().__init__()
+    self.elements: list[tuple[str, dict[str, str | None]]] = []
+    self.texts: list[tuple[tuple[str, ...], str]] = []
+    self.open: list[tuple[str, ...]] = []  # tag and classes
+    self.feed(text)
+    self.close()
+    assert not self.open
+
+  def handle_starttag(self, tag, attrs):
+    self.elements.append((tag, dict(attrs)))
+    if tag not in self.VOID:
+      self.open.append((tag, *(dict(attrs).get("class") or "").split()))
+
+  def handle_endtag(self, tag):
+    if tag not in self.VOID:
+      assert self.open.pop()[0] == tag
+
+  def handle_data(self, data):
+    if data.strip():
+      path = tuple(name for element in self.open for name in element)
+      self.texts.append((path, " ".join(data.split())))
+
+  def inside(self, *names: str) -> list[str]:
+    return [text for path, text in self.texts if set(names) <= set(path)]
+
+
+def write(tmp_path, hypotheses=HYPOTHESES, **options):
+  options = {"title": "Run 7", "normalizer": "basic"} | options
+  write_report(hypotheses, tmp_path / "report.html", **options)
+  text = (tmp_path / "report.html").read_text(encoding="utf-8")
+  return Page(text), json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+
+
+def test_json_holds_the_figures(tmp_path):
+  baseline = score([utterance("1", "a b", "a")])
+  _, figures = write(tmp_path, baseline=baseline, extra={"seconds": 412.5, "model": "tiny"})
+  scores = score(HYPOTHESES)
+  assert figures["wer"] == scores.wer == 4 / 12
+  assert figures["cer"] == scores.cer
+  assert figures["wer_by_language"] == {"Arabic": 0.0, "English": 3 / 8, "Hebrew": 0.5}
+  assert figures["wer_by_dataset"] == {"d1": 4 / 10, "d2": 0.0}
+  assert figures["untrained_wer"] == 0.5
+  assert figures["seconds"] == 412.5
+  assert figures["model"] == "tiny"
+  assert figures["normalizer"] == "basic"
+  assert figures["wer_interval"] == list(scores.overall.words.interval)
+  words = figures["details"]["by_language"]["English"]["words"]
+  counts = [words[kind] for kind in ("hits", "substitutions", "deletions", "insertions")]
+  assert counts == [6, 1, 1, 1]
+  assert words["reference"] == 8
+
+
+def test_json_has_no_key_for_what_was_not_given(tmp_path):
+  _, figures = write(tmp_path)
+  assert not figures.keys() & {"untrained_wer", "seconds"}
+
+
+def test_rate_without_reference_words_is_null(tmp_path):
+  page, figures = write(tmp_path, [utterance("1", "", "noise")])
+  assert figures["wer"] is None
+  assert "n/a" in page.inside("tile")
+
+
+def test_page_shows_the_figures(tmp_path):
+  page, _ = write(tmp_path, baseline=score([utterance("1", "a b", "a")]), extra={"steps": 300})
+  assert page.inside("h1") == ["Run 7"]
+  assert "33.33%" in page.inside("tile", "lead")
+  assert "50.00%" in page.inside("tile")
+  table = page.inside("tbody")
+  english = table.index("English")
+  assert table[english : english + 4] == ["English", "1", "8", "37.50%"]
+  assert {"Arabic", "Hebrew", "d1", "d2", "All utterances"} <= set(table)
+  assert "300" in page.inside("dd")
+
+
+def test_page_stands_alone(tmp_path):
+  page, _ = write(tmp_path, loss_curve=[(0, 5.0), (10, 1.0)])
+  tags = {tag for tag, _ in page.elements}
+  assert not tags & {"script", "link", "img", "iframe", "object", "base", "form", "a"}
+  attributes = {name for _, attributes in page.elements for name in attributes}
+  assert not attributes & {"src", "href", "srcset", "action", "style"}
+  text = (tmp_path / "report.html").read_text(encoding="utf-8")
+  assert not re.search(r"https?:|url\(|@import", text)
+  policy = [a["content"] for tag, a in page.elements if "http-equiv" in a]
+  assert policy == ["default-src 'none'; style-src 'unsafe-inline'"]
+  assert "prefers-color-scheme: dark" in text
+
+
+def test_everything_is_escaped(tmp_path):
+  plain, _ = write(tmp_path)
+  hostile = utterance(HOSTILE, HOSTILE, "x", dataset=HOSTILE, language=HOSTILE)
+  page, figures = write(
+    tmp_path, [hostile], title=HOSTILE, normalizer="none", extra={HOSTILE: HOSTILE}
+  )
+  assert "script" not in {tag for tag, _ in page.elements}
+  assert {tag for tag, _ in page.elements} <= {tag for tag, _ in plain.elements}
+  for place in (
+    ("h1",),
+    ("title",),
+    ("meta", "b"),
+    ("details", "dd"),
+    ("tbody",),
+    ("dt",),
+    ("del",),
+  ):
+    assert HOSTILE in page.inside(*place), place
+  assert figures["title"] == HOSTILE
+
+
+def test_differences_are_marked_word_by_word(tmp_path):
+  page, _ = write(tmp_path)
+  assert page.inside("article", "substitution", "del") == ["sat", "לכולם"]
+  assert page.inside("article", "substitution", "ins") == ["sit", "לך"]
+  assert page.inside("article", "deletion", "del") == ["two"]
+  assert page.inside("article", "insertion", "ins") == ["now"]
+  assert page.inside("article", "meta", "b") == [
+    "en",
+    "he",
+  ]  # most errors first, perfect ones never
+
+
+def test_right_to_left_lines_run_right_to_left_and_words_are_isolated(tmp_path):
+  page, _ = write(tmp_path)
+  directions = [a["dir"] for _, a in page.elements if a.get("class") == "words"]
+  assert directions == ["ltr", "rtl"]
+  words = [path for path, _ in page.texts if "words" in path]
+  assert words
+  assert all(path[-1] == "bdi" for path in words)
+  raw = [a for tag, a in page.elements if tag == "dd" and "dir" in a]
+  assert all(a["dir"] == "auto" for a in raw)
+
+
+@pytest.mark.parametrize(
+  ("text", "expected"),
+  [
+    ("hello", "ltr"),
+    ("שלום hello", "rtl"),
+    ("مرحبا", "rtl"),
+    ("hello שלום", "ltr"),
+    ("123 ... שלום", "rtl"),
+    ("42", "ltr"),
+    ("", "ltr"),
+  ],
+)
+def test_direction(text, expected):
+  assert direction(text) == expected
+
+
+def test_loss_curve(tmp_path):
+  page, _ = write(tmp_path, loss_curve=[(step, 5.0 / (1 + step)) for step in range(100)])
+  assert "Training loss" in page.inside("h2")
+  labels = page.inside("svg", "text")
+  assert {"step", "loss", "0", "20", "80"} <= set(labels)
+  assert sum("d" in attributes for tag, attributes in page.elements if tag == "path") == 2
+
+
+def test_no_loss_curve(tmp_path):
+  page, _ = write(tmp_path)
+  assert "Training loss" not in page.inside("h2")
+
+
+def test_perfect_run_says_so(tmp_path):
+  page, figures = write(tmp_path, [HYPOTHESES[2]])
+  assert figures["wer"] == 0.0
+  assert "Every utterance is as its reference." in page.inside("section")
+  assert page.inside("article") == []
+
+
+def test_long_utterances_show_their_errors_and_little_else(tmp_path):
+  words = [f"w{index}" for index in range(5000)]
+  wrong = words.copy()
+  wrong[2500] = "oops"
+  page, _ = write(tmp_path, [utterance("long", " ".join(words), " ".join(wrong))])
+  shown = page.inside("article", "words")
+  around = [*words[2497:2500], "w2500", "oops", *words[2501:2504]]
+  gaps = ["2,494 correct words", "2,493 correct words"]
+  assert shown == [*words[:3], gaps[0], *around, gaps[1], *words[-3:]]
+
+
+def test_page_is_bounded(tmp_path, monkeypatch):
+  monkeypatch.setattr(report, "WORST", 2)
+  hypotheses = [utterance(str(i), "a " * 400, "b " * (400 - i)) for i in range(5)]
+  page, _ = write(tmp_path, hypotheses)
+  assert page.inside("article", "meta", "b") == ["0", "1"]
+  assert page.inside("article", "gap") == ["100 more", "100 more"]
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"extra": {"wer": 0.0}}, r"extra facts \['wer'\] are figures of the report itself"),
+    ({"normalizer": "none", "scores": score(HYPOTHESES)}, "scores belong to another normalizer"),
+    ({"scores": score(HYPOTHESES[:2])}, "or to other hypotheses"),
+  ],
+)
+def test_contradictions(tmp_path, options, message):
+  with pytest.raises(ValueError, match=message):
+    write(tmp_path, **options)
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_page_must_not_take_the_place_of_its_figures(tmp_path):
+  with pytest.raises(ValueError, match=r"name it \.html"):
+    write_report(HYPOTHESES, tmp_path / "report.json", title="")
+
+
+@pytest.mark.parametrize(
+  ("seconds", "expected"),
+  [
+    (9, "9.0 s"),
+    (90, "1.5 min"),
+    (3723, "1 h 2 min"),
+    (7199.9, "2 h 0 min"),
+    (4e6, "1,111 h 7 min"),
+  ],
+)
+def test_format_duration(seconds, expected):
+  assert format_duration(float(seconds)) == expected
+
+
+def test_format_interval():
+  assert format_interval((0.07, 0.0912)) == "7.00–9.12"
+  assert format_interval(None) == "n/a"
