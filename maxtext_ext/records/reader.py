@@ -1,0 +1,83 @@
+"""Finding ArrayRecord shards and reading their records in any order."""
+
+import os
+from collections.abc import Sequence
+from typing import SupportsIndex
+
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+from maxtext_ext.records import paths
+
+
+def find_shards(data_dir: str, split: str) -> list[str]:
+  """The shards of a split: {data_dir}/{split}-*.array_record, or else all of {data_dir}/{split}/.
+
+  Raises:
+    ValueError: there are none, a numbered set of them is not whole, or two sets are mixed.
+  """
+  flat = [
+    path
+    for path in paths.list_shards(data_dir)
+    if os.path.basename(path).removeprefix(f"{split}-")[:1].isdigit()
+  ]
+  shards = flat or paths.list_shards(os.path.join(data_dir, split))
+  if not shards:
+    pattern = os.path.join(data_dir, f"{split}-*{paths.SHARD_SUFFIX}")
+    folder = os.path.join(data_dir, split, "*" + paths.SHARD_SUFFIX)
+    raise ValueError(
+      f"{data_dir}: no shards of split '{split}', looked for {pattern} and {folder}; "
+      "check the folder, or make them with `maxtext-ext data convert`"
+    )
+  _check_whole(shards)
+  return shards
+
+
+class RecordSource:
+  """Random access to the serialized records of some shards, in the order of the shards.
+
+  Can be pickled, and serves as the source of a grain dataset:
+  `grain.MapDataset.source(RecordSource(find_shards(data_dir, "train")))`.
+  """
+
+  def __init__(self, shards: Sequence[str]) -> None:
+    for shard in shards:
+      if not paths.is_file(shard):
+        raise ValueError(f"{shard}: no such shard; check the path, or convert the data again")
+    try:
+      self._source = ArrayRecordDataSource(list(shards))
+    except RuntimeError as error:
+      raise ValueError(
+        f"cannot open {len(shards)} shards from {shards[0]} on ({error}); "
+        "expected whole ArrayRecord files: convert the data again"
+      ) from error
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def __getitem__(self, index: SupportsIndex) -> bytes:
+    index = index.__index__()
+    if not -len(self) <= index < len(self):
+      raise IndexError(f"record {index} of {len(self)}")
+    return self._source[index % len(self)]
+
+
+def _check_whole(shards: Sequence[str]) -> None:
+  sets: dict[str, dict[int, set[int]]] = {}
+  for shard in shards:
+    if name := paths.parse_shard_name(shard):
+      split, index, count = name
+      sets.setdefault(split, {}).setdefault(count, set()).add(index)
+  folder = os.path.dirname(shards[0])
+  for split, counts in sets.items():
+    if len(counts) > 1:
+      raise ValueError(
+        f"{folder}: shards of '{split}' from several conversions, of {sorted(counts)} shards each; "
+        "remove those that do not belong"
+      )
+    ((count, present),) = counts.items()
+    missing = sorted(set(range(count)) - present)
+    if missing:
+      raise ValueError(
+        f"{folder}: {len(present)} of {count} shards of '{split}' are there, number {missing[0]} "
+        "is missing; copy the rest or finish the conversion"
+      )

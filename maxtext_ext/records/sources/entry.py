@@ -1,0 +1,52 @@
+"""What every source yields for each record that it reads: a good one or a bad one."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
+
+from maxtext_ext.records.schema import Record
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Place:
+  """Where a record was read.
+
+  Attributes:
+    file: path of the input file.
+    position: in that file: line from 1 (JSONL), record from 0 (TFRecord).
+    done: share of the shard that has been read with it, 0 to 1.
+  """
+
+  file: str
+  position: int
+  done: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Good(Place):
+  """A record to write.
+
+  Attributes:
+    record: its content, mono 16 kHz.
+    serialized: its bytes where the source holds the schema already, to be copied unchanged.
+  """
+
+  record: Record
+  serialized: bytes | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Bad(Place):
+  """A record to quarantine; `sample_id` is empty where it could not be read."""
+
+  sample_id: str
+  reason: str
+
+
+@runtime_checkable
+class InputShard(Protocol):
+  """The records that one output shard is made of."""
+
+  def entries(self) -> Iterator[Good | Bad]:
+    """Reads them in order. Never fails for bad content, only for I/O."""
+    ...

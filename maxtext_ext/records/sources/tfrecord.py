@@ -1,0 +1,130 @@
+"""TFRecord files of records in the project's schema, with all checksums held.
+
+A file is a sequence of: length (uint64), masked CRC32C of the length, data, masked CRC32C of the
+data. Source: tensorflow/core/lib/io/record_writer.h.
+"""
+
+import dataclasses
+import struct
+from collections.abc import Callable, Iterable, Iterator
+
+import google_crc32c
+
+from maxtext_ext.audio.io import SAMPLE_RATE, AudioError, check_samples, resample
+from maxtext_ext.records import paths
+from maxtext_ext.records.schema import RecordError, parse_example
+from maxtext_ext.records.sources.entry import Bad, Good
+
+FILE_PATTERN = "*.tfrecord*"  # also train.tfrecord-00000-of-00055
+_HEADER = struct.Struct("<QI")  # length, its checksum
+_CHECKSUM = struct.Struct("<I")
+
+
+def masked_crc32c(data: bytes) -> int:
+  """CRC32C as TFRecord stores it: rotated and offset, so that data with checksums checks well."""
+  crc = google_crc32c.value(data)
+  return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFF_FFFF
+
+
+def write_tfrecord(path: str, records: Iterable[bytes]) -> None:
+  """Writes a TFRecord file; it takes its name when all records are in it."""
+  with paths.replacing(path) as temporary, open(temporary, "wb") as file:
+    for data in records:
+      length = struct.pack("<Q", len(data))
+      file.write(length + _CHECKSUM.pack(masked_crc32c(length)))
+      file.write(data)
+      file.write(_CHECKSUM.pack(masked_crc32c(data)))
+
+
+def read_tfrecord(
+  path: str, on_error: Callable[[int, str], None] | None = None
+) -> Iterator[tuple[int, bytes]]:
+  """Reads the whole records of a TFRecord file.
+
+  A record whose data fails its checksum is left out. Where a length fails, or the file ends inside
+  a record, nothing behind it can be found: the rest of the file counts as one bad record.
+
+  Args:
+    path: the file, not compressed.
+    on_error: told the position and the reason for each bad record.
+
+  Yields:
+    Position (records from 0, bad ones counted too) and data.
+
+  Raises:
+    RecordError: a record is bad and there is no `on_error`.
+  """
+  for position, _, item in _scan(path):
+    if isinstance(item, bytes):
+      yield position, item
+    elif on_error:
+      on_error(position, item)
+    else:
+      raise RecordError(f"{path}:{position}: {item}")
+
+
+@dataclasses.dataclass(frozen=True)
+class TFRecordShard:
+  """One TFRecord file, which becomes one output shard."""
+
+  path: str
+
+  def entries(self) -> Iterator[Good | Bad]:
+    """Reads, checks and, where it has to, resamples the file's records."""
+    for position, done, item in _scan(self.path):
+      place = {"file": self.path, "position": position, "done": done}
+      if isinstance(item, str):
+        yield Bad(**place, sample_id="", reason=item)
+        continue
+      try:
+        stored = parse_example(item)
+      except RecordError as error:
+        yield Bad(**place, sample_id=error.sample_id, reason=str(error))
+        continue
+      record = stored.record
+      try:
+        check_samples(record.audio)
+        if stored.sample_rate == SAMPLE_RATE:
+          yield Good(**place, record=record, serialized=item)
+          continue
+        audio = resample(record.as_float32(), stored.sample_rate)
+        check_samples(audio)
+      except AudioError as error:
+        yield Bad(**place, sample_id=record.sample_id, reason=str(error))
+        continue
+      yield Good(**place, record=dataclasses.replace(record, audio=audio))
+
+
+def open_shards(source: str, records_per_shard: int) -> list[TFRecordShard]:
+  """One shard for each file of `source` (a file, folder or glob), whatever `records_per_shard`."""
+  del records_per_shard
+  return [TFRecordShard(path) for path in paths.find_files(source, FILE_PATTERN)]
+
+
+def _scan(path: str) -> Iterator[tuple[int, float, bytes | str]]:
+  """Yields position, share of the file read, and the data or the reason why it is bad."""
+  size = paths.size_of(path)
+  position = offset = 0
+  with paths.open_read(path) as file:
+    while offset < size:
+      header = file.read(_HEADER.size)
+      rest = f"the remaining {size - offset} bytes from byte {offset} on are left out"
+      if len(header) < _HEADER.size:
+        yield position, 1.0, f"file is cut inside the length of a record; {rest}"
+        return
+      length, checksum = _HEADER.unpack(header)
+      if masked_crc32c(header[:8]) != checksum:
+        hint = "; decompress the file first" if header[:2] == b"\x1f\x8b" else ""
+        yield position, 1.0, f"length of a record fails its CRC32C; {rest}{hint}"
+        return
+      end = offset + _HEADER.size + length + _CHECKSUM.size
+      if end > size:
+        yield position, 1.0, f"file is cut inside a record of {length} bytes; {rest}"
+        return
+      data = file.read(length)
+      (checksum,) = _CHECKSUM.unpack(file.read(_CHECKSUM.size))
+      if masked_crc32c(data) == checksum:
+        yield position, end / size, data
+      else:
+        yield position, end / size, f"data of a record ({length} bytes) fails its CRC32C"
+      position, offset = position + 1, end

@@ -1,0 +1,78 @@
+"""Finding shards, and random access to their records."""
+
+import pickle
+
+import grain
+import pytest
+
+from maxtext_ext.records.reader import RecordSource, find_shards
+from maxtext_ext.records.writer import ShardWriter
+
+
+def write(folder, name: str, *records: bytes) -> str:
+  path = str(folder / f"{name}.array_record")
+  with ShardWriter(path) as writer:
+    for data in records:
+      writer.write(data)
+  return path
+
+
+def touch(folder, *names: str) -> None:
+  folder.mkdir(exist_ok=True)
+  for name in names:
+    (folder / f"{name}.array_record").touch()
+
+
+def test_flat_shards(tmp_path):
+  touch(tmp_path, "test-00001-of-00002", "test-00000-of-00002", "test-clean-00000-of-00001")
+  found = find_shards(str(tmp_path), "test")
+  names = ["test-00000-of-00002.array_record", "test-00001-of-00002.array_record"]
+  assert found == [str(tmp_path / name) for name in names]
+
+
+def test_a_folder_for_each_split_may_hold_several_sets(tmp_path):
+  touch(
+    tmp_path / "train", "mgb2-00000-of-00001", "sada-00000-of-00002", "sada-00001-of-00002", "x"
+  )
+  assert len(find_shards(str(tmp_path), "train")) == 4
+
+
+@pytest.mark.parametrize(
+  ("names", "reason"),
+  [
+    ([], "no shards of split 'train', looked for .*train-.* and .*train/"),
+    (["test-00000-of-00001"], "no shards of split 'train'"),
+    (["train-00000-of-00003", "train-00002-of-00003"], "2 of 3 shards .* number 1 is missing"),
+    (["train-00000-of-00001", "train-00000-of-00002"], r"several conversions, of \[1, 2\] shards"),
+  ],
+)
+def test_what_is_not_a_whole_set(tmp_path, names, reason):
+  touch(tmp_path, *names)
+  with pytest.raises(ValueError, match=reason):
+    find_shards(str(tmp_path), "train")
+
+
+def test_random_access_over_shards(tmp_path):
+  shards = [write(tmp_path, "a", b"0", b"1"), write(tmp_path, "b"), write(tmp_path, "c", b"2")]
+  source = RecordSource(shards)
+  assert len(source) == 3
+  assert [source[i] for i in (2, 0, 1, -1)] == [b"2", b"0", b"1", b"2"]
+  for index in (3, -4):
+    with pytest.raises(IndexError, match=f"record {index} of 3"):
+      source[index]
+  assert pickle.loads(pickle.dumps(source))[2] == b"2"
+
+
+def test_as_a_source_of_grain(tmp_path):
+  source = RecordSource([write(tmp_path, "a", *(bytes([i]) for i in range(20)))])
+  dataset = grain.MapDataset.source(source).shuffle(seed=1)
+  order = [dataset[i] for i in range(len(dataset))]
+  assert sorted(order) == [bytes([i]) for i in range(20)] != order
+
+
+def test_what_cannot_be_opened(tmp_path):
+  with pytest.raises(ValueError, match="no such shard"):
+    RecordSource([str(tmp_path / "none.array_record")])
+  (tmp_path / "x.array_record").write_bytes(b"junk")
+  with pytest.raises(ValueError, match="expected whole ArrayRecord files"):
+    RecordSource([str(tmp_path / "x.array_record")])
