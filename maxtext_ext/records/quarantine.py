@@ -49,7 +49,8 @@ class Quarantine:
     """
     self.count += 1
     if len(self.reasons) < REASONS_KEPT:
-      self.reasons.append(f"{file}:{position}: {reason}")
+      text = f"{file}:{position}: {reason}"
+      self.reasons.append(text.encode(errors="backslashreplace").decode())  # can be printed
     line = {
       "split": self._split,
       "id": sample_id,

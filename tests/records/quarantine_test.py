@@ -19,7 +19,7 @@ def test_lines_counts_and_reasons(tmp_path):
     assert not path.exists()
   assert quarantine.count == REASONS_KEPT + 3
   assert len(quarantine.reasons) == REASONS_KEPT
-  assert quarantine.reasons[2] == "in.jsonl:2: too \udcff odd"
+  assert quarantine.reasons[2] == r"in.jsonl:2: too \udcff odd"
   assert lines(path)[2] == {
     "split": "train",
     "id": "מזהה/1\u2028",
