@@ -1,0 +1,1 @@
+"""The synthetic speech corpus and the end-to-end demonstration."""
