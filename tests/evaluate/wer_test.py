@@ -102,6 +102,17 @@ def test_interval_holds_the_rate_and_repeats():
   assert score(hypotheses, seed=1).overall.words.interval != words.interval
 
 
+@pytest.mark.parametrize(
+  ("reference", "hypothesis", "rate"),
+  [("a b", "a", 0.5), ("a b", "a x", 0.5), ("a", "a b", 1.0), ("a b", "", 1.0), ("a", "", 1.0)],
+)
+def test_interval_of_utterances_that_are_all_alike_is_their_rate(reference, hypothesis, rate):
+  scores = score(make(*[(reference, hypothesis)] * 3))
+  assert scores.overall.words.interval == (rate, rate)
+  assert scores.overall.empty_references == 0
+  assert scores.overall.empty_hypotheses == (0 if hypothesis else 3)
+
+
 @given(hypotheses=corpora())
 def test_laws(hypotheses):
   scores = score(hypotheses, "none")
