@@ -96,9 +96,9 @@ def replace(config: Config, **changes: Any) -> Config:
 
 
 def quiet(verbose: bool = False) -> None:
-  """Shows warnings of MaxText, Orbax and JAX only, or their information lines too."""
+  """Shows errors of MaxText and Orbax only, or every line of theirs."""
   absl_logging.use_absl_handler()
-  absl_logging.set_verbosity(absl_logging.INFO if verbose else absl_logging.WARNING)
+  absl_logging.set_verbosity(absl_logging.INFO if verbose else absl_logging.ERROR)
 
 
 def qwen3_tokenizer_path() -> str:

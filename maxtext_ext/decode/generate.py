@@ -16,6 +16,7 @@ from jaxtyping import Array, Int
 
 from maxtext_ext import bridge
 from maxtext_ext.models.speech_lm import AUDIO_KEYS, Batch, SpeechLM, make_model
+from maxtext_ext.parallel import local_rows, to_device
 
 
 class Generator:
@@ -39,13 +40,14 @@ class Generator:
     max_new_tokens: int,
   ) -> None:
     self._config, self._mesh, self._params = config, mesh, params
+    self._placement = bridge.input_sharding(config, mesh)
     self._eos_ids = tuple(sorted(eos_ids))
     self._vocab_size = vocab_size
     self._max_new_tokens = max_new_tokens
     self._programs = functools.cache(self._program)
 
-  def __call__(self, batch: Batch) -> list[list[int]]:
-    """Tokens written for each row, without the one that ended them.
+  def __call__(self, batch: dict[str, np.ndarray]) -> list[list[int]]:
+    """Tokens written for each of this host's rows, without the one that ended them.
 
     Args:
       batch: `inputs`, `inputs_position`, `inputs_segmentation` [B, P] with prompts from column 0,
@@ -53,10 +55,10 @@ class Generator:
     """
     rows, prompt = batch["inputs"].shape
     keys = ("inputs", "inputs_position", "inputs_segmentation", *AUDIO_KEYS)
-    arrays = {key: batch[key] for key in keys if key in batch}
+    arrays = to_device({key: batch[key] for key in keys if key in batch}, self._placement)
     with bridge.mesh_scope(self._config, self._mesh):
-      tokens = np.asarray(self._programs(rows, prompt)(self._params, arrays))
-    return [self._cut(row) for row in tokens.tolist()]
+      tokens = self._programs(rows * jax.process_count(), prompt)(self._params, arrays)
+    return [self._cut(row) for row in local_rows(tokens).tolist()]
 
   def _cut(self, tokens: list[int]) -> list[int]:
     ends = [i for i, token in enumerate(tokens) if token in self._eos_ids]
@@ -84,7 +86,7 @@ class Generator:
       vocab_size=self._vocab_size,
       max_new_tokens=self._max_new_tokens,
     )
-    return jax.jit(run)
+    return jax.jit(run, out_shardings=self._placement)
 
 
 def _generate(

@@ -13,8 +13,8 @@ from maxtext_ext.checkpoint.training import find_checkpoint
 from maxtext_ext.config import load
 from maxtext_ext.decode.generate import Generator
 from maxtext_ext.decode.writer import Hypothesis, HypothesisWriter, shard_path
+from maxtext_ext.input.batch import ClipInfo
 from maxtext_ext.input.pipeline import InputConfig, decode_iterator
-from maxtext_ext.input.utterance import Utterance
 from maxtext_ext.models.speech_lm import make_model
 from maxtext_ext.text.prompt import parse_output
 from maxtext_ext.text.tokenizer import Tokenizer
@@ -82,13 +82,13 @@ def load_weights(config: bridge.Config, mesh: Mesh) -> nnx.State:
   return bridge.load_params(config, mesh, path, lambda: make_model(config, mesh))
 
 
-def _hypothesis(utterance: Utterance, text: str) -> Hypothesis:
+def _hypothesis(clip: ClipInfo, text: str) -> Hypothesis:
   _, transcript = parse_output(text)
   return Hypothesis(
-    id=utterance.sample_id,
-    dataset=utterance.dataset_name,
-    language=utterance.language,
-    duration=utterance.seconds,
-    reference=utterance.text,
+    id=clip.id,
+    dataset=clip.dataset,
+    language=clip.language,
+    duration=clip.seconds,
+    reference=clip.reference,
     hypothesis=transcript,
   )

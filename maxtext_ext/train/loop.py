@@ -15,7 +15,8 @@ from maxtext_ext import bridge
 from maxtext_ext.checkpoint.training import TrainingCheckpoints
 from maxtext_ext.config import load
 from maxtext_ext.input.pipeline import InputConfig, eval_iterator, fill, train_iterator
-from maxtext_ext.models.speech_lm import Batch, make_model
+from maxtext_ext.models.speech_lm import make_model
+from maxtext_ext.parallel import to_device
 from maxtext_ext.text.tokenizer import Tokenizer
 from maxtext_ext.train.metrics import MetricWriter, ProgressLine
 from maxtext_ext.train.step import eval_step, make_init_fn, train_step
@@ -88,13 +89,6 @@ def train(config: bridge.Config) -> TrainResult:
   checkpoints.close()
   log.close()
   return TrainResult(steps=config.steps, loss=log.loss, run_dir=run_dir)
-
-
-def to_device(batch: dict[str, np.ndarray], placement: NamedSharding) -> Batch:
-  """A host's rows as its part of the global batch."""
-  return {
-    key: jax.make_array_from_process_local_data(placement, value) for key, value in batch.items()
-  }
 
 
 def evaluate_loss(

@@ -1,0 +1,20 @@
+"""Rows of a batch between the hosts and the mesh."""
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+
+
+def to_device(batch: dict[str, np.ndarray], placement: NamedSharding) -> dict[str, jax.Array]:
+  """A host's rows as its part of the global batch."""
+  return {
+    key: jax.make_array_from_process_local_data(placement, value) for key, value in batch.items()
+  }
+
+
+def local_rows(array: jax.Array) -> np.ndarray:
+  """This host's rows of a global array, in their order; the inverse of `to_device`."""
+  if array.is_fully_addressable:
+    return np.asarray(array)
+  rows = {shard.index[0].start or 0: np.asarray(shard.data) for shard in array.addressable_shards}
+  return np.concatenate([rows[start] for start in sorted(rows)])

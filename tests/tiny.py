@@ -1,0 +1,76 @@
+"""A run small enough for tests: some seconds of coloured noise, a character tokenizer, a model of
+a few thousand parameters. Not a model of speech: what is tested with it is arithmetic and bookkeeping."""
+
+import pathlib
+from collections.abc import Iterable
+
+import numpy as np
+
+from maxtext_ext.records.schema import Record, encode_example
+from maxtext_ext.records.writer import ShardWriter
+from maxtext_ext.text.tokenizer import train_char_tokenizer
+
+DEMO = "configs/experiments/demo.yml"
+WORDS = ("one", "two", "three", "four")
+SHAPE = (
+  "base_emb_dim=32",
+  "base_mlp_dim=64",
+  "head_dim=8",
+  "d_model_for_audio=32",
+  "encoder_ffn_dim_for_audio=48",
+  "downsample_hidden_size_for_audio=4",
+  "output_dim_for_audio=32",
+  "num_mel_bins_for_audio=80",
+)
+
+
+def records(
+  count: int, *, seed: int = 0, seconds: tuple[float, float] = (0.3, 3.0)
+) -> list[Record]:
+  """Clips of noise with words that have nothing to do with it."""
+  rng = np.random.default_rng(seed)
+  made = []
+  for i in range(count):
+    samples = rng.normal(size=int(rng.uniform(*seconds) * 16_000)) * rng.uniform(0.01, 0.2)
+    text = " ".join(rng.choice(WORDS, size=rng.integers(1, 5)))
+    made.append(
+      Record(
+        sample_id=f"clip{seed}-{i:04d}",
+        audio=np.clip(samples, -1, 1).astype(np.float32),
+        text=text,
+        dataset_name="noise",
+        language=("English", "Hebrew")[i % 2],
+      )
+    )
+  return made
+
+
+def write_split(folder: pathlib.Path, split: str, clips: Iterable[Record], shards: int = 2) -> None:
+  """ArrayRecord shards of a split."""
+  clips = list(clips)
+  folder.mkdir(parents=True, exist_ok=True)
+  for shard in range(shards):
+    path = folder / f"{split}-{shard:05d}-of-{shards:05d}.array_record"
+    with ShardWriter(str(path)) as writer:
+      for clip in clips[shard::shards]:
+        writer.write(encode_example(clip, audio="pcm16"))
+
+
+def make_run(folder: pathlib.Path, *, train: int = 48, test: int = 6) -> list[str]:
+  """Data and tokenizer of a run under `folder`; returns the `key=value` strings that point there."""
+  clips = records(train)
+  write_split(folder / "data", "train", clips)
+  write_split(folder / "data", "validation", records(test, seed=1), shards=1)
+  write_split(folder / "data", "test", records(test, seed=2), shards=1)
+  train_char_tokenizer((clip.text for clip in clips), folder / "tokenizer", ["English", "Hebrew"])
+  return [
+    f"data_dir={folder / 'data'}",
+    f"tokenizer_path={folder / 'tokenizer'}",
+    f"base_output_directory={folder / 'runs'}",
+    "curriculum=[]",
+    "max_target_length=256",
+    "windows_per_row=3",
+    "max_seconds=8",
+    "async_checkpointing=false",
+    *SHAPE,
+  ]
