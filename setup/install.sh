@@ -84,8 +84,11 @@ all_extras() {
   printf '%s,%s' "$1" "$installed" | tr ', ' '\n\n' | grep -v -x -e none -e '' | sort -u | paste -sd, - || true
 }
 
-# The text that the stamp must hold. The folder is in it because .venv does not survive a move.
+# The text that the stamp must hold.
 wanted() { printf '%s\n%s\n' "$extras" "$root"; cat pyproject.toml setup/constraints.txt; }
+
+# Whether the project was moved since: the scripts in .venv hold the old path.
+moved() { [ -f "$stamp" ] && [ "$(sed -n 2p "$stamp")" != "$root" ]; }
 
 # One line that changes on a terminal; silent elsewhere. pip's own output goes to the log.
 progress() {
@@ -128,7 +131,8 @@ main() {
   fi
 
   local python started=$SECONDS
-  if ! usable "$venv/bin/python" || ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+  if moved || ! usable "$venv/bin/python" \
+    || ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
     python="$(find_python)"
     say "making .venv with $python"
     "$python" -m venv --clear "$venv"

@@ -11,6 +11,7 @@ os.environ.setdefault("DECOUPLE_GCLOUD", "TRUE")  # MaxText then asks for no Goo
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # processes share one GPU
 
 # Wall-clock deadlines fail on a busy machine, and the first call of a jitted function compiles.
 settings.register_profile("project", deadline=None, max_examples=50, derandomize=True)

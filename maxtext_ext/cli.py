@@ -1,0 +1,174 @@
+"""The console script `maxtext-ext`: parse, load, call.
+
+What a command needs is imported inside it, so that `--help` and a mistyped option answer at once.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from maxtext_ext import __version__
+from maxtext_ext.errors import TRACEBACK_VARIABLE, exit_with_one_line
+
+app = typer.Typer(
+  add_completion=False,
+  pretty_exceptions_enable=False,
+  rich_markup_mode="rich",
+  context_settings={"help_option_names": ["-h", "--help"]},
+  epilog=f"An error is one line; set {TRACEBACK_VARIABLE}=1 to see where it came from.",
+)
+data_app = typer.Typer(help="Bring recordings into the form that training reads.")
+app.add_typer(data_app, name="data")
+
+
+def _require_yml(path: str) -> str:
+  if not path.endswith(".yml"):
+    raise typer.BadParameter(f"got {path!r}, expected a file that ends in .yml, first of all")
+  return path
+
+
+ConfigPath = Annotated[
+  str,
+  typer.Argument(
+    metavar="CONFIG",
+    help="A yml file, such as configs/experiments/demo.yml.",
+    callback=_require_yml,
+  ),
+]
+Overrides = Annotated[
+  list[str] | None,
+  typer.Argument(metavar="[KEY=VALUE]...", help="Keys that win over the file's: steps=2000"),
+]
+
+
+def _print_version(wanted: bool) -> bool:
+  if wanted:
+    typer.echo(__version__)
+    raise typer.Exit
+  return wanted
+
+
+@app.callback()
+def describe(
+  _version: Annotated[
+    bool,
+    typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+  ] = False,
+) -> None:
+  """Speech recognition on MaxText: convert recordings, fine-tune, decode and evaluate."""
+
+
+@app.command()
+def train(config: ConfigPath, overrides: Overrides = None) -> None:
+  """Train, from the run's latest checkpoint when there is one.
+
+  A configuration without speech goes to MaxText's own trainer.
+  """
+  from maxtext_ext.compat import dispatch
+
+  dispatch.train(["maxtext-ext train", config, *(overrides or [])])
+
+
+@app.command()
+def decode(config: ConfigPath, overrides: Overrides = None) -> None:
+  """Transcribe a split: split=test output=out/run7/decoded."""
+  from maxtext_ext.compat import dispatch
+
+  dispatch.decode(["maxtext-ext decode", config, *(overrides or [])])
+
+
+@app.command()
+def evaluate(
+  path: Annotated[Path, typer.Argument(help="What decode wrote: its folder, or one file of it.")],
+  report: Annotated[
+    Path | None, typer.Option(help="Write this HTML page, and its figures beside it as JSON.")
+  ] = None,
+  normalizer: Annotated[str, typer.Option(help="Applied to both sides before scoring.")] = "basic",
+  metrics: Annotated[
+    Path | None, typer.Option(help="metrics.jsonl of the training run, for the loss curve.")
+  ] = None,
+  baseline: Annotated[
+    Path | None, typer.Option(help="What decode wrote for the untrained model.")
+  ] = None,
+) -> None:
+  """Word and character error rates, by data set and language."""
+  from maxtext_ext.evaluate import run
+
+  run.evaluate(path, report=report, normalizer=normalizer, metrics=metrics, baseline=baseline)
+
+
+@data_app.callback()
+def describe_data() -> None:
+  """Bring recordings into the form that training reads."""
+
+
+@data_app.command("convert")
+def convert_data(
+  source: Annotated[str, typer.Argument(help="A file, a folder or a glob.")],
+  out: Annotated[str, typer.Argument(help="The folder of the ArrayRecord shards.")],
+  source_format: Annotated[
+    Literal["tfrecord", "jsonl"], typer.Option("--from", help="What the source is.")
+  ] = "jsonl",
+  split: Annotated[str, typer.Option(help="The first part of the shard names.")] = "train",
+  audio: Annotated[
+    Literal["keep", "pcm16"], typer.Option(help="pcm16 takes half the room of the float samples.")
+  ] = "keep",
+) -> None:
+  """Convert TFRecord files, or JSON lines that name sound files, to ArrayRecord shards.
+
+  What cannot be used goes to quarantine.jsonl in OUT, with its reason.
+  """
+  from rich.console import Console
+  from rich.progress import Progress
+
+  from maxtext_ext.records.convert import QUARANTINE_NAME, convert
+
+  console = Console(stderr=True)
+  with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    task = bar.add_task("converting", total=1.0)
+    summary = convert(
+      source,
+      out,
+      source_format,
+      split=split,
+      audio=audio,
+      progress=lambda done, read: bar.update(
+        task, completed=done, description=f"{read} records read"
+      ),
+    )
+  typer.echo(f"read {summary.read} = written {summary.written} + quarantined {summary.quarantined}")
+  for reason in summary.reasons:
+    typer.echo(f"  quarantined: {reason}", err=True)
+  if not summary.written:
+    raise ValueError(f"{source}: no record can be used; see {os.path.join(out, QUARANTINE_NAME)}")
+
+
+@app.command()
+def demo(
+  data: Annotated[
+    Path | None, typer.Option(help='Your own JSON lines: {"audio": path, "text": ...}')
+  ] = None,
+  out: Annotated[Path, typer.Option(help="Everything is written here.")] = Path("out/demo"),
+) -> None:
+  """From recordings to a word error rate: convert, train, decode, report; ten minutes on a CPU."""
+  from maxtext_ext.demo import run
+
+  run.main(str(out), None if data is None else str(data))
+
+
+@exit_with_one_line
+def main(argv: Sequence[str] | None = None) -> None:
+  """Runs a command; exits with 2 for what the user can put right, 130 after Ctrl-C."""
+  args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+  try:
+    sys.exit(app(args, prog_name="maxtext-ext", standalone_mode=False))
+  except typer.TyperException as error:  # a mistyped command or option
+    raise ValueError(f"{error.format_message()} (see maxtext-ext --help)") from error
+
+
+if __name__ == "__main__":
+  main()

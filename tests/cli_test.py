@@ -1,0 +1,161 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from maxtext_ext.audio.io import SAMPLE_RATE
+from maxtext_ext.cli import main
+from maxtext_ext.compat import dispatch
+from maxtext_ext.demo import run as demo_run
+from maxtext_ext.records.reader import RecordSource, find_shards
+
+HEAVY = ("jax", "flax", "maxtext", "transformers", "numpy", "grain", "omegaconf", "tensorflow")
+
+
+def run(capsys, *args):
+  """Exit status, standard output and standard error of `maxtext-ext ARGS`."""
+  with pytest.raises(SystemExit) as exited:
+    main(list(args))
+  captured = capsys.readouterr()
+  return exited.value.code or 0, captured.out, captured.err
+
+
+@pytest.mark.parametrize(
+  "args",
+  [[], ["--help"], ["--version"], ["train", "--help"], ["data", "convert", "--help"], ["nonsense"]],
+)
+def test_answers_without_a_heavy_import(args):
+  script = (
+    "import sys\n"
+    "from maxtext_ext.cli import main\n"
+    "try:\n"
+    "  main(sys.argv[1:])\n"
+    "except SystemExit:\n"
+    "  pass\n"
+    f"print('heavy:', [name for name in {HEAVY!r} if name in sys.modules])"
+  )
+  finished = subprocess.run(
+    [sys.executable, "-c", script, *args], capture_output=True, text=True, check=True
+  )
+  assert finished.stdout.splitlines()[-1] == "heavy: []"
+
+
+def test_help_lists_the_commands(capsys):
+  status, out, _ = run(capsys)
+  assert status == 0
+  for command in ("train", "decode", "evaluate", "data", "demo"):
+    assert command in out
+
+
+@pytest.mark.parametrize(
+  ("args", "said"),
+  [
+    (["nonsense"], "nonsense"),
+    (["train"], "CONFIG"),
+    (["train", "steps=5"], ".yml"),
+    (["train", "missing.yml"], "missing.yml"),
+    (["decode", "configs/experiments/demo.yml", "--steps"], "--steps"),
+    (["decode", "configs/experiments/demo.yml", "no_such_key=1"], "no_such_key"),
+    (["evaluate", "missing/folder"], "missing/folder"),
+    (["data"], "command"),
+    (["data", "convert", "in"], "out"),
+    (["data", "convert", "in", "out", "--from", "csv"], "csv"),
+    (["data", "convert", "missing.jsonl", "out"], "missing.jsonl"),
+    (["demo", "--date", "my.jsonl"], "--date"),
+  ],
+)
+def test_a_mistake_is_one_line(capsys, args, said):
+  status, out, err = run(capsys, *args)
+  assert status == 2
+  assert out == ""
+  assert err.startswith("error: ")
+  assert err.count("\n") == 1
+  assert said in err
+
+
+def test_the_traceback_is_shown_on_request(monkeypatch):
+  monkeypatch.setenv("MAXTEXT_EXT_TRACEBACK", "1")
+  with pytest.raises(ValueError, match="missing"):
+    main(["evaluate", "missing"])
+
+
+def test_ctrl_c_exits_with_130(capsys, monkeypatch):
+  def interrupted(_):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(dispatch, "train", interrupted)
+  assert run(capsys, "train", "any.yml")[0] == 130
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
+  def broken(_):
+    raise RuntimeError("fault")
+
+  monkeypatch.setattr(dispatch, "train", broken)
+  with pytest.raises(RuntimeError, match="fault"):
+    main(["train", "any.yml"])
+
+
+@pytest.mark.parametrize("command", ["train", "decode"])
+def test_keys_are_passed_on(capsys, monkeypatch, command):
+  calls = []
+  monkeypatch.setattr(dispatch, command, calls.append)
+  assert run(capsys, command, "a.yml", "steps=5", "run_name=x y")[0] == 0
+  assert calls == [[f"maxtext-ext {command}", "a.yml", "steps=5", "run_name=x y"]]
+
+
+@pytest.mark.parametrize(
+  ("args", "call"),
+  [
+    ([], ("out/demo", None)),
+    (["--data", "my.jsonl", "--out", "elsewhere"], ("elsewhere", "my.jsonl")),
+  ],
+)
+def test_demo_is_called(capsys, monkeypatch, args, call):
+  calls = []
+  monkeypatch.setattr(demo_run, "main", lambda *given: calls.append(given))
+  assert run(capsys, "demo", *args)[0] == 0
+  assert calls == [call]
+
+
+def write_lines(path, lines):
+  path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+
+
+def test_data_convert_accounts_for_every_record(capsys, tmp_path):
+  tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(SAMPLE_RATE) / SAMPLE_RATE)
+  soundfile.write(tmp_path / "good.wav", tone, SAMPLE_RATE)
+  soundfile.write(tmp_path / "silent.wav", np.zeros(SAMPLE_RATE), SAMPLE_RATE)
+  source, out = tmp_path / "clips.jsonl", tmp_path / "out"
+  write_lines(
+    source,
+    [{"audio": "good.wav", "text": "a tone"}, {"audio": "silent.wav", "text": "nothing"}],
+  )
+
+  args = ["data", "convert", str(source), str(out), "--split", "dev", "--audio", "pcm16"]
+  status, printed, err = run(capsys, *args)
+
+  assert (status, printed) == (0, "read 2 = written 1 + quarantined 1\n")
+  assert "silent" in err
+  assert len(RecordSource(find_shards(str(out), "dev"))) == 1
+
+
+def test_data_convert_fails_when_nothing_can_be_used(capsys, tmp_path):
+  source = tmp_path / "clips.jsonl"
+  write_lines(source, [{"audio": "absent.wav", "text": "a"}])
+  status, printed, err = run(capsys, "data", "convert", str(source), str(tmp_path / "out"))
+  assert (status, printed) == (2, "read 1 = written 0 + quarantined 1\n")
+  assert "quarantine.jsonl" in err.splitlines()[-1]
+
+
+def test_evaluate_writes_the_report(capsys, tmp_path):
+  decoded, report = tmp_path / "decoded.jsonl", tmp_path / "report.html"
+  line = {"id": "1", "dataset": "d", "language": "English", "duration": 1.0}
+  write_lines(decoded, [line | {"reference": "one two", "hypothesis": "one too"}])
+  status, printed, _ = run(capsys, "evaluate", str(decoded), "--report", str(report))
+  assert status == 0
+  assert "50.0" in printed
+  assert report.read_text(encoding="utf-8").lstrip().lower().startswith("<!doctype html>")
