@@ -1,0 +1,1 @@
+"""From records to packed batches: windows of sound, rows of text, and the iterators over both."""

@@ -1,0 +1,285 @@
+"""Rows from utterances under two budgets: text slots, and windows of chunks. Pure numpy.
+
+A row takes the oldest utterances of a look-ahead buffer until little room is left, then fills that
+room with the pairs of buffered utterances that leave least of both budgets. Every row begins with
+the oldest utterance, so none waits for more rows than the buffer has places.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from maxtext_ext.audio.frames import CHUNKS_PER_WINDOW
+from maxtext_ext.input.windows import Placement, full_and_tail
+
+LOOKAHEAD = 512  # utterances
+_PAIR_ROOM = 2.5  # in mean utterances: with less room than this the search over pairs begins
+_PAIR_CANDIDATES = 128  # the oldest that fit; the cost of the search grows with the square
+_SAMPLED_ROWS = 64  # rows that tell how well a number of windows suits the data
+
+
+class TailBins:
+  """Bin packing of tails (1 to 7 chunks) into windows of 8; knows where each tail stands."""
+
+  def __init__(self) -> None:
+    self.windows = 0
+    self.places: list[
+      tuple[int, int]
+    ] = []  # (window, first chunk) in order of adding; (-1, -1): no tail
+    self._open: list[list[int]] = [[] for _ in range(CHUNKS_PER_WINDOW)]  # windows by free chunks
+
+  @classmethod
+  def of(cls, tails: list[int]) -> "TailBins":
+    """Bins of tails that are known together: the longest is placed first, which wastes less."""
+    bins = cls()
+    order = sorted(range(len(tails)), key=lambda i: -tails[i])
+    for i in order:
+      bins.add(tails[i])
+    places = dict(zip(order, bins.places, strict=True))
+    bins.places = [places[i] for i in range(len(tails))]
+    return bins
+
+  def add(self, tail: int) -> None:
+    """Places a tail of so many chunks (0: none) where it leaves least room, or in a new window."""
+    if not tail:
+      self.places.append((-1, -1))
+      return
+    free = next((f for f in range(tail, CHUNKS_PER_WINDOW) if self._open[f]), CHUNKS_PER_WINDOW)
+    if free < CHUNKS_PER_WINDOW:
+      window = self._open[free].pop()
+    else:
+      window, self.windows = self.windows, self.windows + 1
+    self.places.append((window, CHUNKS_PER_WINDOW - free))
+    if free > tail:
+      self._open[free - tail].append(window)
+
+  def windows_for_one(self) -> np.ndarray:
+    """int [8]: windows that one more tail of each length (0 to 7) opens: 0 or 1."""
+    largest = max((free for free, windows in enumerate(self._open) if windows), default=0)
+    return (np.arange(CHUNKS_PER_WINDOW) > largest).astype(np.int32)
+
+  def windows_for_two(self) -> np.ndarray:
+    """int [8, 8]: windows that two more tails open when the longer is added first: 0, 1 or 2."""
+    two_largest = [f for f, windows in enumerate(self._open) for _ in windows[:2]][-2:]
+    opened = np.zeros((CHUNKS_PER_WINDOW, CHUNKS_PER_WINDOW), np.int32)
+    for longer in range(1, CHUNKS_PER_WINDOW):
+      free = next((f for f in range(longer, CHUNKS_PER_WINDOW) if self._open[f]), CHUNKS_PER_WINDOW)
+      others = list(two_largest)
+      if free in others:
+        others.remove(free)
+      largest = max([free - longer, *others])
+      for shorter in range(longer + 1):
+        opened[longer, shorter] = (free == CHUNKS_PER_WINDOW) + (shorter > largest)
+    return np.maximum(opened, opened.T)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+  """The utterances of one row: their keys, and where the chunks of each stand."""
+
+  keys: tuple[int, ...]
+  places: tuple[Placement, ...]
+
+
+class RowPacker:
+  """Packs utterances, known by key, text tokens and chunks, into rows of two budgets.
+
+  A clip's full windows stand alone, tails share windows, nothing is split. Rows depend on the order
+  of adding only.
+
+  Example:
+    packer = RowPacker(max_tokens=100, windows=2)
+    for key, (tokens, chunks) in enumerate([(60, 3), (60, 3), (40, 5)]):
+      packer.add(key, tokens=tokens, chunks=chunks)
+    packer.pop()  # keys 0 and 2, both in window 0: key 0 from chunk 0, key 2 from chunk 3
+  """
+
+  def __init__(self, *, max_tokens: int, windows: int, lookahead: int = LOOKAHEAD) -> None:
+    if min(max_tokens, windows, lookahead) < 1:
+      raise ValueError(
+        f"max_tokens={max_tokens}, windows={windows} and lookahead={lookahead} must be at least 1"
+      )
+    self.max_tokens = max_tokens
+    self.windows = windows
+    self.lookahead = lookahead
+    self._waiting = np.zeros((3, lookahead), np.int64)  # key, tokens, chunks: the oldest first
+    self._size = 0
+
+  def __len__(self) -> int:
+    return self._size
+
+  @property
+  def full(self) -> bool:
+    """Whether the look-ahead buffer has no place left."""
+    return self._size == self.lookahead
+
+  @property
+  def keys(self) -> list[int]:
+    """Keys of the utterances that wait, the oldest first."""
+    return self._waiting[0, : self._size].tolist()
+
+  def add(self, key: int, *, tokens: int, chunks: int) -> None:
+    """Adds an utterance to the buffer.
+
+    Raises:
+      ValueError: no row is large enough for it.
+    """
+    assert not self.full, "pop a row first"
+    if reason := unfit_reason(tokens, chunks, max_tokens=self.max_tokens, windows=self.windows):
+      raise ValueError(f"utterance {key}: {reason}")
+    self._waiting[:, self._size] = key, tokens, chunks
+    self._size += 1
+
+  def pop(self) -> Row:
+    """The next row; the buffer should be full, unless the data is at its end."""
+    assert self._size, "the buffer is empty"
+    keys, tokens, chunks = self._waiting[:, : self._size]
+    picked, bins = _pick(tokens, chunks, self.max_tokens, self.windows)
+    row = Row(tuple(keys[picked].tolist()), _places(chunks[picked].tolist(), bins))
+    left = np.ones(self._size, bool)
+    left[picked] = False
+    kept = self._waiting[:, : self._size][:, left]
+    self._size = kept.shape[1]
+    self._waiting[:, : self._size] = kept
+    return row
+
+
+def _pick(
+  tokens: np.ndarray, chunks: np.ndarray, max_tokens: int, windows: int
+) -> tuple[list[int], TailBins]:
+  """Positions of the utterances of a row, and the bins of their tails in the same order."""
+  full, tail = full_and_tail(chunks)
+  picked = _oldest(tokens, chunks, max_tokens, windows)
+  bins = TailBins.of(tail[picked].tolist())
+  tokens_left = max_tokens - int(tokens[picked].sum())
+  windows_left = windows - int(full[picked].sum())  # the windows of `bins` are among them
+  waiting = np.ones(len(tokens), bool)
+  waiting[picked] = False
+  while True:
+    room = windows_left - bins.windows
+    fits = waiting & (tokens <= tokens_left) & (full + bins.windows_for_one()[tail] <= room)
+    candidates = np.flatnonzero(fits)[:_PAIR_CANDIDATES]
+    if not len(candidates):
+      return picked, bins
+    # Each budget counts by the share of a row that it fills.
+    gain = tokens / max_tokens + chunks / (windows * CHUNKS_PER_WINDOW)
+    best = _best_pair(
+      tokens[candidates],
+      full[candidates],
+      tail[candidates],
+      gain[candidates].astype(np.float32),
+      tokens_left,
+      room,
+      bins.windows_for_two(),
+    )
+    for i in sorted(candidates[best].tolist(), key=lambda i: -tail[i]):
+      bins.add(int(tail[i]))
+      picked.append(i)
+      waiting[i] = False
+      tokens_left -= int(tokens[i])
+      windows_left -= int(full[i])
+
+
+def _oldest(tokens: np.ndarray, chunks: np.ndarray, max_tokens: int, windows: int) -> list[int]:
+  """The longest run of oldest utterances that leaves room for a pair; at least one."""
+  tokens_before = np.cumsum(tokens)
+  chunks_before = np.cumsum(chunks)
+  token_limit = max_tokens - _PAIR_ROOM * tokens.mean()
+  chunk_limit = windows * CHUNKS_PER_WINDOW - _PAIR_ROOM * chunks.mean()
+  within = (tokens_before <= token_limit) & (chunks_before <= chunk_limit)
+  count = max(1, int(within.sum()))
+  full, tail = full_and_tail(chunks)
+  while count > 1 and full[:count].sum() + TailBins.of(tail[:count].tolist()).windows > windows:
+    count -= 1
+  return list(range(count))
+
+
+def _best_pair(
+  tokens: np.ndarray,
+  full: np.ndarray,
+  tail: np.ndarray,
+  gain: np.ndarray,
+  tokens_left: int,
+  windows_left: int,
+  windows_for_two: np.ndarray,
+) -> list[int]:
+  """The two candidates (or the one) that fit with the largest gain; the oldest among equals."""
+  single = int(gain.argmax())
+  fits = tokens[:, None] + tokens <= tokens_left
+  fits &= full[:, None] + full + windows_for_two[tail[:, None], tail] <= windows_left
+  np.fill_diagonal(fits, False)
+  gains = (gain[:, None] + gain) * fits
+  first, second = divmod(int(gains.argmax()), len(tokens))
+  return [first, second] if gains[first, second] > gain[single] else [single]
+
+
+def _places(chunks: list[int], bins: TailBins) -> tuple[Placement, ...]:
+  """Full windows first, in order; the shared windows of the tails behind them."""
+  shared = sum(full_and_tail(n)[0] for n in chunks)
+  places, window = [], 0
+  for n, (tail_window, tail_chunk) in zip(chunks, bins.places, strict=True):
+    places.append(Placement(window, shared + tail_window if tail_window >= 0 else -1, tail_chunk))
+    window += full_and_tail(n)[0]
+  return tuple(places)
+
+
+def unfit_reason(tokens: int, chunks: int, *, max_tokens: int, windows: int) -> str:
+  """Why an utterance fits no row, and which key to raise; empty if it fits one."""
+  if tokens > max_tokens:
+    return (
+      f"{tokens} text tokens exceed a row's max_tokens={max_tokens}; "
+      "raise max_tokens or lower max_seconds"
+    )
+  needed = -(-chunks // CHUNKS_PER_WINDOW)
+  if needed > windows:
+    return (
+      f"{chunks} s of audio need {needed} windows, a row has windows_per_row={windows}; "
+      "raise windows_per_row or lower max_seconds"
+    )
+  return ""
+
+
+def pack(
+  lengths: Iterable[Sequence[int]], *, max_tokens: int, windows: int, lookahead: int = LOOKAHEAD
+) -> Iterator[Row]:
+  """Rows of all utterances, given as (text tokens, chunks); their keys are 0, 1, 2, ..."""
+  packer = RowPacker(max_tokens=max_tokens, windows=windows, lookahead=lookahead)
+  for key, (tokens, chunks) in enumerate(lengths):
+    packer.add(key, tokens=tokens, chunks=chunks)
+    if packer.full:
+      yield packer.pop()
+  while len(packer):
+    yield packer.pop()
+
+
+def choose_windows(tokens: np.ndarray, chunks: np.ndarray, max_tokens: int) -> int:
+  """The number of windows a row should have, for utterances with these text tokens and chunks.
+
+  Of the numbers around the data's own ratio of chunks to tokens, the one that leaves least of both
+  budgets empty when the utterances are packed; never less than the longest clip needs.
+
+  Raises:
+    ValueError: there are no utterances, or one has more than `max_tokens` tokens.
+  """
+  if not len(tokens):
+    raise ValueError(
+      "no utterances to choose windows_per_row from; give it, or data that passes the filters"
+    )
+  if tokens.max() > max_tokens:
+    raise ValueError(unfit_reason(int(tokens.max()), 0, max_tokens=max_tokens, windows=1))
+  matching = max_tokens * chunks.sum() / tokens.sum() / CHUNKS_PER_WINDOW
+  least = -(-int(chunks.max()) // CHUNKS_PER_WINDOW)
+  options = sorted({max(least, int(matching) + step) for step in (0, 1)})
+
+  # Short samples are repeated: the last, half empty rows would blur the comparison.
+  wanted = LOOKAHEAD + int(_SAMPLED_ROWS * max_tokens / tokens.mean())
+  lengths = np.stack([np.resize(tokens, wanted), np.resize(chunks, wanted)], axis=1)
+
+  def empty(windows: int) -> float:
+    rows = list(pack(lengths.tolist(), max_tokens=max_tokens, windows=windows))
+    rows = rows[: max(1, len(rows) * 3 // 4)]
+    used = sum(lengths[list(row.keys)].sum(axis=0) for row in rows) / len(rows)
+    return 2 - used[0] / max_tokens - used[1] / (windows * CHUNKS_PER_WINDOW)
+
+  return min(options, key=empty)

@@ -1,0 +1,142 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maxtext_ext.audio.frames import audio_tokens
+from maxtext_ext.input.packing import RowPacker, TailBins, choose_windows, pack, unfit_reason
+
+MAX_TOKENS, WINDOWS = 200, 4
+LENGTHS = st.lists(st.tuples(st.integers(1, MAX_TOKENS), st.integers(1, WINDOWS * 8)), max_size=80)
+
+
+def pack_all(lengths, lookahead=16):
+  return list(pack(lengths, max_tokens=MAX_TOKENS, windows=WINDOWS, lookahead=lookahead))
+
+
+@given(lengths=LENGTHS, lookahead=st.integers(1, 40))
+def test_every_utterance_is_in_one_row(lengths, lookahead):
+  rows = pack_all(lengths, lookahead)
+  assert sorted(itertools.chain(*(row.keys for row in rows))) == list(range(len(lengths)))
+  assert all(len(row.keys) == len(row.places) for row in rows)
+
+
+@given(lengths=LENGTHS)
+def test_no_budget_is_exceeded(lengths):
+  for row in pack_all(lengths):
+    assert sum(lengths[key][0] for key in row.keys) <= MAX_TOKENS
+    used = np.zeros((WINDOWS, 8), int)
+    for key, place in zip(row.keys, row.places, strict=True):
+      full, tail = divmod(lengths[key][1], 8)
+      used[place.first_window : place.first_window + full] += 1
+      if tail:
+        assert place.tail_chunk + tail <= 8  # not split over windows
+        used[place.tail_window, place.tail_chunk : place.tail_chunk + tail] += 1
+      else:
+        assert (place.tail_window, place.tail_chunk) == (-1, -1)
+    # At most one clip a chunk: so the full windows, all 8 chunks taken, stand alone.
+    assert used.max() <= 1
+    assert used.sum() == sum(lengths[key][1] for key in row.keys)
+
+
+@given(lengths=LENGTHS, lookahead=st.integers(1, 40))
+def test_every_row_begins_with_the_oldest(lengths, lookahead):
+  waiting = set(range(len(lengths)))
+  for row in pack_all(lengths, lookahead):
+    assert row.keys[0] == min(waiting)
+    waiting -= set(row.keys)
+
+
+@given(lengths=LENGTHS)
+def test_rows_follow_from_the_order_alone(lengths):
+  assert pack_all(lengths) == pack_all(lengths)
+
+
+@given(lengths=LENGTHS, extra=LENGTHS)
+def test_later_utterances_change_no_earlier_row(lengths, extra):
+  """A row is fixed when it is made; only rows made at the end of the data can differ."""
+  lookahead = 8
+  full_buffer_rows = max(0, len(lengths) - lookahead + 1)
+  alone, longer = pack_all(lengths, lookahead), pack_all(lengths + extra, lookahead)
+  while full_buffer_rows > 0:
+    assert alone[0] == longer[0]
+    full_buffer_rows -= len(alone.pop(0).keys)
+    longer.pop(0)
+
+
+@given(tails=st.lists(st.integers(0, 7), max_size=30))
+def test_bins_foretell_what_adding_opens(tails):
+  bins = TailBins.of(tails)
+  one, two = bins.windows_for_one(), bins.windows_for_two()
+  for longer in range(8):
+    for shorter in range(longer + 1):
+      after = TailBins.of(tails)
+      after.add(longer)
+      assert after.windows - bins.windows == one[longer]
+      after.add(shorter)
+      assert after.windows - bins.windows == two[longer, shorter] == two[shorter, longer]
+
+
+def test_tails_that_match_share_windows():
+  bins = TailBins.of([7, 1, 6, 2, 5, 3, 4, 4, 0])
+  assert bins.windows == 4
+  assert bins.places[-1] == (-1, -1)
+
+
+@pytest.mark.parametrize(
+  ("tokens", "chunks", "key"),
+  [(201, 1, "max_tokens"), (1, 33, "windows_per_row"), (200, 32, "")],
+)
+def test_what_fits_no_row_says_which_key_to_raise(tokens, chunks, key):
+  reason = unfit_reason(tokens, chunks, max_tokens=MAX_TOKENS, windows=WINDOWS)
+  assert key in reason and bool(key) == bool(reason)
+  packer = RowPacker(max_tokens=MAX_TOKENS, windows=WINDOWS)
+  if key:
+    with pytest.raises(ValueError, match=f"raise {key}"):
+      packer.add(0, tokens=tokens, chunks=chunks)
+  else:
+    packer.add(0, tokens=tokens, chunks=chunks)
+    assert packer.pop().keys == (0,)
+
+
+@pytest.mark.parametrize("budgets", [(0, 1, 1), (1, 0, 1), (1, 1, 0)])
+def test_budgets_are_positive(budgets):
+  with pytest.raises(ValueError, match="at least 1"):
+    RowPacker(max_tokens=budgets[0], windows=budgets[1], lookahead=budgets[2])
+
+
+def speech_lengths(count, seed=0):
+  """Log-normal durations, median 6 s, 4 text tokens a second, the template's 18."""
+  rng = np.random.default_rng(seed)
+  seconds = np.clip(6 * np.exp(0.7 * rng.standard_normal(count)), 0.5, 30)
+  frames = (seconds * 100).astype(int)
+  tokens = audio_tokens(frames) + np.rint(4 * seconds).astype(int) + 18
+  return tokens, -(-frames // 100)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_speech_fills_both_budgets(seed):
+  tokens, chunks = speech_lengths(12_000, seed)
+  windows = choose_windows(tokens[:1024], chunks[:1024], 2048)
+  rows = sum(
+    1
+    for _ in pack(
+      zip(tokens.tolist(), chunks.tolist(), strict=True), max_tokens=2048, windows=windows
+    )
+  )
+  assert tokens.sum() / (rows * 2048) >= 0.97
+  assert chunks.sum() / (rows * windows * 8) >= 0.95
+
+
+def test_windows_are_chosen_to_hold_the_longest_clip():
+  tokens, chunks = np.array([30] * 20 + [400]), np.array([1] * 20 + [30])
+  assert choose_windows(tokens, chunks, 420) == 4
+
+
+def test_windows_cannot_be_chosen_from_nothing():
+  with pytest.raises(ValueError, match="windows_per_row"):
+    choose_windows(np.array([], int), np.array([], int), 100)
+  with pytest.raises(ValueError, match="max_tokens"):
+    choose_windows(np.array([101]), np.array([1]), 100)

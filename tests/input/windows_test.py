@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maxtext_ext.audio.frames import CHUNK_SAMPLES, HOP, MIN_SAMPLES, N_FFT, num_frames
+from maxtext_ext.input.windows import (
+  Placement,
+  audio_index,
+  cut_chunks,
+  frames_of_chunks,
+  num_chunks,
+)
+
+EDGES = [1, 199, 200, 7_999, 8_000, 8_001, 15_801, 15_959, 15_960, 15_999, 16_000, 16_001, 16_039]
+EDGES += [16_040, 16_041, 16_159, 16_160, 24_000, 31_999, 127_999, 128_000, 128_160, 480_000]
+
+
+def check_against_centred_stft(samples):
+  """Every frame sees in its chunk what it sees in the whole clip, reflected at the ends."""
+  clip = np.pad(samples, (0, max(0, MIN_SAMPLES - len(samples))))
+  clip = np.pad(clip, N_FFT // 2, mode="reflect")
+  chunks = cut_chunks(samples)
+  assert chunks.shape == (num_chunks(len(samples)), CHUNK_SAMPLES)
+  assert chunks.dtype == samples.dtype
+  for frame in range(num_frames(len(samples))):
+    chunk, inside = divmod(frame, 100)
+    got = chunks[chunk, inside * HOP : inside * HOP + N_FFT]
+    np.testing.assert_array_equal(got, clip[frame * HOP : frame * HOP + N_FFT])
+
+
+@pytest.mark.parametrize("length", EDGES)
+def test_frames_see_the_samples_of_a_centred_stft(length):
+  check_against_centred_stft(np.random.default_rng(length).standard_normal(length, np.float32))
+
+
+@given(length=st.integers(1, 50_000))
+def test_frames_see_the_samples_of_a_centred_stft_at_any_length(length):
+  check_against_centred_stft(np.arange(1, length + 1, dtype=np.int16))
+
+
+def test_chunks_hold_no_sample_behind_the_clip():
+  chunks = cut_chunks(np.ones(20_000, np.float32))
+  assert chunks.shape[0] == 2
+  # The second chunk starts at sample 15 800; the clip and its reflection end at 20 200.
+  np.testing.assert_array_equal(chunks[1, :4_400], 1)
+  np.testing.assert_array_equal(chunks[1, 4_400:], 0)
+
+
+@pytest.mark.parametrize(
+  ("frames", "chunks"), [(1, [1]), (99, [99]), (100, [100]), (101, [100, 1]), (230, [100, 100, 30])]
+)
+def test_frames_of_chunks(frames, chunks):
+  assert frames_of_chunks(frames).tolist() == chunks
+
+
+@pytest.mark.parametrize(
+  ("tokens", "place", "expected"),
+  [
+    (3, Placement(0, 2, 5), [2 * 104 + 5 * 13, 2 * 104 + 5 * 13 + 1, 2 * 104 + 5 * 13 + 2]),
+    (14, Placement(7, 0, 0), list(range(14))),  # first_window means nothing without full windows
+    (98, Placement(1), list(range(104, 202))),  # 7.5 s: 8 chunks, the last one partial
+    (104, Placement(3), list(range(312, 416))),
+    (106, Placement(0, 4, 6), [*range(104), 4 * 104 + 6 * 13, 4 * 104 + 6 * 13 + 1]),
+    (210, Placement(2, 1, 1), [*range(208, 416), 104 + 13, 104 + 14]),
+  ],
+)
+def test_audio_index(tokens, place, expected):
+  assert audio_index(tokens, place).tolist() == expected
