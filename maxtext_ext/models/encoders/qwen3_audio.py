@@ -1,0 +1,214 @@
+"""The audio encoder of Qwen3-ASR in its static window form.
+
+Chunks of 1 s are convolved alone and attend within windows of 8 chunks, so a batch is windows of
+chunks of any clips, and its shape does not depend on their lengths. Equal to `Qwen3ASREncoder`
+(transformers, models/qwen3_asr), clip by clip.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int
+
+from maxtext_ext.audio.frames import FRAMES_PER_CHUNK, TOKENS_PER_CHUNK, audio_tokens
+from maxtext_ext.models.layers import HalvingConv, LayerNorm, gelu, linear
+
+MAX_TIMESCALE = 10_000.0  # of the sinusoidal positions
+MASKED = -1e30  # a score; finite, so that rows without any key stay finite
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+  """Shape and arithmetic of a Qwen3AudioEncoder.
+
+  Attributes:
+    downsample_channels: of the convolutions; `downsample_hidden_size` in the checkpoints.
+    dtype: of activations. LayerNorm and softmax are float32 always.
+    weight_dtype: of parameters.
+    remat: recompute the convolutions and the insides of the layers in the backward pass.
+  """
+
+  num_mel_bins: int
+  d_model: int
+  layers: int
+  heads: int
+  ffn_dim: int
+  downsample_channels: int
+  dtype: DTypeLike = jnp.float32
+  weight_dtype: DTypeLike = jnp.float32
+  remat: bool = False
+
+  def __post_init__(self) -> None:
+    if self.d_model % self.heads or self.d_model % 2:
+      raise ValueError(f"d_model={self.d_model} must be even and a multiple of heads={self.heads}")
+
+
+def sinusoids(length: int, dim: int) -> np.ndarray:
+  """float32 [length, dim]: sines of falling frequency, then their cosines (as Whisper's)."""
+  rate = np.exp(-np.log(MAX_TIMESCALE) / (dim // 2 - 1) * np.arange(dim // 2))
+  angle = np.arange(length)[:, None] * rate
+  return np.concatenate([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
+
+
+def attention_mask(
+  chunk_frames_BWC: Int[Array, "B W C"], chunk_segment_BWC: Int[Array, "B W C"]
+) -> Bool[Array, "B W A A"]:
+  """Which token sees which: the real ones of the same clip in the same window, both ways."""
+  index = jnp.arange(TOKENS_PER_CHUNK)
+  real_BWCA = index < audio_tokens(chunk_frames_BWC)[..., None]
+  segment_BWCA = jnp.where(real_BWCA, chunk_segment_BWC[..., None], 0)
+  segment_BWA = segment_BWCA.reshape(*chunk_segment_BWC.shape[:2], -1)
+  same = segment_BWA[..., :, None] == segment_BWA[..., None, :]
+  return same & (segment_BWA[..., None, :] > 0)
+
+
+class WindowAttention(nnx.Module):
+  """Multi-head attention inside each window."""
+
+  def __init__(self, config: EncoderConfig, *, rngs: nnx.Rngs) -> None:
+    dim = config.d_model
+    dtypes = {"dtype": config.dtype, "weight_dtype": config.weight_dtype}
+    self.q_proj = linear(dim, dim, ("embed", "heads"), rngs=rngs, **dtypes)
+    self.k_proj = linear(dim, dim, ("embed", "heads"), rngs=rngs, **dtypes)
+    self.v_proj = linear(dim, dim, ("embed", "heads"), rngs=rngs, **dtypes)
+    scale = 1 / (2 * config.layers)  # keeps the residual sum from growing with depth
+    self.out_proj = linear(dim, dim, ("heads", "embed"), scale=scale, rngs=rngs, **dtypes)
+    self.heads = config.heads
+
+  def __call__(
+    self, x_BWAD: Float[Array, "B W A D"], mask_BWAA: Bool[Array, "B W A A"]
+  ) -> Float[Array, "B W A D"]:
+    """Attends where the mask is True."""
+    by_head = (*x_BWAD.shape[:-1], self.heads, -1)
+    q_BWANH = self.q_proj(x_BWAD).reshape(by_head)
+    k_BWANH = self.k_proj(x_BWAD).reshape(by_head)
+    v_BWANH = self.v_proj(x_BWAD).reshape(by_head)
+    q_BWANH = q_BWANH * q_BWANH.shape[-1] ** -0.5
+    scores_BWNQA = jnp.einsum("BWQNH,BWANH->BWNQA", q_BWANH, k_BWANH).astype(jnp.float32)
+    scores_BWNQA = jnp.where(mask_BWAA[:, :, None], scores_BWNQA, MASKED)
+    weights_BWNQA = jax.nn.softmax(scores_BWNQA, axis=-1).astype(x_BWAD.dtype)
+    out_BWANH = jnp.einsum("BWNQA,BWANH->BWQNH", weights_BWNQA, v_BWANH)
+    return self.out_proj(out_BWANH.reshape(x_BWAD.shape))
+
+
+class EncoderLayer(nnx.Module):
+  """Pre-LayerNorm attention and feed-forward."""
+
+  def __init__(self, config: EncoderConfig, *, rngs: nnx.Rngs) -> None:
+    dim, ffn_dim = config.d_model, config.ffn_dim
+    dtypes = {"dtype": config.dtype, "weight_dtype": config.weight_dtype}
+    norms = {"out_dtype": config.dtype, "weight_dtype": config.weight_dtype}
+    self.self_attn_layer_norm = LayerNorm(dim, rngs=rngs, **norms)
+    self.self_attn = WindowAttention(config, rngs=rngs)
+    self.final_layer_norm = LayerNorm(dim, rngs=rngs, **norms)
+    self.fc1 = linear(dim, ffn_dim, ("embed", "mlp"), rngs=rngs, **dtypes)
+    scale = 1 / (2 * config.layers)
+    self.fc2 = linear(ffn_dim, dim, ("mlp", "embed"), scale=scale, rngs=rngs, **dtypes)
+
+  def __call__(
+    self, x_BWAD: Float[Array, "B W A D"], mask_BWAA: Bool[Array, "B W A A"]
+  ) -> Float[Array, "B W A D"]:
+    """One layer over all windows."""
+    x_BWAD = x_BWAD + self.self_attn(self.self_attn_layer_norm(x_BWAD), mask_BWAA)
+    return x_BWAD + self.fc2(gelu(self.fc1(self.final_layer_norm(x_BWAD))))
+
+
+class Qwen3AudioEncoder(nnx.Module):
+  """Convolutions that make 13 tokens of a second, positions, and layers over 8 s windows.
+
+  The parameters of all layers are stacked: the leading axis of `layers` counts them.
+  """
+
+  def __init__(self, config: EncoderConfig, *, rngs: nnx.Rngs) -> None:
+    self.config = config
+    dtypes = {"dtype": config.dtype, "weight_dtype": config.weight_dtype}
+    channels = config.downsample_channels
+    self.conv2d1 = HalvingConv(1, channels, rngs=rngs, **dtypes)
+    self.conv2d2 = HalvingConv(channels, channels, rngs=rngs, **dtypes)
+    self.conv2d3 = HalvingConv(channels, channels, rngs=rngs, **dtypes)
+    features = channels * -(-config.num_mel_bins // 8)  # three halvings, each rounding up
+    self.conv_out = linear(
+      features, config.d_model, ("mlp", "embed"), use_bias=False, rngs=rngs, **dtypes
+    )
+
+    @nnx.split_rngs(splits=config.layers)
+    @nnx.vmap(in_axes=(0,), out_axes=0, transform_metadata={nnx.PARTITION_NAME: "layers"})
+    def stack(rngs: nnx.Rngs) -> EncoderLayer:
+      return EncoderLayer(config, rngs=rngs)
+
+    self.layers = stack(rngs)
+    self.ln_post = LayerNorm(
+      config.d_model, out_dtype=config.dtype, weight_dtype=config.weight_dtype, rngs=rngs
+    )
+
+  @classmethod
+  def from_config(cls, config: Any, *, rngs: nnx.Rngs) -> Self:
+    """From MaxText's `*_for_audio` keys of a run's config."""
+    return cls(
+      EncoderConfig(
+        num_mel_bins=config.num_mel_bins_for_audio,
+        d_model=config.d_model_for_audio,
+        layers=config.encoder_layers_for_audio,
+        heads=config.encoder_attention_heads_for_audio,
+        ffn_dim=config.encoder_ffn_dim_for_audio,
+        downsample_channels=config.downsample_hidden_size_for_audio,
+        dtype=config.dtype,
+        weight_dtype=config.weight_dtype,
+        remat=config.remat_policy != "none",
+      ),
+      rngs=rngs,
+    )
+
+  def __call__(
+    self,
+    mel_BWCFM: Float[Array, "B W C 100 M"],
+    chunk_frames_BWC: Int[Array, "B W C"],
+    chunk_segment_BWC: Int[Array, "B W C"],
+  ) -> Float[Array, "B W A D"]:
+    """Encodes windows of chunks.
+
+    Args:
+      mel_BWCFM: normalised log-mel (`audio.mel.log_mel`).
+      chunk_frames_BWC: real frames in each chunk, 0..100; frames beyond them are not read.
+      chunk_segment_BWC: number of the clip within its row, from 1; 0 where there is none.
+
+    Returns:
+      [B, W, C * 13, D] after `ln_post`, 13 tokens a chunk in order. Of these only the first
+      `audio_tokens(chunk_frames)` mean anything; the others are finite.
+    """
+    real_BWCF = jnp.arange(FRAMES_PER_CHUNK) < chunk_frames_BWC[..., None]
+    mel_BWCFM = jnp.where(real_BWCF[..., None], mel_BWCFM, 0.0)
+    downsample = Qwen3AudioEncoder._downsample
+    if self.config.remat:
+      downsample = nnx.remat(downsample)
+    x_BWAD = downsample(self, mel_BWCFM)
+    x_BWAD = self._run_layers(x_BWAD, attention_mask(chunk_frames_BWC, chunk_segment_BWC))
+    return self.ln_post(x_BWAD)
+
+  def _downsample(self, mel_BWCFM: Array) -> Array:
+    """[B, W, C, 100, M] to [B, W, C * 13, D], every chunk alone, with positions."""
+    rows, windows, chunks, frames, mels = mel_BWCFM.shape
+    x = mel_BWCFM.reshape(rows * windows * chunks, frames, mels, 1)
+    for conv in (self.conv2d1, self.conv2d2, self.conv2d3):
+      x = gelu(conv(x))
+    x = jnp.swapaxes(x, 2, 3).reshape(*x.shape[:2], -1)  # the checkpoints order channel, mel
+    x = self.conv_out(x) + sinusoids(TOKENS_PER_CHUNK, self.config.d_model).astype(x.dtype)
+    return x.reshape(rows, windows, chunks * TOKENS_PER_CHUNK, -1)
+
+  def _run_layers(self, x_BWAD: Array, mask_BWAA: Array) -> Array:
+    """Scans over the stacked layers: one layer is compiled, whatever their number."""
+    graph, stacked = nnx.split(self.layers)
+
+    def step(x_BWAD: Array, layer: nnx.State) -> tuple[Array, None]:
+      return nnx.merge(graph, layer)(x_BWAD, mask_BWAA), None
+
+    if self.config.remat:
+      step = jax.checkpoint(step, prevent_cse=False)  # a scan has nothing to eliminate
+    x_BWAD, _ = lax.scan(step, x_BWAD, stacked)
+    return x_BWAD

@@ -1,0 +1,113 @@
+"""What encoders and projectors are built of: parameters named, sharded and drawn in one way."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+Initializer = Callable[..., jax.Array]
+
+
+def metadata(*axes: str | None) -> dict[str, Any]:
+  """Logical axis names of a parameter, as MaxText's layers give them to theirs.
+
+  They become a sharding where the train state is made, by the rules of the run's config. Before
+  that no mesh is needed: a parameter can be made, and the model run, on one device.
+  """
+  return {"out_sharding": axes, "eager_sharding": False}
+
+
+def fan_in_normal(scale: float = 1.0) -> Initializer:
+  """Normal weights of variance `scale` / fan-in."""
+  return nnx.initializers.variance_scaling(scale, "fan_in", "truncated_normal")
+
+
+def linear(
+  in_dim: int,
+  out_dim: int,
+  axes: tuple[str | None, str | None],
+  *,
+  dtype: DTypeLike,
+  weight_dtype: DTypeLike,
+  rngs: nnx.Rngs,
+  use_bias: bool = True,
+  scale: float = 1.0,
+) -> nnx.Linear:
+  """`kernel` [in_dim, out_dim] sharded along `axes`, `bias` along the last of them."""
+  return nnx.Linear(
+    in_dim,
+    out_dim,
+    use_bias=use_bias,
+    dtype=dtype,
+    param_dtype=weight_dtype,
+    kernel_init=fan_in_normal(scale),
+    kernel_metadata=metadata(*axes),
+    bias_metadata=metadata(axes[1]),
+    rngs=rngs,
+  )
+
+
+def gelu(x: Array) -> Array:
+  """x * Phi(x) by the error function; the tanh approximation is off by up to 5e-4."""
+  return jax.nn.gelu(x, approximate=False)
+
+
+class LayerNorm(nnx.LayerNorm):
+  """LayerNorm in float32 whatever it is given; the result in `out_dtype`."""
+
+  def __init__(
+    self, dim: int, *, out_dtype: DTypeLike, weight_dtype: DTypeLike, rngs: nnx.Rngs
+  ) -> None:
+    super().__init__(
+      dim,
+      epsilon=1e-5,
+      dtype=jnp.float32,
+      param_dtype=weight_dtype,
+      use_fast_variance=False,  # E[x^2] - E[x]^2 cancels where the mean is large
+      scale_metadata=metadata("norm"),
+      bias_metadata=metadata("norm"),
+      rngs=rngs,
+    )
+    self.out_dtype = out_dtype
+
+  def __call__(self, x: Float[Array, "*N D"]) -> Float[Array, "*N D"]:
+    """Normalises over the last axis."""
+    return super().__call__(x).astype(self.out_dtype)
+
+
+class HalvingConv(nnx.Module):
+  """3x3 convolution with stride 2 and padding 1: halves time and mel, rounding up.
+
+  `kernel` is HWIO with H the mel axis and W the time axis; `bias` [O].
+  """
+
+  def __init__(
+    self,
+    in_channels: int,
+    out_channels: int,
+    *,
+    dtype: DTypeLike,
+    weight_dtype: DTypeLike,
+    rngs: nnx.Rngs,
+  ) -> None:
+    shape = (3, 3, in_channels, out_channels)
+    kernel = fan_in_normal(2.0)(rngs.params(), shape, weight_dtype)  # He: GELU drops half
+    self.kernel = nnx.Param(kernel, **metadata(None, None, None, None))
+    self.bias = nnx.Param(jnp.zeros(out_channels, weight_dtype), **metadata(None))
+    self.dtype = dtype
+
+  def __call__(self, x_NFMI: Float[Array, "N F M I"]) -> Float[Array, "N F2 M2 O"]:
+    """Convolves over time F and mel M."""
+    y_NFMO = lax.conv_general_dilated(
+      x_NFMI.astype(self.dtype),
+      self.kernel[...].astype(self.dtype),
+      window_strides=(2, 2),
+      padding=((1, 1), (1, 1)),
+      dimension_numbers=("NWHC", "HWIO", "NWHC"),
+    )
+    return y_NFMO + self.bias[...].astype(self.dtype)
