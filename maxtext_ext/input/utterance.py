@@ -1,0 +1,121 @@
+"""From a record to what a row needs of it: prompt, target, samples."""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+from maxtext_ext.audio.frames import audio_tokens, num_frames
+from maxtext_ext.audio.io import SAMPLE_RATE
+from maxtext_ext.input.windows import num_chunks
+from maxtext_ext.records.schema import PCM16_SCALE, Record
+from maxtext_ext.text.prompt import Prompt, build_prompt, build_target
+from maxtext_ext.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Utterance:
+  """A clip with its token ids.
+
+  Attributes:
+    prompt: int32 [P], with one <|audio_pad|> for each encoder token of the clip.
+    target: int32 [N], what the model has to answer, the closing <|im_end|> included.
+    audio_start: position of the first <|audio_pad|> in the prompt.
+    audio_tokens: number of them.
+    samples: [T] float32 or int16, as the batch will hold them.
+    text: the reference transcript.
+  """
+
+  sample_id: str
+  dataset_name: str
+  language: str | None
+  text: str
+  samples: np.ndarray
+  prompt: np.ndarray
+  target: np.ndarray
+  audio_start: int
+  audio_tokens: int
+
+  @property
+  def seconds(self) -> float:
+    """Length of the clip in seconds."""
+    return len(self.samples) / SAMPLE_RATE
+
+  @property
+  def words(self) -> int:
+    """Words of the transcript, split at white space."""
+    return len(self.text.split())
+
+  @property
+  def frames(self) -> int:
+    """Mel frames of the clip."""
+    return num_frames(len(self.samples))
+
+  @property
+  def chunks(self) -> int:
+    """Chunks of the clip."""
+    return num_chunks(len(self.samples))
+
+  @property
+  def tokens(self) -> int:
+    """Text slots that it takes in a row: all tokens but the last, which predicts nothing."""
+    return len(self.prompt) + len(self.target) - 1
+
+
+def build_utterance(
+  record: Record,
+  tokenizer: Tokenizer,
+  *,
+  audio_dtype: str = "float32",
+  language_in_prompt: bool = False,
+  context: str = "",
+) -> Utterance:
+  """Prompt, target and samples of a record.
+
+  Args:
+    record: the clip; its own `prompt`, if it has one, takes the place of `context`.
+    tokenizer: the model's tokenizer.
+    audio_dtype: "float32" or "int16", of the samples.
+    language_in_prompt: put the language into the prompt, where the record has one; otherwise it is
+      the start of the target.
+    context: text of the system turn.
+
+  Raises:
+    ValueError: the audio holds NaN or infinite samples, or the language is no name.
+  """
+  forced = language_in_prompt and record.language is not None
+  template = _prompt(tokenizer, record.language if forced else None, record.prompt or context)
+  pads = audio_tokens(num_frames(len(record.audio)))
+  before, after = template.before, template.after
+  prompt = np.full(len(before) + pads + len(after), tokenizer.audio_pad_id, np.int32)
+  prompt[: len(before)] = before
+  prompt[len(before) + pads :] = after
+  target = build_target(tokenizer, record.text, language=record.language, forced=forced)
+  return Utterance(
+    sample_id=record.sample_id,
+    dataset_name=record.dataset_name,
+    language=record.language,
+    text=record.text,
+    samples=_samples(record, audio_dtype),
+    prompt=prompt,
+    target=np.asarray(target, np.int32),
+    audio_start=len(before),
+    audio_tokens=pads,
+  )
+
+
+@functools.lru_cache(maxsize=4096)
+def _prompt(tokenizer: Tokenizer, language: str | None, context: str) -> Prompt:
+  return build_prompt(tokenizer, language=language, context=context)
+
+
+def _samples(record: Record, dtype: str) -> np.ndarray:
+  audio = record.audio
+  if audio.dtype == np.float32 and not np.isfinite(audio).all():
+    raise ValueError(f"{record.sample_id}: audio holds NaN or infinite samples")
+  if audio.dtype == dtype:
+    return audio
+  if dtype == "float32":
+    return record.as_float32()
+  scaled = np.rint(audio * np.float32(PCM16_SCALE))
+  return np.clip(scaled, -PCM16_SCALE, PCM16_SCALE - 1).astype(np.int16)
