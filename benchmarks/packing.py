@@ -58,7 +58,7 @@ def main() -> None:
   table = Table(
     min_width=90, title=f"{CLIPS} clips; rows of {MAX_TOKENS} tokens and {windows} windows"
   )
-  for column in ("batches", "token slots real", "chunk slots real", "clips a second, one core"):
+  for column in ("batches", "token slots real", "chunk slots real", "clips a second"):
     table.add_column(column, justify="right" if column != "batches" else "left")
   table.add_row("packed rows", f"{token_fill:.1%}", f"{chunk_fill:.1%}", f"{clips_per_second:,.0f}")
   table.add_row(
@@ -66,7 +66,7 @@ def main() -> None:
   )
   sorted_fills = (f"{padded_fill(lengths[by_length]):.1%}" for lengths in (tokens, chunks))
   table.add_row(f"{BATCH} of similar length, padded", *sorted_fills, "")
-  Console().print(table)
+  Console(width=100).print(table)
   figures = {
     "name": "packing",
     "ours": round(token_fill, 4),
