@@ -90,7 +90,8 @@ def with_value(value: float) -> np.ndarray:
     (encode(tone(), kind="FLAC")[:-200], "cannot decode"),
     (encode(tone(2.0), kind="MP3")[:-900], "MP3 file is cut short"),
     (encode(tone(2.0), kind="OGG")[:-100], "OGG file is cut short"),
-    (encode(tone(2.0), kind="OGG")[:20], "OGG file is cut short"),
+    # Named, because an OGG stream starts with a random number and test processes compare names.
+    pytest.param(encode(tone(2.0), kind="OGG")[:20], "OGG file is cut short", id="OGG header"),
   ],
 )
 def test_bad_audio_is_refused(data, reason):
