@@ -51,6 +51,7 @@ __all__ = [
   "MaxTextConfig",
   "TrainState",
   "Transformer",
+  "absolute",
   "checkpoint_manager",
   "clip_gradients",
   "init_train_state",
@@ -157,7 +158,14 @@ def clip_gradients(grads: Any, threshold: float) -> Any:
 
 def checkpoint_manager(config: Config, mesh: Mesh, init_fn: Callable[[], TrainState]) -> Any | None:
   """The Orbax v1 `Checkpointer` of `checkpoint_dir`, or None when checkpointing is off."""
+  # Orbax refuses relative paths, and only when it saves.
+  config = replace(config, checkpoint_dir=absolute(config.checkpoint_dir))
   return train_utils.create_checkpoint_manager(config, mesh, init_fn)
+
+
+def absolute(path: str) -> str:
+  """A local path from the root; a URL such as gs://bucket as it is."""
+  return path if "://" in path else os.path.abspath(path)
 
 
 def init_train_state(
@@ -190,7 +198,7 @@ def load_params(config: Config, mesh: Mesh, path: str, make: Callable[[], nnx.Mo
   )
   params = nnx.split_state(abstract["model"], nnx.Param, ...)[0]
   return checkpointing.load_params_from_path(
-    path,
+    absolute(path),
     params,
     config.checkpoint_storage_concurrent_gb,
     config.checkpoint_storage_use_ocdbt,

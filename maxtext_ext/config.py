@@ -38,9 +38,6 @@ class SpeechConfig(bridge.MaxTextConfig):
   # Model
   speech_encoder: str = Field("qwen3_audio", description="A key of models.encoders.ENCODERS.")
   embedding_init_std: float = Field(0.02, gt=0, description="Of a token embedding made new.")
-  audio_conv: Literal["auto", "xla", "im2col"] = Field(
-    "auto", description="Form of the encoder's convolutions; auto: im2col on a CPU."
-  )
   # Data
   data_dir: str = Field("", description="Folder of {split}-*.array_record files.")
   windows_per_row: int = Field(0, ge=0, description="8 s windows of a row; 0: from the data.")

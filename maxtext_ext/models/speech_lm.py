@@ -111,13 +111,21 @@ class SpeechLM(bridge.Transformer):
   def head(
     self, hidden_BLD: Float[Array, "B L D"], *, model_mode: str = bridge.MODEL_MODE_TRAIN
   ) -> Float[Array, "B L V"]:
-    """Logits of hidden states: the final norm and the output projection."""
-    return self.decoder.apply_output_head(
-      shared_embedding=self.token_embedder,
-      y=hidden_BLD,
-      deterministic=True,
-      model_mode=model_mode,
-    )
+    """float32 logits of hidden states: the final norm and the output projection."""
+    config = self.config
+    plain = not (config.normalize_embedding_logits or config.final_logits_soft_cap)
+    if not (config.logits_via_embedding and plain):
+      return self.decoder.apply_output_head(
+        shared_embedding=self.token_embedder,
+        y=hidden_BLD,
+        deterministic=True,
+        model_mode=model_mode,
+      )
+    # MaxText rounds a tied table to bfloat16 here whatever the dtype: 2e-3 of the largest logit.
+    dtype = jnp.float32 if config.logits_dot_in_fp32 else config.dtype
+    table_VD = self.token_embedder.embedding[...].astype(dtype)
+    normed_BLD = self.decoder.decoder_norm(hidden_BLD).astype(dtype)
+    return jnp.einsum("BLD,VD->BLV", normed_BLD, table_VD, preferred_element_type=jnp.float32)
 
   def __call__(self, batch: Batch, *, dropout: bool = False) -> Float[Array, "B L V"]:
     """Logits of every position of packed rows."""

@@ -45,8 +45,11 @@ class MetricWriter:
     )
 
   def write(self, step: int, scalars: dict[str, float]) -> None:
-    """Writes scalars named `group/name`; the file has them by their names after the group."""
-    names = {key.split("/", 1)[1]: value for key, value in scalars.items()}
+    """Writes scalars named `group/name`; the file has their names, and `eval_name` for eval's."""
+    names = {
+      key.replace("/", "_") if key.startswith("eval/") else key.split("/", 1)[1]: value
+      for key, value in scalars.items()
+    }
     self._file.write(json.dumps({"step": step, **names}) + "\n")
     if self._board is not None:
       for key, value in scalars.items():
