@@ -1,6 +1,7 @@
 """What every test shares: the device it runs on, no network, reproducible examples."""
 
 import os
+import sys
 
 import pytest
 from hypothesis import settings
@@ -12,6 +13,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # processes share one GPU
+
+# MaxText imports TensorFlow where it finds it, for the name of one error: 3 s and 450 MB a process.
+# Users do not have it, and the test that needs it starts a process of its own.
+sys.modules["tensorflow"] = None
 
 # Wall-clock deadlines fail on a busy machine, and the first call of a jitted function compiles.
 settings.register_profile("project", deadline=None, max_examples=50, derandomize=True)
