@@ -1,5 +1,7 @@
-"""A run small enough for tests: some seconds of coloured noise, a character tokenizer, a model of
-a few thousand parameters. Not a model of speech: what is tested with it is arithmetic and bookkeeping."""
+"""A run small enough for tests: seconds of noise, a character tokenizer, some thousand parameters.
+
+Not a model of speech: what is tested with it is arithmetic and bookkeeping.
+"""
 
 import pathlib
 from collections.abc import Iterable
@@ -57,7 +59,7 @@ def write_split(folder: pathlib.Path, split: str, clips: Iterable[Record], shard
 
 
 def make_run(folder: pathlib.Path, *, train: int = 48, test: int = 6) -> list[str]:
-  """Data and tokenizer of a run under `folder`; returns the `key=value` strings that point there."""
+  """Data and tokenizer of a run under `folder`; returns `key=value` strings that point there."""
   clips = records(train)
   write_split(folder / "data", "train", clips)
   write_split(folder / "data", "validation", records(test, seed=1), shards=1)

@@ -27,6 +27,15 @@ DEFAULT_OUT = "out/demo"
 SPLITS = ("train", "validation", "test")
 MARKER = ".maxtext_ext_demo"  # in a folder that the demo made and may therefore empty
 VOCABULARY_MULTIPLE = 64
+# Recordings of any length and language, where the configuration is made for one-second commands.
+OWN_DATA_KEYS = (
+  "max_target_length=1024",
+  "windows_per_row=0",
+  "per_device_batch_size=1",
+  "max_seconds=30",
+  "curriculum=[]",
+  "max_new_tokens=400",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +94,10 @@ def main(
     f"tokenizer_path={folder / 'tokenizer'}",
     f"base_output_directory={folder / 'runs'}",
   ]
+  if data is None and out == DEFAULT_OUT:
+    keys = []  # what the configuration says
   if data is not None:
-    keys += [f"vocab_size={vocab_size}", "max_target_length=1024", "curriculum=[]"]
-  keys = [] if data is None and out == DEFAULT_OUT else keys
+    keys += [f"vocab_size={vocab_size}", *OWN_DATA_KEYS]
   keys += overrides
 
   run = folder / "runs" / pathlib.Path(CONFIG).stem

@@ -115,12 +115,12 @@ def utterances() -> list[Utterance]:
   return made
 
 
-def logits_of_all(scanned: bool, clips: list[Utterance], *, max_tokens: int, windows: int, rows: int):
+def logits_of_all(
+  scanned: bool, clips: list[Utterance], *, max_tokens: int, windows: int, rows: int
+):
   """Packs clips into rows and runs them; returns each clip's logits [positions, V] by id."""
   config, mesh, (graphdef, state) = reference_model(scanned)
-  packed = list(
-    pack([(u.tokens, u.chunks) for u in clips], max_tokens=max_tokens, windows=windows)
-  )
+  packed = list(pack([(u.tokens, u.chunks) for u in clips], max_tokens=max_tokens, windows=windows))
   assert len(packed) <= rows
   arrays = pack_batch(
     packed,

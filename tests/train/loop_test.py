@@ -1,0 +1,161 @@
+"""A run as a whole: it learns, resumes bit for bit, and does not depend on how rows are divided."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from orbax.checkpoint import v1 as ocp
+
+from maxtext_ext.train.loop import main
+from tests import tiny
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+  """`key=value` strings of a run with data; give each test a run_name of its own."""
+  folder = tmp_path_factory.mktemp("run")
+  return [*tiny.make_run(folder), "per_device_batch_size=2", "checkpoint_period=3", "steps=6"]
+
+
+def losses(run_dir: str) -> dict[int, float]:
+  lines = pathlib.Path(run_dir, "metrics.jsonl").read_text("utf-8").splitlines()
+  return {line["step"]: line["loss"] for line in map(json.loads, lines) if "loss" in line}
+
+
+def weights(run_dir: str, step: int) -> dict[str, np.ndarray]:
+  """Parameters and optimizer state of a checkpoint, by path."""
+  items = ocp.load_checkpointables(pathlib.Path(run_dir, "checkpoints", str(step)))["items"]
+  flat = {}
+
+  def walk(path, value):
+    if isinstance(value, dict | list):
+      pairs = value.items() if isinstance(value, dict) else enumerate(value)
+      for key, inner in pairs:
+        walk(f"{path}/{key}", inner)
+    elif value is not None:
+      is_key = jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
+      flat[path] = np.asarray(jax.random.key_data(value) if is_key else value)
+
+  walk("", items)
+  return flat
+
+
+def assert_same_weights(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
+  assert a.keys() == b.keys()
+  different = [path for path in a if not np.array_equal(a[path], b[path])]
+  assert not different
+
+
+def command(*args: str) -> list[str]:
+  return [sys.executable, "-m", "MaxText.train", tiny.DEMO, *args]
+
+
+def environment(**more: str) -> dict[str, str]:
+  path = os.pathsep.join([str(ROOT), str(ROOT / "maxtext_ext" / "compat")])
+  return {**os.environ, "PYTHONPATH": path, **more}
+
+
+def test_a_run_learns_and_writes_down_what_it_did(keys):
+  result = main(
+    tiny.DEMO,
+    [*keys, "run_name=learns", "steps=30", "learning_rate=0.01", "eval_interval=15"],
+  )
+  curve = losses(result.run_dir)
+  assert list(curve) == list(range(1, 31))
+  assert result.loss == curve[30] < 0.6 * curve[1]
+  lines = pathlib.Path(result.run_dir, "metrics.jsonl").read_text("utf-8").splitlines()
+  evals = [line for line in map(json.loads, lines) if "eval_loss" in line]
+  assert [line["step"] for line in evals] == [15, 30]
+  assert evals[1]["eval_loss"] < evals[0]["eval_loss"]
+  first = json.loads(lines[0])
+  assert {
+    "loss",
+    "learning_rate",
+    "gradient_norm",
+    "audio_seconds_per_second",
+    "token_fill",
+    "chunk_fill",
+  } <= first.keys()
+  assert 0.3 < first["token_fill"] <= 1
+  board = b"".join(p.read_bytes() for p in pathlib.Path(result.run_dir, "tensorboard").glob("*"))
+  for tag in ("learning/loss", "learning/learning_rate", "learning/gradient_norm", "eval/loss"):
+    assert tag.encode() in board
+  for tag in ("speed/audio_seconds_per_second", "input/token_fill"):
+    assert tag.encode() in board
+
+
+def test_a_resumed_run_is_bit_identical(keys):
+  augment = ["spec_augment_mels=8", "spec_augment_frames=10"]
+  whole = main(tiny.DEMO, [*keys, *augment, "run_name=whole"])
+  main(tiny.DEMO, [*keys, *augment, "run_name=cut", "steps=3", "learning_rate_schedule_steps=6"])
+  resumed = main(tiny.DEMO, [*keys, *augment, "run_name=cut"])
+  assert losses(resumed.run_dir) == losses(whole.run_dir)
+  assert_same_weights(weights(resumed.run_dir, 6), weights(whole.run_dir, 6))
+
+
+@pytest.mark.integration_test
+@pytest.mark.slow
+def test_a_killed_process_goes_on_from_its_last_checkpoint(keys):
+  whole = main(tiny.DEMO, [*keys, "run_name=unkilled", "steps=40"])
+  args = [*keys, "run_name=killed", "steps=40"]
+  process = subprocess.Popen(command(*args), env=environment(), cwd=ROOT, stderr=subprocess.PIPE)
+  folder = pathlib.Path(whole.run_dir).parent / "killed"
+  until = time.monotonic() + 300
+  while not list((folder / "checkpoints").glob("[0-9]*")) and time.monotonic() < until:
+    time.sleep(0.02)
+    assert process.poll() is None, process.stderr.read().decode()
+  process.send_signal(signal.SIGKILL)
+  assert process.wait() == -signal.SIGKILL
+  process.stderr.close()
+  lost = losses(str(folder))
+  assert len(lost) < 40, "it was killed before its end"
+  finished = subprocess.run(command(*args), env=environment(), cwd=ROOT, capture_output=True)
+  assert finished.returncode == 0, finished.stderr.decode()
+  assert losses(str(folder)) == losses(whole.run_dir)
+  assert_same_weights(weights(str(folder), 40), weights(whole.run_dir, 40))
+
+
+def relative_difference(a: dict[int, float], b: dict[int, float]) -> float:
+  assert a.keys() == b.keys()
+  return max(abs(a[step] - b[step]) / abs(b[step]) for step in b)
+
+
+def test_accumulation_equals_the_large_batch(keys):
+  large = main(tiny.DEMO, [*keys, "run_name=large", "per_device_batch_size=4"])
+  small = main(
+    tiny.DEMO,
+    [*keys, "run_name=small", "per_device_batch_size=1", "gradient_accumulation_steps=4"],
+  )
+  assert relative_difference(losses(small.run_dir), losses(large.run_dir)) < 1e-5
+
+
+@pytest.mark.integration_test
+@pytest.mark.slow
+@pytest.mark.parametrize("axis", ["ici_fsdp_parallelism=4", "ici_data_parallelism=4"])
+def test_several_devices_give_the_loss_of_one(keys, axis):
+  name = axis.split("_")[1]
+  one = main(tiny.DEMO, [*keys, f"run_name=one-{name}", "per_device_batch_size=4"])
+  flags = "--xla_force_host_platform_device_count=4"
+  args = [*keys, f"run_name=four-{name}", "per_device_batch_size=1", axis]
+  args += ["ici_fsdp_parallelism=1"] if name == "data" else []
+  finished = subprocess.run(
+    command(*args), env=environment(XLA_FLAGS=flags), cwd=ROOT, capture_output=True
+  )
+  assert finished.returncode == 0, finished.stderr.decode()
+  four = str(pathlib.Path(one.run_dir).parent / f"four-{name}")
+  assert relative_difference(losses(four), losses(one.run_dir)) < 1e-5
+
+
+def test_a_checkpoint_of_another_run_shape_is_a_clear_error(keys):
+  main(tiny.DEMO, [*keys, "run_name=rows", "steps=3"])
+  with pytest.raises(ValueError, match=r"max_target_length|max_tokens"):
+    main(tiny.DEMO, [*keys, "run_name=rows", "max_target_length=320"])
