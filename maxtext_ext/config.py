@@ -17,8 +17,11 @@ from omegaconf import OmegaConf
 from pydantic import Field
 
 from maxtext_ext import bridge
+from maxtext_ext.checkpoint.training import find_weights
 
 BASE_CONFIG = "base_config"
+# A model's shape, beside its weights: what conversion and training write.
+MODEL_FILE = "model.yml"
 # The key that tells a speech configuration from one of MaxText's own.
 SPEECH_KEY = "speech_encoder"
 
@@ -34,7 +37,10 @@ class SpeechConfig(bridge.MaxTextConfig):
   `base_*` keys; `max_target_length` is L, the token slots of a packed row.
   """
 
-  model_name: str = Field("default", description="A file of configs/models, without .yml.")
+  model_name: str = Field(
+    "default",
+    description="A file of configs/models, without .yml; or a folder that holds model.yml.",
+  )
   # Model
   speech_encoder: str = Field("qwen3_audio", description="A key of models.encoders.ENCODERS.")
   embedding_init_std: float = Field(0.02, gt=0, description="Of a token embedding made new.")
@@ -60,7 +66,7 @@ class SpeechConfig(bridge.MaxTextConfig):
   split: str = Field("test", description="The split to decode.")
   output: str = Field("", description="Folder of hypotheses; default: {run}/decoded/{split}.")
   decode_checkpoint: str = Field(
-    "latest", description="latest, a step number, or none: weights as they are initialised."
+    "latest", description="latest, a step number, or untrained: weights as they are drawn."
   )
   decode_rows: int = Field(32, ge=1, description="Clips decoded together on one device.")
   max_new_tokens: int = Field(512, ge=1, description="Longest transcript, in tokens.")
@@ -171,6 +177,8 @@ def load(path: str, overrides: Sequence[str] = ()) -> bridge.Config:
     model_file = _find_model(str(name), path)
     model = _read_yaml(model_file)
     _check_keys(model, model_file)
+    if os.path.basename(model_file) == MODEL_FILE and not asked.get("tokenizer_path"):
+      model["tokenizer_path"] = os.path.dirname(model_file)
   # MaxText lets the model's file win over the experiment's; here the experiment wins, and the
   # model's file is found wherever the experiment lies.
   settled = {**model, **{k: v for k, v in experiment.items() if k in model}}
@@ -183,11 +191,14 @@ def load(path: str, overrides: Sequence[str] = ()) -> bridge.Config:
       raise ConfigError(f"{key} is given on the command line and as {_env(key)}: give it once")
   bridge.quiet(bool(asked.get("verbose", False)))
   try:
-    return bridge.initialize(path, list(overrides), SpeechConfig, settled)
+    config = bridge.initialize(path, list(overrides), SpeechConfig, settled)
   except pydantic.ValidationError as error:
     raise ConfigError(_describe(error)) from error
   except (ValueError, TypeError) as error:
     raise ConfigError(_first_line(error)) from error
+  if not config.load_parameters_path:
+    return config
+  return bridge.replace(config, load_parameters_path=find_weights(config.load_parameters_path))
 
 
 def _env(key: str) -> str:
@@ -211,6 +222,8 @@ def _check_keys(keys: dict[str, Any], source: str) -> None:
 
 
 def _find_model(name: str, path: str) -> str:
+  if os.path.isfile(beside := os.path.join(name, MODEL_FILE)):
+    return beside
   folder = os.path.dirname(os.path.abspath(path))
   ours = str(package_configs())
   for place in (folder, os.path.dirname(folder), ours, bridge.MAXTEXT_CONFIGS_DIR):

@@ -113,3 +113,34 @@ def test_package_configs_are_found_from_any_folder(tmp_path, monkeypatch):
 def test_speech_is_told_from_text(tmp_path):
   assert is_speech(DEMO)
   assert not is_speech(write(tmp_path / "text.yml", "base_config: base.yml\nsteps: 1\n"))
+
+
+def test_a_folder_beside_the_weights_is_a_model(tmp_path, experiment):
+  model = tmp_path / "converted"
+  write(model / "model.yml", "base_emb_dim: 48\nhead_dim: 24\n")
+  config = load("configs/speech.yml", [f"model_name={model}"])
+  assert (config.emb_dim, config.head_dim, config.tokenizer_path) == (48, 24, str(model))
+  assert load(experiment, [f"model_name={model}"]).head_dim == 16, "the experiment wins"
+  mine = load("configs/speech.yml", [f"model_name={model}", "tokenizer_path=mine"])
+  assert mine.tokenizer_path == "mine"
+
+
+@pytest.mark.parametrize(
+  ("given", "found"),
+  [
+    ("run", "run/checkpoints/12/items"),
+    ("run/checkpoints", "run/checkpoints/12/items"),
+    ("run/checkpoints/9", "run/checkpoints/9/items"),
+    ("run/checkpoints/9/items", "run/checkpoints/9/items"),
+  ],
+)
+def test_weights_are_found_in_what_holds_them(tmp_path, given, found):
+  for step in (9, 12):
+    write(tmp_path / f"run/checkpoints/{step}/items/_METADATA", "")
+  config = load(DEMO, [f"load_parameters_path={tmp_path / given}"])
+  assert config.load_parameters_path == str(tmp_path / found)
+
+
+def test_weights_that_are_not_there_are_one_line(tmp_path):
+  with pytest.raises(ValueError, match="no checkpoint there"):
+    load(DEMO, [f"load_parameters_path={tmp_path / 'gone'}"])

@@ -15,6 +15,8 @@ from maxtext_ext import bridge
 # Names of the parts of a checkpoint. MaxText calls the state so; its tools look for this name.
 STATE = "items"
 INPUT = "input"
+# The folder of a run's checkpoints, as MaxText names it.
+CHECKPOINTS = "checkpoints"
 
 
 class TrainingCheckpoints:
@@ -96,6 +98,28 @@ def find_checkpoint(checkpoint_dir: str, which: str) -> str:
       " run_name, base_output_directory or load_parameters_path of a run that is there"
     )
   return os.path.join(checkpoint_dir, str(wanted[0]), STATE)
+
+
+def find_weights(path: str) -> str:
+  """The weights that a path means.
+
+  Args:
+    path: a converted checkpoint, a run (its latest checkpoint), a folder of checkpoints, one of
+      them, or its `items`; local or a URL.
+
+  Raises:
+    ValueError: there is nothing of the kind.
+  """
+  names = _listdir(path)
+  if CHECKPOINTS in names:
+    return find_checkpoint(os.path.join(path, CHECKPOINTS), "latest")
+  if any(name.isdigit() for name in names):
+    return find_checkpoint(path, "latest")
+  if STATE in names:
+    return os.path.join(path, STATE)
+  if not names:
+    raise ValueError(f"{path}: no checkpoint there; expected what training or conversion wrote")
+  return path
 
 
 def _listdir(path: str) -> list[str]:
