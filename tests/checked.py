@@ -9,6 +9,7 @@ from beartype import beartype
 
 def checked(function: Callable[..., Any]) -> Callable[..., Any]:
   """beartype, except where `Self` stands: that it can only resolve for whole classes."""
-  if Self in inspect.get_annotations(function).values():
+  # As repr: it may stand inside another hint, such as `Self | None`.
+  if any(repr(Self) in repr(hint) for hint in inspect.get_annotations(function).values()):
     return function
   return beartype(function)

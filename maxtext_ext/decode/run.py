@@ -73,7 +73,7 @@ def decode(config: bridge.Config) -> DecodeResult:
 
 def load_weights(config: bridge.Config, mesh: Mesh) -> nnx.State:
   """The parameters to decode with: `load_parameters_path`, the run's checkpoint, or new ones."""
-  if config.decode_checkpoint == "none":
+  if config.decode_checkpoint == "untrained":
     with bridge.mesh_scope(config, mesh):
       return jax.jit(lambda: nnx.state(make_model(config, mesh), nnx.Param))()
   path = config.load_parameters_path or find_checkpoint(

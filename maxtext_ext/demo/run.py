@@ -102,7 +102,7 @@ def main(
 
   run = folder / "runs" / pathlib.Path(CONFIG).stem
   untrained, trained = run / "decoded" / "untrained", run / "decoded" / "test"
-  _run(console, "MaxText.decode", *keys, "decode_checkpoint=none", f"output={untrained}")
+  _run(console, "MaxText.decode", *keys, "decode_checkpoint=untrained", f"output={untrained}")
   train_began = time.monotonic()
   _run(console, "MaxText.train", *keys)
   facts["training, seconds"] = round(time.monotonic() - train_began)

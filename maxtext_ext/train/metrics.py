@@ -104,12 +104,15 @@ class ProgressLine:
     now = time.monotonic()
     if self._bar is not None:
       self._bar.update(self._task, completed=done, note=note)
-    elif self._visible and (now - self._last >= PLAIN_INTERVAL or done == self._total):
+    elif self._visible and done > self._start and self._due(now, done):
       self._last = now
       rate = (done - self._start) / max(now - self._began, 1e-9)
       left = (self._total - done) / rate if rate > 0 else 0.0
       sys.stderr.write(f"{self._title} {done}/{self._total}  {note}  {left:.0f} s left\n")
       sys.stderr.flush()
+
+  def _due(self, now: float, done: int) -> bool:
+    return now - self._last >= PLAIN_INTERVAL or done == self._total
 
   def __exit__(self, *exc: object) -> None:
     if self._bar is not None:

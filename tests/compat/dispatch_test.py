@@ -1,0 +1,79 @@
+"""MaxText's command names: speech is ours, text is handed to MaxText's own trainer."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from tests.train.loop_test import ROOT, environment
+
+TEXT_KEYS = [
+  "model_name=qwen3-0.6b",
+  "override_model_config=true",
+  "hardware=cpu",
+  "skip_jax_distributed_system=true",
+  "base_emb_dim=16",
+  "base_mlp_dim=32",
+  "base_num_decoder_layers=1",
+  "base_num_query_heads=2",
+  "base_num_kv_heads=1",
+  "head_dim=8",
+  "vocab_size=64",
+  "dataset_type=synthetic",
+  "steps=2",
+  "per_device_batch_size=1",
+  "max_target_length=16",
+  "attention=dot_product",
+  "enable_checkpointing=false",
+  "enable_goodput_recording=false",
+  "monitor_goodput=false",
+  "enable_tensorboard=false",
+  "gcs_metrics=false",
+]
+
+
+def run(module: str, *args: str, cwd: pathlib.Path = ROOT) -> subprocess.CompletedProcess:
+  command = [sys.executable, "-m", module, *args]
+  return subprocess.run(command, env=environment(), cwd=cwd, capture_output=True, text=True)
+
+
+@pytest.mark.integration_test
+@pytest.mark.slow
+def test_a_text_only_configuration_is_trained_by_maxtext(tmp_path):
+  config = tmp_path / "text.yml"
+  config.write_text("base_config: base.yml\n")
+  keys = [*TEXT_KEYS, f"base_output_directory={tmp_path}", f"metrics_file={tmp_path / 'm.txt'}"]
+  finished = run("MaxText.train", str(config), *keys)
+  assert finished.returncode == 0, finished.stderr
+  # MaxText's own metric names; ours are called otherwise.
+  assert (tmp_path / "m.txt").read_text().count("learning/total_weights") == 2
+
+
+WRONG = {
+  "missing file": (["gone.yml"], "error: configuration file gone.yml not found"),
+  "unknown key": (["configs/experiments/demo.yml", "stpes=1"], "did you mean steps?"),
+  "wrong type": (["configs/experiments/demo.yml", "steps=x"], "error: steps: Input should be"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_mistake_is_one_line_and_a_non_zero_exit(case):
+  args, expected = WRONG[case]
+  finished = run("MaxText.train", *args)
+  assert finished.returncode == 2
+  assert expected in finished.stderr
+  assert len(finished.stderr.strip().splitlines()) == 1, finished.stderr
+
+
+def test_decode_needs_a_configuration():
+  finished = run("MaxText.decode", "steps=3")
+  assert finished.returncode == 2
+  assert finished.stderr.startswith("error: MaxText.decode: give a yml file first")
+
+
+def test_modules_are_found_from_any_folder(tmp_path):
+  finished = run("MaxText.train", "gone.yml", cwd=tmp_path)
+  assert finished.returncode == 2
+  assert os.fspath(tmp_path) in finished.stderr
