@@ -44,6 +44,12 @@ class SpeechConfig(bridge.MaxTextConfig):
   # Model
   speech_encoder: str = Field("qwen3_audio", description="A key of models.encoders.ENCODERS.")
   embedding_init_std: float = Field(0.02, gt=0, description="Of a token embedding made new.")
+  # LoRA
+  lora_rank: int = Field(0, ge=0, description="Rank of the adapters; 0: train every weight.")
+  lora_alpha: float = Field(32.0, gt=0, description="An update counts lora_alpha / lora_rank.")
+  lora_targets: list[str] = Field(
+    ["attention", "ffn"], description="Keys of models.lora.TARGETS, or regexes of kernel names."
+  )
   # Data
   data_dir: str = Field("", description="Folder of {split}-*.array_record files.")
   windows_per_row: int = Field(0, ge=0, description="8 s windows of a row; 0: from the data.")
