@@ -4,21 +4,47 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maxtext_ext.text.languages import LANGUAGES
 from maxtext_ext.text.prompt import build_prompt, build_target, parse_output
 from maxtext_ext.text.tokenizer import Tokenizer, train_char_tokenizer
 
 HEBREW = [11528, 36266, 151704]
 
 
-@pytest.fixture(scope="module")
-def qwen3() -> Tokenizer:
+# The published ids: the template without context, and what stands after every language.
+BEFORE = [151644, 8948, 198, 151645, 198, 151644, 872, 198, 151669]
+AFTER = [151670, 151645, 198, 151644, 77091, 198]
+IM_END, ASR_TEXT = 151645, 151704
+# One published, each in a form of its own: Latin, Arabic, Hebrew, Chinese script, digits, marks.
+TRANSCRIPTS = ("Hello, 42 times.", "مرحبا بكم", "שלום לכולם", "你好，世界。", " 1\u00a0000 €\n", "")
+
+
+def qwen3_directory() -> Path:
+  """MaxText ships the plain Qwen3 tokenizer; looked up without importing MaxText."""
   spec = importlib.util.find_spec("maxtext")
   assert spec is not None and spec.submodule_search_locations
-  assets = Path(spec.submodule_search_locations[0]) / "assets"
-  return Tokenizer.from_directory(assets / "tokenizers/qwen3-tokenizer")
+  return Path(spec.submodule_search_locations[0]) / "assets/tokenizers/qwen3-tokenizer"
+
+
+@pytest.fixture(scope="module")
+def qwen3() -> Tokenizer:
+  return Tokenizer.from_directory(qwen3_directory())
+
+
+@pytest.fixture(scope="module")
+def theirs() -> transformers.PreTrainedTokenizerBase:
+  """The same files as transformers reads them, with the published audio tokens added by name."""
+  tokenizer = transformers.AutoTokenizer.from_pretrained(qwen3_directory())
+  blanks = [f"<blank{n}>" for n in range(1, 28)]
+  tts = ["<tts_pad>", "<tts_text_bos>", "<tts_text_eod>", "<tts_text_bos_single>"]
+  names = ["<|audio_start|>", "<|audio_end|>", *tts, "<non_speech>", "<|audio_pad|>", *blanks]
+  tokenizer.add_tokens([transformers.AddedToken(name, special=True) for name in names])
+  tokenizer.add_tokens(["<asr_text>", "<timestamp>"])
+  return tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +54,45 @@ def char(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 def test_the_prompt_is_the_published_one(qwen3: Tokenizer) -> None:
   prompt = build_prompt(qwen3)
-  assert prompt.before == (151644, 8948, 198, 151645, 198, 151644, 872, 198, 151669)
-  assert prompt.after == (151670, 151645, 198, 151644, 77091, 198)
+  assert list(prompt.before) == BEFORE
+  assert list(prompt.after) == AFTER
+
+
+@pytest.mark.parametrize("language", [*LANGUAGES, "Hebrew", "None"])
+def test_every_language_is_token_equal_to_the_published_template(
+  qwen3: Tokenizer, theirs: transformers.PreTrainedTokenizerBase, language: str
+) -> None:
+  """The whole text through transformers' tokenizer, special tokens spelled out."""
+  tag = theirs(f"language {language}<asr_text>").input_ids
+  assert (tag[0], tag[-1]) == (11528, ASR_TEXT)
+  prompt = build_prompt(qwen3, language=language)
+  assert [*prompt.before, *prompt.after] == [*BEFORE, *AFTER, *tag]
+  named = None if language == "None" else language
+  for text in TRANSCRIPTS:
+    answer = theirs(f"language {language}<asr_text>{text}<|im_end|>").input_ids
+    assert build_target(qwen3, text, language=named, forced=False) == answer
+    assert build_target(qwen3, text, language=named, forced=True) == answer[len(tag) :]
+    assert parse_output(theirs.decode(answer[:-1])) == (named, text.strip())
+
+
+@pytest.mark.parametrize("language", [None, "English", "Hebrew"])
+@pytest.mark.parametrize(
+  "context",
+  ["", "Dana Cohen, Tel-Aviv", "שמות: דנה", "two\nlines\n", "\nfirst", "  spaces ", "السياق"],
+)
+def test_the_whole_prompt_is_token_equal_to_the_published_template(
+  qwen3: Tokenizer,
+  theirs: transformers.PreTrainedTokenizerBase,
+  context: str,
+  language: str | None,
+) -> None:
+  forced = "" if language is None else f"language {language}<asr_text>"
+  text = (
+    f"<|im_start|>system\n{context}<|im_end|>\n<|im_start|>user\n<|audio_start|><|audio_pad|>"
+    f"<|audio_end|><|im_end|>\n<|im_start|>assistant\n{forced}"
+  )
+  prompt = build_prompt(qwen3, language=language, context=context)
+  assert [*prompt.before, 151676, *prompt.after] == theirs(text).input_ids
 
 
 @pytest.mark.parametrize(
@@ -74,7 +137,7 @@ def test_targets(
   qwen3: Tokenizer, text: str, language: str | None, forced: bool, tag: list[int]
 ) -> None:
   target = build_target(qwen3, text, language=language, forced=forced)
-  assert target == [*tag, *qwen3.encode(text), 151645]
+  assert target == [*tag, *qwen3.encode(text), IM_END]
 
 
 def test_the_template_is_single_tokens_for_the_char_tokenizer(char: Tokenizer) -> None:
@@ -102,6 +165,14 @@ def test_an_answer_equal_to_the_target_is_read_back(
     ("language None<asr_text>", (None, "")),
     ("language None<asr_text>still words", (None, "still words")),
     ("noise\nlanguage Arabic\n<asr_text>نعم", ("Arabic", "نعم")),
+    ("language None<asr_text>\n", (None, "")),
+    ("language Cantonese (Hong Kong)<asr_text>廣東話", ("Cantonese (Hong Kong)", "廣東話")),
+    ("LANGUAGE GERMAN<asr_text>Ja", ("German", "Ja")),
+    ("language English <asr_text>", ("English", "")),
+    ("<asr_text>", (None, "")),
+    ("  \n ", (None, "")),
+    ("language", (None, "language")),
+    ("English<asr_text>words", (None, "words")),
     ("<asr_text>words", (None, "words")),
     ("language <asr_text>words", (None, "words")),
     ("language English<asr_text>a<asr_text>b", ("English", "a<asr_text>b")),
