@@ -12,6 +12,7 @@ from flax import nnx
 from jax.sharding import NamedSharding
 
 from maxtext_ext import bridge
+from maxtext_ext.checkpoint.model_file import write_model
 from maxtext_ext.checkpoint.training import TrainingCheckpoints
 from maxtext_ext.config import load
 from maxtext_ext.input.pipeline import InputConfig, eval_iterator, fill, train_iterator
@@ -65,6 +66,8 @@ def train(config: bridge.Config) -> TrainResult:
   placement = bridge.input_sharding(config, mesh)
   chief = jax.process_index() == 0
   run_dir = os.path.dirname(config.checkpoint_dir.rstrip("/"))
+  if chief:
+    write_model(config, run_dir)
   board = config.tensorboard_dir if config.enable_tensorboard else None
   writer = MetricWriter(run_dir, board, start=start) if chief else None
   log = _StepLog(writer, schedule)

@@ -1,0 +1,60 @@
+"""What stands beside a run's weights, so that its folder is enough to load it: shape, tokenizer."""
+
+import functools
+import os
+from enum import Enum
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from omegaconf import OmegaConf
+
+from maxtext_ext import bridge
+from maxtext_ext.config import MODEL_FILE, package_configs
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt")
+# How the parameters of that shape are stored.
+_STORAGE_KEYS = ("scan_layers", "dtype", "weight_dtype")
+_DTYPE_KEYS = ("dtype", "weight_dtype")
+
+
+@functools.cache
+def shape_keys() -> tuple[str, ...]:
+  """The keys that describe a model: all that any file of configs/models sets."""
+  files = sorted((package_configs() / "models").glob("*.yml"))
+  return tuple(dict.fromkeys(key for file in files for key in OmegaConf.load(file)))
+
+
+def write_model(config: bridge.Config, folder: str) -> None:
+  """Writes `model.yml` and copies the tokenizer, into a folder that may be a URL.
+
+  `Transcriber.from_pretrained` and the key `model_name` take the folder then.
+  """
+  target = epath.Path(folder)
+  target.mkdir(parents=True, exist_ok=True)
+  copy_tokenizer(config.tokenizer_path, folder)
+  keys = {key: _plain(key, getattr(config, key)) for key in (*shape_keys(), *_STORAGE_KEYS)}
+  partial = target / f"{MODEL_FILE}.partial"
+  partial.write_text(OmegaConf.to_yaml(OmegaConf.create(keys)))
+  partial.replace(target / MODEL_FILE)
+
+
+def copy_tokenizer(source: str, folder: str) -> None:
+  """Copies the files of a tokenizer; does nothing where they lie there already."""
+  if os.path.abspath(source) == bridge.absolute(folder):
+    return
+  for name in TOKENIZER_FILES:
+    if (file := epath.Path(source) / name).exists():
+      (epath.Path(folder) / name).write_bytes(file.read_bytes())
+
+
+def _plain(key: str, value: Any) -> Any:
+  """The value as yaml writes it and a configuration reads it."""
+  if key in _DTYPE_KEYS:
+    return jnp.dtype(value).name
+  if isinstance(value, Enum):
+    return value.value
+  if isinstance(value, list | tuple):
+    return [_plain(key, item) for item in value]
+  return value.item() if isinstance(value, np.generic) else value

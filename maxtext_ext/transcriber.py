@@ -1,0 +1,250 @@
+"""From audio to text in two lines of Python: a checkpoint, the recordings, what was said.
+
+from maxtext_ext import Transcriber
+print(Transcriber.from_pretrained("out/qwen3-asr").transcribe("clip.wav").text)
+"""
+
+import dataclasses
+import os
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any, Self, overload
+
+import jax
+import numpy as np
+from etils import epath
+from flax import nnx
+from jax.sharding import Mesh
+
+from maxtext_ext import bridge
+from maxtext_ext.audio.io import (
+  SAMPLE_RATE,
+  AudioError,
+  check_samples,
+  decode_audio,
+  load_audio,
+  resample,
+)
+from maxtext_ext.checkpoint.model_file import TOKENIZER_FILES
+from maxtext_ext.checkpoint.training import find_weights
+from maxtext_ext.config import MODEL_FILE, load
+from maxtext_ext.decode.generate import Generator
+from maxtext_ext.input.batch import decode_shape, make_decode_batch
+from maxtext_ext.input.utterance import Utterance, build_utterance
+from maxtext_ext.models.speech_lm import make_model
+from maxtext_ext.records.schema import MAX_PEAK, PCM16_SCALE, Record
+from maxtext_ext.text.languages import canonical_language
+from maxtext_ext.text.prompt import parse_output
+from maxtext_ext.text.tokenizer import Tokenizer
+
+MAX_SECONDS = 1200.0  # the longest clip of one pass, as Qwen3-ASR is published
+BASE = "configs/speech.yml"
+
+# A path, the bytes of a sound file, samples at 16 kHz, or (samples, rate in Hz).
+Audio = str | os.PathLike[str] | bytes | np.ndarray | tuple[np.ndarray, int]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Transcription:
+  """What was said in a clip.
+
+  Attributes:
+    text: the transcript.
+    language: the language that was asked for, or else the one that the model heard; None where it
+      heard none.
+    seconds: length of the audio.
+  """
+
+  text: str
+  language: str | None
+  seconds: float
+
+
+class Transcriber:
+  """A model with its tokenizer, ready to transcribe. Make one with `Transcriber.from_pretrained`.
+
+  A clip's text does not depend on what is transcribed together with it. The first clip of a length
+  class (1, 2, 4, 8, ... windows of 8 s) compiles a program, later ones are quick.
+  """
+
+  def __init__(
+    self, config: bridge.Config, mesh: Mesh, params: nnx.State, tokenizer: Tokenizer
+  ) -> None:
+    self._tokenizer = tokenizer
+    self._devices = jax.device_count()
+    self._windows = config.decode_rows
+    self._generate = Generator(
+      config,
+      mesh,
+      params,
+      eos_ids=tokenizer.eos_ids,
+      vocab_size=min(tokenizer.vocab_size, config.vocab_size),
+      max_new_tokens=config.max_new_tokens,
+    )
+
+  @classmethod
+  def from_pretrained(cls, path: str | os.PathLike[str], **overrides: Any) -> Self:
+    """Loads a converted checkpoint, or a training run with its latest checkpoint.
+
+    Args:
+      path: what `maxtext-ext convert to-maxtext` wrote, or {base_output_directory}/{run_name} of a
+        training run; local or a URL such as gs://bucket/run.
+      **overrides: keys of the configuration, such as dtype="bfloat16" or max_new_tokens=256.
+
+    Raises:
+      ValueError: there is no model, or no weights that fit it, or a key is unknown.
+    """
+    path = bridge.absolute(os.fspath(path).rstrip("/"))
+    with tempfile.TemporaryDirectory() as scratch:
+      folder = path
+      if "://" in path:
+        folder = scratch
+        for name in (MODEL_FILE, *TOKENIZER_FILES):
+          if (file := epath.Path(path) / name).exists():
+            (epath.Path(folder) / name).write_bytes(file.read_bytes())
+      if not os.path.isfile(os.path.join(folder, MODEL_FILE)):
+        raise ValueError(
+          f"{path}: no {MODEL_FILE} there; expected a checkpoint of `maxtext-ext convert"
+          " to-maxtext`, or the folder of a training run"
+        )
+      keys = {"model_name": folder, "load_parameters_path": path} | overrides
+      config = load(BASE, [f"{key}={value}" for key, value in keys.items()])
+      tokenizer = Tokenizer.from_directory(config.tokenizer_path)
+      tokenizer.vocab_size  # noqa: B018  reads the files, which may be gone later
+    mesh = bridge.make_mesh(config)
+    params = bridge.load_params(
+      config, mesh, find_weights(config.load_parameters_path), lambda: make_model(config, mesh)
+    )
+    return cls(config, mesh, params, tokenizer)
+
+  @overload
+  def transcribe(
+    self, audio: Audio, language: str | None = None, context: str = ""
+  ) -> Transcription: ...
+
+  @overload
+  def transcribe(
+    self,
+    audio: list[Audio],
+    language: str | Sequence[str | None] | None = None,
+    context: str | Sequence[str] = "",
+  ) -> list[Transcription]: ...
+
+  def transcribe(
+    self,
+    audio: Audio | list[Audio],
+    language: str | Sequence[str | None] | None = None,
+    context: str | Sequence[str] = "",
+  ) -> Transcription | list[Transcription]:
+    """Transcribes a clip of up to 1200 s, or a list of them in batches.
+
+    Args:
+      audio: a path, the bytes of a sound file, mono samples at 16 kHz (float of full scale 1, or
+        int16), or (samples, rate). A list of these gives a list.
+      language: such as "Hebrew", where it is known; None lets the model name it. For a list of
+        clips, one for all or a list.
+      context: text that helps, such as names to expect; for a list of clips, one for all or a list.
+
+    Raises:
+      AudioError: audio that cannot be used; says which item.
+      ValueError: a language that is no name, or lists of different lengths.
+    """
+    if not isinstance(audio, list):
+      return self.transcribe([audio], [language], [context])[0]
+    languages = _for_each(language, "language", len(audio))
+    contexts = _for_each(context, "context", len(audio))
+    clips = [
+      self._utterance(number, len(audio), *item)
+      for number, item in enumerate(zip(audio, languages, contexts, strict=True))
+    ]
+    answers: dict[int, str] = {}
+    for shape, numbers in self._batches(clips):
+      rows = self._devices
+      while rows < len(numbers):
+        rows *= 2  # as few programs as there are powers of two
+      batch = make_decode_batch(
+        [clips[number] for number in numbers],
+        pad_id=self._tokenizer.pad_id,
+        rows=rows,
+        shape=shape,
+      )
+      for number, tokens in zip(numbers, self._generate(batch.arrays), strict=False):
+        answers[number] = self._tokenizer.decode(tokens)
+    return [_transcription(clip, answers[number]) for number, clip in enumerate(clips)]
+
+  def _utterance(
+    self, number: int, count: int, audio: Audio, language: str | None, context: str
+  ) -> Utterance:
+    try:
+      samples = _samples(audio)
+    except AudioError as error:
+      raise AudioError(f"audio[{number}]: {error}" if count > 1 else str(error)) from error
+    record = Record(sample_id=f"audio[{number}]", audio=samples, text="", language=language)
+    return build_utterance(
+      record, self._tokenizer, language_in_prompt=language is not None, context=context
+    )
+
+  def _batches(self, clips: list[Utterance]) -> Iterator[tuple[tuple[int, int], list[int]]]:
+    """Shapes of batches and the numbers of the clips in them; long clips in smaller batches."""
+    by_shape: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for number, clip in enumerate(clips):
+      by_shape[decode_shape(clip)].append(number)
+    for (windows, slots), numbers in by_shape.items():
+      most = max(1, self._windows // windows) * self._devices
+      for start in range(0, len(numbers), most):
+        yield (windows, slots), numbers[start : start + most]
+
+
+def _transcription(clip: Utterance, answer: str) -> Transcription:
+  language, text = parse_output(answer)
+  if clip.language is not None:
+    language = canonical_language(clip.language)
+  return Transcription(text=text, language=language, seconds=clip.seconds)
+
+
+def _for_each[T: (str, str | None)](value: T | Sequence[T], name: str, count: int) -> Sequence[T]:
+  if value is None or isinstance(value, str):
+    return [value] * count
+  if len(value) != count:
+    raise ValueError(f"{count} clips, but a {name} list of {len(value)}; give one each, or one")
+  return value
+
+
+def _samples(audio: Audio) -> np.ndarray:
+  """float32 samples at SAMPLE_RATE."""
+  if isinstance(audio, str | os.PathLike):
+    samples = load_audio(os.fspath(audio))
+  elif isinstance(audio, bytes):
+    samples = decode_audio(audio)
+  elif isinstance(audio, tuple):
+    samples = _from_array(*audio)
+  else:
+    samples = _from_array(audio, SAMPLE_RATE)
+  if (seconds := len(samples) / SAMPLE_RATE) > MAX_SECONDS:
+    raise AudioError(
+      f"audio is {seconds:.1f} s long, over the {MAX_SECONDS:.0f} s of one pass; cut it"
+    )
+  return samples
+
+
+def _from_array(samples: np.ndarray, rate: int) -> np.ndarray:
+  if not isinstance(samples, np.ndarray) or not (
+    samples.dtype == np.int16 or samples.dtype.kind == "f"
+  ):
+    kind = (
+      f"array of {samples.dtype}" if isinstance(samples, np.ndarray) else type(samples).__name__
+    )
+    raise AudioError(
+      f"got {kind}, expected a path, the bytes of a sound file, an array of float or int16"
+      " samples, or (array, rate)"
+    )
+  check_samples(samples)
+  if samples.dtype == np.int16:
+    samples = samples.astype(np.float32) / np.float32(PCM16_SCALE)
+  samples = samples.astype(np.float32, copy=False)
+  if (peak := float(np.abs(samples).max())) > MAX_PEAK:
+    raise AudioError(f"float samples reach {peak:.0f}, full scale is 1; divide them, or give int16")
+  resampled = resample(samples, rate)
+  check_samples(resampled)
+  return resampled

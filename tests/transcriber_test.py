@@ -1,0 +1,135 @@
+"""A trained run and a converted folder load by their path alone; clips do not mind their mates."""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from maxtext_ext import Transcriber, Transcription
+from maxtext_ext.audio.io import SAMPLE_RATE, AudioError
+from maxtext_ext.config import load
+from maxtext_ext.train.loop import train
+from tests import tiny
+
+SECONDS = (0.3, 1.0, 3.3, 9.5, 0.02)
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory) -> pathlib.Path:
+  """A run of few steps whose logits are far enough apart to differ from clip to clip."""
+  folder = tmp_path_factory.mktemp("run")
+  keys = [*tiny.make_run(folder), "steps=1", "learning_rate=0.1", "checkpoint_period=1"]
+  keys += ["warmup_steps_fraction=0", "logits_via_embedding=false", "embedding_init_std=1"]
+  return pathlib.Path(train(load(tiny.DEMO, keys)).run_dir)
+
+
+@pytest.fixture(scope="module")
+def transcriber(run_dir) -> Transcriber:
+  return Transcriber.from_pretrained(run_dir, max_new_tokens=12)
+
+
+def clips() -> list[np.ndarray]:
+  return [tiny.records(1, seed=i, seconds=(s, s + 1e-4))[0].audio for i, s in enumerate(SECONDS)]
+
+
+def test_a_clip_does_not_depend_on_what_is_transcribed_with_it(transcriber):
+  together = transcriber.transcribe(clips())
+  assert [transcriber.transcribe(clip) for clip in clips()] == together
+  assert transcriber.transcribe(clips()[::-1]) == together[::-1]
+  assert len({result.text for result in together}) > 1, "the clips differ in what they say"
+  assert [result.seconds for result in together] == pytest.approx(SECONDS, abs=1e-3)
+  assert transcriber.transcribe([]) == []
+
+
+def as_file(samples: np.ndarray, path: pathlib.Path) -> pathlib.Path:
+  soundfile.write(path, samples, SAMPLE_RATE, subtype="FLOAT")
+  return path
+
+
+def test_every_form_of_audio_gives_the_same(transcriber, tmp_path):
+  clip = clips()[2]
+  path = as_file(clip, tmp_path / "clip.wav")
+  forms = [str(path), path, path.read_bytes(), clip, clip.astype(np.float64), (clip, SAMPLE_RATE)]
+  results = transcriber.transcribe(forms)
+  assert results == [transcriber.transcribe(clip)] * len(forms)
+
+
+def test_other_rates_are_resampled(transcriber):
+  result = transcriber.transcribe((clips()[1], 8_000))
+  assert result.seconds == pytest.approx(2 * SECONDS[1], abs=1e-3)
+
+
+def test_language_and_context_belong_to_their_clip(transcriber):
+  clip = clips()[2]
+  languages, contexts = ["hebrew", None, "English", None], ["", "one two", "", ""]
+  each = transcriber.transcribe([clip] * 4, languages, contexts)
+  assert each[0] == transcriber.transcribe(clip, "Hebrew")
+  assert each[1] == transcriber.transcribe(clip, context="one two")
+  assert each[3] == transcriber.transcribe(clip)
+  assert [result.language for result in each[::2]] == ["Hebrew", "English"]
+  assert len({result.text for result in each}) > 2, "the prompt counts"
+  assert transcriber.transcribe([clip] * 4, "Hebrew", "") == [each[0]] * 4
+
+
+BAD = {
+  "a missing file": ("gone.wav", "gone.wav: audio file not found"),
+  "bytes that are no sound": (b"text", "cannot decode 4 bytes"),
+  "silence": (np.zeros(1600, np.float32), "silent"),
+  "no samples": (np.zeros(0, np.float32), "0 samples"),
+  "not a number": (np.array([0.1, np.nan], np.float32), "NaN"),
+  "two channels": (np.ones((100, 2), np.float32), "one channel"),
+  "integers as floats": (np.full(100, 2e4, np.float32), "full scale is 1"),
+  "wrong type": (np.ones(100, np.int64), "array of int64"),
+  "too long": (np.ones(1201 * SAMPLE_RATE, np.float32), "over the 1200 s"),
+  "a rate that is none": ((np.ones(100, np.float32), 5), "sample rate is 5 Hz"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_audio_says_what_and_which(transcriber, case):
+  audio, said = BAD[case]
+  with pytest.raises(AudioError, match=said) as alone:
+    transcriber.transcribe(audio)
+  assert "audio[" not in str(alone.value)
+  with pytest.raises(AudioError, match=rf"^audio\[1\]: .*{said}"):
+    transcriber.transcribe([clips()[0], audio])
+
+
+def test_lists_must_match(transcriber):
+  with pytest.raises(ValueError, match="2 clips, but a language list of 1"):
+    transcriber.transcribe(clips()[:2], ["Hebrew"])
+
+
+def test_a_converted_folder_is_enough(transcriber, run_dir, tmp_path):
+  """Its layout: model.yml, the tokenizer and one checkpoint named 0, wherever it is moved."""
+  moved = tmp_path / "moved"
+  moved.mkdir()
+  for name in ("model.yml", "tokenizer.json", "tokenizer_config.json"):
+    shutil.copy(run_dir / name, moved / name)
+  shutil.copytree(run_dir / "checkpoints" / "1" / "items", moved / "0" / "items")
+  again = Transcriber.from_pretrained(moved, max_new_tokens=12)
+  assert again.transcribe(clips()[0]) == transcriber.transcribe(clips()[0])
+
+
+@pytest.mark.parametrize(
+  ("overrides", "said"),
+  [({}, "no model.yml there"), ({"max_new_token": 3}, "did you mean max_new_tokens")],
+)
+def test_what_cannot_be_loaded(run_dir, overrides, said):
+  path = run_dir if overrides else run_dir / "checkpoints"
+  with pytest.raises(ValueError, match=said):
+    Transcriber.from_pretrained(path, **overrides)
+
+
+def test_the_package_itself_is_light():
+  script = (
+    "import sys, maxtext_ext\n"
+    "print('jax' in sys.modules, 'numpy' in sys.modules, hasattr(maxtext_ext, 'nothing'))"
+  )
+  done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+  assert done.stdout.split() == ["False", "False", "False"]
+  assert Transcription.__name__ == "Transcription"
