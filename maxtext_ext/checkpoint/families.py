@@ -1,0 +1,23 @@
+"""The kinds of model that conversion knows, and which one a checkpoint is."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from maxtext_ext.checkpoint import qwen3_asr
+from maxtext_ext.checkpoint.keymap import Family
+
+FAMILIES: dict[str, Family] = {family.name: family for family in (qwen3_asr.FAMILY,)}
+
+
+def family_of(hf_config: Mapping[str, Any]) -> Family:
+  """The family of a config.json, by its `model_type`.
+
+  Raises:
+    ValueError: none of ours.
+  """
+  model_type = hf_config.get("model_type")
+  for family in FAMILIES.values():
+    if model_type in family.model_types:
+      return family
+  known = ", ".join(kind for family in FAMILIES.values() for kind in family.model_types)
+  raise ValueError(f"config.json: model_type {model_type!r} cannot be converted; known: {known}")
