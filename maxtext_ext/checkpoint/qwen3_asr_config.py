@@ -1,0 +1,224 @@
+"""config.json of Qwen3-ASR: the model's shape out of it, and itself in either naming.
+
+Source: the published checkpoints `Qwen/Qwen3-ASR-*` (original) and `Qwen/Qwen3-ASR-*-hf` (native,
+`Qwen3ASRForConditionalGeneration` of transformers).
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from maxtext_ext.audio.frames import TOKENS_PER_CHUNK
+from maxtext_ext.text.languages import LANGUAGES
+
+ORIGINAL, NATIVE = "original", "native"
+
+# Token ids that the published config.json files give.
+END_OF_TEXT, IM_END = 151643, 151645
+AUDIO_START, AUDIO_END, AUDIO_PAD = 151669, 151670, 151676
+
+# Keys of config.json's audio_config, and ours.
+AUDIO_KEYS = {
+  "num_mel_bins": "num_mel_bins_for_audio",
+  "d_model": "d_model_for_audio",
+  "encoder_layers": "encoder_layers_for_audio",
+  "encoder_attention_heads": "encoder_attention_heads_for_audio",
+  "encoder_ffn_dim": "encoder_ffn_dim_for_audio",
+  "downsample_hidden_size": "downsample_hidden_size_for_audio",
+  "output_dim": "output_dim_for_audio",
+}
+# Other names for some of them, which transformers understands.
+AUDIO_ALIASES = {
+  "d_model": "hidden_size",
+  "encoder_layers": "num_hidden_layers",
+  "encoder_attention_heads": "num_attention_heads",
+  "encoder_ffn_dim": "intermediate_size",
+}
+# Keys of its text_config, and ours.
+TEXT_KEYS = {
+  "hidden_size": "base_emb_dim",
+  "intermediate_size": "base_mlp_dim",
+  "num_hidden_layers": "base_num_decoder_layers",
+  "num_attention_heads": "base_num_query_heads",
+  "num_key_value_heads": "base_num_kv_heads",
+  "head_dim": "head_dim",
+  "vocab_size": "vocab_size",
+  "rms_norm_eps": "normalization_layer_epsilon",
+}
+# What our encoder and decoder are built for: another value would give other numbers.
+_FIXED_AUDIO = {
+  "n_window": 50,
+  "n_window_infer": 800,
+  "activation_function": "gelu",
+  "scale_embedding": False,
+}
+# Keys of the original's sections that transformers' native model does not know.
+_ORIGINAL_ONLY = {
+  *("max_source_positions", "conv_chunksize", "rope_scaling", "torch_dtype", "dtype"),
+  *("classify_num", "decoder_sparse_step", "moe_intermediate_size", "num_experts"),
+  *("num_experts_per_tok", "norm_topk_prob", "output_router_logits", "router_aux_loss_coef"),
+  "mlp_only_layers",
+}
+_FIXED_TEXT = {"hidden_act": "silu", "attention_bias": False, "use_sliding_window": False}
+
+
+def parts(hf_config: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+  """audio_config and text_config of a config.json, nested (original) or not (native).
+
+  Raises:
+    ValueError: there are none.
+  """
+  inside = hf_config.get("thinker_config", hf_config)
+  missing = [key for key in ("audio_config", "text_config") if key not in inside]
+  if missing:
+    raise ValueError(
+      f"config.json has no {' and no '.join(missing)}, at its top or in its thinker_config"
+    )
+  return inside["audio_config"], inside["text_config"]
+
+
+def is_tied(hf_config: Mapping[str, Any]) -> bool:
+  """Whether config.json says that the output head is the embedding."""
+  inside = hf_config.get("thinker_config", hf_config)
+  places = [hf_config, inside["text_config"]]
+  if "thinker_config" in hf_config:
+    places = [inside["text_config"], inside, hf_config]
+  for place in places:  # the first that says it is the one that its code reads
+    if "tie_word_embeddings" in place:
+      return bool(place["tie_word_embeddings"])
+  return True
+
+
+def require(section: str, given: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
+  """Raises ValueError for a value that would need another model."""
+  for key, value in fixed.items():
+    if given.get(key, value) != value:
+      raise ValueError(
+        f"config.json, {section}.{key}: got {given[key]!r}, this model is built for {value!r} only"
+      )
+
+
+def speech_keys(audio: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
+  """Keys of SpeechConfig that every Qwen3 decoder with this audio tower shares."""
+  audio = {**{ours: audio[name] for ours, name in AUDIO_ALIASES.items() if name in audio}, **audio}
+  require("audio_config", audio, _FIXED_AUDIO)
+  require("text_config", text, _FIXED_TEXT)
+  if audio["output_dim"] != text["hidden_size"]:
+    raise ValueError(
+      f"config.json: audio_config.output_dim={audio['output_dim']} and"
+      f" text_config.hidden_size={text['hidden_size']} must be equal"
+    )
+  rope = {**text, **(text.get("rope_scaling") or {}), **(text.get("rope_parameters") or {})}
+  if rope.get("rope_type", "default") != "default":
+    raise ValueError(f"config.json: rope_type={rope['rope_type']!r}, only 'default' is known")
+  return {
+    **{ours: text[theirs] for theirs, ours in TEXT_KEYS.items()},
+    "rope_max_timescale": int(rope["rope_theta"]),
+    "use_qk_norm": True,
+    "mlp_activations": ["silu", "linear"],
+    "normalize_embedding_logits": False,
+    "speech_encoder": "qwen3_audio",
+    **{ours: audio[theirs] for theirs, ours in AUDIO_KEYS.items()},
+  }
+
+
+def model_keys(hf_config: Mapping[str, Any]) -> dict[str, Any]:
+  """The keys of model.yml.
+
+  Args:
+    hf_config: config.json.
+
+  Raises:
+    ValueError: config.json lacks a key, or asks for what we have not.
+  """
+  audio, text = parts(hf_config)
+  try:
+    keys = speech_keys(audio, text)
+  except KeyError as error:
+    raise ValueError(f"config.json lacks the key {error} of the model's shape") from error
+  return {**keys, "decoder_block": "qwen3", "logits_via_embedding": is_tied(hf_config)}
+
+
+def hf_config(source: Mapping[str, Any], naming: str, tied: bool) -> dict[str, Any]:
+  """config.json of a converted model, for the names that its tensors get.
+
+  Args:
+    source: the config.json that the model came with, of either naming.
+    tied: whether the output head is the embedding.
+  """
+  source = copy.deepcopy(dict(source))
+  of_original = "thinker_config" in source
+  if of_original != (naming == ORIGINAL):
+    source = _to_native(source) if of_original else _to_original(source)
+  if tied != is_tied(source):
+    inside = source.get("thinker_config", source)
+    for place in (inside["text_config"], inside, source):
+      if "tie_word_embeddings" in place or place is inside["text_config"]:
+        place["tie_word_embeddings"] = tied
+  return source
+
+
+def _to_native(source: dict[str, Any]) -> dict[str, Any]:
+  """As `convert_qwen3_asr_to_hf.py` of transformers has it."""
+  tied, thinker = is_tied(source), source["thinker_config"]
+  audio, text = (
+    {k: v for k, v in part.items() if k not in _ORIGINAL_ONLY} for part in parts(source)
+  )
+  audio |= {"model_type": "qwen3_asr_encoder", "max_position_embeddings": TOKENS_PER_CHUNK}
+  theta = text.pop("rope_theta", None) or text["rope_parameters"]["rope_theta"]
+  text |= {
+    "model_type": "qwen3",
+    "rope_parameters": {"rope_type": "default", "rope_theta": theta},
+    "tie_word_embeddings": tied,
+  }
+  top = {k: v for k, v in source.items() if k not in ("thinker_config", "support_languages")}
+  inside = {k: v for k, v in thinker.items() if k in ("audio_token_id", "initializer_range")}
+  if "dtype" in thinker:
+    top.setdefault("dtype", thinker["dtype"])
+  defaults = {"pad_token_id": IM_END, "eos_token_id": [END_OF_TEXT, IM_END]}
+  shape = {"audio_config": audio, "text_config": text, "tie_word_embeddings": tied}
+  return {**defaults, **top, **inside, **shape}
+
+
+def _to_original(source: dict[str, Any]) -> dict[str, Any]:
+  tied = is_tied(source)
+  audio, text = (dict(part) for part in parts(source))
+  for ours, name in AUDIO_ALIASES.items():
+    if name in audio:
+      audio.setdefault(ours, audio.pop(name))
+  audio.pop("max_position_embeddings", None)
+  audio |= {
+    "model_type": "qwen3_asr_audio_encoder",
+    "max_source_positions": 1500,
+    "conv_chunksize": 500,
+  }
+  rope = text.pop("rope_parameters", {})
+  text.pop("layer_types", None)
+  half = text["head_dim"] // 2  # three sections of it, 24, 20 and 20 of 64
+  section = [half - 2 * (half * 20 // 64), half * 20 // 64, half * 20 // 64]
+  text |= {
+    "model_type": "qwen3_asr_text",
+    "rope_theta": text.get("rope_theta") or rope["rope_theta"],
+    "rope_scaling": {
+      "interleaved": True,
+      "mrope_interleaved": True,
+      "mrope_section": section,
+      "rope_type": "default",
+      "type": "default",
+    },
+    "tie_word_embeddings": tied,
+  }
+  thinker = {
+    "model_type": "qwen3_asr_thinker",
+    "audio_token_id": source.get("audio_token_id", AUDIO_PAD),
+    "audio_start_token_id": source.get("audio_start_token_id", AUDIO_START),
+    "audio_end_token_id": source.get("audio_end_token_id", AUDIO_END),
+    "initializer_range": source.get("initializer_range", 0.02),
+    "dtype": source.get("dtype", "bfloat16"),
+    "audio_config": audio,
+    "text_config": text,
+  }
+  top = {
+    k: v for k, v in source.items() if k in ("architectures", "model_type", "transformers_version")
+  }
+  return {**top, "support_languages": list(LANGUAGES), "thinker_config": thinker}
