@@ -71,11 +71,12 @@ def parse_output(text: str) -> tuple[str | None, str]:
   """Splits an answer into `(language, transcript)`.
 
   The language is None where the answer names none, says `language None`, or was forced by the
-  prompt. Only the first `<asr_text>` splits; white space around the transcript is dropped.
+  prompt. Only the first `<asr_text>` splits; white space around the transcript is dropped, and
+  U+FFFD, which a tokenizer writes for bytes that make no character.
   """
-  head, tag, transcript = text.partition(ASR_TEXT)
+  head, tag, transcript = text.replace("\ufffd", "").partition(ASR_TEXT)
   if not tag:
-    return None, text.strip()
+    return None, head.strip()
   named = _LANGUAGE_LINE.search(head)
   if named is None or named[1].lower() == NO_LANGUAGE.lower():
     return None, transcript.strip()
