@@ -14,6 +14,7 @@ from maxtext_ext import bridge
 from maxtext_ext.audio.augment import apply_chunk_mask
 from maxtext_ext.audio.mel import log_mel
 from maxtext_ext.models.encoders import ENCODERS
+from maxtext_ext.models.lora import LoraConfig, apply_lora
 from maxtext_ext.models.projector import MLPProjector, ProjectorConfig
 
 # What a batch holds for the model; the rest is targets.
@@ -138,12 +139,15 @@ def make_model(
   """A SpeechLM with weights drawn from `init_weights_seed`; build it inside `mesh_scope`.
 
   The streams are those of training whatever the mode, so that a model for generation starts from
-  the same weights.
+  the same weights. With `lora_rank` it is adapted, and its other weights are those without.
   """
-  return SpeechLM(
+  model = SpeechLM(
     config,
     mesh,
     bridge.make_quantization(config),
     model_mode=model_mode,
     rngs=bridge.make_rngs(config),
   )
+  if lora := LoraConfig.from_config(config):
+    apply_lora(model, lora, jax.random.key(config.init_weights_seed))
+  return model
