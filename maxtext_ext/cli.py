@@ -23,6 +23,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Bring recordings into the form that training reads.")
 app.add_typer(data_app, name="data")
+convert_app = typer.Typer(help="Bring checkpoints in and out, and hold them to references.")
+app.add_typer(convert_app, name="convert")
 
 
 def _require_yml(path: str) -> str:
@@ -145,6 +147,30 @@ def convert_data(
     typer.echo(f"  quarantined: {reason}", err=True)
   if not summary.written:
     raise ValueError(f"{source}: no record can be used; see {os.path.join(out, QUARANTINE_NAME)}")
+
+
+@convert_app.callback()
+def describe_convert() -> None:
+  """Bring checkpoints in and out, and hold them to references."""
+
+
+@convert_app.command("check")
+def check_checkpoint(
+  checkpoint: Annotated[
+    str, typer.Argument(metavar="CKPT", help="A converted checkpoint, or the folder of a run.")
+  ],
+  reference: Annotated[
+    Path, typer.Argument(help="An .npz file of logits, which tools/hf_reference.py makes.")
+  ],
+  tolerance: Annotated[
+    float, typer.Option(help="Largest relative error of a clip's logits.", min=0.0)
+  ] = 1e-4,
+) -> None:
+  """Hold a checkpoint to the logits of another program; exit status 1 past the tolerance."""
+  from maxtext_ext.checkpoint.check import check, print_errors
+
+  if not print_errors(check(checkpoint, reference), tolerance):
+    raise typer.Exit(1)
 
 
 @app.command()

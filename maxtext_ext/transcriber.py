@@ -6,14 +6,12 @@ print(Transcriber.from_pretrained("out/qwen3-asr").transcribe("clip.wav").text)
 
 import dataclasses
 import os
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, Self, overload
 
 import jax
 import numpy as np
-from etils import epath
 from flax import nnx
 from jax.sharding import Mesh
 
@@ -26,9 +24,7 @@ from maxtext_ext.audio.io import (
   load_audio,
   resample,
 )
-from maxtext_ext.checkpoint.model_file import TOKENIZER_FILES
-from maxtext_ext.checkpoint.training import find_weights
-from maxtext_ext.config import MODEL_FILE, load
+from maxtext_ext.checkpoint.model_file import pretrained_config
 from maxtext_ext.decode.generate import Generator
 from maxtext_ext.input.batch import decode_shape, make_decode_batch
 from maxtext_ext.input.utterance import Utterance, build_utterance
@@ -39,7 +35,6 @@ from maxtext_ext.text.prompt import parse_output
 from maxtext_ext.text.tokenizer import Tokenizer
 
 MAX_SECONDS = 1200.0  # the longest clip of one pass, as Qwen3-ASR is published
-BASE = "configs/speech.yml"
 
 # A path, the bytes of a sound file, samples at 16 kHz, or (samples, rate in Hz).
 Audio = str | os.PathLike[str] | bytes | np.ndarray | tuple[np.ndarray, int]
@@ -95,26 +90,12 @@ class Transcriber:
     Raises:
       ValueError: there is no model, or no weights that fit it, or a key is unknown.
     """
-    path = bridge.absolute(os.fspath(path).rstrip("/"))
-    with tempfile.TemporaryDirectory() as scratch:
-      folder = path
-      if "://" in path:
-        folder = scratch
-        for name in (MODEL_FILE, *TOKENIZER_FILES):
-          if (file := epath.Path(path) / name).exists():
-            (epath.Path(folder) / name).write_bytes(file.read_bytes())
-      if not os.path.isfile(os.path.join(folder, MODEL_FILE)):
-        raise ValueError(
-          f"{path}: no {MODEL_FILE} there; expected a checkpoint of `maxtext-ext convert"
-          " to-maxtext`, or the folder of a training run"
-        )
-      keys = {"model_name": folder, "load_parameters_path": path} | overrides
-      config = load(BASE, [f"{key}={value}" for key, value in keys.items()])
+    with pretrained_config(path, overrides) as config:
       tokenizer = Tokenizer.from_directory(config.tokenizer_path)
       tokenizer.vocab_size  # noqa: B018  reads the files, which may be gone later
     mesh = bridge.make_mesh(config)
     params = bridge.load_params(
-      config, mesh, find_weights(config.load_parameters_path), lambda: make_model(config, mesh)
+      config, mesh, config.load_parameters_path, lambda: make_model(config, mesh)
     )
     return cls(config, mesh, params, tokenizer)
 

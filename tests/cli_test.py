@@ -25,7 +25,15 @@ def run(capsys, *args):
 
 @pytest.mark.parametrize(
   "args",
-  [[], ["--help"], ["--version"], ["train", "--help"], ["data", "convert", "--help"], ["nonsense"]],
+  [
+    [],
+    ["--help"],
+    ["--version"],
+    ["train", "--help"],
+    ["data", "convert", "--help"],
+    ["convert", "check", "--help"],
+    ["nonsense"],
+  ],
 )
 def test_answers_without_a_heavy_import(args):
   script = (
@@ -46,7 +54,7 @@ def test_answers_without_a_heavy_import(args):
 def test_help_lists_the_commands(capsys):
   status, out, _ = run(capsys)
   assert status == 0
-  for command in ("train", "decode", "evaluate", "data", "demo"):
+  for command in ("train", "decode", "evaluate", "data", "convert", "demo"):
     assert command in out
 
 
@@ -64,6 +72,9 @@ def test_help_lists_the_commands(capsys):
     (["data", "convert", "in"], "out"),
     (["data", "convert", "in", "out", "--from", "csv"], "csv"),
     (["data", "convert", "missing.jsonl", "out"], "missing.jsonl"),
+    (["convert"], "command"),
+    (["convert", "check", "missing"], "reference"),
+    (["convert", "check", "missing", "missing.npz"], "missing.npz"),
     (["demo", "--date", "my.jsonl"], "--date"),
   ],
 )

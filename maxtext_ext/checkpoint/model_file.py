@@ -1,7 +1,10 @@
-"""What stands beside a run's weights, so that its folder is enough to load it: shape, tokenizer."""
+"""What stands beside weights, so that their folder is enough to load them: shape, tokenizer."""
 
 import functools
 import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import Enum
 from typing import Any
 
@@ -11,9 +14,10 @@ from etils import epath
 from omegaconf import OmegaConf
 
 from maxtext_ext import bridge
-from maxtext_ext.config import MODEL_FILE, package_configs
+from maxtext_ext.config import MODEL_FILE, load, package_configs
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt")
+BASE = "configs/speech.yml"
 # How the parameters of that shape are stored.
 _STORAGE_KEYS = ("scan_layers", "dtype", "weight_dtype")
 _DTYPE_KEYS = ("dtype", "weight_dtype")
@@ -47,6 +51,39 @@ def copy_tokenizer(source: str, folder: str) -> None:
   for name in TOKENIZER_FILES:
     if (file := epath.Path(source) / name).exists():
       (epath.Path(folder) / name).write_bytes(file.read_bytes())
+
+
+@contextmanager
+def pretrained_config(
+  path: str | os.PathLike[str], overrides: Mapping[str, Any]
+) -> Iterator[bridge.Config]:
+  """The configuration of a converted checkpoint or a training run, from its path alone.
+
+  Its `load_parameters_path` are the weights. Its tokenizer can be read inside the context; behind
+  it the copy that was made of a URL's is gone.
+
+  Args:
+    path: the folder, or its URL.
+    overrides: keys that win over the folder's.
+
+  Raises:
+    ValueError: it is neither, or a key is unknown.
+  """
+  path = bridge.absolute(os.fspath(path).rstrip("/"))
+  with tempfile.TemporaryDirectory() as scratch:
+    folder = path
+    if "://" in path:
+      folder = scratch
+      for name in (MODEL_FILE, *TOKENIZER_FILES):
+        if (file := epath.Path(path) / name).exists():
+          (epath.Path(folder) / name).write_bytes(file.read_bytes())
+    if not os.path.isfile(os.path.join(folder, MODEL_FILE)):
+      raise ValueError(
+        f"{path}: no {MODEL_FILE} there; expected a checkpoint of `maxtext-ext convert"
+        " to-maxtext`, or the folder of a training run"
+      )
+    keys = {"model_name": folder, "load_parameters_path": path, **overrides}
+    yield load(BASE, [f"{key}={value}" for key, value in keys.items()])
 
 
 def _plain(key: str, value: Any) -> Any:

@@ -15,6 +15,8 @@ from maxtext_ext import bridge
 # Names of the parts of a checkpoint. MaxText calls the state so; its tools look for this name.
 STATE = "items"
 INPUT = "input"
+# What Orbax writes into the folder of a tree of arrays.
+TREE = "_METADATA"
 # The folder of a run's checkpoints, as MaxText names it.
 CHECKPOINTS = "checkpoints"
 
@@ -117,7 +119,7 @@ def find_weights(path: str) -> str:
     return find_checkpoint(path, "latest")
   if STATE in names:
     return os.path.join(path, STATE)
-  if not names:
+  if TREE not in names:
     raise ValueError(f"{path}: no checkpoint there; expected what training or conversion wrote")
   return path
 
