@@ -28,11 +28,9 @@ def train(argv: Sequence[str]) -> None:
 @exit_with_one_line
 def decode(argv: Sequence[str]) -> None:
   """Decodes the split of a speech configuration; `argv` as for `train`."""
-  from maxtext_ext.config import ConfigError
-
   path = _config_path(argv)
   if path is None:
-    raise ConfigError("MaxText.decode: give a yml file first, such as configs/experiments/demo.yml")
+    raise ValueError("MaxText.decode: give a yml file first, such as configs/experiments/demo.yml")
   from maxtext_ext.decode.run import main
 
   main(path, argv[2:])

@@ -52,18 +52,17 @@ def test_a_text_only_configuration_is_trained_by_maxtext(tmp_path):
 
 
 WRONG = {
-  "missing file": (["gone.yml"], "error: configuration file gone.yml not found"),
-  "unknown key": (["configs/experiments/demo.yml", "stpes=1"], "did you mean steps?"),
+  "missing file": (["gone.yml"], "error: configuration file gone.yml not found (looked in {cwd})"),
   "wrong type": (["configs/experiments/demo.yml", "steps=x"], "error: steps: Input should be"),
 }
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_mistake_is_one_line_and_a_non_zero_exit(case):
+def test_a_mistake_is_one_line_and_a_non_zero_exit_from_any_folder(case, tmp_path):
   args, expected = WRONG[case]
-  finished = run("MaxText.train", *args)
+  finished = run("MaxText.train", *args, cwd=tmp_path)
   assert finished.returncode == 2
-  assert expected in finished.stderr
+  assert expected.replace("{cwd}", os.fspath(tmp_path)) in finished.stderr
   assert len(finished.stderr.strip().splitlines()) == 1, finished.stderr
 
 
@@ -71,9 +70,3 @@ def test_decode_needs_a_configuration():
   finished = run("MaxText.decode", "steps=3")
   assert finished.returncode == 2
   assert finished.stderr.startswith("error: MaxText.decode: give a yml file first")
-
-
-def test_modules_are_found_from_any_folder(tmp_path):
-  finished = run("MaxText.train", "gone.yml", cwd=tmp_path)
-  assert finished.returncode == 2
-  assert os.fspath(tmp_path) in finished.stderr
