@@ -35,8 +35,7 @@ def qwen3() -> Tokenizer:
   return Tokenizer.from_directory(qwen3_directory())
 
 
-@pytest.fixture(scope="module")
-def theirs() -> transformers.PreTrainedTokenizerBase:
+def published_tokenizer() -> transformers.PreTrainedTokenizerBase:
   """The same files as transformers reads them, with the published audio tokens added by name."""
   tokenizer = transformers.AutoTokenizer.from_pretrained(qwen3_directory())
   blanks = [f"<blank{n}>" for n in range(1, 28)]
@@ -45,6 +44,20 @@ def theirs() -> transformers.PreTrainedTokenizerBase:
   tokenizer.add_tokens([transformers.AddedToken(name, special=True) for name in names])
   tokenizer.add_tokens(["<asr_text>", "<timestamp>"])
   return tokenizer
+
+
+def published_prompt(language: str | None, context: str) -> str:
+  """The template as published, for one audio token."""
+  forced = "" if language is None else f"language {language}<asr_text>"
+  return (
+    f"<|im_start|>system\n{context}<|im_end|>\n<|im_start|>user\n<|audio_start|><|audio_pad|>"
+    f"<|audio_end|><|im_end|>\n<|im_start|>assistant\n{forced}"
+  )
+
+
+@pytest.fixture(scope="module")
+def theirs() -> transformers.PreTrainedTokenizerBase:
+  return published_tokenizer()
 
 
 @pytest.fixture(scope="module")
@@ -86,11 +99,7 @@ def test_the_whole_prompt_is_token_equal_to_the_published_template(
   context: str,
   language: str | None,
 ) -> None:
-  forced = "" if language is None else f"language {language}<asr_text>"
-  text = (
-    f"<|im_start|>system\n{context}<|im_end|>\n<|im_start|>user\n<|audio_start|><|audio_pad|>"
-    f"<|audio_end|><|im_end|>\n<|im_start|>assistant\n{forced}"
-  )
+  text = published_prompt(language, context)
   prompt = build_prompt(qwen3, language=language, context=context)
   assert [*prompt.before, 151676, *prompt.after] == theirs(text).input_ids
 
