@@ -249,6 +249,9 @@ def _machine(asked: dict[str, Any]) -> dict[str, Any]:
   several = "JAX_COORDINATOR_ADDRESS" in os.environ
   if hardware in ("cpu", "gpu") and not several and "skip_jax_distributed_system" not in asked:
     found["skip_jax_distributed_system"] = True
+  if "megablox" not in asked:
+    # MaxText's own kernel for mixtures of experts; off a TPU it would be interpreted, slowly.
+    found["megablox"] = hardware == "tpu"
   return found
 
 

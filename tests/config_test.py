@@ -52,8 +52,21 @@ def test_name_of_the_run_is_the_files(experiment):
 def test_shipped_configurations_load():
   for path in config_lib._experiments():
     assert load(path).speech_encoder == "qwen3_audio"
-  for name in ("qwen3-asr-0.6b", "qwen3-asr-1.7b"):
+  for name in ("qwen3-asr-0.6b", "qwen3-asr-1.7b", "qwen3-omni-30b-a3b"):
     assert load(DEMO, [f"model_name={name}"]).output_dim_for_audio in (1024, 2048)
+
+
+def test_omni_is_ours_and_not_maxtexts_of_the_same_name():
+  omni = load(DEMO, ["model_name=qwen3-omni-30b-a3b"])
+  assert (omni.num_experts, omni.num_experts_per_tok, omni.moe_mlp_dim) == (128, 8, 768)
+  assert not (omni.use_multimodal or omni.use_audio or omni.use_mrope)
+  assert omni.capacity_factor < 0, "no token is dropped"
+
+
+def test_kernel_of_experts_is_that_of_the_hardware():
+  found = {h: load(DEMO, [f"hardware={h}"]).megablox for h in ("tpu", "gpu", "cpu")}
+  assert found == {"tpu": True, "gpu": False, "cpu": False}
+  assert load(DEMO, ["hardware=cpu", "megablox=true"]).megablox, "asked for, it is used"
 
 
 WRONG = {
