@@ -77,6 +77,7 @@ __all__ = [
   "absolute",
   "checkpoint_manager",
   "clip_gradients",
+  "from_checkpoint",
   "init_train_state",
   "initialize",
   "input_sharding",
@@ -208,6 +209,11 @@ def init_train_state(
 def to_checkpoint(state: nnx.State) -> dict[str, Any]:
   """The state in MaxText's layout on disk, which MaxText's own tools read."""
   return train_state_nnx.to_checkpoint_dict(state)
+
+
+def from_checkpoint(items: dict[str, Any], abstract: nnx.State) -> nnx.State:
+  """The state that `to_checkpoint` was given, of the form of `abstract`."""
+  return checkpointing._linen_items_to_nnx(items, abstract)
 
 
 def load_params(config: Config, mesh: Mesh, path: str, make: Callable[[], nnx.Module]) -> nnx.State:

@@ -1,5 +1,6 @@
 """Checkpoints of a training run: state and input position, saved and restored together."""
 
+import dataclasses
 import json
 import os
 from typing import Any
@@ -11,6 +12,13 @@ from flax import nnx
 from jax.experimental import multihost_utils
 
 from maxtext_ext import bridge
+from maxtext_ext.checkpoint.adapter import (
+  ADAPTER,
+  AdapterRecord,
+  read_record,
+  restore,
+  trained_part,
+)
 
 # Names of the parts of a checkpoint. MaxText calls the state so; its tools look for this name.
 STATE = "items"
@@ -26,11 +34,33 @@ class TrainingCheckpoints:
 
   Args:
     manager: `bridge.checkpoint_manager`'s, or None: nothing is saved or found.
+    adapter: of a LoRA run: its checkpoints hold adapters without the base weights.
+
+  Raises:
+    ValueError: the run's latest checkpoint is of other adapters, or of whole weights.
   """
 
-  def __init__(self, manager: Any | None, *, background: bool) -> None:
+  def __init__(
+    self, manager: Any | None, *, background: bool, adapter: AdapterRecord | None = None
+  ) -> None:
     self._manager = manager
     self._background = background
+    self._adapter = adapter
+    if (step := self.latest()) is not None:
+      self._check(step)
+
+  def _check(self, step: int) -> None:
+    """The checkpoint must be of this kind of run; what an imported adapter said is kept."""
+    place = os.path.join(self._manager.directory, str(step), STATE)
+    stored = read_record(place)
+    if (self._adapter is None) != (stored is None):
+      holds, remedy = ("whole weights", "0") if stored is None else ("adapters", stored.lora.rank)
+      raise ValueError(
+        f"{place} holds {holds}: give lora_rank={remedy} to go on with them, or another run_name"
+      )
+    if self._adapter is not None:
+      self._adapter.require_same(stored, place)
+      self._adapter = dataclasses.replace(self._adapter, peft=stored.peft)
 
   def latest(self) -> int | None:
     """The newest whole checkpoint's number of steps; None when there is none."""
@@ -42,14 +72,23 @@ class TrainingCheckpoints:
     """Saves the state after `step` steps with this host's input position; every host calls it."""
     if self._manager is None:
       return
+    whole = self._adapter is None
     parts = {
-      STATE: bridge.to_checkpoint(state),
+      STATE: bridge.to_checkpoint(state if whole else trained_part(state)),
       INPUT: {"hosts": json.dumps(_gather(json.dumps(position)))},
     }
+    if not whole:
+      parts[ADAPTER] = {"record": self._adapter.to_json()}
     if self._background:
       self._manager.save_checkpointables_async(step, parts, force=True)
     else:
       self._manager.save_checkpointables(step, parts, force=True)
+
+  def restore_adapters(self, state: nnx.State) -> nnx.State:
+    """A LoRA run's state, in which the base weights are, with the rest of its latest checkpoint."""
+    if (step := self.latest()) is None:
+      return state
+    return restore(self._manager, step, STATE, state)
 
   def position(self, step: int) -> dict[str, Any]:
     """This host's input position at `step`.

@@ -9,6 +9,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from maxtext_ext import bridge
+from maxtext_ext.checkpoint import adapter
 from maxtext_ext.checkpoint.training import find_checkpoint
 from maxtext_ext.config import load
 from maxtext_ext.decode.generate import Generator
@@ -43,10 +44,11 @@ def decode(config: bridge.Config) -> DecodeResult:
   """Decodes `config.split` with the checkpoint `config.decode_checkpoint`, greedily."""
   mesh = bridge.make_mesh(config)
   tokenizer = Tokenizer.from_directory(config.tokenizer_path)
+  config, params = load_weights(config, mesh)
   generator = Generator(
     config,
     mesh,
-    load_weights(config, mesh),
+    params,
     eos_ids=tokenizer.eos_ids,
     vocab_size=min(tokenizer.vocab_size, config.vocab_size),
     max_new_tokens=config.max_new_tokens,
@@ -71,15 +73,21 @@ def decode(config: bridge.Config) -> DecodeResult:
   return DecodeResult(output=output, clips=clips, audio_seconds=seconds)
 
 
-def load_weights(config: bridge.Config, mesh: Mesh) -> nnx.State:
-  """The parameters to decode with: `load_parameters_path`, the run's checkpoint, or new ones."""
+def load_weights(config: bridge.Config, mesh: Mesh) -> tuple[bridge.Config, nnx.State]:
+  """What to decode with: the run's checkpoint, `load_parameters_path`, or weights as drawn.
+
+  Of a LoRA run, for which `load_parameters_path` is the base, it is always the run's.
+
+  Returns:
+    the configuration of that model, and its parameters.
+  """
   if config.decode_checkpoint == "untrained":
     with bridge.mesh_scope(config, mesh):
-      return jax.jit(lambda: nnx.state(make_model(config, mesh), nnx.Param))()
-  path = config.load_parameters_path or find_checkpoint(
-    config.checkpoint_dir, config.decode_checkpoint
-  )
-  return bridge.load_params(config, mesh, path, lambda: make_model(config, mesh))
+      return config, jax.jit(lambda: nnx.state(make_model(config, mesh), nnx.Param))()
+  path = config.load_parameters_path
+  if config.lora_rank or not path:
+    path = find_checkpoint(config.checkpoint_dir, config.decode_checkpoint)
+  return adapter.load_weights(config, mesh, path, lambda config: make_model(config, mesh))
 
 
 def _hypothesis(clip: ClipInfo, text: str) -> Hypothesis:

@@ -12,6 +12,7 @@ from flax import nnx
 from jax.sharding import NamedSharding
 
 from maxtext_ext import bridge
+from maxtext_ext.checkpoint.adapter import AdapterRecord
 from maxtext_ext.checkpoint.model_file import write_model
 from maxtext_ext.checkpoint.training import TrainingCheckpoints
 from maxtext_ext.config import load
@@ -53,10 +54,14 @@ def train(config: bridge.Config) -> TrainResult:
   schedule, tx = bridge.make_optimizer(config, mesh)
   init_fn = make_init_fn(config, lambda: make_model(config, mesh), tx)
   manager = bridge.checkpoint_manager(config, mesh, init_fn)
-  checkpoints = TrainingCheckpoints(manager, background=config.async_checkpointing)
+  adapter = AdapterRecord.from_config(config)
+  checkpoints = TrainingCheckpoints(manager, background=config.async_checkpointing, adapter=adapter)
   with bridge.mesh_scope(config, mesh):
     graphdef = nnx.graphdef(nnx.eval_shape(init_fn))
-  state, shardings, _ = bridge.init_train_state(config, mesh, manager, init_fn)
+  source = manager if adapter is None else None  # a LoRA run's base weights are not in its own
+  state, shardings, _ = bridge.init_train_state(config, mesh, source, init_fn)
+  if adapter is not None:
+    state = checkpoints.restore_adapters(state)
   start = checkpoints.latest() or 0
   if start:
     batches.set_state(checkpoints.position(start))

@@ -14,12 +14,17 @@ from maxtext_ext.train.loss import masked_cross_entropy
 Metrics = dict[str, jax.Array]
 
 
+def trained(config: bridge.Config) -> type[nnx.Param]:
+  """The kind of parameter that is trained: adapters, or every weight."""
+  return nnx.LoRAParam if config.lora_rank else nnx.Param
+
+
 def make_init_fn(config: bridge.Config, make: Any, tx: optax.GradientTransformation) -> Any:
   """The function that draws a train state: `make()` builds the model, AdamW's state is zero."""
 
   def init_fn() -> bridge.TrainState:
     model = make()
-    return bridge.TrainState(model, nnx.Optimizer(model, tx, wrt=nnx.Param))
+    return bridge.TrainState(model, nnx.Optimizer(model, tx, wrt=trained(config)))
 
   return init_fn
 
@@ -50,12 +55,13 @@ def train_step(
   del state_shardings, params_shardings
   train_state = nnx.merge(graphdef, state)
   nnx.pop(train_state.model, nnx.Intermediate)
-  model_def, params, rest = nnx.split(train_state.model, nnx.Param, ...)
+  wrt = trained(config)
+  model_def, params, rest = nnx.split(train_state.model, wrt, ...)
 
   def loss_fn(params: nnx.State, rest: nnx.State, rows: Batch) -> tuple[jax.Array, Any]:
     model = nnx.merge(model_def, params, rest, copy=True)
     total, count = summed_loss(model, rows, dropout=config.enable_dropout)
-    return total, (count, nnx.split(model, nnx.Param, ...)[2])
+    return total, (count, nnx.split(model, wrt, ...)[2])
 
   grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
   pieces = config.gradient_accumulation_steps

@@ -1,0 +1,215 @@
+"""Checkpoints of a LoRA run: adapters and optimizer state, and which base weights they belong to.
+
+The part `adapter` of a checkpoint says in JSON what the adapters are; the base weights stay where
+they were. A run, a checkpoint of it and its `items` are all taken where weights are wanted: base
+and adapters are put together.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import jax
+from etils import epath
+from flax import nnx
+from jax.sharding import Mesh
+from orbax.checkpoint import v1 as ocp
+
+from maxtext_ext import bridge
+from maxtext_ext.models.lora import LoraConfig
+
+# Name of the part of a checkpoint.
+ADAPTER = "adapter"
+# Files of a saved tree that no other save has alike, wherever they are copied.
+_IDENTIFYING = ("_METADATA", "manifest.ocdbt")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterRecord:
+  """What adapters are and where they belong.
+
+  Attributes:
+    lora: rank, alpha and targets.
+    base_path: the weights that they were trained on; empty: those drawn from a seed.
+    base_identity: tells other weights at that path from these.
+    peft: of an imported adapter, what its files said beside the numbers (`checkpoint.peft`).
+  """
+
+  lora: LoraConfig
+  base_path: str
+  base_identity: str
+  peft: dict[str, Any] | None = None
+
+  def to_json(self) -> str:
+    """The record as text."""
+    return json.dumps(dataclasses.asdict(self))
+
+  @classmethod
+  def from_json(cls, text: str) -> Self:
+    """The record that `to_json` wrote."""
+    fields = json.loads(text)
+    lora = fields.pop("lora")
+    return cls(lora=LoraConfig(**{**lora, "targets": tuple(lora["targets"])}), **fields)
+
+  @classmethod
+  def from_config(cls, config: bridge.Config) -> Self | None:
+    """Of the run that a configuration describes; None when it trains every weight.
+
+    Raises:
+      ValueError: `load_parameters_path` are adapters themselves, or nothing.
+    """
+    path = config.load_parameters_path
+    if path and read_record(path) is not None:
+      raise ValueError(
+        f"load_parameters_path={path} holds adapters; give the weights that they belong to, or"
+        " what `maxtext-ext convert merge-adapter` makes of them"
+      )
+    if (lora := LoraConfig.from_config(config)) is None:
+      return None
+    identity = identify(path) if path else f"init_weights_seed={config.init_weights_seed}"
+    return cls(lora=lora, base_path=bridge.absolute(path) if path else "", base_identity=identity)
+
+  def require_same(self, stored: Self, place: str) -> None:
+    """Raises ValueError when the adapters at `place` are others than these."""
+    if self.lora != stored.lora:
+      raise ValueError(f"{place} holds adapters of other keys; give {_keys(stored.lora)}")
+    if self.base_identity != stored.base_identity:
+      given = self.base_path or f"none ({self.base_identity})"
+      wanted = stored.base_path or f"none, and {stored.base_identity}"
+      raise ValueError(
+        f"{place} holds adapters of other weights: got load_parameters_path={given}, expected"
+        f" {wanted} (or a copy of it, unchanged)"
+      )
+
+
+def _keys(lora: LoraConfig) -> str:
+  targets = ",".join(lora.targets)
+  return f"lora_rank={lora.rank} lora_alpha={lora.alpha:g} lora_targets=[{targets}]"
+
+
+def identify(items: str) -> str:
+  """A name for saved weights that a copy keeps and no other weights have.
+
+  Raises:
+    ValueError: nothing was saved there.
+  """
+  digest = hashlib.sha256()
+  files = [file for name in _IDENTIFYING if (file := epath.Path(items) / name).exists()]
+  if not files:
+    raise ValueError(f"{items}: no saved weights there, expected {' and '.join(_IDENTIFYING)}")
+  for file in files:
+    digest.update(file.read_bytes())
+  return digest.hexdigest()[:32]
+
+
+def read_record(items: str) -> AdapterRecord | None:
+  """What stands beside the `items` of a checkpoint; None where they are whole weights."""
+  checkpoint = epath.Path(bridge.absolute(items)).parent
+  if not (checkpoint / ADAPTER).exists():
+    return None
+  return AdapterRecord.from_json(
+    ocp.load_checkpointables(checkpoint, {ADAPTER: None})[ADAPTER]["record"]
+  )
+
+
+def trained_part(state: nnx.State) -> nnx.State:
+  """A train state without the base weights: adapters, optimizer, random streams."""
+  return state.filter(
+    lambda path, variable: (
+      path[0] == "optimizer"
+      or isinstance(variable, nnx.LoRAParam)
+      or not isinstance(variable, nnx.Param)
+    )
+  )
+
+
+def with_adapter(config: bridge.Config, record: AdapterRecord) -> bridge.Config:
+  """The configuration under which `record`'s adapters live on their base."""
+  return bridge.replace(
+    config,
+    lora_rank=record.lora.rank,
+    lora_alpha=record.lora.alpha,
+    lora_targets=list(record.lora.targets),
+    load_parameters_path=record.base_path,
+  )
+
+
+def load_weights(
+  config: bridge.Config, mesh: Mesh, items: str, make: Callable[[bridge.Config], nnx.Module]
+) -> tuple[bridge.Config, nnx.State]:
+  """The parameters of a checkpoint, base and adapters together where it holds adapters.
+
+  Args:
+    items: as `checkpoint.training.find_weights` gives it.
+    make: builds the model of a configuration.
+
+  Returns:
+    the configuration, with the `lora_*` keys of the checkpoint, and its model's parameters.
+
+  Raises:
+    ValueError: a parameter is missing or of another shape, or the base weights are not those that
+      the adapters were trained on.
+  """
+  record = read_record(items)
+  if record is None:
+    config = bridge.replace(config, lora_rank=0)
+    return config, bridge.load_params(config, mesh, items, lambda: make(config))
+  config = with_adapter(config, record)
+  if record.base_path:
+    if identify(record.base_path) != record.base_identity:
+      raise ValueError(f"{items}: the weights at {record.base_path} are others than its adapters'")
+    params = bridge.load_params(config, mesh, record.base_path, lambda: make(config))
+  else:
+    with bridge.mesh_scope(config, mesh):
+      params = jax.jit(lambda: nnx.state(make(config), nnx.Param))()
+  adapters = load_adapters(items, params.filter(nnx.LoRAParam))
+  return config, nnx.merge_state(params, adapters)
+
+
+def load_adapters(items: str, abstract: nnx.State) -> nnx.State:
+  """The adapters of a checkpoint, sharded as `abstract`'s arrays or shapes are.
+
+  Raises:
+    ValueError: the checkpoint lacks some, or holds them in another shape.
+  """
+  target = jax.tree.map(_shape, abstract).to_pure_dict()
+  context = ocp.Context()
+  context.pytree.loading.partial_load = True
+  with context:
+    restored = ocp.load(
+      epath.Path(bridge.absolute(items)).parent,
+      {"params": {"params": target}},
+      checkpointable_name=os.path.basename(items),
+    )["params"]["params"]
+  loaded = jax.tree.map(lambda x: x, abstract)
+  nnx.replace_by_pure_dict(loaded, restored)
+  missing = [
+    "/".join(map(str, path))
+    for path, variable in nnx.to_flat_state(loaded)
+    if not isinstance(variable.get_value(), jax.Array)
+  ]
+  if missing:
+    raise ValueError(f"{items}: no adapter there for {', '.join(missing)}")
+  return loaded
+
+
+def restore(manager: Any, step: int, name: str, state: nnx.State) -> nnx.State:
+  """The train state with adapters, optimizer and random streams from a checkpoint of the run.
+
+  A checkpoint of step 0 is an imported adapter: it holds no more than that.
+  """
+  if step == 0:
+    items = os.path.join(manager.directory, "0", name)
+    model = load_adapters(items, state["model"].filter(nnx.LoRAParam))
+    return nnx.merge_state(state, nnx.State({"model": model}))
+  abstract = jax.tree.map(_shape, trained_part(state))
+  restored = manager.load_checkpointables(step, {name: bridge.to_checkpoint(abstract)})[name]
+  return nnx.merge_state(state, bridge.from_checkpoint(restored, abstract))
+
+
+def _shape(x: Any) -> jax.ShapeDtypeStruct:
+  return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
