@@ -166,6 +166,8 @@ class Family:
     sizes: keys of SpeechConfig -> sizes of the axes and counts of the indices of the rules.
     rules: (naming, tied) -> the rules, in their scanned form; tied: without an output head.
     hf_config: (config.json, naming, tied) -> config.json for that naming.
+    tied_head: naming -> the rule of a head that a tied checkpoint stores as a copy of the
+      embedding; None where no checkpoint does.
   """
 
   name: str
@@ -176,6 +178,7 @@ class Family:
   sizes: Callable[[Mapping[str, Any]], dict[str, int]]
   rules: Callable[[str, bool], list[Rule]]
   hf_config: Callable[[Mapping[str, Any], str, bool], dict[str, Any]]
+  tied_head: Callable[[str], Rule] | None = None
 
   def skipped(self, name: str) -> bool:
     """Whether a tensor of this name is left out on purpose."""

@@ -130,6 +130,15 @@ def head_rule(head: str) -> Rule:
   )
 
 
+def tied_head(naming: str) -> Rule:
+  """The head where it is stored though it is the embedding, as the published checkpoints do."""
+  return Rule(
+    hf=f"{_PREFIXES[naming]['head']}.weight",
+    ours="token_embedder/embedding",
+    layout="vocab hidden -> vocab hidden",
+  )
+
+
 def rules(naming: str, tied: bool) -> list[Rule]:
   """Every tensor of the model, the decoder's layers stacked."""
   prefix = _PREFIXES[naming]
@@ -172,4 +181,5 @@ FAMILY = Family(
   sizes=sizes,
   rules=rules,
   hf_config=hf_config,
+  tied_head=tied_head,
 )

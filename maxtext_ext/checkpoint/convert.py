@@ -1,0 +1,203 @@
+"""Checkpoints of Hugging Face to MaxText's layout and back, tensor by tensor.
+
+No tensor is held whole, so memory does not grow with the model. A converted checkpoint is a folder:
+
+  0/items/      the parameters, as training writes them
+  model.yml     the model's shape
+  tokenizer.json, ...
+  hf/           config.json and the other files for the way back, and conversion.json, which says
+                what the tensors' types were and whether a tied head was stored
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from maxtext_ext import bridge
+from maxtext_ext.checkpoint import staging
+from maxtext_ext.checkpoint.families import FAMILIES, family_of
+from maxtext_ext.checkpoint.hf_io import MAX_SHARD_BYTES, HfReader, HfWriter
+from maxtext_ext.checkpoint.keymap import (
+  Family,
+  Place,
+  Rule,
+  Sizes,
+  check_names,
+  our_shapes,
+  places_by_name,
+)
+from maxtext_ext.checkpoint.orbax_io import ParamsReader, ParamsWriter
+from maxtext_ext.checkpoint.plan import DTYPES, Report, array_specs, pieces, plan_from_hf
+from maxtext_ext.checkpoint.staging import CONFIG, HF_FOLDER, RECORD
+from maxtext_ext.checkpoint.training import find_weights
+
+Progress = Callable[[int, int], None]  # parts done, parts in all
+
+
+def to_maxtext(
+  source: str,
+  out: str,
+  *,
+  dtype: str = "stored",
+  scanned: bool = True,
+  progress: Progress | None = None,
+) -> Report:
+  """Converts a Hugging Face checkpoint.
+
+  Args:
+    source: its folder, or an id of the hub.
+    out: the new folder, local or a URL. A local one has another name until it is whole.
+    dtype: of the parameters: float32, bfloat16, or "stored", the one that they have (float32 for
+      float16, which it holds exactly).
+    scanned: stack the decoder's layers, as MaxText's key `scan_layers` has it.
+
+  Raises:
+    KeyTableError: a tensor is unknown, missing or misshapen; lists them all. Nothing is written.
+    ValueError: a model that cannot be converted, a damaged file, or something in the way at `out`.
+  """
+  folder = staging.find_source(source)
+  hf_config = staging.read_json(folder, CONFIG)
+  family = family_of(hf_config)
+  with HfReader(folder) as reader:
+    model = family.model_keys(hf_config)
+    plan = plan_from_hf(family, reader, model, source)
+    model |= {"logits_via_embedding": plan.tied, "scan_layers": scanned}
+    rules = _in_form(plan.rules, scanned)
+    arrays = array_specs(rules, plan.sizes, reader, dtype)
+    with staging.new_folder(out) as target:
+      writer = ParamsWriter(target, arrays)
+      done, total = 0, sum(math.prod(array.shape) for array in arrays.values())
+      for name, places in places_by_name(rules, plan.sizes).items():
+        for place in places:
+          for rows, units in pieces(place, plan.sizes):
+            value = place.rule.view(reader.read(name, rows), plan.sizes)
+            target_dtype = arrays[place.path].dtype
+            writer.write(place.path, place.slot(units), value.astype(target_dtype, copy=False))
+            done += value.size
+            if progress is not None:
+              progress(done, total)
+      writer.finish()
+      staging.copy_side_files(folder, target, plan.record(reader))
+      staging.write_model(target, model, source)
+  return plan.report(reader)
+
+
+def to_hf(
+  checkpoint: str,
+  out: str,
+  *,
+  naming: str | None = None,
+  base: str | None = None,
+  dtype: str = "recorded",
+  max_shard_bytes: int = MAX_SHARD_BYTES,
+  progress: Progress | None = None,
+) -> Report:
+  """Writes a checkpoint as Hugging Face has it, with its configuration, tokenizer and templates.
+
+  Args:
+    checkpoint: a converted checkpoint, a run trained from one, or a checkpoint of that run.
+    out: the new folder, local or a URL.
+    naming: of the tensors, one of the family's; default: the one that the model came with.
+    base: the converted checkpoint that a run started from; default: `checkpoint` itself.
+    dtype: of the tensors: float32, bfloat16, or "recorded", each the one that it came with.
+    max_shard_bytes: of one file.
+
+  Raises:
+    KeyTableError: the checkpoint's parameters are not those of the model. Nothing is written.
+    ValueError: there is no such checkpoint, or nothing that says how it came to be.
+  """
+  checkpoint = bridge.absolute(checkpoint)
+  reader = ParamsReader(find_weights(checkpoint))
+  base = staging.find_base(bridge.absolute(base or checkpoint))
+  record = staging.read_json(base, HF_FOLDER, RECORD)
+  hf_config = staging.read_json(base, HF_FOLDER, CONFIG)
+  family, source_naming = FAMILIES[record["family"]], record["naming"]
+  naming = naming or source_naming
+  if naming not in family.namings:
+    raise ValueError(f"names {naming!r}: {family.name} has {', '.join(family.namings)}")
+  sizes = family.sizes(family.model_keys(hf_config))
+  tied = not _head_paths(family, naming) & reader.shapes.keys()
+  scanned = not any(path.startswith("decoder/layers_") for path in reader.shapes)
+
+  def rules_of(naming: str) -> list[Rule]:
+    stored = tied and record["tied_head_stored"] and family.tied_head is not None
+    rules = family.rules(naming, tied) + ([family.tied_head(naming)] if stored else [])
+    return _in_form(rules, scanned)
+
+  rules = rules_of(naming)
+  check_names(our_shapes(rules, sizes), reader.shapes, checkpoint)
+  if dtype == "recorded":
+    dtypes = _recorded_dtypes(record, rules, rules_of(source_naming), sizes)
+  else:
+    dtypes = dict.fromkeys(places_by_name(rules, sizes), DTYPES[dtype])
+  tensors = {
+    name: (dtypes[name], places[0].rule.hf_shape(sizes))
+    for name, places in places_by_name(rules, sizes).items()
+  }
+  with staging.new_folder(out, local=True) as target:
+    with HfWriter(target, tensors, max_shard_bytes=max_shard_bytes) as writer:
+      _write_tensors(rules, sizes, reader, writer, progress)
+    staging.copy_back(base, target, family.hf_config(hf_config, naming, tied))
+  return Report(
+    family=family.name,
+    naming=naming,
+    tensors=len(tensors),
+    nbytes=sum(info.nbytes for info in writer.tensors.values()),
+    skipped=(),
+    head="untied" if not tied else "tied, stored" if record["tied_head_stored"] else "tied",
+  )
+
+
+def _in_form(rules: Iterable[Rule], scanned: bool) -> list[Rule]:
+  return [rule if scanned else rule.unscanned() for rule in rules]
+
+
+def _head_paths(family: Family, naming: str) -> set[str]:
+  """Where an output head of its own lies."""
+  with_head, without = (family.rules(naming, tied) for tied in (False, True))
+  return {rule.ours for rule in with_head} - {rule.ours for rule in without}
+
+
+def _recorded_dtypes(
+  record: Mapping[str, Any], rules: list[Rule], source_rules: list[Rule], sizes: Sizes
+) -> dict[str, np.dtype]:
+  """The type that every tensor came with, also where it had another name then.
+
+  The part of ours that a tensor is tells which it was.
+  """
+  others = {name: np.dtype(dtype) for name, dtype in record["other_dtypes"].items()}
+  usual = np.dtype(record["dtype"])
+  came_with: dict[tuple[str, str], np.dtype] = {}
+  for name, places in places_by_name(source_rules, sizes).items():
+    for place in places:
+      came_with[place.path, str(place.slot())] = others.get(name, usual)
+  return {
+    name: others.get(name, came_with.get((places[0].path, str(places[0].slot())), usual))
+    for name, places in places_by_name(rules, sizes).items()
+  }
+
+
+def _write_tensors(
+  rules: list[Rule],
+  sizes: Sizes,
+  reader: ParamsReader,
+  writer: HfWriter,
+  progress: Progress | None,
+) -> None:
+  """Writes every tensor, one array of ours after the other."""
+  by_path: dict[str, list[Place]] = {}
+  for rule in rules:
+    for place in rule.places(sizes):
+      by_path.setdefault(place.path, []).append(place)
+  done, total = 0, sum(len(places) for places in by_path.values())
+  for path, places in by_path.items():
+    array = reader.open(path)
+    for place in places:
+      for rows, units in pieces(place, sizes):
+        with writer.rows(place.hf, rows, keep=bool(place.rule.at)) as values:
+          place.rule.view(values, sizes)[...] = array.read(place.slot(units))
+      done += 1
+      if progress is not None:
+        progress(done, total)

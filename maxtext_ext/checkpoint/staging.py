@@ -1,0 +1,163 @@
+"""Folders of conversions: found, filled under another name; and the files beside the tensors."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from etils import epath
+from omegaconf import OmegaConf
+
+from maxtext_ext import bridge
+from maxtext_ext.checkpoint import model_file
+from maxtext_ext.config import MODEL_FILE
+
+CONFIG = "config.json"
+HF_FOLDER = "hf"
+RECORD = "conversion.json"
+PARTIAL = ".partial"  # what the folder's name ends in until it is whole
+
+# Files of the tokenizer lie beside model.yml, so that the folder is a `tokenizer_path`.
+TOKENIZER_FILES = (
+  *model_file.TOKENIZER_FILES,
+  "added_tokens.json",
+  "special_tokens_map.json",
+)
+# Of the others those that configure something: generation, processor, chat template.
+_SIDE_SUFFIXES = (".json", ".jinja", ".txt")
+_PARENTS_SEARCHED = 4  # from the items of a step up to the folder of a run
+
+
+def find_source(source: str) -> str:
+  """The folder of a checkpoint: as given, or downloaded from the hub (and kept in its cache).
+
+  Raises:
+    ValueError: there is no such folder, and no such id.
+  """
+  if epath.Path(source).exists():
+    return source
+  if source.count("/") != 1 or source.startswith((".", "/", "~")):
+    raise ValueError(f"{source}: no such folder, and no id of the hub such as Qwen/Qwen3-ASR-0.6B")
+  import huggingface_hub
+  from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+  patterns = ["*.safetensors", *(f"*{suffix}" for suffix in _SIDE_SUFFIXES)]
+  try:
+    return huggingface_hub.snapshot_download(source, allow_patterns=patterns)
+  except (HfHubHTTPError, LocalEntryNotFoundError) as error:
+    raise ValueError(
+      f"{source}: no such folder, and the hub does not give it: {str(error).splitlines()[0]}"
+    ) from error
+
+
+@contextmanager
+def new_folder(path: str, *, local: bool = False) -> Iterator[str]:
+  """A folder to fill: renamed to `path` at the end, or removed after an error.
+
+  A process that is killed leaves `{path}.partial`, which the next one removes. A URL is filled in
+  place, since object stores cannot rename; what makes it whole is written last.
+
+  Args:
+    local: what is to be filled must be on this machine; for a URL it is copied there at the end,
+      config.json last.
+
+  Raises:
+    ValueError: there is something at `path`.
+  """
+  path = bridge.absolute(path).rstrip("/")
+  target = epath.Path(path)
+  if target.exists() and any(target.iterdir()):
+    raise ValueError(f"{path} is there already; remove it, or give another folder")
+  if "://" in path and local:
+    with tempfile.TemporaryDirectory() as scratch:
+      yield scratch
+      for file in sorted(epath.Path(scratch).iterdir(), key=lambda file: file.name == CONFIG):
+        file.copy(target / file.name)
+    return
+  if "://" in path:
+    yield path
+    return
+  partial = path + PARTIAL
+  shutil.rmtree(partial, ignore_errors=True)
+  os.makedirs(partial)
+  try:
+    yield partial
+  except BaseException:
+    shutil.rmtree(partial, ignore_errors=True)
+    raise
+  if target.exists():
+    target.rmdir()  # empty
+  os.rename(partial, path)
+
+
+def read_json(folder: str, *names: str) -> dict[str, Any]:
+  """A JSON file of a folder.
+
+  Raises:
+    ValueError: it is not there or holds something else.
+  """
+  file = epath.Path(folder).joinpath(*names)
+  if not file.exists():
+    raise ValueError(f"{file} is not there; expected the folder of a checkpoint")
+  try:
+    content = json.loads(file.read_text())
+  except json.JSONDecodeError as error:
+    raise ValueError(f"{file} is not JSON: {error}") from error
+  return content
+
+
+def copy_side_files(source: str, target: str, record: Mapping[str, Any]) -> None:
+  """Copies the tokenizer and the configuration files into a converted checkpoint."""
+  hf = epath.Path(target) / HF_FOLDER
+  hf.mkdir(parents=True, exist_ok=True)
+  for file in _side_files(source):
+    folder = epath.Path(target) if file.name in TOKENIZER_FILES else hf
+    (folder / file.name).write_bytes(file.read_bytes())
+  (hf / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _side_files(folder: str) -> list[epath.Path]:
+  return sorted(
+    file
+    for file in epath.Path(folder).iterdir()
+    if file.suffix in _SIDE_SUFFIXES
+    and not file.name.endswith(".index.json")
+    and not file.name.startswith(".")
+    and not file.is_dir()
+  )
+
+
+def write_model(target: str, model: Mapping[str, Any], source: str) -> None:
+  """Writes model.yml; with it the folder can be a `model_name`."""
+  text = f"# The shape of {source}.\n" + OmegaConf.to_yaml(OmegaConf.create(dict(model)))
+  (epath.Path(target) / MODEL_FILE).write_text(text)
+
+
+def find_base(path: str) -> str:
+  """The converted checkpoint that `path` is or lies in.
+
+  Raises:
+    ValueError: it is none.
+  """
+  folder = epath.Path(path)
+  for _ in range(_PARENTS_SEARCHED):
+    if (folder / HF_FOLDER / RECORD).exists():
+      return os.fspath(folder)
+    folder = folder.parent
+  raise ValueError(
+    f"{path}: no {HF_FOLDER}/{RECORD} there, which conversion to MaxText writes; give the converted"
+    " checkpoint that the run started from with --base"
+  )
+
+
+def copy_back(base: str, target: str, hf_config: Mapping[str, Any]) -> None:
+  """Writes config.json, and copies the tokenizer and the other files beside it."""
+  (epath.Path(target) / CONFIG).write_text(json.dumps(hf_config, indent=2) + "\n")
+  files = [epath.Path(base) / name for name in TOKENIZER_FILES]
+  files += _side_files(os.fspath(epath.Path(base) / HF_FOLDER))
+  for file in files:
+    if file.name not in (CONFIG, RECORD) and file.exists():
+      (epath.Path(target) / file.name).write_bytes(file.read_bytes())
