@@ -73,6 +73,5 @@ def make_run(folder: pathlib.Path, *, train: int = 48, test: int = 6) -> list[st
     "max_target_length=256",
     "windows_per_row=3",
     "max_seconds=8",
-    "async_checkpointing=false",
     *SHAPE,
   ]

@@ -8,8 +8,11 @@ import math
 import os
 import pathlib
 import re
+import tempfile
 from collections.abc import Iterator
 from typing import IO, Any
+
+from etils import epath
 
 _SHARD_NAME = re.compile(r"hypotheses-(\d{5})-of-(\d{5})\.jsonl")
 
@@ -62,26 +65,34 @@ _REQUIRED = ("id", "reference", "hypothesis")
 def atomic_open(path: str | os.PathLike[str]) -> Iterator[IO[str]]:
   """Opens a UTF-8 text file for writing that appears under its name only when all went well.
 
-  The directory is made if missing. When the block raises, `path` stays as it was.
+  The directory is made if missing. When the block raises, `path` stays as it was. A URL such as
+  gs://bucket/file gets the file when it is whole: a bucket shows an object only then.
   """
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+  target = epath.Path(path)
+  is_url = "://" in os.fspath(path)
+  folder = pathlib.Path(tempfile.mkdtemp()) if is_url else pathlib.Path(path).parent
+  folder.mkdir(parents=True, exist_ok=True)
+  temporary = folder / f"{target.name}.tmp-{os.getpid()}"
   try:
     with temporary.open("w", encoding="utf-8", newline="\n") as file:
       yield file
       file.flush()
       os.fsync(file.fileno())
-    temporary.replace(path)
+    if is_url:
+      target.write_bytes(temporary.read_bytes())
+    else:
+      temporary.replace(path)
   finally:
     temporary.unlink(missing_ok=True)
+    if is_url:
+      folder.rmdir()
 
 
 def shard_path(directory: str | os.PathLike[str], shard: int = 0, num_shards: int = 1) -> str:
   """`{directory}/hypotheses-00000-of-00001.jsonl`: the name that read_hypotheses counts on."""
   if not 0 <= shard < num_shards:
     raise ValueError(f"shard {shard} is outside of 0..{num_shards - 1}")
-  return str(pathlib.Path(directory) / f"hypotheses-{shard:05d}-of-{num_shards:05d}.jsonl")
+  return os.fspath(epath.Path(directory) / f"hypotheses-{shard:05d}-of-{num_shards:05d}.jsonl")
 
 
 class HypothesisWriter:
@@ -92,7 +103,7 @@ class HypothesisWriter:
   """
 
   def __init__(self, path: str | os.PathLike[str]) -> None:
-    self.path = pathlib.Path(path)
+    self.path = os.fspath(path)
     self.count = 0
     self._seen: set[tuple[str, str]] = set()
     self._stack = contextlib.ExitStack()
@@ -129,7 +140,7 @@ def read_hypotheses(path: str | os.PathLike[str]) -> list[Hypothesis]:
   """
   hypotheses: list[Hypothesis] = []
   places: dict[tuple[str, str], str] = {}
-  for file in _files(pathlib.Path(path)):
+  for file in _files(epath.Path(path)):
     # Bytes split at b"\n" alone: U+2028 and friends inside a transcript end no line.
     with file.open("rb") as lines:
       for number, line in enumerate(lines, 1):
@@ -153,7 +164,7 @@ def _describe(key: tuple[str, str]) -> str:
   return f"id {identifier!r} of dataset {dataset!r}" if dataset else f"id {identifier!r}"
 
 
-def _files(path: pathlib.Path) -> list[pathlib.Path]:
+def _files(path: epath.Path) -> list[epath.Path]:
   if path.is_file():
     return [path]
   if not path.is_dir():
@@ -165,7 +176,7 @@ def _files(path: pathlib.Path) -> list[pathlib.Path]:
   return files
 
 
-def _check_complete(directory: pathlib.Path, files: list[pathlib.Path]) -> None:
+def _check_complete(directory: epath.Path, files: list[epath.Path]) -> None:
   """A rate over part of the shards looks like any other, so a gap has to be an error."""
   shards: dict[int, set[int]] = collections.defaultdict(set)
   for file in files:

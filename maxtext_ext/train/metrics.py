@@ -1,11 +1,11 @@
 """Where the numbers of a run go: TensorBoard, `metrics.jsonl`, and the terminal."""
 
 import json
-import os
 import sys
 import time
-from typing import Any
+from typing import IO, Any
 
+from etils import epath
 from rich.console import Console
 from rich.progress import (
   BarColumn,
@@ -24,20 +24,27 @@ PLAIN_INTERVAL = 10.0  # seconds between lines where there is no terminal to dra
 class MetricWriter:
   """Scalars of a run into `{run_dir}/metrics.jsonl` and a TensorBoard folder.
 
+  On a disk the file grows line by line; a bucket, which cannot append, gets it whole at `flush`.
+
   Args:
     start: steps completed before; what an earlier attempt wrote after it is dropped, so that a
       resumed run's file reads like an uninterrupted one's.
   """
 
   def __init__(self, run_dir: str, tensorboard_dir: str | None, *, start: int) -> None:
-    os.makedirs(run_dir, exist_ok=True)
-    path = os.path.join(run_dir, METRICS_FILE)
-    kept = [line for line in _lines(path) if json.loads(line)["step"] <= start] if start else []
-    temporary = f"{path}.tmp"
-    with open(temporary, "w", encoding="utf-8") as file:
-      file.writelines(kept)
-    os.replace(temporary, path)
-    self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed in close()
+    folder = epath.Path(run_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    self._path = folder / METRICS_FILE
+    self._appends = "://" not in run_dir
+    self._kept = [line for line in _lines(self._path) if json.loads(line)["step"] <= start]
+    if not start:
+      self._kept = []
+    self._file: IO[str] | None = None
+    if self._appends:
+      partial = folder / f"{METRICS_FILE}.partial"
+      partial.write_text("".join(self._kept))
+      partial.replace(self._path)
+      self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 - closed in close()
     self._board = (
       SummaryWriter(tensorboard_dir, purge_step=start + 1 if start else None)
       if tensorboard_dir
@@ -50,24 +57,38 @@ class MetricWriter:
       key.replace("/", "_") if key.startswith("eval/") else key.split("/", 1)[1]: value
       for key, value in scalars.items()
     }
-    self._file.write(json.dumps({"step": step, **names}) + "\n")
+    line = json.dumps({"step": step, **names}) + "\n"
+    if self._file is not None:
+      self._file.write(line)
+    else:
+      self._kept.append(line)
     if self._board is not None:
       for key, value in scalars.items():
         self._board.add_scalar(key, value, step)
 
+  def flush(self) -> None:
+    """Makes what was written visible to others."""
+    if self._file is not None:
+      self._file.flush()
+    else:
+      self._path.write_text("".join(self._kept))
+    if self._board is not None:
+      self._board.flush()
+
   def close(self) -> None:
-    """Closes the file and the board."""
-    self._file.close()
+    """Flushes, and closes the file and the board."""
+    self.flush()
+    if self._file is not None:
+      self._file.close()
     if self._board is not None:
       self._board.close()
 
 
-def _lines(path: str) -> list[str]:
+def _lines(path: epath.Path) -> list[str]:
   """The whole lines of a file; a run that was killed may have left half a line at its end."""
-  if not os.path.exists(path):
+  if not path.exists():
     return []
-  with open(path, encoding="utf-8") as file:
-    return [line for line in file if line.endswith("\n")]
+  return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
 class ProgressLine:
