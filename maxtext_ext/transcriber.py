@@ -24,6 +24,7 @@ from maxtext_ext.audio.io import (
   load_audio,
   resample,
 )
+from maxtext_ext.checkpoint.adapter import load_weights
 from maxtext_ext.checkpoint.model_file import pretrained_config
 from maxtext_ext.decode.generate import Generator
 from maxtext_ext.input.batch import decode_shape, make_decode_batch
@@ -80,7 +81,7 @@ class Transcriber:
 
   @classmethod
   def from_pretrained(cls, path: str | os.PathLike[str], **overrides: Any) -> Self:
-    """Loads a converted checkpoint, or a training run with its latest checkpoint.
+    """Loads a converted checkpoint, or a training run (LoRA or not) with its latest checkpoint.
 
     Args:
       path: what `maxtext-ext convert to-maxtext` wrote, or {base_output_directory}/{run_name} of a
@@ -94,8 +95,8 @@ class Transcriber:
       tokenizer = Tokenizer.from_directory(config.tokenizer_path)
       tokenizer.vocab_size  # noqa: B018  reads the files, which may be gone later
     mesh = bridge.make_mesh(config)
-    params = bridge.load_params(
-      config, mesh, config.load_parameters_path, lambda: make_model(config, mesh)
+    config, params = load_weights(
+      config, mesh, config.load_parameters_path, lambda config: make_model(config, mesh)
     )
     return cls(config, mesh, params, tokenizer)
 

@@ -133,3 +133,12 @@ def test_the_package_itself_is_light():
   done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
   assert done.stdout.split() == ["False", "False", "False"]
   assert Transcription.__name__ == "Transcription"
+
+
+def test_a_lora_run_is_loaded_with_its_base(transcriber, run_dir, tmp_path):
+  """A run that goes on from the first one; its checkpoints hold adapters only."""
+  keys = [*tiny.make_run(tmp_path, train=8, test=1), f"load_parameters_path={run_dir}"]
+  keys += [f"model_name={run_dir}", "lora_rank=4", "steps=1", "learning_rate=0.5"]
+  lora = train(load(tiny.DEMO, [*keys, "warmup_steps_fraction=0"]))
+  adapted = Transcriber.from_pretrained(lora.run_dir, max_new_tokens=12)
+  assert adapted.transcribe(clips()[2]).text != transcriber.transcribe(clips()[2]).text

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from maxtext_ext import bridge
 from maxtext_ext.audio.frames import SAMPLE_RATE, audio_tokens, num_frames
+from maxtext_ext.checkpoint.adapter import load_weights
 from maxtext_ext.checkpoint.model_file import pretrained_config
 from maxtext_ext.input.batch import make_decode_batch
 from maxtext_ext.input.utterance import Utterance
@@ -179,11 +180,13 @@ class Scorer:
   def __init__(self, path: str | os.PathLike[str]) -> None:
     with pretrained_config(path, EXACT) as config:
       self._config, self.vocab_size = config, config.vocab_size
-    self._mesh = bridge.make_mesh(config, jax.devices()[:1])
-    make = functools.partial(make_model, config, self._mesh)
-    self._params = bridge.load_params(config, self._mesh, config.load_parameters_path, make)
-    with bridge.mesh_scope(config, self._mesh):
-      graphdef, _, rest = nnx.split(nnx.eval_shape(make), nnx.Param, ...)
+    self._mesh = mesh = bridge.make_mesh(config, jax.devices()[:1])
+    config, self._params = load_weights(
+      config, mesh, config.load_parameters_path, lambda config: make_model(config, mesh)
+    )
+    with bridge.mesh_scope(config, mesh):
+      abstract = nnx.eval_shape(lambda: make_model(config, mesh))
+      graphdef, _, rest = nnx.split(abstract, nnx.Param, ...)
     self._run = jax.jit(functools.partial(_logits, graphdef, rest))
 
   def __call__(self, utterance: Utterance, last: int) -> np.ndarray:
