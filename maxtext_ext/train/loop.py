@@ -92,6 +92,7 @@ def train(config: bridge.Config) -> TrainResult:
         log.write(step + 1, {"eval/loss": evaluate_loss(p_eval, state, held_out, placement)})
       last = step + 1 == config.steps
       if (step + 1) % config.checkpoint_period == 0 or last:
+        log.sync()
         checkpoints.save(step + 1, state, batches.get_state())
     progress.update(config.steps, log.flush())
   checkpoints.close()
@@ -149,6 +150,12 @@ class _StepLog:
       },
     )
     return f"loss {self.loss:.3f}  {speed:.0f} audio s/s  fill {filled.token_fill:.0%}"
+
+  def sync(self) -> None:
+    """Puts all numbers so far where a kill cannot take them: a checkpoint is to be saved."""
+    self.flush()
+    if self._writer is not None:
+      self._writer.flush()
 
   def write(self, step: int, scalars: dict[str, float]) -> None:
     if self._writer is not None:
