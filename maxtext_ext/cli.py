@@ -5,9 +5,9 @@ What a command needs is imported inside it, so that `--help` and a mistyped opti
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -152,6 +152,81 @@ def convert_data(
 @convert_app.callback()
 def describe_convert() -> None:
   """Bring checkpoints in and out, and hold them to references."""
+
+
+@convert_app.command("to-maxtext")
+def convert_to_maxtext(
+  source: Annotated[
+    str, typer.Argument(help="A folder with config.json and safetensors, or an id of the hub.")
+  ],
+  out: Annotated[str, typer.Argument(help="The new folder, local or gs://.")],
+  dtype: Annotated[
+    Literal["stored", "float32", "bfloat16"],
+    typer.Option(help="Of the parameters; stored: the one that they have."),
+  ] = "stored",
+  scan_layers: Annotated[
+    bool, typer.Option(help="Stack the decoder's layers, for scan_layers=true.")
+  ] = True,
+) -> None:
+  """Convert a Hugging Face checkpoint, for training and decoding with MaxText.
+
+  Then: maxtext-ext train CONFIG model_name=OUT load_parameters_path=OUT
+  """
+  from maxtext_ext.checkpoint.convert import to_maxtext
+
+  _convert(to_maxtext, source, out, dtype=dtype, scanned=scan_layers)
+
+
+@convert_app.command("to-hf")
+def convert_to_hf(
+  checkpoint: Annotated[
+    str, typer.Argument(metavar="CKPT", help="A converted checkpoint, or a run trained from one.")
+  ],
+  out: Annotated[str, typer.Argument(help="The new folder, local or gs://.")],
+  names: Annotated[
+    str | None,
+    typer.Option(help="original or native; default: those that the model came with."),
+  ] = None,
+  base: Annotated[
+    str | None, typer.Option(help="For a run: the converted checkpoint that it started from.")
+  ] = None,
+  dtype: Annotated[
+    Literal["recorded", "float32", "bfloat16"],
+    typer.Option(help="Of the tensors; recorded: each the one that it came with."),
+  ] = "recorded",
+) -> None:
+  """Write a checkpoint as Hugging Face has it, for transformers and vLLM."""
+  from maxtext_ext.checkpoint.convert import to_hf
+
+  _convert(to_hf, checkpoint, out, naming=names, base=base, dtype=dtype)
+
+
+def _convert(function: Callable[..., Any], source: str, out: str, **options: Any) -> None:
+  """Calls a conversion with a progress bar, and prints what it did."""
+  from rich.console import Console
+  from rich.progress import Progress
+
+  from maxtext_ext.checkpoint.keymap import KeyTableError
+
+  console = Console(stderr=True)
+  with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    task = bar.add_task("converting", total=1.0)
+
+    def show(done: int, total: int) -> None:
+      bar.update(task, completed=done, total=total)
+
+    try:
+      report = function(source, out, progress=show, **options)
+    except KeyTableError as error:
+      for problem in error.problems:
+        typer.echo(f"  {problem}", err=True)
+      raise ValueError(f"{error.summary}: the lines above; nothing was written") from error
+  typer.echo(
+    f"{out}: {report.family}, {report.naming} names, {report.tensors} tensors,"
+    f" {report.nbytes / 1e9:.2f} GB, output head {report.head}"
+  )
+  for name in report.skipped:
+    typer.echo(f"  skipped: {name}")
 
 
 @convert_app.command("check")

@@ -5,12 +5,14 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+from safetensors.numpy import load_file, save_file
 
 from maxtext_ext.audio.io import SAMPLE_RATE
 from maxtext_ext.cli import main
 from maxtext_ext.compat import dispatch
 from maxtext_ext.demo import run as demo_run
 from maxtext_ext.records.reader import RecordSource, find_shards
+from tests.golden import qwen3_asr_files
 
 HEAVY = ("jax", "flax", "maxtext", "transformers", "numpy", "grain", "omegaconf", "tensorflow")
 
@@ -73,6 +75,9 @@ def test_help_lists_the_commands(capsys):
     (["data", "convert", "in", "out", "--from", "csv"], "csv"),
     (["data", "convert", "missing.jsonl", "out"], "missing.jsonl"),
     (["convert"], "command"),
+    (["convert", "to-maxtext", "./missing", "out"], "./missing: no such folder"),
+    (["convert", "to-maxtext", "missing", "out", "--dtype", "int8"], "int8"),
+    (["convert", "to-hf", "missing", "out"], "no checkpoint there"),
     (["convert", "check", "missing"], "reference"),
     (["convert", "check", "missing", "missing.npz"], "missing.npz"),
     (["demo", "--date", "my.jsonl"], "--date"),
@@ -170,3 +175,36 @@ def test_evaluate_writes_the_report(capsys, tmp_path):
   assert status == 0
   assert "50.0" in printed
   assert report.read_text(encoding="utf-8").lstrip().lower().startswith("<!doctype html>")
+
+
+def test_checkpoints_are_converted_there_and_back(capsys, tmp_path):
+  tensors = qwen3_asr_files.write(tmp_path / "hf", "original", head="stored", dtype="bfloat16")
+  source, out, back = (str(tmp_path / name) for name in ("hf", "out", "back"))
+  status, said, err = run(
+    capsys, "convert", "to-maxtext", source, out, "--dtype", "float32", "--no-scan-layers"
+  )
+  assert (status, err) == (0, "")
+  assert (
+    said == f"{out}: qwen3_asr, original names, 70 tensors, 0.00 GB, output head tied, stored\n"
+  )
+  status, said, _ = run(capsys, "convert", "to-hf", out, back, "--names", "native")
+  assert status == 0
+  assert "native names, 70 tensors" in said
+  found = load_file(tmp_path / "back" / "model.safetensors")
+  assert all(
+    found[qwen3_asr_files.native_name(k)].tobytes() == v.tobytes() for k, v in tensors.items()
+  )
+
+
+def test_tensors_that_do_not_fit_are_listed_line_by_line(capsys, tmp_path):
+  tensors = qwen3_asr_files.write(tmp_path / "hf", "original")
+  tensors["one.more"] = tensors.pop("thinker.model.norm.weight")
+  save_file(tensors, tmp_path / "hf" / "model.safetensors")
+  status, _, err = run(capsys, "convert", "to-maxtext", str(tmp_path / "hf"), str(tmp_path / "out"))
+  assert status == 2
+  assert err.splitlines()[:2] == [
+    "  unknown: one.more [48]",
+    "  missing: thinker.model.norm.weight [48]",
+  ]
+  assert err.splitlines()[2].startswith("error: ")
+  assert "2 tensors" in err.splitlines()[2]

@@ -196,7 +196,17 @@ class Family:
 
 
 class KeyTableError(ValueError):
-  """Tensors that the key table does not expect, lacks, or finds in another shape; all of them."""
+  """Tensors that the key table does not expect, lacks, or finds in another shape.
+
+  Attributes:
+    summary: how many, in one line.
+    problems: a line for each of them.
+  """
+
+  def __init__(self, source: str, problems: Sequence[str]) -> None:
+    self.summary = f"{source}: {len(problems)} tensors are not those of the model"
+    self.problems = tuple(problems)
+    super().__init__("\n".join([self.summary, *problems]))
 
 
 def places_by_name(rules: Iterable[Rule], sizes: Sizes) -> dict[str, list[Place]]:
@@ -231,7 +241,7 @@ def check_names(
     if tuple(found[name]) != tuple(expected[name])
   ]
   if problems:
-    raise KeyTableError(f"{source}: {len(problems)} tensors do not fit;\n" + "\n".join(problems))
+    raise KeyTableError(source, problems)
 
 
 def _shape(shape: Sequence[int]) -> str:
