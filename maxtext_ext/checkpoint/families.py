@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from maxtext_ext.checkpoint import qwen3_asr
+from maxtext_ext.checkpoint import qwen3_asr, qwen3_omni
 from maxtext_ext.checkpoint.keymap import Family
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (qwen3_asr.FAMILY,)}
+FAMILIES: dict[str, Family] = {
+  family.name: family for family in (qwen3_asr.FAMILY, qwen3_omni.FAMILY)
+}
 
 
 def family_of(hf_config: Mapping[str, Any]) -> Family:
