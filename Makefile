@@ -1,6 +1,6 @@
 # The two commands are `make demo` and `make test`; both make the environment first.
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint format clean
+.PHONY: help env demo test parity lint format clean
 
 python := .venv/bin/python
 # Each test process compiles its own programs, so more than four of them cost more than they save.
@@ -18,6 +18,9 @@ demo:  ## train and test on synthetic speech, or on your own: make demo DATA=my.
 
 test: env  ## the whole test suite, or a part: make test TESTS=tests/audio
 	$(python) -m pytest -n $(workers) --dist loadfile --durations 5 $(TESTS)
+
+parity: env  ## measure every comparison with other programs again, for docs/parity.md
+	$(python) -m tools.parity
 
 lint: env  ## style and likely bugs; changes nothing
 	$(python) -m ruff check

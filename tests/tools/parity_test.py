@@ -1,0 +1,48 @@
+"""docs/parity.md is what the command writes, and every line of it is within its tolerance."""
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+
+from tools import parity
+
+
+def lines(page: str) -> list[list[str]]:
+  """The table's cells without its head."""
+  rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("|")]
+  return rows[2:]
+
+
+def test_the_page_holds_every_comparison_within_its_tolerance():
+  rows = lines(parity.OUT.read_text(encoding="utf-8"))
+  assert [row[:2] for row in rows] == [[c.name, c.reference] for c in parity.COMPARISONS]
+  for row, comparison in zip(rows, parity.COMPARISONS, strict=True):
+    measured = float(re.sub(" differ$", "", row[2]))
+    assert 0 <= measured <= comparison.tolerance == float(row[3]), row
+
+
+def test_errors_are_relative_to_the_largest_value():
+  want = np.array([[1.0, -4.0], [0.0, 2.0]])
+  assert parity.relative(want + np.array([[0, 0], [0.2, -0.1]]), want) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(("measured", "status"), [((1e-5, 0), 0), ((1e-5, 3), 1), ((2e-4, 0), 1)])
+def test_a_line_past_its_tolerance_is_the_exit_status(
+  monkeypatch, tmp_path, capsys, measured, status
+):
+  kinds = [next(c for c in parity.COMPARISONS if bool(c.tolerance) == bool(t)) for t in (1, 0)]
+  made = [
+    dataclasses.replace(kind, measure=lambda value=value: value)
+    for kind, value in zip(kinds, measured, strict=True)
+  ]
+  monkeypatch.setattr(parity, "COMPARISONS", made)
+  page = tmp_path / "docs" / "parity.md"
+  monkeypatch.setattr("sys.argv", ["parity", "--out", str(page)])
+  with pytest.raises(SystemExit) as exited:
+    parity.main()
+  assert exited.value.code == status
+  shown = ["1.0e-05" if measured[0] == 1e-5 else "2.0e-04", f"{measured[1]} differ"]
+  assert [row[2] for row in lines(page.read_text(encoding="utf-8"))] == shown
+  assert ("PAST" in capsys.readouterr().out) == bool(status)
