@@ -229,6 +229,48 @@ def _convert(function: Callable[..., Any], source: str, out: str, **options: Any
     typer.echo(f"  skipped: {name}")
 
 
+@convert_app.command("merge-adapter")
+def merge_lora(
+  run: Annotated[str, typer.Argument(help="The folder of a LoRA run; local or a URL.")],
+  out: Annotated[str, typer.Argument(help="The new checkpoint, whole weights.")],
+) -> None:
+  """Add a LoRA run's adapters to the weights that it was trained on."""
+  from maxtext_ext.checkpoint.merge import merge_adapter
+
+  merge_adapter(run, out)
+  typer.echo(f"{out}: whole weights; it goes where a converted checkpoint goes")
+
+
+@convert_app.command("export-adapter")
+def export_lora(
+  run: Annotated[str, typer.Argument(help="The folder of a LoRA run; local or a URL.")],
+  out: Annotated[str, typer.Argument(help="The new folder, for PEFT and vLLM.")],
+  base_name: Annotated[
+    str | None, typer.Option(help="The model it belongs to: Qwen/Qwen3-ASR-1.7B-hf")
+  ] = None,
+) -> None:
+  """Write a LoRA run's adapters as PEFT saves them."""
+  from maxtext_ext.checkpoint.merge import export_adapter
+
+  export_adapter(run, out, base_name=base_name)
+  typer.echo(f"{out}: adapter_config.json and adapter_model.safetensors")
+
+
+@convert_app.command("import-adapter")
+def import_lora(
+  adapter: Annotated[str, typer.Argument(help="The folder that PEFT saved.")],
+  base: Annotated[str, typer.Argument(help="The converted checkpoint that it belongs to.")],
+  run: Annotated[str, typer.Argument(help="The new run: {base_output_directory}/{run_name}")],
+) -> None:
+  """Make a LoRA run of a PEFT adapter, to train further, decode or merge."""
+  from maxtext_ext.checkpoint.merge import import_adapter
+
+  lora = import_adapter(adapter, base, run).lora
+  targets = ",".join(lora.targets)
+  typer.echo(f"{run}: train further with load_parameters_path={base} scan_layers as there, and")
+  typer.echo(f"  lora_rank={lora.rank} lora_alpha={lora.alpha:g} 'lora_targets=[{targets}]'")
+
+
 @convert_app.command("check")
 def check_checkpoint(
   checkpoint: Annotated[

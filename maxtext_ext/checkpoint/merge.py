@@ -1,0 +1,170 @@
+"""What becomes of a LoRA run: whole weights, or a PEFT adapter; and a run from a PEFT adapter."""
+
+from typing import Any
+
+import numpy as np
+from etils import epath
+from flax import nnx
+from orbax.checkpoint import v1 as ocp
+
+from maxtext_ext import bridge
+from maxtext_ext.checkpoint import staging
+from maxtext_ext.checkpoint.adapter import ADAPTER, AdapterRecord, identify, read_record
+from maxtext_ext.checkpoint.model_file import pretrained_config, write_model
+from maxtext_ext.checkpoint.orbax_io import ArraySpec, ParamsReader, ParamsWriter
+from maxtext_ext.checkpoint.peft import Adapters, read_peft, write_peft
+from maxtext_ext.checkpoint.training import CHECKPOINTS, STATE
+from maxtext_ext.models.lora import (
+  LORA_A,
+  LORA_B,
+  KernelAxes,
+  find_kernels,
+  is_target,
+  kernel_name,
+  merge_kernel,
+)
+from maxtext_ext.models.speech_lm import make_model
+
+
+def merge_adapter(run: str, out: str) -> None:
+  """Writes the base weights of a LoRA run with its latest adapters added, as a whole checkpoint.
+
+  Layer by layer, so memory does not grow with the model. `out` is a converted checkpoint where the
+  base is one.
+
+  Args:
+    run: the folder of the run; local or a URL.
+    out: the new folder.
+
+  Raises:
+    ValueError: no LoRA run, its base weights are gone or changed, or something lies at `out`.
+  """
+  with pretrained_config(run, {}) as config:
+    items, record = _find_adapters(config)
+    if not record.base_path:
+      raise ValueError(f"{run}: its adapters belong to weights that were drawn and never saved")
+    if identify(record.base_path) != record.base_identity:
+      raise ValueError(f"{run}: the weights at {record.base_path} are not those it was trained on")
+    kernels = _adapted_kernels(config, record)
+    base, adapters = ParamsReader(record.base_path), ParamsReader(items)
+    stored = {path: base.open(path) for path in base.shapes}
+    stacks = {path: axes.stack for path, axes in kernels.items()}
+    specs = {
+      path: ArraySpec(
+        shape=array.shape, chunks=_layer(array.shape, stacks.get(path)), dtype=array.dtype
+      )
+      for path, array in stored.items()
+    }
+    with staging.new_folder(out) as target:
+      writer = ParamsWriter(target, specs)
+      for path, array in stored.items():
+        pair = [_read(adapters, path + end) for end in (LORA_A, LORA_B) if path in kernels]
+        for index in _layers(array.shape, stacks.get(path)):
+          value = array.read(index)
+          if pair:
+            a, b = (x[_same_layer(index, stacks[path], x.ndim)] for x in pair)
+            value = merge_kernel(value, a, b, kernels[path], record.lora.scale)
+          writer.write(path, index, value)
+      writer.finish()
+      _copy_hf(record.base_path, target)
+      write_model(config, target)
+
+
+def export_adapter(run: str, out: str, *, base_name: str | None = None) -> None:
+  """Writes the latest adapters of a LoRA run as a PEFT folder.
+
+  Args:
+    base_name: the model that PEFT is to load them onto, a hub id or a path.
+
+  Raises:
+    ValueError: no LoRA run, or something lies at `out`.
+  """
+  with pretrained_config(run, {}) as config, staging.new_folder(out, local=True) as target:
+    items, record = _find_adapters(config)
+    reader = ParamsReader(items)
+    arrays = {path: _read(reader, path) for path in reader.shapes}
+    adapters = Adapters(lora=record.lora, arrays=arrays, peft=record.peft)
+    write_peft(target, adapters, config, base_name=base_name)
+
+
+def import_adapter(adapter: str, base: str, run: str) -> AdapterRecord:
+  """Makes a run of a PEFT adapter: to be decoded, merged, or trained further from its step 0.
+
+  Args:
+    adapter: the PEFT folder.
+    base: the converted checkpoint or run whose weights it belongs to.
+    run: the new folder, {base_output_directory}/{run_name} for training.
+
+  Raises:
+    ValueError: the adapter does not fit the model, or something lies at `run`.
+  """
+  with pretrained_config(base, {}) as config:
+    items = config.load_parameters_path
+    if read_record(items) is not None:
+      raise ValueError(f"{base} is a LoRA run itself; merge it first")
+    adapters = read_peft(adapter, config)
+    record = AdapterRecord(
+      lora=adapters.lora, base_path=items, base_identity=identify(items), peft=adapters.peft
+    )
+    with staging.new_folder(run) as target:
+      tree = _nested(adapters.arrays)
+      parts = {STATE: {"params": {"params": tree}}, ADAPTER: {"record": record.to_json()}}
+      ocp.save_checkpointables(epath.Path(target) / CHECKPOINTS / "0", parts)
+      write_model(config, target)
+  return record
+
+
+def _find_adapters(config: bridge.Config) -> tuple[str, AdapterRecord]:
+  items = config.load_parameters_path
+  if (record := read_record(items)) is None:
+    raise ValueError(f"{items} holds whole weights, expected the adapters of a LoRA run")
+  return items, record
+
+
+def _adapted_kernels(config: bridge.Config, record: AdapterRecord) -> dict[str, KernelAxes]:
+  mesh = bridge.make_mesh(config)
+  with bridge.mesh_scope(config, mesh):
+    model = nnx.eval_shape(lambda: make_model(config, mesh))
+  return {
+    "/".join(map(str, path)): axes
+    for path, axes in find_kernels(model).items()
+    if is_target(kernel_name(path), record.lora.targets)
+  }
+
+
+def _read(reader: ParamsReader, path: str) -> np.ndarray:
+  array = reader.open(path)
+  return array.read((slice(None),) * len(array.shape))
+
+
+def _layer(shape: tuple[int, ...], stack: int | None) -> tuple[int, ...]:
+  return tuple(1 if axis == stack else size for axis, size in enumerate(shape))
+
+
+def _layers(shape: tuple[int, ...], stack: int | None) -> list[tuple[slice, ...]]:
+  """Indices of the layers of a stacked array, their axis kept; the whole of another."""
+  if stack is None:
+    return [(slice(None),) * len(shape)]
+  return [
+    tuple(slice(i, i + 1) if axis == stack else slice(None) for axis in range(len(shape)))
+    for i in range(shape[stack])
+  ]
+
+
+def _same_layer(index: tuple[slice, ...], stack: int | None, ndim: int) -> tuple[slice, ...]:
+  return tuple(index[stack] if axis == stack else slice(None) for axis in range(ndim))
+
+
+def _nested(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+  return nnx.traversals.unflatten_mapping({tuple(k.split("/")): v for k, v in arrays.items()})
+
+
+def _copy_hf(base_items: str, target: str) -> None:
+  """Takes over what the way back to Hugging Face needs, where the base is converted from there."""
+  source = epath.Path(base_items).parent.parent / staging.HF_FOLDER
+  if not source.exists():
+    return
+  folder = epath.Path(target) / staging.HF_FOLDER
+  folder.mkdir(parents=True, exist_ok=True)
+  for file in source.iterdir():
+    (folder / file.name).write_bytes(file.read_bytes())

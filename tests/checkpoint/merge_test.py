@@ -1,0 +1,216 @@
+"""PEFT adapters in, out and merged: bytes, and the logits of transformers with PEFT."""
+
+import dataclasses
+import functools
+import json
+import pathlib
+import re
+import shutil
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+from flax import nnx
+from safetensors.numpy import load_file, save_file
+
+from maxtext_ext import bridge
+from maxtext_ext.checkpoint import adapter
+from maxtext_ext.checkpoint.convert import to_hf, to_maxtext
+from maxtext_ext.checkpoint.keymap import KeyTableError
+from maxtext_ext.checkpoint.merge import export_adapter, import_adapter, merge_adapter
+from maxtext_ext.checkpoint.model_file import pretrained_config
+from maxtext_ext.checkpoint.peft import Adapters, read_peft, write_peft
+from maxtext_ext.config import load
+from maxtext_ext.models.lora import LoraConfig
+from maxtext_ext.models.speech_lm import make_model
+from tests.golden import lora as golden
+from tests.golden import ours, qwen3_asr_files
+from tests.golden.qwen3_asr import REFERENCE
+from tests.models import parity
+
+FILES = ("adapter_config.json", "adapter_model.safetensors")
+EXACT = {"attention": "dot_product", "matmul_precision": "highest", "dtype": "float32"}
+PACKED = {"max_tokens": 256, "windows": 4, "rows": 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class Folders:
+  """A Hugging Face checkpoint, converted, and a run of PEFT's adapter on it."""
+
+  hf: pathlib.Path
+  base: pathlib.Path
+  run: pathlib.Path
+  scanned: bool
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["scanned", "unscanned"])
+def folders(request, tmp_path_factory):
+  folder = tmp_path_factory.mktemp("adapters")
+  made = Folders(folder / "hf", folder / "base", folder / "runs" / "imported", request.param)
+  qwen3_asr_files.write(made.hf, "native")
+  to_maxtext(str(made.hf), str(made.base), scanned=made.scanned)
+  import_adapter(str(golden.ADAPTER), str(made.base), str(made.run))
+  return made
+
+
+@functools.cache
+def logits(folder: str) -> dict[str, np.ndarray]:
+  """Logits of the golden clips by id, of whatever checkpoint the folder is."""
+  with pretrained_config(folder, EXACT) as config:
+    pass
+  mesh = bridge.make_mesh(config)
+  path = config.load_parameters_path
+  config, params = adapter.load_weights(config, mesh, path, lambda c: make_model(c, mesh))
+  arrays, places = parity.batch_of(clips(), **PACKED)
+  with bridge.mesh_scope(config, mesh):
+    graphdef, _, rest = nnx.split(make_model(config, mesh), nnx.Param, ...)
+    run = jax.jit(lambda params, batch: nnx.merge(graphdef, params, rest, copy=True)(batch))
+    found = np.asarray(run(params, jax.tree.map(jnp.asarray, arrays)))
+  return {clip: found[row][at] for clip, row, at in places}
+
+
+def clips():
+  return parity.utterances(REFERENCE)[: golden.CLIPS]
+
+
+def error(found: np.ndarray, clip) -> float:
+  reference = dataclasses.replace(REFERENCE, name="lora")
+  return parity.error(reference, found, clip)
+
+
+def test_logits_equal_those_of_peft(folders):
+  found = logits(str(folders.run))
+  errors = [error(found[clip.sample_id], clip) for clip in clips()]
+  print(f"PEFT: {max(errors):.1e} of the largest logit")
+  assert max(errors) < parity.TOLERANCE
+
+
+def test_merged_logits_equal_live_ones_and_go_back_to_hugging_face(folders, tmp_path):
+  merge_adapter(str(folders.run), str(tmp_path / "merged"))
+  if folders.scanned:  # of unscanned layers `tests/models/lora_test.py` compares logits
+    live, merged = logits(str(folders.run)), logits(str(tmp_path / "merged"))
+    worst = max(np.abs(live[k] - merged[k]).max() / np.abs(live[k]).max() for k in live)
+    print(f"merged: {worst:.1e} of the largest logit")
+    assert worst < 1e-5
+  to_hf(str(tmp_path / "merged"), str(tmp_path / "hf"))
+  before, after = (load_file(f / "model.safetensors") for f in (folders.hf, tmp_path / "hf"))
+  adapters = load_file(golden.ADAPTER / FILES[1])
+  assert before.keys() == after.keys()
+  for name, value in after.items():
+    module = f"base_model.model.{name.removesuffix('.weight')}"
+    update = 0.0
+    if f"{module}.lora_A.weight" in adapters:
+      update = 0.5 * adapters[f"{module}.lora_B.weight"] @ adapters[f"{module}.lora_A.weight"]
+      assert np.abs(update).max() > 0.05
+    np.testing.assert_allclose(value, before[name] + update, atol=1e-5)
+
+
+def test_there_and_back_is_byte_equal(folders, tmp_path):
+  export_adapter(str(folders.run), str(tmp_path / "peft"))
+  for file in FILES:
+    assert (tmp_path / "peft" / file).read_bytes() == (golden.ADAPTER / file).read_bytes()
+
+
+def test_an_imported_adapter_says_what_it_is(folders):
+  record = adapter.read_record(f"{folders.run}/checkpoints/0/items")
+  assert (record.lora.rank, record.lora.alpha) == (4, 2.0)
+  assert record.lora.targets == ("attention", "ffn", "audio_tower", "projector")
+  assert record.base_path == f"{folders.base}/0/items"
+
+
+def configuration(ref=REFERENCE, model="qwen3-asr-tiny", **keys) -> bridge.Config:
+  keys = {"model_name": model, **ours.config_keys(ref), **keys}
+  return load("configs/speech.yml", [f"{key}={value}" for key, value in keys.items()])
+
+
+def copy_adapter(folder, *, change=lambda tensors: tensors, **config):
+  """The golden adapter with other tensors or other keys."""
+  shutil.copytree(golden.ADAPTER, folder)
+  save_file(change(load_file(folder / FILES[1])), folder / FILES[1], {"format": "pt"})
+  given = json.loads((folder / FILES[0]).read_text())
+  (folder / FILES[0]).write_text(json.dumps(given | config))
+  return str(folder)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+def test_any_element_type_is_byte_equal(tmp_path, dtype):
+  tensors = {k: v.astype(dtype) for k, v in load_file(golden.ADAPTER / FILES[1]).items()}
+  shutil.copytree(golden.ADAPTER, tmp_path / "in")
+  save_file(tensors, tmp_path / "in" / FILES[1], None)
+  config = configuration(scan_layers=True)
+  (tmp_path / "out").mkdir()
+  write_peft(str(tmp_path / "out"), read_peft(str(tmp_path / "in"), config), config)
+  for file in FILES:
+    assert (tmp_path / "out" / file).read_bytes() == (tmp_path / "in" / file).read_bytes()
+
+
+def keep(pattern):
+  return lambda tensors: {name: x for name, x in tensors.items() if pattern in name}
+
+
+@pytest.mark.parametrize("scanned", [True, False])
+def test_an_adapter_of_some_modules_has_targets_of_its_own(tmp_path, scanned):
+  folder = copy_adapter(tmp_path / "in", change=keep("language_model.layers"))
+  some = copy_adapter(tmp_path / "some", change=keep("language_model.layers.0.self_attn.q_proj"))
+  config = configuration(scan_layers=scanned)
+  assert read_peft(folder, config).lora.targets == ("attention", "ffn")
+  with pytest.raises(KeyTableError, match=r"missing: .*layers\.1\.self_attn\.q_proj\.lora_A"):
+    read_peft(some, config)
+  queries = copy_adapter(tmp_path / "queries", change=keep("self_attn.q_proj"))
+  targets = read_peft(queries, config).lora.targets
+  assert targets == (
+    "decoder/layers/self_attention/query",
+    "speech_encoder/layers/self_attn/q_proj",
+  )
+
+
+def misshapen(tensors):
+  name = "base_model.model.model.multi_modal_projector.linear_1.lora_B.weight"
+  return tensors | {name: tensors[name][:5]}
+
+
+@pytest.mark.parametrize(
+  ("change", "keys", "message"),
+  [
+    (lambda t: t | {"base_model.model.lm_head.lora_A.weight": np.ones((3, 48))}, {}, "F32, F64"),
+    (lambda t: t | {"base_model.model.x.weight": np.ones(3, "f4")}, {}, "unknown: .*model.x"),
+    (misshapen, {}, r"shape of .*linear_1.lora_B.weight: got \[5, 4\], expected \[64, 4\]"),
+    (lambda t: t, {"use_dora": True, "bias": "all"}, "bias='all', use_dora=True; only plain"),
+    (lambda t: t, {"rank_pattern": {"q_proj": 4}}, "rank_pattern"),
+  ],
+)
+def test_what_cannot_be_imported_is_a_clear_error(tmp_path, change, keys, message):
+  folder = copy_adapter(tmp_path / "in", change=change, **keys)
+  with pytest.raises(ValueError, match=message):
+    read_peft(folder, configuration())
+
+
+def test_whole_weights_are_no_adapter(folders, tmp_path):
+  for convert in (merge_adapter, export_adapter):
+    with pytest.raises(ValueError, match="expected the adapters of a LoRA run"):
+      convert(str(folders.base), str(tmp_path / "out"))
+  with pytest.raises(ValueError, match="is a LoRA run itself; merge it first"):
+    import_adapter(str(golden.ADAPTER), str(folders.run), str(tmp_path / "out"))
+  assert not (tmp_path / "out").exists()
+
+
+def test_adapters_that_were_trained_here_become_a_peft_folder(tmp_path):
+  """The config names their modules and no other; PEFT matches it against whole module names."""
+  config = configuration(scan_layers=True)
+  folder = copy_adapter(tmp_path / "in", change=keep("self_attn"))
+  given = read_peft(folder, config)
+  assert given.peft["naming"] == "native"
+  (tmp_path / "out").mkdir()
+  fresh = Adapters(
+    lora=LoraConfig(rank=4, alpha=2.0, targets=given.lora.targets), arrays=given.arrays
+  )
+  write_peft(str(tmp_path / "out"), fresh, config, base_name="Qwen/Qwen3-ASR-0.6B-hf")
+  written = json.loads((tmp_path / "out" / FILES[0]).read_text())
+  modules = {name.removesuffix(".weight") for name in qwen3_asr_files.weights("native")}
+  matched = {name for name in modules if re.fullmatch(written["target_modules"], name)}
+  assert matched == {name for name in modules if re.search(r"self_attn\.\w+_proj$", name)}
+  assert (written["r"], written["lora_alpha"]) == (4, 2)
+  assert written["base_model_name_or_path"] == "Qwen/Qwen3-ASR-0.6B-hf"
+  assert (tmp_path / "out" / FILES[1]).read_bytes() == (tmp_path / "in" / FILES[1]).read_bytes()
