@@ -72,7 +72,8 @@ class SpeechConfig(bridge.MaxTextConfig):
   split: str = Field("test", description="The split to decode.")
   output: str = Field("", description="Folder of hypotheses; default: {run}/decoded/{split}.")
   decode_checkpoint: str = Field(
-    "latest", description="latest, a step number, or untrained: weights as they are drawn."
+    "latest",
+    description="latest or a step of the run, base: load_parameters_path, or untrained: as drawn.",
   )
   decode_rows: int = Field(32, ge=1, description="Clips decoded together on one device.")
   max_new_tokens: int = Field(512, ge=1, description="Longest transcript, in tokens.")
@@ -204,7 +205,8 @@ def load(path: str, overrides: Sequence[str] = ()) -> bridge.Config:
     raise ConfigError(_first_line(error)) from error
   if not config.load_parameters_path:
     return config
-  return bridge.replace(config, load_parameters_path=find_weights(config.load_parameters_path))
+  weights = bridge.absolute(find_weights(config.load_parameters_path))
+  return bridge.replace(config, load_parameters_path=weights)
 
 
 def _env(key: str) -> str:
@@ -236,6 +238,11 @@ def _find_model(name: str, path: str) -> str:
     candidate = os.path.join(place, "models", f"{name}.yml")
     if os.path.isfile(candidate):
       return candidate
+  if os.sep in name:
+    raise ConfigError(
+      f"model_name {name}: no {MODEL_FILE} in that folder; make it with `maxtext-ext convert"
+      f" to-maxtext SOURCE {name}`, or name another"
+    )
   known = sorted(pathlib.Path(file).stem for file in glob.glob(f"{ours}/models/*.yml"))
   raise ConfigError(f"model_name {name}: no models/{name}.yml; known here: {', '.join(known)}")
 

@@ -135,8 +135,9 @@ def find_checkpoint(checkpoint_dir: str, which: str) -> str:
   if not wanted:
     there = ", ".join(map(str, steps)) or "none"
     raise ValueError(
-      f"no checkpoint {which} in {checkpoint_dir} (there: {there}); train first, or give"
-      " run_name, base_output_directory or load_parameters_path of a run that is there"
+      f"no checkpoint {which} in {checkpoint_dir} (there: {there}); train first, give run_name or"
+      " base_output_directory of a run that is there, or decode_checkpoint=base for the weights of"
+      " load_parameters_path"
     )
   return os.path.join(checkpoint_dir, str(wanted[0]), STATE)
 

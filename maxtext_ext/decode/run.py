@@ -74,18 +74,22 @@ def decode(config: bridge.Config) -> DecodeResult:
 
 
 def load_weights(config: bridge.Config, mesh: Mesh) -> tuple[bridge.Config, nnx.State]:
-  """What to decode with: the run's checkpoint, `load_parameters_path`, or weights as drawn.
-
-  Of a LoRA run, for which `load_parameters_path` is the base, it is always the run's.
+  """What `decode_checkpoint` names: weights of the run, those it began with, or weights as drawn.
 
   Returns:
     the configuration of that model, and its parameters.
+
+  Raises:
+    ValueError: there are no such weights.
   """
   if config.decode_checkpoint == "untrained":
     with bridge.mesh_scope(config, mesh):
       return config, jax.jit(lambda: nnx.state(make_model(config, mesh), nnx.Param))()
-  path = config.load_parameters_path
-  if config.lora_rank or not path:
+  if config.decode_checkpoint == "base":
+    path = config.load_parameters_path
+    if not path:
+      raise ValueError("decode_checkpoint=base needs load_parameters_path, which is not given")
+  else:
     path = find_checkpoint(config.checkpoint_dir, config.decode_checkpoint)
   return adapter.load_weights(config, mesh, path, lambda config: make_model(config, mesh))
 
