@@ -74,6 +74,7 @@ class ParamsWriter:
     self._stores = {path: future.result() for path, future in opening.items()}
     self._transaction = ts.Transaction()
     self._pending = 0
+    self._committing: ts.Future | None = None
 
   def write(self, path: str, index: Index, value: np.ndarray) -> None:
     """Writes whole chunks of an array. `value` is copied."""
@@ -84,9 +85,16 @@ class ParamsWriter:
       self._commit()
 
   def _commit(self) -> None:
-    self._transaction.commit_async().result()
+    """Begins to write what is pending; at most one batch is on its way while the caller goes on."""
+    self._wait()
+    self._committing = self._transaction.commit_async()
     self._transaction = ts.Transaction()
     self._pending = 0
+
+  def _wait(self) -> None:
+    if self._committing is not None:
+      self._committing.result()
+      self._committing = None
 
   def _create(self, path: str, array: ArraySpec) -> ts.Future:
     spec = {
@@ -105,6 +113,7 @@ class ParamsWriter:
   def finish(self) -> None:
     """Writes what is still held back, and then what says that the checkpoint is whole."""
     self._commit()
+    self._wait()
     tree = {}
     for path, array in self._arrays.items():
       keys = (*PREFIX, *path.split("/"))
