@@ -6,8 +6,8 @@ import pytest
 from transformers import Qwen3ASRConfig
 
 from maxtext_ext.checkpoint import qwen3_asr_config
-from tests.golden import qwen3_asr as golden
 from tests.golden import qwen3_asr_files as files
+from tests.golden import reference
 
 CONFIGS = {"original": files.original_config(), "native": files.native_config()}
 
@@ -35,8 +35,8 @@ def test_native_config_is_transformers():
   theirs = config.to_dict()
   for part in ("audio_config", "text_config"):
     assert {k: theirs[part][k] for k in made[part]} == made[part], "nothing is unknown or changed"
-  assert theirs["text_config"]["rope_parameters"]["rope_theta"] == golden.ROPE_THETA
-  assert theirs["audio_token_id"] == golden.AUDIO_PAD
+  assert theirs["text_config"]["rope_parameters"]["rope_theta"] == reference.ROPE_THETA
+  assert theirs["audio_token_id"] == reference.AUDIO_PAD
   assert theirs["tie_word_embeddings"] is True
   assert qwen3_asr_config.model_keys(theirs) == qwen3_asr_config.model_keys(CONFIGS["original"])
 

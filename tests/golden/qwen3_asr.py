@@ -1,22 +1,6 @@
 """A tiny Qwen3-ASR as transformers has it, under the transformers-native names."""
 
-from tests.golden.reference import (  # noqa: F401, for those who use this reference alone
-  ASR_TEXT,
-  AUDIO_END,
-  AUDIO_PAD,
-  AUDIO_START,
-  IM_END,
-  IM_START,
-  PAD,
-  RMS_NORM_EPS,
-  ROPE_THETA,
-  SAMPLE_RATE,
-  VOCABULARY,
-  Reference,
-  prompt_ids,
-  stored_positions,
-  stored_tokens,
-)
+from tests.golden.reference import Reference
 
 REFERENCE = Reference(
   name="qwen3_asr",
@@ -41,14 +25,4 @@ REFERENCE = Reference(
   projector=("model.multi_modal_projector.linear_1", "model.multi_modal_projector.linear_2"),
   text_prefix="model.language_model.",
   seconds=(0.1, 0.5, 0.99, 1.0, 5.3, 8.0, 8.01, 17.3, 30.0, 100.0, 0.02),
-)
-
-AUDIO = REFERENCE.audio
-TEXT = {"vocab_size": VOCABULARY, **REFERENCE.text}
-SECONDS = REFERENCE.seconds
-shapes, weights, clips, outputs = (
-  REFERENCE.shapes,
-  REFERENCE.weights,
-  REFERENCE.clips,
-  REFERENCE.outputs,
 )

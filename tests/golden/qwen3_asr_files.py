@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 from safetensors.numpy import save_file
 
-from tests.golden import qwen3_asr
+from tests.golden import qwen3_asr, reference
 from tests.golden.reference import VOCABULARY, Reference
 
 # Copied as they are; what they say is not read here.
@@ -52,9 +52,9 @@ def original_config(ref: Reference = qwen3_asr.REFERENCE, *, tied: bool = True) 
         "n_window_infer": 800,
         "scale_embedding": False,
       },
-      "audio_end_token_id": qwen3_asr.AUDIO_END,
-      "audio_start_token_id": qwen3_asr.AUDIO_START,
-      "audio_token_id": qwen3_asr.AUDIO_PAD,
+      "audio_end_token_id": reference.AUDIO_END,
+      "audio_start_token_id": reference.AUDIO_START,
+      "audio_token_id": reference.AUDIO_PAD,
       "dtype": "bfloat16",
       "initializer_range": 0.02,
       "model_type": "qwen3_asr_thinker",
@@ -67,7 +67,7 @@ def original_config(ref: Reference = qwen3_asr.REFERENCE, *, tied: bool = True) 
         "initializer_range": 0.02,
         "max_position_embeddings": 65536,
         "model_type": "qwen3_asr_text",
-        "rms_norm_eps": qwen3_asr.RMS_NORM_EPS,
+        "rms_norm_eps": reference.RMS_NORM_EPS,
         "rope_scaling": {
           "interleaved": True,
           "mrope_interleaved": True,
@@ -75,7 +75,7 @@ def original_config(ref: Reference = qwen3_asr.REFERENCE, *, tied: bool = True) 
           "rope_type": "default",
           "type": "default",
         },
-        "rope_theta": qwen3_asr.ROPE_THETA,
+        "rope_theta": reference.ROPE_THETA,
         "tie_word_embeddings": tied,
         "use_cache": True,
       },
@@ -101,12 +101,12 @@ def native_config(ref: Reference = qwen3_asr.REFERENCE, *, tied: bool = True) ->
       "n_window_infer": 800,
       "scale_embedding": False,
     },
-    "audio_token_id": qwen3_asr.AUDIO_PAD,
+    "audio_token_id": reference.AUDIO_PAD,
     "dtype": "float32",
-    "eos_token_id": [qwen3_asr.PAD, qwen3_asr.IM_END],
+    "eos_token_id": [reference.PAD, reference.IM_END],
     "initializer_range": 0.02,
     "model_type": "qwen3_asr",
-    "pad_token_id": qwen3_asr.PAD,
+    "pad_token_id": reference.PAD,
     "text_config": {
       "vocab_size": VOCABULARY,
       **ref.text,
@@ -116,8 +116,8 @@ def native_config(ref: Reference = qwen3_asr.REFERENCE, *, tied: bool = True) ->
       "layer_types": ["full_attention"] * ref.text["num_hidden_layers"],
       "max_position_embeddings": 65536,
       "model_type": "qwen3",
-      "rms_norm_eps": qwen3_asr.RMS_NORM_EPS,
-      "rope_parameters": {"rope_theta": qwen3_asr.ROPE_THETA, "rope_type": "default"},
+      "rms_norm_eps": reference.RMS_NORM_EPS,
+      "rope_parameters": {"rope_theta": reference.ROPE_THETA, "rope_type": "default"},
       "tie_word_embeddings": tied,
       "use_sliding_window": False,
     },
