@@ -18,16 +18,17 @@ from safetensors.numpy import load_file, save_file
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint import adapter
 from maxtext_ext.checkpoint.convert import to_hf, to_maxtext
-from maxtext_ext.checkpoint.keymap import KeyTableError
+from maxtext_ext.checkpoint.keymap import KeyTableError, our_shapes
 from maxtext_ext.checkpoint.merge import export_adapter, import_adapter, merge_adapter
 from maxtext_ext.checkpoint.model_file import pretrained_config
-from maxtext_ext.checkpoint.peft import Adapters, read_peft, write_peft
+from maxtext_ext.checkpoint.peft import Adapters, adapter_rules, read_peft, sizes_of, write_peft
 from maxtext_ext.config import load
-from maxtext_ext.models.lora import LoraConfig
+from maxtext_ext.models.lora import KernelAxes, LoraConfig, kernel_update
 from maxtext_ext.models.speech_lm import make_model
 from tests.golden import lora as golden
 from tests.golden import ours, qwen3_asr_files
 from tests.golden.qwen3_asr import REFERENCE
+from tests.golden.qwen3_omni import REFERENCE as OMNI
 from tests.models import parity
 
 FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -214,3 +215,33 @@ def test_adapters_that_were_trained_here_become_a_peft_folder(tmp_path):
   assert (written["r"], written["lora_alpha"]) == (4, 2)
   assert written["base_model_name_or_path"] == "Qwen/Qwen3-ASR-0.6B-hf"
   assert (tmp_path / "out" / FILES[1]).read_bytes() == (tmp_path / "in" / FILES[1]).read_bytes()
+
+
+def test_adapters_of_experts_lie_expert_by_expert(tmp_path):
+  config = configuration(OMNI, "qwen3-omni-30b-a3b", scan_layers=True)
+  rng = np.random.default_rng(0)
+  sizes = sizes_of(config, 2)
+  pairs = {p: r for p, r in adapter_rules(config, "native").items() if "moe_block" in p}
+  arrays = {
+    path: rng.normal(size=shape).astype(np.float32)
+    for path, shape in our_shapes([rule for pair in pairs.values() for rule in pair], sizes).items()
+  }
+  lora = LoraConfig(rank=2, alpha=3.0, targets=("experts",))
+  for folder in ("out", "again"):
+    (tmp_path / folder).mkdir()
+  write_peft(str(tmp_path / "out"), Adapters(lora=lora, arrays=arrays), config)
+  tensors = load_file(tmp_path / "out" / FILES[1])
+  kernel = "decoder/layers/moe_block/wo"
+  axes = KernelAxes(batch=1, inputs=1, stack=1)
+  update = kernel_update(arrays[f"{kernel}_lora_a"], arrays[f"{kernel}_lora_b"], axes, lora.scale)
+  for expert, layer in ((0, 0), (7, 1)):
+    module = f"base_model.model.model.layers.{layer}.mlp.experts.{expert}.down_proj"
+    product = tensors[f"{module}.lora_B.weight"] @ tensors[f"{module}.lora_A.weight"]
+    np.testing.assert_allclose(update[expert, layer], 1.5 * product.T, rtol=1e-5)
+  given = read_peft(str(tmp_path / "out"), config)
+  assert given.lora == lora
+  for path, value in arrays.items():
+    np.testing.assert_array_equal(given.arrays[path], value)
+  write_peft(str(tmp_path / "again"), given, config)
+  for file in FILES:
+    assert (tmp_path / "again" / file).read_bytes() == (tmp_path / "out" / file).read_bytes()
