@@ -39,7 +39,7 @@ class SpeechConfig(bridge.MaxTextConfig):
 
   model_name: str = Field(
     "default",
-    description="A file of configs/models, without .yml; or a folder that holds model.yml.",
+    description="A file of configs/models, without .yml; or a model.yml, or its folder.",
   )
   # Model
   speech_encoder: str = Field("qwen3_audio", description="A key of models.encoders.ENCODERS.")
@@ -232,6 +232,8 @@ def _check_keys(keys: dict[str, Any], source: str) -> None:
 def _find_model(name: str, path: str) -> str:
   if os.path.isfile(beside := os.path.join(name, MODEL_FILE)):
     return beside
+  if os.path.basename(name) == MODEL_FILE and os.path.isfile(name):
+    return name
   folder = os.path.dirname(os.path.abspath(path))
   ours = str(package_configs())
   for place in (folder, os.path.dirname(folder), ours, bridge.MAXTEXT_CONFIGS_DIR):

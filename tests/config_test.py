@@ -135,9 +135,10 @@ def test_speech_is_told_from_text(tmp_path):
 
 def test_a_folder_beside_the_weights_is_a_model(tmp_path, experiment):
   model = tmp_path / "converted"
-  write(model / "model.yml", "base_emb_dim: 48\nhead_dim: 24\n")
-  config = load("configs/speech.yml", [f"model_name={model}"])
-  assert (config.emb_dim, config.head_dim, config.tokenizer_path) == (48, 24, str(model))
+  file = write(model / "model.yml", "base_emb_dim: 48\nhead_dim: 24\n")
+  for name in (model, file):
+    config = load("configs/speech.yml", [f"model_name={name}"])
+    assert (config.emb_dim, config.head_dim, config.tokenizer_path) == (48, 24, str(model))
   assert load(experiment, [f"model_name={model}"]).head_dim == 16, "the experiment wins"
   mine = load("configs/speech.yml", [f"model_name={model}", "tokenizer_path=mine"])
   assert mine.tokenizer_path == "mine"
