@@ -63,7 +63,8 @@ class Tokenizer:
 
   Make one with `Tokenizer.from_directory`. The directory holds `tokenizer.json`, or `vocab.json`,
   `merges.txt` and `tokenizer_config.json`. A plain Qwen3 tokenizer (151669 entries, no audio
-  tokens) is given Qwen3-ASR's audio tokens at their published ids.
+  tokens) is given Qwen3-ASR's audio tokens at their published ids, and Qwen3-Omni's, which has
+  audio tokens of its own, is given `<asr_text>`: fine-tuning teaches the model to write it.
   """
 
   directory: str
@@ -217,17 +218,27 @@ def _load(directory: Path) -> _Loaded:
     ids |= QWEN3_ASR_TOKENS
     special |= {QWEN3_ASR_TOKENS[name] for name in _ADDED_SPECIAL}
     size += len(QWEN3_ASR_TOKENS)
+  if ASR_TEXT not in ids and _is_omni(ids, size):
+    # The id that Qwen3-ASR gives it: free here, and inside the padded vocabulary of 152064.
+    ids[ASR_TEXT] = QWEN3_ASR_TOKENS[ASR_TEXT]
+    size = ids[ASR_TEXT] + 1
   missing = [name for name in _REQUIRED if name not in ids]
   if missing:
     raise ValueError(
       f"{directory}: the tokenizer lacks {', '.join(missing)}; expected the tokenizer of a"
-      " Qwen3-ASR checkpoint, or a Qwen3 tokenizer without audio tokens"
+      " Qwen3-ASR or Qwen3-Omni checkpoint, or a Qwen3 tokenizer without audio tokens"
     )
   model = tokenizers.Tokenizer(source.model)
   model.pre_tokenizer = source.pre_tokenizer
   model.decoder = source.decoder
   names = {i: name for name, i in ids.items()}
   return _Loaded(model=model, names=names, special=frozenset(special), ids=ids, size=size)
+
+
+def _is_omni(ids: dict[str, int], size: int) -> bool:
+  """Whether it is Qwen3-Omni's: the Qwen3 tokenizer and audio tokens, nothing beyond them."""
+  is_qwen3 = ids.get(IM_END) == _QWEN3_IM_END_ID and ids.get(AUDIO_PAD, -1) >= _QWEN3_SIZE
+  return is_qwen3 and size <= QWEN3_ASR_TOKENS[ASR_TEXT]
 
 
 def _read_json(directory: Path) -> tuple[tokenizers.Tokenizer, dict[int, tokenizers.AddedToken]]:

@@ -96,15 +96,29 @@ def test_the_layout_with_vocab_and_merges_files_reads_the_same(
     assert files.decode(files.encode(text)) == text
 
 
-def test_ids_of_a_directory_that_names_its_audio_tokens_are_its_own(tmp_path: Path) -> None:
+def with_added(directory: Path, names: tuple[str, ...]) -> Tokenizer:
+  """The Qwen3 tokenizer with further tokens from id 151669 on."""
   whole = json.loads((qwen3_directory() / "tokenizer.json").read_text(encoding="utf-8"))
-  names = ("<|audio_start|>", "<|audio_end|>", "<|audio_pad|>", "<asr_text>")
   for i, name in enumerate(names, start=151669):
     token = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     special = name != "<asr_text>"
     whole["added_tokens"].append({"id": i, "content": name, "special": special, **token})
-  (tmp_path / "tokenizer.json").write_text(json.dumps(whole), encoding="utf-8")
-  own = Tokenizer.from_directory(tmp_path)
+  (directory / "tokenizer.json").write_text(json.dumps(whole), encoding="utf-8")
+  return Tokenizer.from_directory(directory)
+
+
+def test_the_tokenizer_of_omni_keeps_its_audio_pad_and_is_given_asr_text(tmp_path: Path) -> None:
+  tts = ("<tts_pad>", "<tts_text_bos>", "<tts_text_eod>", "<tts_text_bos_single>")
+  omni = with_added(tmp_path, ("<|audio_start|>", "<|audio_end|>", *tts, "<|audio_pad|>"))
+  assert (omni.audio_start_id, omni.audio_end_id, omni.audio_pad_id) == (151669, 151670, 151675)
+  assert (omni.asr_text_id, omni.vocab_size) == (151704, 151705)
+  ids = [*omni.encode("language Arabic"), omni.asr_text_id, *omni.encode("سلام")]
+  assert omni.decode([*ids, 151680]) == "language Arabic<asr_text>سلام", "151680 has no entry"
+
+
+def test_ids_of_a_directory_that_names_its_audio_tokens_are_its_own(tmp_path: Path) -> None:
+  names = ("<|audio_start|>", "<|audio_end|>", "<|audio_pad|>", "<asr_text>")
+  own = with_added(tmp_path, names)
   assert (own.audio_pad_id, own.asr_text_id, own.vocab_size) == (151671, 151672, 151673)
   assert own.decode([own.audio_pad_id, own.asr_text_id]) == "<asr_text>"
 
