@@ -185,7 +185,7 @@ def convert_to_hf(
   out: Annotated[str, typer.Argument(help="The new folder, local or gs://.")],
   names: Annotated[
     str | None,
-    typer.Option(help="original or native; default: those that the model came with."),
+    typer.Option(help="original or native, of Qwen3-Omni also with -fused; default: as it came."),
   ] = None,
   base: Annotated[
     str | None, typer.Option(help="For a run: the converted checkpoint that it started from.")
