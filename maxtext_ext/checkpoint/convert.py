@@ -9,6 +9,7 @@ No tensor is held whole, so memory does not grow with the model. A converted che
                 what the tensors' types were and whether a tied head was stored
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -139,7 +140,10 @@ def to_hf(
   with staging.new_folder(out, local=True) as target:
     with HfWriter(target, tensors, max_shard_bytes=max_shard_bytes) as writer:
       _write_tensors(rules, sizes, reader, writer, progress)
-    staging.copy_back(base, target, family.hf_config(hf_config, naming, tied))
+    processor = None
+    if naming != source_naming and family.processor_files is not None:
+      processor = functools.partial(family.processor_files, naming=naming)
+    staging.copy_back(base, target, family.hf_config(hf_config, naming, tied), processor)
   return Report(
     family=family.name,
     naming=naming,

@@ -168,6 +168,8 @@ class Family:
     hf_config: (config.json, naming, tied) -> config.json for that naming.
     tied_head: naming -> the rule of a head that a tied checkpoint stores as a copy of the
       embedding; None where no checkpoint does.
+    processor_files: (the processor's JSON files by name, naming) -> those for another naming; None
+      where they are alike.
   """
 
   name: str
@@ -179,6 +181,7 @@ class Family:
   rules: Callable[[str, bool], list[Rule]]
   hf_config: Callable[[Mapping[str, Any], str, bool], dict[str, Any]]
   tied_head: Callable[[str], Rule] | None = None
+  processor_files: Callable[[Mapping[str, Any], str], dict[str, Any]] | None = None
 
   def skipped(self, name: str) -> bool:
     """Whether a tensor of this name is left out on purpose."""

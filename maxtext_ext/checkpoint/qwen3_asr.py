@@ -5,7 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from maxtext_ext.checkpoint.keymap import Family, Rule
-from maxtext_ext.checkpoint.qwen3_asr_config import NATIVE, ORIGINAL, hf_config, model_keys
+from maxtext_ext.checkpoint.qwen3_asr_config import (
+  NATIVE,
+  ORIGINAL,
+  hf_config,
+  model_keys,
+  processor_files,
+)
 
 # Where the parts of the model lie.
 _PREFIXES = {
@@ -182,4 +188,5 @@ FAMILY = Family(
   rules=rules,
   hf_config=hf_config,
   tied_head=tied_head,
+  processor_files=processor_files,
 )

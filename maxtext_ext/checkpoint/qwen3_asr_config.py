@@ -17,6 +17,8 @@ ORIGINAL, NATIVE = "original", "native"
 END_OF_TEXT, IM_END = 151643, 151645
 AUDIO_START, AUDIO_END, AUDIO_PAD = 151669, 151670, 151676
 
+_PROCESSOR = "Qwen3ASRProcessor"
+
 # Keys of config.json's audio_config, and ours.
 AUDIO_KEYS = {
   "num_mel_bins": "num_mel_bins_for_audio",
@@ -222,3 +224,31 @@ def _to_original(source: dict[str, Any]) -> dict[str, Any]:
     k: v for k, v in source.items() if k in ("architectures", "model_type", "transformers_version")
   }
   return {**top, "support_languages": list(LANGUAGES), "thinker_config": thinker}
+
+
+def processor_files(files: Mapping[str, Any], naming: str) -> dict[str, Any]:
+  """The processor's configuration in the file, and for the classes, of the other naming.
+
+  With the original's file the native processor would take Whisper's feature extractor, which pads
+  clips to 30 s.
+
+  Args:
+    files: contents of preprocessor_config.json or processor_config.json.
+    naming: of the result.
+  """
+  if naming == NATIVE and "preprocessor_config.json" in files:
+    extractor = dict(files["preprocessor_config.json"])
+    name = extractor.pop("processor_class", _PROCESSOR)
+    extractor["feature_extractor_type"] = "Qwen3ASRFeatureExtractor"
+    return {"processor_config.json": {"feature_extractor": extractor, "processor_class": name}}
+  if naming == ORIGINAL and "processor_config.json" in files:
+    processor = files["processor_config.json"]
+    extractor = {
+      key: value
+      for key, value in processor.get("feature_extractor", {}).items()
+      if key not in ("n_window", "min_length")
+    }
+    extractor["feature_extractor_type"] = "WhisperFeatureExtractor"
+    extractor["processor_class"] = processor.get("processor_class", _PROCESSOR)
+    return {"preprocessor_config.json": extractor}
+  return dict(files)

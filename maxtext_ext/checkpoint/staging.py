@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,6 +26,8 @@ TOKENIZER_FILES = (
   "added_tokens.json",
   "special_tokens_map.json",
 )
+PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+ProcessorFiles = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 # Of the others those that configure something: generation, processor, chat template.
 _SIDE_SUFFIXES = (".json", ".jinja", ".txt")
 _PARENTS_SEARCHED = 4  # from the items of a step up to the folder of a run
@@ -153,11 +155,27 @@ def find_base(path: str) -> str:
   )
 
 
-def copy_back(base: str, target: str, hf_config: Mapping[str, Any]) -> None:
-  """Writes config.json, and copies the tokenizer and the other files beside it."""
-  (epath.Path(target) / CONFIG).write_text(json.dumps(hf_config, indent=2) + "\n")
+def copy_back(
+  base: str, target: str, hf_config: Mapping[str, Any], processor: ProcessorFiles | None
+) -> None:
+  """Writes config.json, and copies the tokenizer and the other files beside it.
+
+  Args:
+    processor: what becomes of the processor's files; None: they are copied like the others.
+  """
+  (epath.Path(target) / CONFIG).write_text(_dump(hf_config))
+  hf = epath.Path(base) / HF_FOLDER
   files = [epath.Path(base) / name for name in TOKENIZER_FILES]
-  files += _side_files(os.fspath(epath.Path(base) / HF_FOLDER))
+  files = [file for file in (*files, *_side_files(os.fspath(hf))) if file.exists()]
+  changed = () if processor is None else PROCESSOR_FILES
   for file in files:
-    if file.name not in (CONFIG, RECORD) and file.exists():
+    if file.name not in (CONFIG, RECORD, *changed):
       (epath.Path(target) / file.name).write_bytes(file.read_bytes())
+  if processor is not None:
+    given = {name: read_json(base, HF_FOLDER, name) for name in changed if (hf / name).exists()}
+    for name, content in processor(given).items():
+      (epath.Path(target) / name).write_text(_dump(content))
+
+
+def _dump(content: Mapping[str, Any]) -> str:
+  return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

@@ -218,14 +218,16 @@ def test_skipped_tensors_are_listed(tmp_path, monkeypatch, family):
 def test_the_files_beside_the_tensors_go_along(tmp_path):
   files.write(tmp_path / "hf", "original", shards=2)
   to_maxtext(str(tmp_path / "hf"), str(tmp_path / "out"))
+  changed = {"original": {}, "native": {"preprocessor_config.json": "processor_config.json"}}
   for naming in NAMINGS:
     to_hf(str(tmp_path / "out"), str(tmp_path / naming), naming=naming)
-    for name, text in files.OTHER_FILES.items():
-      assert (tmp_path / naming / name).read_text() == text
+    names = {file.name for file in (tmp_path / naming).iterdir()}
+    expected = {changed[naming].get(name, name) for name in files.OTHER_FILES}
+    assert names == {*expected, "config.json", "model.safetensors"}
+    for name in names & files.OTHER_FILES.keys():
+      assert (tmp_path / naming / name).read_text() == files.OTHER_FILES[name]
     config = json.loads((tmp_path / naming / "config.json").read_text())
     assert ("thinker_config" in config) == (naming == "original")
-    names = {file.name for file in (tmp_path / naming).iterdir()}
-    assert names == {*files.OTHER_FILES, "config.json", "model.safetensors"}
   assert json.loads((tmp_path / "original" / "config.json").read_text()) == files.original_config()
 
 

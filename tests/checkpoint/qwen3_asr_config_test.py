@@ -74,3 +74,19 @@ def test_missing_shape_is_said():
     qwen3_asr_config.model_keys(config)
   with pytest.raises(ValueError, match="no audio_config"):
     qwen3_asr_config.model_keys({"model_type": "qwen3_asr", "text_config": {}})
+
+
+def test_processor_of_the_other_naming():
+  """As transformers saves its own, and there and back again."""
+  whisper = {
+    "feature_extractor_type": "WhisperFeatureExtractor",
+    "feature_size": 128,
+    "processor_class": "Qwen3ASRProcessor",
+  }
+  original = {"preprocessor_config.json": whisper}
+  native = qwen3_asr_config.processor_files(original, "native")
+  extractor = {"feature_extractor_type": "Qwen3ASRFeatureExtractor", "feature_size": 128}
+  processor = {"feature_extractor": extractor, "processor_class": "Qwen3ASRProcessor"}
+  assert native == {"processor_config.json": processor}
+  assert qwen3_asr_config.processor_files(native, "original") == original
+  assert qwen3_asr_config.processor_files({}, "native") == {}
