@@ -24,7 +24,6 @@ _MAX_HEADER_BYTES = 100 * 10**6  # as the safetensors package's
 
 # Names of element types in a file's header; those that no weight of ours has are only passed over.
 DTYPES = {
-  "F64": np.dtype(np.float64),
   "F32": np.dtype(np.float32),
   "F16": np.dtype(np.float16),
   "BF16": np.dtype(ml_dtypes.bfloat16),
