@@ -4,6 +4,7 @@ Names and axes follow from the key table of the model: a kernel's rule says wher
 Source: `peft.LoraConfig` and the files of `PeftModel.save_pretrained`, peft 0.21.
 """
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping
@@ -37,7 +38,11 @@ from maxtext_ext.models.lora import (
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
-NATIVE = "native"  # the naming of transformers' modules, which PEFT adapts
+# The naming of transformers' modules, which PEFT adapts: that of the checkpoints, except where
+# these prefixes of it were moved.
+MODULES = "modules"
+_NATIVE = "native"
+_MOVED = {"qwen3_omni": {"audio_tower.": "model.audio_tower.", "model.": "model.language_model."}}
 RANK = "rank"  # the axis between A and B, in rules
 _PREFIX = "base_model.model."
 _LAYER_AXES = ("layer", "block")  # of the rules; other axes that are indices count experts
@@ -97,8 +102,13 @@ def sizes_of(config: bridge.Config, rank: int) -> dict[str, int]:
 
 def adapter_rules(config: bridge.Config, naming: str) -> dict[str, tuple[Rule, Rule]]:
   """The rules of A and B for every kernel that can be adapted, by our path of the kernel."""
-  found = {}
-  for rule in family_of(config).rules(naming, config.logits_via_embedding):
+  family, found = family_of(config), {}
+  moved = _MOVED.get(family.name, {}) if naming == MODULES else {}
+  checkpoint_naming = _NATIVE if naming == MODULES else naming
+  for rule in family.rules(checkpoint_naming, config.logits_via_embedding):
+    prefix = next((prefix for prefix in moved if rule.hf.startswith(prefix)), "")
+    hf = moved.get(prefix, "") + rule.hf.removeprefix(prefix)
+    rule = dataclasses.replace(rule, hf=hf)
     name = kernel_name(rule.ours.split("/"))
     if is_target(name, tuple(TARGETS)) and len(rule.hf_groups) == 2 and not rule.at:
       form = rule if config.scan_layers else rule.unscanned()
@@ -151,7 +161,7 @@ def read_peft(folder: str, config: bridge.Config) -> Adapters:
       if any(rule.match(name) is not None for rule in pair for name in tensors)
     }
 
-  naming = max(family_of(config).namings, key=lambda naming: len(used(naming)))
+  naming = max((MODULES, *family_of(config).namings), key=lambda naming: len(used(naming)))
   rules = [rule for pair in used(naming).values() for rule in pair]
   expected = {
     name: places[0].rule.hf_shape(sizes) for name, places in places_by_name(rules, sizes).items()
@@ -192,7 +202,7 @@ def write_peft(
     folder: exists already.
     base_name: of the model for `PeftModel.from_pretrained`, a hub id or a path; None: not said.
   """
-  peft = adapters.peft or {"naming": NATIVE, "dtype": "F32", "metadata": {"format": "pt"}}
+  peft = adapters.peft or {"naming": MODULES, "dtype": "F32", "metadata": {"format": "pt"}}
   sizes = sizes_of(config, adapters.lora.rank)
   pairs = adapter_rules(config, peft["naming"])
   kept = [
@@ -219,7 +229,9 @@ def write_peft(
 def _new_config(lora: LoraConfig, rules: list[Rule], base_name: str | None) -> str:
   # A regex over whole module names: `q_proj` alone would name modules of both towers.
   modules = {rule.hf.removeprefix(_PREFIX).rsplit(".", 2)[0] for rule in rules}
-  patterns = sorted(re.sub(r"\\{\w+\\}", r"\\d+", re.escape(module)) for module in modules)
+  patterns = {re.sub(r"\\{\w+\\}", r"\\d+", re.escape(module)) for module in modules}
+  # transformers fuses experts, and peft then looks for their names without a number.
+  patterns = {pattern.replace(r".experts\.\d+\.", r".experts\.(\d+\.)?") for pattern in patterns}
   content = {
     "base_model_name_or_path": base_name,
     "bias": "none",
@@ -231,7 +243,7 @@ def _new_config(lora: LoraConfig, rules: list[Rule], base_name: str | None) -> s
     "modules_to_save": None,
     "peft_type": "LORA",
     "r": lora.rank,
-    "target_modules": "|".join(patterns),
+    "target_modules": "|".join(sorted(patterns)),
     "task_type": None,
     "use_dora": False,
     "use_rslora": False,

@@ -202,7 +202,7 @@ def test_adapters_that_were_trained_here_become_a_peft_folder(tmp_path):
   config = configuration(scan_layers=True)
   folder = copy_adapter(tmp_path / "in", change=keep("self_attn"))
   given = read_peft(folder, config)
-  assert given.peft["naming"] == "native"
+  assert given.peft["naming"] == "modules"
   (tmp_path / "out").mkdir()
   fresh = Adapters(
     lora=LoraConfig(rank=4, alpha=2.0, targets=given.lora.targets), arrays=given.arrays
@@ -221,7 +221,7 @@ def test_adapters_of_experts_lie_expert_by_expert(tmp_path):
   config = configuration(OMNI, "qwen3-omni-30b-a3b", scan_layers=True)
   rng = np.random.default_rng(0)
   sizes = sizes_of(config, 2)
-  pairs = {p: r for p, r in adapter_rules(config, "native").items() if "moe_block" in p}
+  pairs = {p: r for p, r in adapter_rules(config, "modules").items() if "moe_block" in p}
   arrays = {
     path: rng.normal(size=shape).astype(np.float32)
     for path, shape in our_shapes([rule for pair in pairs.values() for rule in pair], sizes).items()
@@ -235,7 +235,7 @@ def test_adapters_of_experts_lie_expert_by_expert(tmp_path):
   axes = KernelAxes(batch=1, inputs=1, stack=1)
   update = kernel_update(arrays[f"{kernel}_lora_a"], arrays[f"{kernel}_lora_b"], axes, lora.scale)
   for expert, layer in ((0, 0), (7, 1)):
-    module = f"base_model.model.model.layers.{layer}.mlp.experts.{expert}.down_proj"
+    module = f"base_model.model.model.language_model.layers.{layer}.mlp.experts.{expert}.down_proj"
     product = tensors[f"{module}.lora_B.weight"] @ tensors[f"{module}.lora_A.weight"]
     np.testing.assert_allclose(update[expert, layer], 1.5 * product.T, rtol=1e-5)
   given = read_peft(str(tmp_path / "out"), config)
