@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import omegaconf
 import pydantic
+import yaml
 from omegaconf import OmegaConf
 from pydantic import Field
 
@@ -117,10 +118,7 @@ def _read_yaml(path: str) -> dict[str, Any]:
     loaded = OmegaConf.load(path)
   except (OSError, ValueError) as error:
     raise ConfigError(f"{path} cannot be read: {_first_line(error)}") from error
-  # yaml's own errors derive from neither of the above.
-  except Exception as error:
-    if type(error).__module__.split(".")[0] != "yaml":
-      raise
+  except yaml.YAMLError as error:
     raise ConfigError(f"{path} is not yaml: {' '.join(str(error).split())}") from error
   if not isinstance(loaded, omegaconf.DictConfig):
     raise ConfigError(f"{path} holds a list, expected `key: value` lines")

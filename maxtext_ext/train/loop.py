@@ -119,7 +119,8 @@ class _StepLog:
 
   def __init__(self, writer: MetricWriter | None, schedule: Any) -> None:
     self.loss = float("nan")
-    self._writer, self._schedule = writer, schedule
+    self._writer = writer
+    self._schedule = jax.jit(schedule)  # else a dozen small programs a step
     self._held: tuple[int, Any, Any] | None = None
     self._time = time.monotonic()
 
