@@ -10,6 +10,7 @@ from maxtext_ext.records.quarantine import Quarantine
 from maxtext_ext.records.schema import RecordError, encode_example
 from maxtext_ext.records.sources import jsonl, tfrecord
 from maxtext_ext.records.sources.entry import Bad, Good, InputShard
+from maxtext_ext.records.sources.options import RECORDS_PER_SHARD, SourceOptions
 from maxtext_ext.records.writer import ShardWriter
 
 Progress = Callable[[float, int], None]  # share of the source done (0 to 1), records read
@@ -17,9 +18,6 @@ Progress = Callable[[float, int], None]  # share of the source done (0 to 1), re
 AUDIO_MODES = ("keep", "pcm16")
 SOURCES = {"tfrecord": tfrecord.open_shards, "jsonl": jsonl.open_shards}
 QUARANTINE_NAME = "quarantine.jsonl"
-RECORDS_PER_SHARD = (
-  1_000  # some 300 MB of float samples: few files, yet enough to spread over hosts
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,9 +76,7 @@ def convert(
     raise ValueError(f"audio is '{audio}', expected one of {list(AUDIO_MODES)}")
   if not re.fullmatch(r"\w+([.-]\w+)*", split):
     raise ValueError(f"split is '{split}', expected a name like 'train': it goes into file names")
-  if records_per_shard < 1:
-    raise ValueError(f"records_per_shard is {records_per_shard}, expected 1 or more")
-  inputs = SOURCES[source_format](source, records_per_shard)
+  inputs = SOURCES[source_format](source, SourceOptions(records_per_shard=records_per_shard))
   names = [paths.shard_name(split, index, len(inputs)) for index in range(len(inputs))]
   outputs = [os.path.join(out, name) for name in names]
   _refuse_other_shards(out, split, len(inputs))

@@ -4,7 +4,7 @@ import contextlib
 import json
 from types import TracebackType
 
-from maxtext_ext.records import paths
+from maxtext_ext.records import storage
 
 REASONS_KEPT = 10
 
@@ -29,7 +29,7 @@ class Quarantine:
   def __enter__(self) -> "Quarantine":
     others = self._lines_of_other_splits()
     with contextlib.ExitStack() as stack:
-      temporary = stack.enter_context(paths.replacing(self._path))
+      temporary = stack.enter_context(storage.replacing(self._path))
       # Names and ids may hold what UTF-8 cannot (a file name in another encoding).
       self._file = stack.enter_context(
         open(temporary, "w", encoding="utf-8", errors="backslashreplace")
@@ -69,10 +69,10 @@ class Quarantine:
     self._stack.__exit__(kind, error, trace)
 
   def _lines_of_other_splits(self) -> list[str]:
-    if not paths.is_file(self._path):
+    if not storage.is_file(self._path):
       return []
     try:
-      with paths.open_read(self._path) as file:
+      with storage.open_read(self._path) as file:
         lines = [line.decode() for line in file]
       return [line for line in lines if json.loads(line)["split"] != self._split]
     except (ValueError, KeyError, TypeError) as error:

@@ -6,7 +6,7 @@ from typing import SupportsIndex
 
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-from maxtext_ext.records import paths
+from maxtext_ext.records import paths, storage
 
 
 def find_shards(data_dir: str, split: str) -> list[str]:
@@ -41,7 +41,7 @@ class RecordSource:
 
   def __init__(self, shards: Sequence[str]) -> None:
     for shard in shards:
-      if not paths.is_file(shard):
+      if not storage.is_file(shard):
         raise ValueError(f"{shard}: no such shard; check the path, or convert the data again")
     try:
       self._source = ArrayRecordDataSource(list(shards))

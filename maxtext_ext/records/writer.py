@@ -5,7 +5,7 @@ from types import TracebackType
 
 from array_record.python import array_record_module
 
-from maxtext_ext.records import paths
+from maxtext_ext.records import storage
 
 # group_size:1 puts every record into a chunk of its own: training reads in random order, and would
 # otherwise decompress a whole group for each record. zstd:1 writes float samples about four times
@@ -24,7 +24,7 @@ class ShardWriter:
 
   def __enter__(self) -> "ShardWriter":
     with contextlib.ExitStack() as stack:
-      temporary = stack.enter_context(paths.replacing(self._path))
+      temporary = stack.enter_context(storage.replacing(self._path))
       self._writer = array_record_module.ArrayRecordWriter(temporary, WRITER_OPTIONS)
       stack.enter_context(contextlib.closing(self._writer))
       self._stack = stack.pop_all()

@@ -144,7 +144,8 @@ def test_the_second_run_does_nothing(machine):
   assert first.returncode == 0, first.stderr
   assert machine.venvs_made() == 1
   assert machine.pip_installs() == [
-    "-m pip install --no-input --progress-bar off -c setup/constraints.txt -e .[dev,tensorflow]"
+    "-m pip install --no-input --progress-bar off -c setup/constraints.txt"
+    " -e .[beam,dev,gcs,tensorflow]"
   ]
   second = machine.install()
   assert (second.returncode, second.stdout, second.stderr) == (0, "", "")

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from maxtext_ext.audio.io import AudioError, load_audio
-from maxtext_ext.records import paths
+from maxtext_ext.records import storage
 from maxtext_ext.records.schema import Record, RecordError
 from maxtext_ext.records.sources.entry import Bad, Good
+from maxtext_ext.records.sources.options import SourceOptions
 
 FILE_PATTERN = "*.jsonl"
 _LANGUAGE_PREFIX, _TEXT_MARK = "language ", "<asr_text>"  # of the official fine-tuning form
@@ -39,7 +40,7 @@ class JsonlShard:
   def entries(self) -> Iterator[Good | Bad]:
     """Reads the lines and decodes the audio that they name."""
     read = 0
-    with paths.open_read(self.path) as file:
+    with storage.open_read(self.path) as file:
       file.seek(self.offset)
       for line, content in enumerate(file, self.line):
         if read == self.count:
@@ -54,20 +55,20 @@ class JsonlShard:
           yield Bad(**place, sample_id=error.sample_id, reason=str(error))
 
 
-def open_shards(source: str, records_per_shard: int) -> list[JsonlShard]:
+def open_shards(source: str, options: SourceOptions) -> list[JsonlShard]:
   """Cuts the files of `source` (a file, folder or glob) into shards of so many lines.
 
   Raises:
     ValueError: no files, or no line in them.
   """
   shards = []
-  for path in paths.find_files(source, FILE_PATTERN):
+  for path in storage.find_files(source, FILE_PATTERN):
     count = 0
-    with paths.open_read(path) as file:
+    with storage.open_read(path) as file:
       start = (0, 1)  # byte and number of the shard's first line
       offset = 0
       for line, content in enumerate(file, 1):
-        if count == records_per_shard and content.strip():
+        if count == options.records_per_shard and content.strip():
           shards.append(JsonlShard(path=path, offset=start[0], line=start[1], count=count))
           start, count = (offset, line), 0
         count += bool(content.strip())

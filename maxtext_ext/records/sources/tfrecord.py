@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 import google_crc32c
 
 from maxtext_ext.audio.io import SAMPLE_RATE, AudioError, check_samples, resample
-from maxtext_ext.records import paths
+from maxtext_ext.records import storage
 from maxtext_ext.records.schema import RecordError, parse_example
 from maxtext_ext.records.sources.entry import Bad, Good
+from maxtext_ext.records.sources.options import SourceOptions
 
 FILE_PATTERN = "*.tfrecord*"  # also train.tfrecord-00000-of-00055
 _HEADER = struct.Struct("<QI")  # length, its checksum
@@ -28,7 +29,7 @@ def masked_crc32c(data: bytes) -> int:
 
 def write_tfrecord(path: str, records: Iterable[bytes]) -> None:
   """Writes a TFRecord file; it takes its name when all records are in it."""
-  with paths.replacing(path) as temporary, open(temporary, "wb") as file:
+  with storage.replacing(path) as temporary, open(temporary, "wb") as file:
     for data in records:
       length = struct.pack("<Q", len(data))
       file.write(length + _CHECKSUM.pack(masked_crc32c(length)))
@@ -95,17 +96,17 @@ class TFRecordShard:
       yield Good(**place, record=dataclasses.replace(record, audio=audio))
 
 
-def open_shards(source: str, records_per_shard: int) -> list[TFRecordShard]:
-  """One shard for each file of `source` (a file, folder or glob), whatever `records_per_shard`."""
-  del records_per_shard
-  return [TFRecordShard(path) for path in paths.find_files(source, FILE_PATTERN)]
+def open_shards(source: str, options: SourceOptions) -> list[TFRecordShard]:
+  """One shard for each file of `source` (a file, folder or glob), whatever the options."""
+  del options
+  return [TFRecordShard(path) for path in storage.find_files(source, FILE_PATTERN)]
 
 
 def _scan(path: str) -> Iterator[tuple[int, float, bytes | str]]:
   """Yields position, share of the file read, and the data or the reason why it is bad."""
-  size = paths.size_of(path)
+  size = storage.size_of(path)
   position = offset = 0
-  with paths.open_read(path) as file:
+  with storage.open_read(path) as file:
     while offset < size:
       header = file.read(_HEADER.size)
       rest = f"the remaining {size - offset} bytes from byte {offset} on are left out"

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from maxtext_ext.records.schema import RecordError
 from maxtext_ext.records.sources.entry import Bad, Good
 from maxtext_ext.records.sources.jsonl import open_shards, read_line, split_language
+from maxtext_ext.records.sources.options import SourceOptions
 
 
 @pytest.fixture
@@ -105,9 +106,9 @@ def test_shards_hold_every_line_once(tmp_path_factory, lines, records_per_shard,
   numbers = [number for number, content in enumerate(lines, 1) if content.strip()]
   if not numbers:
     with pytest.raises(ValueError, match="no lines"):
-      open_shards(str(path), records_per_shard)
+      open_shards(str(path), SourceOptions(records_per_shard=records_per_shard))
     return
-  shards = open_shards(str(path), records_per_shard)
+  shards = open_shards(str(path), SourceOptions(records_per_shard=records_per_shard))
   assert all(shard.count == records_per_shard for shard in shards[:-1])
   read = [[entry.position for entry in shard.entries()] for shard in shards]
   assert [len(part) for part in read] == [shard.count for shard in shards]
@@ -117,7 +118,7 @@ def test_shards_hold_every_line_once(tmp_path_factory, lines, records_per_shard,
 def test_entries(folder):
   with open(f"{folder}/x.jsonl", "wb") as file:
     file.write(b"\n".join([line(), b"", b"junk", line(audio="b.flac")]))
-  (shard,) = open_shards(folder, 10)
+  (shard,) = open_shards(folder, SourceOptions())
   first, second, third = shard.entries()
   assert isinstance(first, Good) and first.serialized is None and first.record.sample_id == "a.wav"
   assert isinstance(second, Bad) and (second.file, second.position) == (f"{folder}/x.jsonl", 3)

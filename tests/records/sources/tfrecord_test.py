@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from maxtext_ext.records.schema import Record, RecordError, encode_example
 from maxtext_ext.records.sources.entry import Bad, Good
+from maxtext_ext.records.sources.options import SourceOptions
 from maxtext_ext.records.sources.tfrecord import (
   TFRecordShard,
   masked_crc32c,
@@ -166,7 +167,7 @@ def test_entries(tmp_path):
 def test_each_file_is_a_shard(tmp_path):
   for name in ("b.tfrecord", "a.tfrecord"):
     write_tfrecord(str(tmp_path / name), RECORDS)
-  shards = open_shards(str(tmp_path), 1)
+  shards = open_shards(str(tmp_path), SourceOptions())
   assert [shard.path for shard in shards] == [
     str(tmp_path / "a.tfrecord"),
     str(tmp_path / "b.tfrecord"),

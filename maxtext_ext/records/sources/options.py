@@ -1,0 +1,32 @@
+"""What a user may say of a source: how it is cut, and what its records do not say themselves."""
+
+import dataclasses
+
+RECORDS_PER_SHARD = 1_000  # some 300 MB of float samples: few files, yet enough for many hosts
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SourceOptions:
+  """How a source is read.
+
+  Attributes:
+    records_per_shard: of a source that is not cut into shards by its own files.
+    shards: so many output shards instead; None: by `records_per_shard`, or one a file.
+    audio_key, text_key, id_key: name of the column or member; None: the usual names of the format.
+    language: of records that do not say theirs, Qwen3-ASR's name ("Hebrew").
+    dataset_name: of records that do not say theirs.
+  """
+
+  records_per_shard: int = RECORDS_PER_SHARD
+  shards: int | None = None
+  audio_key: str | None = None
+  text_key: str | None = None
+  id_key: str | None = None
+  language: str | None = None
+  dataset_name: str = ""
+
+  def __post_init__(self) -> None:
+    for name in ("records_per_shard", "shards"):
+      value = getattr(self, name)
+      if value is not None and value < 1:
+        raise ValueError(f"{name} is {value}, expected 1 or more")
