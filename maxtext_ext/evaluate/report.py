@@ -9,12 +9,11 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
-
 from maxtext_ext.decode.writer import Hypothesis, atomic_open
-from maxtext_ext.evaluate import chart
 from maxtext_ext.evaluate.alignment import Pair, align
 from maxtext_ext.evaluate.wer import ErrorRate, Score, Scores, score
+from maxtext_ext.pages.chart import curve
+from maxtext_ext.pages.render import render
 from maxtext_ext.text.normalize import get_normalizer
 
 Fact = str | int | float
@@ -59,14 +58,15 @@ def write_report(
   if clash := sorted(figures.keys() & (extra or {}).keys()):
     raise ValueError(f"extra facts {clash} are figures of the report itself; name them otherwise")
   axis = _axis(scores)
-  page = _template().render(
+  page = render(
+    pathlib.Path(__file__).with_name("report.html.jinja"),
     title=title,
     scores=scores,
     baseline=baseline,
     rows=_rows(scores, axis),
     axis=axis,
-    curve=chart.curve(loss_curve) if loss_curve else None,
-    chart=chart,
+    curve=curve(loss_curve) if loss_curve else None,
+    filters={"rate": format_rate, "interval": format_interval},
     worst=_worst(hypotheses, scores),
     facts=extra or {},
   )
@@ -86,14 +86,6 @@ def format_rate(rate: float) -> str:
 def format_interval(interval: tuple[float, float] | None) -> str:
   """(0.07, 0.09) -> "7.00-9.00"; "n/a" without an interval."""
   return "n/a" if interval is None else f"{100 * interval[0]:.2f}\u2013{100 * interval[1]:.2f}"
-
-
-def format_duration(seconds: float) -> str:
-  """3723 -> "1 h 2 min", 90 -> "1.5 min", 9 -> "9.0 s"."""
-  if seconds >= 3600:
-    minutes = round(seconds / 60)
-    return f"{minutes // 60:,} h {minutes % 60} min"
-  return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
 
 
 def direction(text: str) -> str:
@@ -138,22 +130,6 @@ class _Example:
   pairs: list[Pair | _Gap]
   direction: str
   left_out: int  # pairs beyond _MAX_PAIRS
-
-
-def _template() -> jinja2.Template:
-  environment = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-  )
-  environment.filters["rate"] = format_rate
-  environment.filters["interval"] = format_interval
-  environment.filters["duration"] = format_duration
-  environment.filters["count"] = lambda number: f"{number:,}"
-  environment.filters["fact"] = lambda fact: f"{fact:,.4g}" if isinstance(fact, float) else fact
-  return environment.get_template("report.html.jinja")
 
 
 def _groups(scores: Scores) -> list[tuple[str, str, Score]]:

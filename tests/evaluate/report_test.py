@@ -6,7 +6,7 @@ import pytest
 
 from maxtext_ext.decode.writer import Hypothesis
 from maxtext_ext.evaluate import report
-from maxtext_ext.evaluate.report import direction, format_duration, format_interval, write_report
+from maxtext_ext.evaluate.report import direction, format_interval, write_report
 from maxtext_ext.evaluate.wer import score
 
 HOSTILE = "<script>alert('1')</script>"
@@ -239,20 +239,6 @@ def test_contradictions(tmp_path, options, message):
 def test_page_must_not_take_the_place_of_its_figures(tmp_path):
   with pytest.raises(ValueError, match=r"name it \.html"):
     write_report(HYPOTHESES, tmp_path / "report.json", title="")
-
-
-@pytest.mark.parametrize(
-  ("seconds", "expected"),
-  [
-    (9, "9.0 s"),
-    (90, "1.5 min"),
-    (3723, "1 h 2 min"),
-    (7199.9, "2 h 0 min"),
-    (4e6, "1,111 h 7 min"),
-  ],
-)
-def test_format_duration(seconds, expected):
-  assert format_duration(float(seconds)) == expected
 
 
 def test_format_interval():

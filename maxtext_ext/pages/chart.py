@@ -1,10 +1,10 @@
-"""Geometry of the report's pictures: numbers in, SVG coordinates out."""
+"""Geometry of pictures: numbers in, SVG coordinates out."""
 
 import dataclasses
 import math
 from collections.abc import Sequence
 
-WIDTH, HEIGHT = 960, 300  # of the loss curve's view box
+WIDTH, HEIGHT = 960, 300  # of a picture's view box
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 16, 44  # margins that hold the labels
 _MAX_POINTS = 400  # more than the picture can tell apart
 

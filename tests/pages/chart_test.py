@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxtext_ext.evaluate import chart
+from maxtext_ext.pages import chart
 
 VALUES = st.floats(-1e6, 1e6, allow_subnormal=False)
 

@@ -1,0 +1,49 @@
+"""Templates to pages that stand alone: one file, no script, nothing fetched."""
+
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jinja2
+
+from maxtext_ext.pages import chart
+
+_SHARED = pathlib.Path(__file__).parent
+
+
+def render(
+  template: str | os.PathLike[str],
+  *,
+  filters: Mapping[str, Callable[[Any], Any]] | None = None,
+  **values: Any,
+) -> str:
+  """Fills in a template that extends base.html.jinja; every value is escaped.
+
+  Args:
+    template: path of the .html.jinja file.
+    filters: by the names that the template gives them, besides `duration`, `count` and `fact`.
+    values: what the template names, `title` always; one that is missing is an error.
+  """
+  path = pathlib.Path(template)
+  environment = jinja2.Environment(
+    loader=jinja2.FileSystemLoader([path.parent, _SHARED]),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+  environment.filters["duration"] = format_duration
+  environment.filters["count"] = lambda number: f"{number:,}"
+  environment.filters["fact"] = lambda fact: f"{fact:,.4g}" if isinstance(fact, float) else fact
+  environment.filters.update(filters or {})
+  environment.globals["geometry"] = chart
+  return environment.get_template(path.name).render(**values)
+
+
+def format_duration(seconds: float) -> str:
+  """3723 -> "1 h 2 min", 90 -> "1.5 min", 9 -> "9.0 s"."""
+  if seconds >= 3600:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60:,} h {minutes % 60} min"
+  return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
