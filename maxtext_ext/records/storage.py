@@ -1,10 +1,17 @@
-"""The file system under records: conversion and reading meet it here and nowhere else."""
+"""The files of records, local or at a URL such as gs://bucket/folder.
+
+Conversion and reading meet the file system here and nowhere else. Local paths take the plain
+functions of the operating system; URLs go through `remote`.
+"""
 
 import contextlib
 import glob
 import os
+import shutil
 from collections.abc import Iterator
 from typing import BinaryIO
+
+from maxtext_ext.records import remote
 
 _TEMPORARY = ".tmp-"
 
@@ -19,14 +26,10 @@ def find_files(source: str, pattern: str) -> list[str]:
   Raises:
     ValueError: nothing is there.
   """
-  if is_file(source):
-    return [source]
-  if os.path.isdir(source):
-    where = os.path.join(glob.escape(source), pattern)
+  if remote.is_url(source):
+    files = remote.find_files(source, pattern)
   else:
-    where = source
-  found = glob.glob(where, recursive=True)
-  files = sorted(path for path in found if is_file(path) and _TEMPORARY not in path)
+    files = _find_local(source, pattern)
   if not files:
     raise ValueError(
       f"{source}: no input found, expected a file, a folder with {pattern} files, or a glob; "
@@ -35,29 +38,62 @@ def find_files(source: str, pattern: str) -> list[str]:
   return files
 
 
+def list_folder(folder: str, suffix: str = "") -> list[str]:
+  """The files of a folder whose names end so, sorted; none if there is no such folder."""
+  if remote.is_url(folder):
+    return remote.list_folder(folder, suffix)
+  return sorted(glob.glob(os.path.join(glob.escape(folder), "*" + suffix)))
+
+
+def exists(path: str) -> bool:
+  """Whether there is a file or a folder of this name."""
+  return remote.kind_of(path) is not None if remote.is_url(path) else os.path.exists(path)
+
+
 def is_file(path: str) -> bool:
   """Whether there is a file of this name."""
-  return os.path.isfile(path)
+  return remote.kind_of(path) == "file" if remote.is_url(path) else os.path.isfile(path)
 
 
 def size_of(path: str) -> int:
   """Size of a file in bytes."""
-  return os.path.getsize(path)
+  return remote.size_of(path) if remote.is_url(path) else os.path.getsize(path)
 
 
 def open_read(path: str) -> BinaryIO:
-  """Opens a file for reading bytes."""
-  return open(path, "rb")
+  """Opens a file for reading bytes; it can be seeked."""
+  return remote.open_read(path) if remote.is_url(path) else open(path, "rb")
 
 
-def list_folder(folder: str, suffix: str = "") -> list[str]:
-  """The files of a folder whose names end so, sorted; none if there is no such folder."""
-  return sorted(glob.glob(os.path.join(glob.escape(folder), "*" + suffix)))
+def read_bytes(path: str) -> bytes:
+  """The whole content of a file."""
+  with open_read(path) as file:
+    return file.read()
+
+
+def write_bytes(path: str, data: bytes) -> None:
+  """Writes a file in one go: it is there whole, or as it was before."""
+  if remote.is_url(path):
+    remote.write_bytes(path, data)
+    return
+  with replacing(path) as temporary, open(temporary, "wb") as file:
+    file.write(data)
 
 
 @contextlib.contextmanager
 def replacing(path: str) -> Iterator[str]:
-  """Gives a temporary name to write to; it becomes `path` at the end, or vanishes on an error."""
+  """Gives a temporary local name to write to; it becomes `path` at the end.
+
+  On an error it vanishes and `path` is as it was. For a URL the file is uploaded at the end: the
+  folder for temporary files (TMPDIR) then needs room for it.
+
+  Raises:
+    FileExistsError: at a URL, where another process has made another file of this name meanwhile.
+  """
+  if remote.is_url(path):
+    with remote.replacing(path) as temporary:
+      yield temporary
+    return
   os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
   temporary = f"{path}{_TEMPORARY}{os.getpid()}"
   try:
@@ -66,3 +102,48 @@ def replacing(path: str) -> Iterator[str]:
   finally:
     with contextlib.suppress(FileNotFoundError):
       os.remove(temporary)
+
+
+@contextlib.contextmanager
+def local_copy(path: str) -> Iterator[str]:
+  """Gives a local path to a file, for what cannot read a URL; downloads it for that long."""
+  if remote.is_url(path):
+    with remote.local_copy(path) as copy:
+      yield copy
+  else:
+    yield path
+
+
+def remove(path: str) -> None:
+  """Removes a file; none there is fine."""
+  if remote.is_url(path):
+    remote.remove(path)
+    return
+  with contextlib.suppress(FileNotFoundError):
+    os.remove(path)
+
+
+def remove_folder(folder: str) -> None:
+  """Removes a folder of files; none there is fine."""
+  if remote.is_url(folder):
+    for path in remote.list_folder(folder):
+      remote.remove(path)
+  elif os.path.isdir(folder):
+    shutil.rmtree(folder)
+
+
+def join(*parts: str) -> str:
+  """A path of its parts; one that starts anew (an absolute path, a URL) drops those before it."""
+  start = max((i for i, part in enumerate(parts) if remote.is_url(part)), default=0)
+  return os.path.join(*parts[start:])
+
+
+def _find_local(source: str, pattern: str) -> list[str]:
+  if os.path.isfile(source):
+    return [source]
+  if os.path.isdir(source):
+    where = os.path.join(glob.escape(source), pattern)
+  else:
+    where = source
+  found = glob.glob(where, recursive=True)
+  return sorted(path for path in found if os.path.isfile(path) and _TEMPORARY not in path)

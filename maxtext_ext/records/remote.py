@@ -1,0 +1,268 @@
+"""Files at URLs (gs://bucket/...), through fsspec: whole or not there, each error one clear line.
+
+gs:// needs the extra `gcs`. Other schemes work where fsspec's package for them is installed.
+A bucket shows an object when its upload is complete, under the name it was uploaded to: so there is
+no temporary name to rename, and a process that dies leaves nothing.
+"""
+
+import contextlib
+import fnmatch
+import functools
+import io
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import fsspec
+
+BLOCK = 8 * 2**20  # bytes of a request: long enough against the time to the first byte
+_BLOCKS_KEPT = 3  # the one being read, the one before it, and the one being fetched
+_BUFFER = 2**20  # bytes
+
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://")
+_CODES_OF_ACCESS = (401, 403)
+
+
+def is_url(path: str) -> bool:
+  """Whether this is gs://... or another URL, rather than a local path."""
+  return _SCHEME.match(path) is not None
+
+
+def list_folder(url: str, suffix: str = "") -> list[str]:
+  """URLs of the files in a folder whose names end so, sorted; none if there is no such folder.
+
+  Raises:
+    FileNotFoundError: there is no such bucket.
+  """
+  files = _file_system(url)
+  folder = url.rstrip("/") + "/"
+  with _explained("list", url):
+    try:
+      entries = files.ls(folder, detail=True)
+    except FileNotFoundError:
+      # As much is said of an empty folder; this lists nothing, and fails without the bucket.
+      files.find(folder)
+      entries = []
+  names = sorted(entry["name"] for entry in entries if entry["type"] == "file")
+  return [_url(url, name) for name in names if name.endswith(suffix) and not name.endswith("/")]
+
+
+def find_files(url: str, pattern: str) -> list[str]:
+  """What storage.find_files says, of a URL; an empty list where nothing is."""
+  kind = kind_of(url)
+  if kind == "file":
+    return [url]
+  if kind == "directory":
+    files = list_folder(url)
+    return [path for path in files if fnmatch.fnmatchcase(path.rpartition("/")[2], pattern)]
+  if not re.search(r"[*?\[]", url):
+    return []
+  with _explained("list", url):
+    found = _file_system(url).glob(url, detail=True)
+  return sorted(_url(url, name) for name, entry in found.items() if entry["type"] == "file")
+
+
+def kind_of(url: str) -> str | None:
+  """Either "file", "directory", or None where nothing is."""
+  entry = _info(url)
+  return None if entry is None else entry["type"]
+
+
+def size_of(url: str) -> int:
+  """Size of a file in bytes."""
+  entry = _info(url)
+  if entry is None or entry["type"] != "file":
+    raise FileNotFoundError(_missing(url))
+  return entry["size"]
+
+
+def open_read(url: str) -> BinaryIO:
+  """Opens a file for reading bytes: can be seeked, and fetches ahead of a reader that goes on.
+
+  Holds at most 33 MiB at a time.
+  """
+  with _explained("read", url):
+    file = _file_system(url).open(
+      url,
+      "rb",
+      block_size=BLOCK,
+      cache_type="background",
+      cache_options={"maxblocks": _BLOCKS_KEPT},
+    )
+  return io.BufferedReader(_Reading(url, file), _BUFFER)
+
+
+def read_range(url: str, start: int, end: int) -> bytes:
+  """Bytes `start` to `end` of a file, in one request; fewer where the file is shorter."""
+  with _explained("read", url):
+    return _file_system(url).cat_file(url, start=start, end=end)
+
+
+def write_bytes(url: str, data: bytes) -> None:
+  """Writes a small file in one go."""
+  with _explained("write", url):
+    _file_system(url).pipe_file(url, data)
+
+
+@contextlib.contextmanager
+def replacing(url: str) -> Iterator[str]:
+  """Gives the name of a local file to write; it is uploaded when the block ends well.
+
+  Two processes that both make a new file (a worker that was given up for lost, and the one in its
+  place) cannot undo each other's: the first upload stands, and the second is an error unless its
+  bytes are the same. A file that was there before is replaced, by the upload that ends last.
+  """
+  mode = "create" if _info(url) is None else "overwrite"
+  with tempfile.TemporaryDirectory(prefix="maxtext_ext-") as folder:
+    temporary = os.path.join(folder, url.rpartition("/")[2])
+    yield temporary
+    with _explained("write", url):
+      try:
+        _file_system(url).put_file(temporary, url, mode=mode)
+      except FileExistsError as error:
+        # Also after a reply that was lost on its way: then the bytes there are our own.
+        if not _equal(temporary, url):
+          raise FileExistsError(
+            f"{url}: another process wrote it meanwhile, with other content, and its file stands; "
+            "run one conversion at a time into a folder"
+          ) from error
+
+
+@contextlib.contextmanager
+def local_copy(url: str) -> Iterator[str]:
+  """Downloads a file for as long as the block lasts."""
+  with tempfile.TemporaryDirectory(prefix="maxtext_ext-") as folder:
+    path = os.path.join(folder, url.rpartition("/")[2])
+    with _explained("read", url):
+      _file_system(url).get_file(url, path)
+    yield path
+
+
+def remove(url: str) -> None:
+  """Removes a file; none there is fine."""
+  with _explained("remove", url), contextlib.suppress(FileNotFoundError):
+    _file_system(url).rm_file(url)
+
+
+class _Reading(io.RawIOBase):
+  """A file of fsspec whose errors are one clear line."""
+
+  def __init__(self, url: str, file: Any) -> None:
+    self._url = url
+    self._file = file
+
+  def readable(self) -> bool:
+    return True
+
+  def seekable(self) -> bool:
+    return True
+
+  def readinto(self, buffer: Any) -> int:
+    with _explained("read", self._url):
+      return self._file.readinto(buffer)
+
+  def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+    return self._file.seek(offset, whence)
+
+  def tell(self) -> int:
+    return self._file.tell()
+
+  def close(self) -> None:
+    if not self.closed:
+      self._file.close()
+    super().close()
+
+
+def _file_system(url: str) -> fsspec.AbstractFileSystem:
+  """The file system of a URL; fsspec makes one a process and kind."""
+  scheme = _scheme(url)
+  if scheme == "file":
+    raise ValueError(f"{url}: give a local path without file://")
+  if scheme in ("gs", "gcs") and "GCSFS_DEBUG" not in os.environ:
+    # It logs what it raises too, with its traceback; we say it in one line.
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
+  try:
+    # Other processes write to the same folders: a listing that is kept would be wrong.
+    return fsspec.filesystem(scheme, use_listings_cache=False)
+  except ImportError as error:
+    extra = "; pip install 'maxtext_ext[gcs]'" if scheme in ("gs", "gcs") else ""
+    raise ValueError(f"{url}: a package for {scheme}:// is missing ({error}){extra}") from error
+  except ValueError as error:
+    raise ValueError(f"{url}: {error}, expected a local path or gs://bucket/...") from error
+
+
+def _info(url: str) -> dict[str, Any] | None:
+  with _explained("look at", url):
+    try:
+      return _file_system(url).info(url)
+    except FileNotFoundError:
+      return None
+
+
+def _equal(path: str, url: str) -> bool:
+  if os.path.getsize(path) != size_of(url):
+    return False
+  with open(path, "rb") as ours, open_read(url) as theirs:
+    while block := ours.read(BLOCK):
+      if block != theirs.read(BLOCK):
+        return False
+  return True
+
+
+def _scheme(url: str) -> str:
+  match = _SCHEME.match(url)
+  assert match, url
+  return match[1]
+
+
+def _url(like: str, name: str) -> str:
+  """The URL of a name that fsspec lists, in the scheme that the user wrote."""
+  return f"{_scheme(like)}://{name.lstrip('/')}"
+
+
+@functools.cache
+def _failures(scheme: str) -> tuple[type[Exception], ...]:
+  """What the file system of a scheme raises when a request fails."""
+  common = (OSError, ValueError)
+  if scheme not in ("gs", "gcs"):
+    return common
+  import aiohttp
+  from gcsfs.retry import HttpError
+  from google.auth.exceptions import GoogleAuthError
+
+  return (*common, HttpError, aiohttp.ClientError, GoogleAuthError)
+
+
+@contextlib.contextmanager
+def _explained(action: str, url: str) -> Iterator[None]:
+  """Turns what a file system raises into an OSError of one line: what, got, remedy."""
+  _file_system(url)  # a package that is missing is said first
+  try:
+    yield
+  except _failures(_scheme(url)) as error:
+    if isinstance(error, OSError) and str(error).startswith(url):
+      raise  # explained already
+    detail = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, FileNotFoundError):
+      raise FileNotFoundError(_missing(url)) from error
+    if (
+      isinstance(error, PermissionError)
+      or type(error).__name__ in ("RefreshError", "DefaultCredentialsError")
+      or getattr(error, "code", None) in _CODES_OF_ACCESS
+      or detail.startswith("Forbidden")
+    ):
+      raise PermissionError(
+        f"{url}: may not {action} it ({detail}); sign in with `gcloud auth application-default "
+        "login`, or have your account given the role Storage Object Admin on the bucket"
+      ) from error
+    raise OSError(
+      f"{url}: cannot {action} it ({detail}); check the name and the network, then try again"
+    ) from error
+
+
+def _missing(url: str) -> str:
+  bucket = "/".join(url.split("/")[:3])
+  return f"{url}: no such file, or no bucket {bucket}; check the name with `gcloud storage ls`"
