@@ -1,0 +1,203 @@
+"""Augmentation of the waveform on the host: speed, room, noise, gain, in this order.
+
+Each is off by default and draws from a seed of its own, so turning one on or off changes no draw of
+the others.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.fft
+import soxr
+
+from maxtext_ext.audio.io import SAMPLE_RATE
+from maxtext_ext.audio.sounds import find_sounds, load_noise, load_response
+
+__all__ = ["Perturbation", "find_sounds", "noise_clip", "perturb"]
+
+Seed = int | tuple[int, ...]  # not negative
+
+_SPEED, _ROOM, _NOISE, _GAIN, _NOISE_CLIP = range(5)  # each draws from (its number, *seed)
+_SPEED_LIMITS = (0.5, 1.5)  # beyond, it is hardly speech
+_SPEED_QUALITY = "MQ"  # 16 bits; "HQ" sounds the same here and takes up to twice as long
+
+
+@dataclass(frozen=True, kw_only=True)
+class Perturbation:
+  """What may happen to a clip; draws are uniform in [low, high].
+
+  Attributes:
+    speed_range: factors of speed; tempo and pitch change together, as Ko et al. (2015) do it. 1.1
+      makes a clip of T samples T / 1.1 long.
+    gain_db: factors of the amplitude, in dB.
+    noise_snr_db: power of the clip over that of the noise, in dB.
+    noise_probability: of a clip to get noise.
+    rir_probability: of a clip to be put into a room.
+    noises: files of noise.
+    rirs: files of room impulse responses.
+    max_seconds: no clip is slowed down beyond this length.
+  """
+
+  speed_range: tuple[float, float] = (1.0, 1.0)
+  gain_db: tuple[float, float] = (0.0, 0.0)
+  noise_snr_db: tuple[float, float] = (5.0, 30.0)
+  noise_probability: float = 0.0
+  rir_probability: float = 0.0
+  noises: tuple[str, ...] = ()
+  rirs: tuple[str, ...] = ()
+  max_seconds: float = 30.0
+
+  def __post_init__(self) -> None:
+    slowest, fastest = _SPEED_LIMITS
+    for name, least, most in (
+      ("speed_range", slowest, fastest),
+      ("gain_db", -60.0, 60.0),
+      ("noise_snr_db", -40.0, 100.0),
+    ):
+      low, high = getattr(self, name)
+      if not least <= low <= high <= most:
+        raise ValueError(
+          f"{name}=[{low:g}, {high:g}], expected {least:g} <= low <= high <= {most:g}"
+        )
+    for name, files, folder in (
+      ("noise_probability", self.noises, "noise_dir"),
+      ("rir_probability", self.rirs, "rir_dir"),
+    ):
+      probability = getattr(self, name)
+      if not 0 <= probability <= 1:
+        raise ValueError(f"{name}={probability:g}, expected a number from 0 to 1")
+      if probability and not files:
+        raise ValueError(f"{name}={probability:g} without files; give {folder}, or set it to 0")
+    if not 0 < self.max_seconds < math.inf:
+      raise ValueError(f"max_seconds={self.max_seconds:g}, expected a number above 0")
+
+  @property
+  def on(self) -> bool:
+    """Whether any clip is ever changed."""
+    ranges = self.speed_range != (1.0, 1.0) or self.gain_db != (0.0, 0.0)
+    return ranges or self.noise_probability > 0 or self.rir_probability > 0
+
+
+def perturb(samples: np.ndarray, config: Perturbation, seed: Seed) -> np.ndarray:
+  """A clip as it might also have been recorded; a function of its arguments (and the files) alone.
+
+  - Speed: resampled; the clip's length changes, see `Perturbation.max_seconds`.
+  - Room: convolved with an impulse response, which is aligned by its largest sample, the direct
+    sound: the clip keeps its length and timing, and its power.
+  - Noise: a random part of a file (of a short file: the file again and again), scaled to the drawn
+    ratio to the clip as it is by now. Neither a silent clip nor a silent part of a file is changed
+    or added: they have no such ratio.
+  - Gain: a factor. Where the result of all this leaves [-1, 1], it is scaled down as a whole until
+    its peak is at full scale: nothing clips, and the gain is that much lower than drawn.
+
+  Args:
+    samples: [T] float32, finite, T >= 1.
+    config: what may happen.
+    seed: of this clip in this epoch.
+
+  Returns:
+    [T'] float32; `samples` itself, not a copy, when nothing happens.
+
+  Raises:
+    AudioError: a file of noise or of an impulse response cannot be read.
+  """
+  changed = _change_speed(samples, config, _draws(_SPEED, seed))
+  changed = _put_into_room(changed, config, _draws(_ROOM, seed))
+  changed = _add_noise(changed, config, _draws(_NOISE, seed))
+  changed = _change_gain(changed, config, _draws(_GAIN, seed))
+  if changed is samples:
+    return samples
+  peak = max(changed.max(), -changed.min())
+  return changed / peak if peak > 1 else changed
+
+
+def noise_clip(
+  noises: tuple[str, ...], seconds_range: tuple[float, float], seed: Seed
+) -> np.ndarray:
+  """A random part of one of the files, as loud as it is there: sound in which nobody speaks.
+
+  Args:
+    noises: files.
+    seconds_range: the length is uniform in [low, high].
+    seed: of the draws.
+
+  Returns:
+    [T] float32, at least one sample.
+
+  Raises:
+    ValueError: no files, or a range that is none.
+    AudioError: the file cannot be read.
+  """
+  low, high = seconds_range
+  if not noises or not 0 < low <= high < math.inf:
+    raise ValueError(
+      f"noise clips of [{low:g}, {high:g}] s from {len(noises)} files: expected at least one file "
+      "(noise_dir) and 0 < low <= high (noise_only_seconds)"
+    )
+  rng = _draws(_NOISE_CLIP, seed)
+  length = max(1, round(rng.uniform(low, high) * SAMPLE_RATE))
+  path = noises[int(rng.integers(len(noises)))]
+  return _part_of(load_noise(path), length, rng.random()).copy()
+
+
+def _draws(stage: int, seed: Seed) -> np.random.Generator:
+  return np.random.default_rng((stage, *((seed,) if isinstance(seed, int) else seed)))
+
+
+def _change_speed(
+  samples: np.ndarray, config: Perturbation, rng: np.random.Generator
+) -> np.ndarray:
+  factor = rng.uniform(*config.speed_range)
+  rate = round(factor * SAMPLE_RATE)
+  most = max(1, math.floor(config.max_seconds * SAMPLE_RATE))
+  # A clip that is longer already is not slowed down, nor made to fit.
+  rate = max(rate, min(SAMPLE_RATE, -(-len(samples) * SAMPLE_RATE // most)))
+  if rate == SAMPLE_RATE:
+    return samples
+  return soxr.resample(samples, rate, SAMPLE_RATE, quality=_SPEED_QUALITY)
+
+
+def _put_into_room(
+  samples: np.ndarray, config: Perturbation, rng: np.random.Generator
+) -> np.ndarray:
+  if not rng.random() < config.rir_probability:
+    return samples
+  response = load_response(config.rirs[int(rng.integers(len(config.rirs)))])
+  direct = int(np.abs(response).argmax())
+  size = scipy.fft.next_fast_len(len(samples) + len(response) - 1, real=True)
+  spectrum = scipy.fft.rfft(samples, size) * scipy.fft.rfft(response, size)
+  wet = scipy.fft.irfft(spectrum, size)[direct : direct + len(samples)]
+  power = _power(wet)
+  return wet * np.float32(math.sqrt(_power(samples) / power)) if power else samples
+
+
+def _add_noise(samples: np.ndarray, config: Perturbation, rng: np.random.Generator) -> np.ndarray:
+  if not rng.random() < config.noise_probability:
+    return samples
+  path = config.noises[int(rng.integers(len(config.noises)))]
+  ratio = 10 ** (rng.uniform(*config.noise_snr_db) / 10)
+  noise = _part_of(load_noise(path), len(samples), rng.random())
+  clip_power, noise_power = _power(samples), _power(noise)
+  if not clip_power or not noise_power:
+    return samples
+  return samples + noise * np.float32(math.sqrt(clip_power / (noise_power * ratio)))
+
+
+def _change_gain(samples: np.ndarray, config: Perturbation, rng: np.random.Generator) -> np.ndarray:
+  decibels = rng.uniform(*config.gain_db)
+  return samples * np.float32(10 ** (decibels / 20)) if decibels else samples
+
+
+def _part_of(sound: np.ndarray, length: int, where: float) -> np.ndarray:
+  """`length` samples of a sound, repeated where it is too short; `where` in [0, 1) tells which."""
+  if len(sound) >= length:
+    start = int(where * (len(sound) - length + 1))
+    return sound[start : start + length]
+  start = int(where * len(sound))
+  return np.resize(np.roll(sound, -start), length)
+
+
+def _power(samples: np.ndarray) -> float:
+  """Mean square; 0.0 also for what float32 cannot tell from silence."""
+  return float(np.dot(samples, samples)) / len(samples)

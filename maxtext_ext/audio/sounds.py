@@ -1,0 +1,107 @@
+"""Files of noise and of room impulse responses: found once, decoded once a process."""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+
+import numpy as np
+import soundfile
+
+from maxtext_ext.audio.io import AudioError, check_samples, load_audio, resample
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
+CACHE_BYTES = 256 << 20  # a process: 70 minutes of float32; all of RIRS_NOISES' real responses
+
+
+class SoundCache:
+  """Decoded files, the most recently used ones up to a number of bytes; safe among threads.
+
+  A file that is larger than the whole cache is decoded each time.
+  """
+
+  def __init__(self, max_bytes: int) -> None:
+    self._max_bytes = max_bytes
+    self._bytes = 0
+    self._sounds: OrderedDict[str, np.ndarray] = OrderedDict()
+    self._lock = threading.Lock()
+
+  @property
+  def nbytes(self) -> int:
+    """Bytes of the samples that are held."""
+    return self._bytes
+
+  def get(self, path: str, decode: Callable[[str], np.ndarray]) -> np.ndarray:
+    """The samples of a file, read-only; `decode(path)` is asked when they are not held."""
+    with self._lock:
+      if path in self._sounds:
+        self._sounds.move_to_end(path)
+        return self._sounds[path]
+    samples = decode(path)  # outside the lock: at worst two threads decode the same file
+    samples.flags.writeable = False
+    with self._lock:
+      if path not in self._sounds and samples.nbytes <= self._max_bytes:
+        self._sounds[path] = samples
+        self._bytes += samples.nbytes
+      while self._bytes > self._max_bytes:
+        self._bytes -= self._sounds.popitem(last=False)[1].nbytes
+    return samples
+
+
+_noises = SoundCache(CACHE_BYTES)
+_responses = SoundCache(CACHE_BYTES)
+
+
+def find_sounds(folder: str) -> tuple[str, ...]:
+  """The sound files of a folder and of the folders in it, sorted.
+
+  Raises:
+    ValueError: no such folder on this machine, or no sound in it.
+  """
+  found = [
+    os.path.join(where, name)
+    for where, _, names in os.walk(folder, followlinks=True)
+    for name in names
+    if name.lower().endswith(SUFFIXES)
+  ]
+  if not found:
+    raise ValueError(
+      f"{folder}: no sounds found, expected a local folder with {', '.join(SUFFIXES)} files; "
+      "check the path, and copy remote ones to every machine first"
+    )
+  return tuple(sorted(found))
+
+
+def load_noise(path: str) -> np.ndarray:
+  """[T] float32, 16 kHz, channels averaged; read-only.
+
+  Raises:
+    AudioError: the file cannot be read, or is silent.
+  """
+  return _noises.get(path, load_audio)
+
+
+def load_response(path: str) -> np.ndarray:
+  """[T] float32, 16 kHz: the first channel of an impulse response; read-only.
+
+  The microphones of an array stand apart: the average of their responses is that of no place.
+
+  Raises:
+    AudioError: the file cannot be read, or is silent.
+  """
+  return _responses.get(path, _first_channel)
+
+
+def _first_channel(path: str) -> np.ndarray:
+  try:
+    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+  except soundfile.SoundFileError as error:
+    raise AudioError(
+      f"{path}: cannot read the impulse response ({str(error).strip()}); expected WAV or FLAC"
+    ) from error
+  first = np.ascontiguousarray(samples[:, 0])
+  try:
+    check_samples(first)
+    return resample(first, rate)
+  except AudioError as error:
+    raise AudioError(f"{path}: {error}") from error
