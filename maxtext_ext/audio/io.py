@@ -12,6 +12,8 @@ MIN_SOURCE_RATE = (
   1_000  # Hz; below this there is no speech left, and resampling multiplies the memory
 )
 MAX_SOURCE_RATE = 768_000  # Hz
+# The longest clip; Qwen3-ASR takes no longer one, and memory is bounded whatever a file unpacks to.
+MAX_SECONDS = 1_200.0
 _BLOCK = 1 << 20  # values read at once, so that a forged frame count allocates nothing
 # A program that writes a WAV into a pipe cannot know its size: sox, libsndfile and others leave
 # one of these, ffmpeg and its like a number just under 2**32.

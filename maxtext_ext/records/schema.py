@@ -1,8 +1,9 @@
 """One record: an utterance with its text, as the bytes of a tf.train.Example.
 
 Features: `audio` float_list, `audio_len` int64, `sample_rate` int64, `duration` float (seconds),
-`text`, `dataset_name`, `sample_id` bytes (UTF-8). Ours, all optional: `language`, `prompt` bytes,
-and `audio_pcm16` (little-endian 16-bit samples in one bytes value), which stands in for `audio`.
+`text`, `dataset_name`, `sample_id` bytes (UTF-8). Ours, all optional: `language`, `prompt`,
+`speaker` bytes, and one of `audio_pcm16` (little-endian 16-bit samples) and `audio_flac` (a 16-bit
+mono FLAC file at 16 kHz), each one bytes value, which stands in for `audio`.
 """
 
 import dataclasses
@@ -10,10 +11,11 @@ from typing import Literal
 
 import numpy as np
 
-from maxtext_ext.audio.io import SAMPLE_RATE
+from maxtext_ext.audio.flac import decode_flac, encode_flac
+from maxtext_ext.audio.io import SAMPLE_RATE, AudioError
 from maxtext_ext.records import wire
 
-AudioFormat = Literal["float32", "pcm16"]
+AudioFormat = Literal["float32", "pcm16", "flac"]
 
 PCM16_SCALE = 32_768  # int16 sample value of full scale, 1.0
 # Float files may overshoot full scale a little; a clip beyond this is not scaled to [-1, 1] at all.
@@ -42,6 +44,7 @@ class Record:
     dataset_name: the corpus that it comes from.
     language: Qwen3-ASR's name of it ("English", "Arabic", "Hebrew"), None if unknown.
     prompt: context for the recogniser (names, topic), mostly empty.
+    speaker: the corpus's id of the speaker, None if unknown.
   """
 
   sample_id: str
@@ -50,6 +53,7 @@ class Record:
   dataset_name: str = ""
   language: str | None = None
   prompt: str = ""
+  speaker: str | None = None
 
   @property
   def seconds(self) -> float:
@@ -84,7 +88,7 @@ def decode_example(data: bytes) -> Record:
 
   Raises:
     RecordError: not an Example, a feature missing or of another type, text not UTF-8 or empty,
-      audio not at 16 kHz or not `audio_len` long.
+      audio not at 16 kHz, not `audio_len` long or no FLAC file.
   """
   stored = parse_example(data)
   if stored.sample_rate != SAMPLE_RATE:
@@ -93,14 +97,17 @@ def decode_example(data: bytes) -> Record:
       "`maxtext-ext data convert` resamples",
       stored.record.sample_id,
     )
-  return dataclasses.replace(stored.record, audio=stored.record.audio.copy())
+  record = stored.record
+  if record.audio.flags.writeable:  # unpacked already, no view of the bytes
+    return record
+  return dataclasses.replace(record, audio=record.audio.copy())
 
 
 def parse_example(data: bytes) -> StoredRecord:
-  """As `decode_example`, but for any sample rate and without copying the audio."""
+  """As `decode_example`, but for any sample rate and without copying what is not compressed."""
   try:
     features = _read_features(data)
-    sample_id = _read_text(features.get("sample_id"), "sample_id", data, "")
+    sample_id = _read_text(features, "sample_id", data)
     if not sample_id:
       raise RecordError("feature 'sample_id' is missing or empty; every record needs its own id")
     return _read_record(features, data, sample_id)
@@ -114,11 +121,12 @@ def encode_example(record: Record, audio: AudioFormat = "float32") -> bytes:
   Args:
     record: its audio may be float32 or int16, whatever the format asked for.
     audio: "float32" is the schema that other readers know; "pcm16" halves the size, exactly for
-      what was recorded with 16 bits, rounded and clipped at full scale otherwise.
+      what was recorded with 16 bits, rounded and clipped at full scale otherwise; "flac" takes
+      half of that again for the same samples, but time to unpack.
 
   Raises:
-    RecordError: audio of another shape or type, out of scale for pcm16, no id or text, or text
-      that has no UTF-8 form.
+    RecordError: audio of another shape or type, out of scale for 16 bits or too long for "flac",
+      no id or text, or text that has no UTF-8 form.
   """
   if record.audio.ndim != 1 or record.audio.dtype not in (np.float32, np.int16):
     raise RecordError(
@@ -129,7 +137,9 @@ def encode_example(record: Record, audio: AudioFormat = "float32") -> bytes:
     name = "text" if record.sample_id else "sample_id"
     raise RecordError(f"{name} is empty; give every record one", record.sample_id)
   if audio == "pcm16":
-    stored = _entry("audio_pcm16", _BYTES_LIST, wire.write_field(1, _pcm16_bytes(record)))
+    stored = _entry("audio_pcm16", _BYTES_LIST, wire.write_field(1, _pcm16(record).tobytes()))
+  elif audio == "flac":
+    stored = _entry("audio_flac", _BYTES_LIST, wire.write_field(1, _flac(record)))
   else:
     samples = record.as_float32().astype("<f4", copy=False).tobytes()
     stored = _entry("audio", _FLOAT_LIST, wire.write_field(1, samples))
@@ -146,12 +156,22 @@ def encode_example(record: Record, audio: AudioFormat = "float32") -> bytes:
     entries.append(_text_entry("language", record.language, record))
   if record.prompt:
     entries.append(_text_entry("prompt", record.prompt, record))
+  if record.speaker:
+    entries.append(_text_entry("speaker", record.speaker, record))
   return wire.write_field(1, b"".join(entries))
 
 
-def _pcm16_bytes(record: Record) -> bytes:
+def _flac(record: Record) -> bytes:
+  try:
+    return encode_flac(_pcm16(record))
+  except AudioError as error:
+    raise RecordError(str(error), record.sample_id) from error
+
+
+def _pcm16(record: Record) -> np.ndarray:
+  """The samples as little-endian 16-bit integers."""
   if record.audio.dtype == np.int16:
-    return record.audio.astype("<i2", copy=False).tobytes()
+    return record.audio.astype("<i2", copy=False)
   peak = float(np.abs(record.audio).max(initial=0.0))
   if not peak <= MAX_PEAK:  # also true for NaN
     raise RecordError(
@@ -166,7 +186,7 @@ def _pcm16_bytes(record: Record) -> bytes:
       f"audio has a peak of {peak:g}, which is silence in 16 bits; amplify it or keep float32",
       record.sample_id,
     )
-  return samples.tobytes()
+  return samples
 
 
 def _entry(name: str, kind: int, values: bytes) -> bytes:
@@ -235,18 +255,21 @@ def _read_record(features: dict[str, _Feature], data: bytes, sample_id: str) -> 
     length = _read_integer(features, "audio_len", data, len(audio))
     if length != len(audio):
       raise RecordError(f"audio has {len(audio)} samples, but audio_len says {length}")
-    text = _read_text(features.get("text"), "text", data, "")
+    text = _read_text(features, "text", data)
     if not text.strip():
       raise RecordError("text is missing or empty; give the record one or leave it out")
     record = Record(
       sample_id=sample_id,
       audio=audio,
       text=text,
-      dataset_name=_read_text(features.get("dataset_name"), "dataset_name", data, ""),
-      language=_read_text(features.get("language"), "language", data, "") or None,
-      prompt=_read_text(features.get("prompt"), "prompt", data, ""),
+      dataset_name=_read_text(features, "dataset_name", data),
+      language=_read_text(features, "language", data) or None,
+      prompt=_read_text(features, "prompt", data),
+      speaker=_read_text(features, "speaker", data) or None,
     )
     rate = _read_integer(features, "sample_rate", data, SAMPLE_RATE)
+    if "audio_flac" in features and rate != SAMPLE_RATE:
+      raise RecordError(f"sample_rate is {rate} Hz, but audio_flac is always at {SAMPLE_RATE} Hz")
     return StoredRecord(record=record, sample_rate=rate)
   except RecordError as error:
     raise RecordError(str(error), sample_id) from error
@@ -256,15 +279,25 @@ def _read_record(features: dict[str, _Feature], data: bytes, sample_id: str) -> 
 
 def _read_audio(features: dict[str, _Feature], data: bytes) -> np.ndarray:
   if "audio_pcm16" in features:
-    span = _span_of(features["audio_pcm16"], "audio_pcm16", _BYTES_LIST)
-    values = wire.read_strings(data, span)
-    if len(values) != 1 or len(values[0]) % 2:
-      sizes = [len(value) for value in values]
-      raise RecordError(f"feature 'audio_pcm16' has values of {sizes} bytes, expected one, even")
-    return np.frombuffer(values[0], "<i2")
+    samples = _read_single(features, "audio_pcm16", data)
+    if len(samples) % 2:
+      raise RecordError(f"feature 'audio_pcm16' has {len(samples)} bytes, expected an even number")
+    return np.frombuffer(samples, "<i2")
+  if "audio_flac" in features:
+    try:
+      return decode_flac(_read_single(features, "audio_flac", data))
+    except AudioError as error:
+      raise RecordError(f"feature 'audio_flac': {error}") from error
   if "audio" in features:
     return wire.read_floats(data, _span_of(features["audio"], "audio", _FLOAT_LIST))
   raise RecordError(f"no feature 'audio', only {sorted(features)}; see the schema in the README")
+
+
+def _read_single(features: dict[str, _Feature], name: str, data: bytes) -> bytes:
+  values = wire.read_strings(data, _span_of(features[name], name, _BYTES_LIST))
+  if len(values) != 1:
+    raise RecordError(f"feature '{name}' has {len(values)} values, expected 1")
+  return values[0]
 
 
 def _read_integer(features: dict[str, _Feature], name: str, data: bytes, default: int) -> int:
@@ -276,16 +309,14 @@ def _read_integer(features: dict[str, _Feature], name: str, data: bytes, default
   return values[0]
 
 
-def _read_text(feature: _Feature | None, name: str, data: bytes, default: str) -> str:
-  if feature is None:
-    return default
-  values = wire.read_strings(data, _span_of(feature, name, _BYTES_LIST))
-  if len(values) != 1:
-    raise RecordError(f"feature '{name}' has {len(values)} values, expected 1")
+def _read_text(features: dict[str, _Feature], name: str, data: bytes) -> str:
+  """Text of a feature, empty where there is none."""
+  if name not in features:
+    return ""
+  value = _read_single(features, name, data)
   try:
-    return values[0].decode()
+    return value.decode()
   except UnicodeDecodeError as error:
     raise RecordError(
-      f"{name} is not UTF-8 (byte 0x{values[0][error.start]:02x} at {error.start}); "
-      "write it as UTF-8"
+      f"{name} is not UTF-8 (byte 0x{value[error.start]:02x} at {error.start}); write it as UTF-8"
     ) from error

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_np
 
+from maxtext_ext.audio.flac import encode_flac
 from maxtext_ext.records import wire
 from maxtext_ext.records.schema import (
   Record,
@@ -16,6 +17,7 @@ from maxtext_ext.records.schema import (
 )
 
 BYTES, FLOATS, INTEGERS = 1, 2, 3
+FLAC = encode_flac(np.arange(800, dtype=np.int16))
 
 words = st.text(st.characters(exclude_categories=["Cs"]))
 ids = words.filter(bool)
@@ -30,6 +32,7 @@ records = st.builds(
   dataset_name=words,
   language=st.none() | ids,
   prompt=words,
+  speaker=st.none() | ids,
 )
 
 
@@ -64,22 +67,35 @@ def test_round_trip_is_exact(original):
   np.testing.assert_array_equal(decoded.audio, original.audio)
   assert decoded.audio.dtype == np.float32
   assert decoded.audio.flags.aligned and decoded.audio.flags.writeable
-  for name in ("sample_id", "text", "dataset_name", "language", "prompt", "seconds"):
+  names = ("sample_id", "text", "dataset_name", "language", "prompt", "speaker", "seconds")
+  for name in names:
     assert getattr(decoded, name) == getattr(original, name), name
 
 
-@given(int_audio.filter(np.any))
-def test_pcm16_is_lossless_for_16_bit_sound(samples):
+@pytest.mark.parametrize("form", ["pcm16", "flac"])
+@settings(deadline=None)
+@given(samples=int_audio.filter(np.any))
+def test_16_bit_sound_is_stored_without_loss(form, samples):
   for audio in (samples, samples.astype(np.float32) / 32_768):
-    decoded = decode_example(encode_example(record(audio=audio), audio="pcm16"))
+    decoded = decode_example(encode_example(record(audio=audio), audio=form))
     assert decoded.audio.dtype == np.int16
+    assert decoded.audio.flags.aligned and decoded.audio.flags.writeable
     np.testing.assert_array_equal(decoded.audio, samples)
 
 
-def test_pcm16_rounds_and_clips():
+@pytest.mark.parametrize("form", ["pcm16", "flac"])
+def test_16_bits_round_and_clip(form):
   audio = np.array([1.0, 1.5, -1.0, -1.5, 0.6 / 32_768, -0.4 / 32_768], np.float32)
-  decoded = decode_example(encode_example(record(audio=audio), audio="pcm16"))
+  decoded = decode_example(encode_example(record(audio=audio), audio=form))
   assert decoded.audio.tolist() == [32_767, 32_767, -32_768, -32_768, 1, 0]
+
+
+def test_flac_is_smaller():
+  audio = (3_000 * np.sin(np.arange(16_000) / 20)).astype(np.int16)
+  sizes = [
+    len(encode_example(record(audio=audio), audio=form)) for form in ("float32", "pcm16", "flac")
+  ]
+  assert sizes[0] > 1.9 * sizes[1] > 3.8 * sizes[2]
 
 
 def test_int16_is_stored_as_float32_by_default():
@@ -98,7 +114,7 @@ def test_order_and_unknown_features_do_not_matter():
       for _, _, span in reversed(list(wire.read_fields(plain, _inner(plain))))
     ),
   )
-  more = example(speaker=(BYTES, b"\xff"), snr=(FLOATS, b"1234")) + b"\x50\x01"
+  more = example(accent=(BYTES, b"\xff"), snr=(FLOATS, b"1234")) + b"\x50\x01"
   for data in (backwards, more):
     decoded = decode_example(data)
     assert (decoded.sample_id, decoded.text) == ("a/1", "hi")
@@ -141,7 +157,20 @@ def test_another_rate_is_parsed_but_not_decoded():
     (example(audio=(FLOATS, b"12345")), "not a tf.train.Example: float_list", "a/1"),
     (example(audio_len=(INTEGERS, b"\x05")), "4 samples, but audio_len says 5", "a/1"),
     (example(audio_len=(INTEGERS, b"\x04\x04")), "'audio_len' has 2 values", "a/1"),
-    (example(audio_pcm16=(BYTES, b"123")), r"'audio_pcm16' has values of \[3\] bytes", "a/1"),
+    (example(speaker=(BYTES, b"\xff")), "speaker is not UTF-8", "a/1"),
+    (example(audio_flac=(BYTES, b"fLaC")), "'audio_flac': 4 bytes are no FLAC file", "a/1"),
+    (example(audio_flac=(BYTES, FLAC, FLAC)), "'audio_flac' has 2 values", "a/1"),
+    (example(audio_flac=(BYTES, FLAC)), "800 samples, but audio_len says 4", "a/1"),
+    (
+      example(
+        audio_flac=(BYTES, FLAC),
+        audio_len=None,
+        sample_rate=(INTEGERS, wire.write_varint(8_000)),
+      ),
+      "sample_rate is 8000 Hz, but audio_flac",
+      "a/1",
+    ),
+    (example(audio_pcm16=(BYTES, b"123")), "'audio_pcm16' has 3 bytes, expected an even", "a/1"),
   ],
 )
 def test_bad_examples(data, reason, sample_id):
@@ -160,6 +189,8 @@ def test_bad_examples(data, reason, sample_id):
     ({"audio": np.zeros((2, 4), np.float32)}, "float32", r"float32\[2, 4\]"),
     ({"audio": np.full(4, 12_000, np.float32)}, "pcm16", "peak of 12000, expected at most 1"),
     ({"audio": np.full(4, np.nan, np.float32)}, "pcm16", "peak of nan"),
+    ({"audio": np.full(4, np.nan, np.float32)}, "flac", "peak of nan"),
+    ({"audio": np.zeros(0, np.float32)}, "flac", "audio has 0 samples, FLAC takes 1 to"),
     ({"audio": np.full(4, 1e-6, np.float32)}, "pcm16", "silence in 16 bits"),
   ],
 )
