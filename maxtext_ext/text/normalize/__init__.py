@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
-from maxtext_ext.text.normalize import basic, english
+from maxtext_ext.text.normalize import basic, english, hebrew
 
 NORMALIZERS: dict[str, Callable[[str], str]] = {
   "none": basic.collapse_spaces,
   "basic": basic.normalize,
   "english": english.normalize,
+  "hebrew": hebrew.normalize,
 }
 
 

@@ -1,5 +1,6 @@
 """The multilingual normaliser: Whisper Basic with diacritics kept."""
 
+import functools
 import re
 import unicodedata
 
@@ -13,18 +14,23 @@ def collapse_spaces(text: str) -> str:
   return " ".join(text.split())
 
 
-def normalize(text: str) -> str:
+def normalize(text: str, *, keep: str = "") -> str:
   """Lower case, without bracketed parts, symbols or punctuation; marks and accents stay.
 
   Appendix C of the Whisper paper (https://cdn.openai.com/papers/whisper.pdf), for languages other
   than English; equal to whisper_normalizer's BasicTextNormalizer(preserve_marks=True), at a
   quarter of its time. Whisper itself puts a space where a combining mark stood, which cuts pointed
   Hebrew, vowelled Arabic and Devanagari words into letters and inflates their word counts.
+
+  Args:
+    text: as it was written or recognised.
+    keep: symbols that stay, because words are spelled with them.
   """
   text = _BRACKETED.sub("", text.lower())
   text = _PARENTHESISED.sub("", text)
-  text = unicodedata.normalize("NFKC", text).translate(_SYMBOLS_TO_SPACES)
-  return collapse_spaces(text.lower())
+  text = unicodedata.normalize("NFKC", text).translate(_symbols_to_spaces(keep))
+  # What NFKC made a capital may compose with its accent only now: \u210c\u0331.
+  return collapse_spaces(unicodedata.normalize("NFC", text.lower()))
 
 
 class _SymbolsToSpaces(dict[int, int]):
@@ -35,4 +41,6 @@ class _SymbolsToSpaces(dict[int, int]):
     return self[code]
 
 
-_SYMBOLS_TO_SPACES = _SymbolsToSpaces()
+@functools.cache
+def _symbols_to_spaces(keep: str) -> _SymbolsToSpaces:
+  return _SymbolsToSpaces({ord(symbol): ord(symbol) for symbol in keep})

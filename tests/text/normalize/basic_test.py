@@ -22,6 +22,7 @@ BRACKETS = st.sampled_from([*"<>[]()", "(a", "b)", "[c", "d>"])
     ("naïve Café ÉCOLE", "naïve café école"),
     ("Straße Ærø Łódź", "straße ærø łódź"),
     ("cafe\u0301", "café"),  # composed
+    ("\u210c\u0331", "\u1e96"),  # composed only once in lower case
     ("[noise] yes (laughs) <unk>", "yes"),
     ("50% of $3", "50 of 3"),
     ("ﬁne ① Ａ", "fine 1 a"),
@@ -55,7 +56,7 @@ def test_words_are_apart_by_single_spaces(name, text):
   assert normal == " ".join(normal.split())
 
 
-@pytest.mark.parametrize("name", ["none", "basic"])
+@pytest.mark.parametrize("name", ["none", "basic", "hebrew"])
 @settings(max_examples=300)
 @given(text=st.text())
 def test_idempotent(name, text):
@@ -81,5 +82,5 @@ def test_english(text, expected):
 
 
 def test_unknown_name_lists_the_known_ones():
-  with pytest.raises(ValueError, match="'klingon'; expected one of none, basic, english"):
+  with pytest.raises(ValueError, match="'klingon'; expected one of none, basic, english, "):
     get_normalizer("klingon")
