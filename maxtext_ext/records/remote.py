@@ -150,8 +150,10 @@ def remove(url: str) -> None:
 class _Reading(io.RawIOBase):
   """A file of fsspec whose errors are one clear line."""
 
+  mode = "rb"
+
   def __init__(self, url: str, file: Any) -> None:
-    self._url = url
+    self.name = url
     self._file = file
 
   def readable(self) -> bool:
@@ -161,7 +163,7 @@ class _Reading(io.RawIOBase):
     return True
 
   def readinto(self, buffer: Any) -> int:
-    with _explained("read", self._url):
+    with _explained("read", self.name):
       return self._file.readinto(buffer)
 
   def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:

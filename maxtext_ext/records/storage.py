@@ -30,6 +30,7 @@ def find_files(source: str, pattern: str) -> list[str]:
     files = remote.find_files(source, pattern)
   else:
     files = _find_local(source, pattern)
+  files = [path for path in files if path == source or _TEMPORARY not in os.path.basename(path)]
   if not files:
     raise ValueError(
       f"{source}: no input found, expected a file, a folder with {pattern} files, or a glob; "
@@ -146,4 +147,4 @@ def _find_local(source: str, pattern: str) -> list[str]:
   else:
     where = source
   found = glob.glob(where, recursive=True)
-  return sorted(path for path in found if os.path.isfile(path) and _TEMPORARY not in path)
+  return sorted(path for path in found if os.path.isfile(path))

@@ -1,4 +1,4 @@
-"""Files, folders and globs, and files that appear whole."""
+"""Files, folders and globs, and files that appear whole: on disk, in memory, at gs://."""
 
 import pytest
 
@@ -13,10 +13,10 @@ from maxtext_ext.records import storage
     ("*-of-*", ["b.tfrecord-00000-of-00001"]),
     ("**/*.tfrecord", ["a.tfrecord", "deep [1]/c.tfrecord"]),
     ("deep [1]", ["deep [1]/c.tfrecord"]),
+    ("half.tfrecord.tmp-7", ["half.tfrecord.tmp-7"]),
   ],
 )
-def test_find_files(tmp_path, source, names):
-  (tmp_path / "deep [1]").mkdir()
+def test_find_files(root, source, names):
   for name in (
     "a.tfrecord",
     "b.tfrecord-00000-of-00001",
@@ -24,25 +24,103 @@ def test_find_files(tmp_path, source, names):
     "half.tfrecord.tmp-7",
     "deep [1]/c.tfrecord",
   ):
-    (tmp_path / name).touch()
-  found = storage.find_files(str(tmp_path / source), "*.tfrecord*")
-  assert found == [str(tmp_path / name) for name in names]
+    storage.write_bytes(storage.join(root, name), b"content")
+  found = storage.find_files(storage.join(root, source) if source else root, "*.tfrecord*")
+  assert found == [storage.join(root, name) for name in names]
 
 
 @pytest.mark.parametrize("source", ["none", "*.none", ""])
-def test_nothing_found(tmp_path, source):
+def test_nothing_found(root, source):
   with pytest.raises(ValueError, match=r"no input found, expected a file, a folder with \*\.x"):
-    storage.find_files(str(tmp_path / source), "*.x")
+    storage.find_files(storage.join(root, source), "*.x")
 
 
-def test_replacing_is_all_or_nothing(tmp_path):
-  target = tmp_path / "new" / "file"
-  with storage.replacing(str(target)) as temporary, open(temporary, "w") as file:
-    file.write("first")
-    assert not target.exists()
-  with pytest.raises(KeyboardInterrupt), storage.replacing(str(target)) as temporary:
+def test_list_folder(root):
+  assert storage.list_folder(root) == storage.list_folder(storage.join(root, "none")) == []
+  for name in ("b.x", "a.x", "c.y", "sub/d.x"):
+    storage.write_bytes(storage.join(root, name), b"")
+  assert storage.list_folder(root, ".x") == [storage.join(root, name) for name in ("a.x", "b.x")]
+  assert storage.list_folder(storage.join(root, "sub/")) == [storage.join(root, "sub/d.x")]
+
+
+def test_what_is_there(root):
+  file, folder, nothing = (storage.join(root, name) for name in ("sub/file", "sub", "su"))
+  storage.write_bytes(file, b"12345")
+  assert [storage.exists(path) for path in (file, folder, nothing)] == [True, True, False]
+  assert [storage.is_file(path) for path in (file, folder, nothing)] == [True, False, False]
+  assert storage.size_of(file) == 5
+  for look in (storage.size_of, storage.open_read, storage.read_bytes):
+    with pytest.raises(FileNotFoundError, match="su"):
+      look(nothing)
+
+
+def test_reading(root):
+  path = storage.join(root, "file")
+  content = bytes(range(256)) * 100_000  # several blocks of a request
+  storage.write_bytes(path, content)
+  assert storage.read_bytes(path) == content
+  with storage.open_read(path) as file:
+    assert file.readline() == content[:11]
+    assert file.seek(-5, 2) == len(content) - 5
+    assert file.read(100) == content[-5:]
+    assert file.seek(9_000_000) == file.tell()
+    assert file.read(16_000_000) == content[9_000_000:25_000_000]
+  with storage.local_copy(path) as copy, open(copy, "rb") as file:
+    assert file.read() == content
+
+
+def test_lines(root):
+  path = storage.join(root, "file")
+  storage.write_bytes(path, b"one\n\ntwo\nthree")
+  with storage.open_read(path) as file:
+    assert list(file) == [b"one\n", b"\n", b"two\n", b"three"]
+
+
+def test_replacing_is_all_or_nothing(root):
+  folder = storage.join(root, "new")
+  target = storage.join(folder, "file")
+  with storage.replacing(target) as temporary:
+    with open(temporary, "w") as file:
+      file.write("first")
+    assert not storage.exists(target)
+  with pytest.raises(KeyboardInterrupt), storage.replacing(target) as temporary:
     with open(temporary, "w") as file:
       file.write("second")
     raise KeyboardInterrupt
-  assert target.read_text() == "first"
-  assert list(target.parent.iterdir()) == [target]
+  assert storage.read_bytes(target) == b"first"
+  with storage.replacing(target) as temporary, open(temporary, "w") as file:
+    file.write("third")
+  assert storage.read_bytes(target) == b"third"
+  storage.write_bytes(target, b"")
+  assert storage.read_bytes(target) == b""
+  assert storage.list_folder(folder) == [target]
+
+
+def test_removing(root):
+  folder = storage.join(root, "sub")
+  first, second = storage.join(folder, "a"), storage.join(folder, "b")
+  storage.write_bytes(first, b"")
+  storage.write_bytes(second, b"")
+  storage.remove(first)
+  storage.remove(first)
+  assert storage.list_folder(folder) == [second]
+  storage.remove_folder(folder)
+  storage.remove_folder(folder)
+  assert not storage.exists(folder)
+
+
+@pytest.mark.parametrize(
+  ("parts", "path"),
+  [
+    (("a", "b", "c.x"), "a/b/c.x"),
+    (("", "c.x"), "c.x"),
+    (("a/", "c.x"), "a/c.x"),
+    (("a", "/b", "c.x"), "/b/c.x"),
+    (("gs://a/b", "c.x"), "gs://a/b/c.x"),
+    (("gs://a/b", "/c.x"), "/c.x"),
+    (("a", "gs://b", "c.x"), "gs://b/c.x"),
+    (("gs://a", "gs://b/c.x"), "gs://b/c.x"),
+  ],
+)
+def test_join(parts, path):
+  assert storage.join(*parts) == path
