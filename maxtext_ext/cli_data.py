@@ -1,9 +1,14 @@
 """The commands `maxtext-ext data ...`: parse, load, call."""
 
-import os
-from typing import Annotated, Literal
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+  from maxtext_ext.records.convert import ConvertSummary, Progress
 
 data_app = typer.Typer(help="Bring recordings into the form that training reads.")
 
@@ -13,42 +18,170 @@ def describe_data() -> None:
   """Bring recordings into the form that training reads."""
 
 
-@data_app.command("convert")
+@data_app.command("convert", context_settings={"ignore_unknown_options": True})
 def convert_data(
-  source: Annotated[str, typer.Argument(help="A file, a folder or a glob.")],
-  out: Annotated[str, typer.Argument(help="The folder of the ArrayRecord shards.")],
+  source: Annotated[str, typer.Argument(help="A file, a folder or a glob; local or gs://.")],
+  out: Annotated[str, typer.Argument(help="The folder of the ArrayRecord shards, likewise.")],
+  beam_args: Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[-- BEAM_OPTIONS]", help="For Beam: -- --project=p --region=r"),
+  ] = None,
   source_format: Annotated[
-    Literal["tfrecord", "jsonl"], typer.Option("--from", help="What the source is.")
+    Literal["tfrecord", "jsonl", "parquet", "tar"],
+    typer.Option("--from", help="What the source is."),
   ] = "jsonl",
   split: Annotated[str, typer.Option(help="The first part of the shard names.")] = "train",
   audio: Annotated[
-    Literal["keep", "pcm16"], typer.Option(help="pcm16 takes half the room of the float samples.")
+    Literal["keep", "pcm16", "flac"],
+    typer.Option(help="pcm16 takes half the room of float samples, flac a quarter."),
   ] = "keep",
+  workers: Annotated[int, typer.Option(help="Processes; a shard is the work of one.")] = 1,
+  shards: Annotated[
+    int | None, typer.Option(help="So many shards, where the source can be cut.")
+  ] = None,
+  records_per_shard: Annotated[
+    int, typer.Option(help="Or of so many records; TFRecord files are a shard each.")
+  ] = 1_000,
+  language: Annotated[
+    str | None, typer.Option(help="Of records that do not say theirs: Hebrew")
+  ] = None,
+  dataset: Annotated[str, typer.Option(help="Name of the corpus, likewise.")] = "",
+  text_key: Annotated[str | None, typer.Option(help="Column or member of the text.")] = None,
+  audio_key: Annotated[str | None, typer.Option(help="Column or member of the sound.")] = None,
+  id_key: Annotated[str | None, typer.Option(help="Column or member of the id.")] = None,
+  max_bad_fraction: Annotated[
+    float, typer.Option(help="Stop where a larger share of the records is bad.")
+  ] = 0.01,
+  overwrite: Annotated[
+    bool, typer.Option("--overwrite", help="Replace another conversion of the split in OUT.")
+  ] = False,
+  engine: Annotated[
+    Literal["local", "beam"], typer.Option(help="This machine, or an Apache Beam runner.")
+  ] = "local",
+  runner: Annotated[
+    str, typer.Option(help="Beam's: DirectRunner, DataflowRunner.")
+  ] = "DirectRunner",
 ) -> None:
-  """Convert TFRecord files, or JSON lines that name sound files, to ArrayRecord shards.
+  """Convert recordings to ArrayRecord shards; run it again to go on where it was broken off.
 
   What cannot be used goes to quarantine.jsonl in OUT, with its reason.
   """
-  from rich.console import Console
-  from rich.progress import Progress
+  from maxtext_ext.records.convert import (
+    QUARANTINE_NAME,
+    ConvertOptions,
+    TooManyBadError,
+    convert,
+  )
+  from maxtext_ext.records.sources.options import SourceOptions
 
-  from maxtext_ext.records.convert import QUARANTINE_NAME, convert
+  options = ConvertOptions(
+    source_format=source_format,
+    splits=(split,),
+    audio=audio,
+    workers=workers,
+    max_bad_fraction=max_bad_fraction,
+    overwrite=overwrite,
+    source=SourceOptions(
+      records_per_shard=records_per_shard,
+      shards=shards,
+      audio_key=audio_key,
+      text_key=text_key,
+      id_key=id_key,
+      language=language,
+      dataset_name=dataset,
+    ),
+  )
+  if beam_args and engine != "beam":
+    raise ValueError(f"got {' '.join(beam_args)}, expected that only with --engine beam")
+  try:
+    if engine == "beam":
+      from maxtext_ext.records import beam
+
+      summary = beam.convert(source, out, options, runner=runner, pipeline_args=beam_args or [])
+    else:
+      with _progress_bar("converting") as show:
+        summary = convert(source, out, options, progress=show)
+  except TooManyBadError as error:
+    for reason in error.reasons:
+      typer.echo(f"  bad: {reason}", err=True)
+    raise ValueError(error.summary) from error
+  _print_summary(summary, out)
+  if not summary.written:
+    raise ValueError(f"{source}: no record can be used; see {QUARANTINE_NAME} in {out}")
+
+
+@data_app.command("verify")
+def verify_data(
+  path: Annotated[str, typer.Argument(help="A folder of ArrayRecord shards; local or gs://.")],
+  workers: Annotated[int, typer.Option(help="Processes; a shard is the work of one.")] = 1,
+) -> None:
+  """Read every record and hold the files against their manifest; exit status 1 if one is bad."""
+  from maxtext_ext.records.verify import print_report, verify
+
+  with _progress_bar("verifying") as show:
+    report = verify(path, workers=workers, progress=show)
+  if not print_report(report):
+    raise typer.Exit(1)
+
+
+@data_app.command("inspect")
+def inspect_data(
+  path: Annotated[str, typer.Argument(help="A folder of ArrayRecord shards, or one of them.")],
+  html: Annotated[str | None, typer.Option(help="Where the page goes: inspect.html")] = None,
+  sample: Annotated[
+    int | None, typer.Option(help="Look at about so many records instead of all.")
+  ] = None,
+  workers: Annotated[int, typer.Option(help="Processes that read.")] = 1,
+) -> None:
+  """Show what is in a data set: a table, and a page with pictures and players."""
+  from maxtext_ext.records import inspect
+
+  inspect.main(path, html, sample=sample, workers=workers)
+
+
+@contextlib.contextmanager
+def _progress_bar(action: str) -> Iterator[Callable[["Progress"], None]]:
+  """A bar with records, audio, speed and the time left; nothing where stderr is no terminal."""
+  from rich import progress
+  from rich.console import Console
 
   console = Console(stderr=True)
-  with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-    task = bar.add_task("converting", total=1.0)
-    summary = convert(
-      source,
-      out,
-      source_format,
-      split=split,
-      audio=audio,
-      progress=lambda done, read: bar.update(
-        task, completed=done, description=f"{read} records read"
-      ),
-    )
-  typer.echo(f"read {summary.read} = written {summary.written} + quarantined {summary.quarantined}")
+  columns = (
+    progress.TextColumn(action),
+    progress.BarColumn(bar_width=None),
+    progress.TaskProgressColumn(),
+    progress.TextColumn("{task.description}"),
+    progress.TimeRemainingColumn(),
+  )
+  started = time.monotonic()
+  with progress.Progress(
+    *columns, console=console, transient=True, disable=not console.is_terminal
+  ) as bar:
+    task: progress.TaskID | None = None
+    first = 0.0  # seconds of audio that were there before
+
+    def show(now: "Progress") -> None:
+      nonlocal task, first
+      if task is None:
+        # The part that was done before says nothing of the speed.
+        task = bar.add_task("", total=1.0, completed=now.done_before)
+        first = now.seconds
+      speed = (now.seconds - first) / max(time.monotonic() - started, 1e-6)
+      text = f"{now.read:,} records, {now.seconds / 3600:,.1f} h of audio, {speed:,.0f} s/s"
+      bar.update(task, completed=now.done, description=text)
+
+    yield show
+
+
+def _print_summary(summary: "ConvertSummary", out: str) -> None:
+  if summary.repeated:
+    typer.echo(f"{out}: complete already, nothing to do")
+  left_out = sum(summary.left_out.values())
+  typer.echo(
+    f"read {summary.read} = written {summary.written} + quarantined {summary.quarantined}"
+    + (f" + left out {left_out}" if left_out else "")
+  )
+  for reason, count in summary.left_out.items():
+    typer.echo(f"  left out: {count} {reason}")
   for reason in summary.reasons:
     typer.echo(f"  quarantined: {reason}", err=True)
-  if not summary.written:
-    raise ValueError(f"{source}: no record can be used; see {os.path.join(out, QUARANTINE_NAME)}")

@@ -153,6 +153,11 @@ def test_data_convert_accounts_for_every_record(capsys, tmp_path):
 
   args = ["data", "convert", str(source), str(out), "--split", "dev", "--audio", "pcm16"]
   status, printed, err = run(capsys, *args)
+  assert (status, printed) == (2, "")
+  assert "silent" in err.splitlines()[0]
+  assert "1 of 2 records are bad (50.0%), over max_bad_fraction=0.01" in err.splitlines()[-1]
+
+  status, printed, err = run(capsys, *args, "--max-bad-fraction", "0.5")
 
   assert (status, printed) == (0, "read 2 = written 1 + quarantined 1\n")
   assert "silent" in err
@@ -162,7 +167,8 @@ def test_data_convert_accounts_for_every_record(capsys, tmp_path):
 def test_data_convert_fails_when_nothing_can_be_used(capsys, tmp_path):
   source = tmp_path / "clips.jsonl"
   write_lines(source, [{"audio": "absent.wav", "text": "a"}])
-  status, printed, err = run(capsys, "data", "convert", str(source), str(tmp_path / "out"))
+  args = ["data", "convert", str(source), str(tmp_path / "out"), "--max-bad-fraction", "1"]
+  status, printed, err = run(capsys, *args)
   assert (status, printed) == (2, "read 1 = written 0 + quarantined 1\n")
   assert "quarantine.jsonl" in err.splitlines()[-1]
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from maxtext_ext.demo.corpus import synthesize
 from maxtext_ext.demo.own_data import split_lines
 from maxtext_ext.evaluate.run import evaluate
-from maxtext_ext.records.convert import convert
+from maxtext_ext.records.convert import ConvertOptions, convert
 from maxtext_ext.records.reader import RecordSource, find_shards
 from maxtext_ext.records.schema import decode_example
 from maxtext_ext.text.tokenizer import train_char_tokenizer
@@ -81,7 +81,11 @@ def main(
   source_format = "tfrecord" if data is None else "jsonl"
   for split, source in sources.items():
     with console.status(f"converting {split}"):
-      summary = convert(source, str(folder / "data"), source_format, split, "pcm16")
+      # Whatever the share of bad recordings: the demo goes on with the others, and tells the count.
+      options = ConvertOptions(
+        source_format=source_format, splits=(split,), audio="pcm16", max_bad_fraction=1.0
+      )
+      summary = convert(source, str(folder / "data"), options)
     console.print(
       f"{split}: read {summary.read} = written {summary.written}"
       f" + quarantined {summary.quarantined}, {summary.seconds:.0f} s of audio"

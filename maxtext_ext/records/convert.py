@@ -1,149 +1,114 @@
-"""Any source to ArrayRecord shards, with every record accounted for."""
+"""Any source to ArrayRecord shards, with every record accounted for.
 
-import dataclasses
-import os
-import re
+`plan_conversion`, then `run_shard` for each of its jobs, in any order and place, then `finish`.
+`convert` does so on this machine; records/beam.py does so on many.
+"""
+
 from collections.abc import Callable
 
-from maxtext_ext.records import paths
-from maxtext_ext.records.quarantine import Quarantine
-from maxtext_ext.records.schema import RecordError, encode_example
-from maxtext_ext.records.sources import jsonl, tfrecord
-from maxtext_ext.records.sources.entry import Bad, Good, InputShard
-from maxtext_ext.records.sources.options import RECORDS_PER_SHARD, SourceOptions
-from maxtext_ext.records.writer import ShardWriter
+from maxtext_ext.audio.io import SAMPLE_RATE
+from maxtext_ext.records import bad_rate
+from maxtext_ext.records.bad_rate import TooManyBadError
+from maxtext_ext.records.conversion import (
+  SOURCES,
+  ConvertOptions,
+  ConvertSummary,
+  Plan,
+  Progress,
+)
+from maxtext_ext.records.finish import finish
+from maxtext_ext.records.local_engine import JobsStopped, run_jobs
+from maxtext_ext.records.plan import plan_conversion
+from maxtext_ext.records.quarantine import QUARANTINE_NAME
+from maxtext_ext.records.selector import LeftOut, Selected, Selector
+from maxtext_ext.records.shard_job import (
+  AUDIO_MODES,
+  ShardJob,
+  ShardResult,
+  ShardStatus,
+  run_shard,
+  stored_result,
+)
 
-Progress = Callable[[float, int], None]  # share of the source done (0 to 1), records read
-
-AUDIO_MODES = ("keep", "pcm16")
-SOURCES = {"tfrecord": tfrecord.open_shards, "jsonl": jsonl.open_shards}
-QUARANTINE_NAME = "quarantine.jsonl"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ConvertSummary:
-  """What a conversion did: read = written + quarantined.
-
-  Attributes:
-    read: records found in the source.
-    written: of these, how many are in the shards.
-    quarantined: of these, how many are in quarantine.jsonl.
-    seconds: audio written, in seconds.
-    shards: paths of the output, in order.
-    reasons: the first few reasons for quarantine, with file and position.
-  """
-
-  read: int
-  written: int
-  quarantined: int
-  seconds: float
-  shards: tuple[str, ...]
-  reasons: tuple[str, ...] = ()
+__all__ = [
+  "AUDIO_MODES",
+  "QUARANTINE_NAME",
+  "SOURCES",
+  "ConvertOptions",
+  "ConvertSummary",
+  "LeftOut",
+  "Plan",
+  "Progress",
+  "Selected",
+  "Selector",
+  "ShardJob",
+  "ShardResult",
+  "TooManyBadError",
+  "convert",
+  "finish",
+  "plan_conversion",
+  "run_shard",
+]
 
 
 def convert(
   source: str,
   out: str,
-  source_format: str,
-  split: str = "train",
-  audio: str = "keep",
+  options: ConvertOptions,
   *,
-  records_per_shard: int = RECORDS_PER_SHARD,
-  progress: Progress | None = None,
+  progress: Callable[[Progress], None] | None = None,
 ) -> ConvertSummary:
-  """Converts one split to {out}/{split}-00000-of-0000N.array_record and {out}/quarantine.jsonl.
+  """Converts a source to {out}/{split}-00000-of-0000N.array_record and {out}/quarantine.jsonl.
 
-  Each TFRecord file becomes one shard; JSONL files are cut after `records_per_shard` lines.
-  Recordings at another rate are resampled, channels averaged. Shards and the quarantine file take
-  their names when they are complete.
+  Every input shard gives one output shard a split: a TFRecord file is one, JSONL files are cut
+  after so many lines. Recordings at another rate are resampled, channels averaged. Files take their
+  names when they are complete, {split}.manifest.json last. A conversion that was killed goes on
+  when it is called again, to the same bytes; one that is complete does nothing.
 
   Args:
-    source: a file, a folder or a glob.
-    out: folder to write to.
-    source_format: a key of SOURCES.
-    split: the first part of the shard names.
-    audio: "keep" copies TFRecord records at 16 kHz byte for byte and writes all others as float32;
-      "pcm16" writes 16-bit samples. A record written anew keeps only the features of the schema.
-    records_per_shard: lines of a JSONL shard.
-    progress: called with the share done and the number read after each record.
+    source: a file, a folder or a glob; local or gs://.
+    out: the folder to write to; local or gs://.
+    options: how.
+    progress: called again and again, with one worker after each record.
 
   Raises:
-    ValueError: an argument is wrong, nothing is found, or `out` holds another conversion.
+    ValueError: nothing is found, or `out` holds another conversion.
+    TooManyBadError: over `max_bad_fraction`.
+    OSError: reading or writing fails.
   """
-  if source_format not in SOURCES:
-    raise ValueError(f"source format is '{source_format}', expected one of {sorted(SOURCES)}")
-  if audio not in AUDIO_MODES:
-    raise ValueError(f"audio is '{audio}', expected one of {list(AUDIO_MODES)}")
-  if not re.fullmatch(r"\w+([.-]\w+)*", split):
-    raise ValueError(f"split is '{split}', expected a name like 'train': it goes into file names")
-  inputs = SOURCES[source_format](source, SourceOptions(records_per_shard=records_per_shard))
-  names = [paths.shard_name(split, index, len(inputs)) for index in range(len(inputs))]
-  outputs = [os.path.join(out, name) for name in names]
-  _refuse_other_shards(out, split, len(inputs))
-  with Quarantine(os.path.join(out, QUARANTINE_NAME), split) as quarantine:
-    run = _Conversion(audio, quarantine, len(inputs), progress)
-    for index, (shard, path) in enumerate(zip(inputs, outputs, strict=True)):
-      run.convert_shard(index, shard, path)
-  assert run.read == run.written + quarantine.count
-  return ConvertSummary(
-    read=run.read,
-    written=run.written,
-    quarantined=quarantine.count,
-    seconds=run.seconds,
-    shards=tuple(outputs),
-    reasons=tuple(quarantine.reasons),
+  plan = plan_conversion(source, out, options)
+  if plan.finished:
+    return plan.finished
+  results = [result for result in map(stored_result, plan.jobs) if result]
+  before = ShardStatus(
+    read=sum(result.read for result in results),
+    samples=sum(shard.samples for result in results for shard in result.shards),
+    bad=sum(result.quarantined for result in results),
   )
+  done = {result.index for result in results}
+  jobs = [job for job in plan.jobs if job.index not in done]
 
-
-class _Conversion:
-  """The counts of one conversion and the ids that it has seen."""
-
-  def __init__(
-    self, audio: str, quarantine: Quarantine, shards: int, progress: Progress | None
-  ) -> None:
-    self._audio = audio
-    self._quarantine = quarantine
-    self._shards = shards
-    self._progress = progress
-    self._first_places: dict[str, tuple[str, int]] = {}  # file and position by id
-    self.read = self.written = 0
-    self.seconds = 0.0
-
-  def convert_shard(self, index: int, shard: InputShard, path: str) -> None:
-    with ShardWriter(path) as writer:
-      for entry in shard.entries():
-        self.read += 1
-        if isinstance(entry, Bad):
-          self._quarantine.add(entry.sample_id, entry.file, entry.position, entry.reason)
-        else:
-          self._write(entry, writer)
-        if self._progress:
-          self._progress((index + entry.done) / self._shards, self.read)
-
-  def _write(self, entry: Good, writer: ShardWriter) -> None:
-    sample_id = entry.record.sample_id
-    try:
-      if first := self._first_places.get(sample_id):
-        raise RecordError(f"duplicate id: '{sample_id}' is at {first[0]}:{first[1]} already")
-      if self._audio == "pcm16":
-        data = encode_example(entry.record, audio="pcm16")
-      else:
-        data = entry.serialized or encode_example(entry.record)
-    except RecordError as error:
-      self._quarantine.add(sample_id, entry.file, entry.position, str(error))
-      return
-    writer.write(data)
-    self._first_places[sample_id] = (entry.file, entry.position)
-    self.written += 1
-    self.seconds += entry.record.seconds
-
-
-def _refuse_other_shards(out: str, split: str, count: int) -> None:
-  """Shards of two conversions in one folder would be read as one data set."""
-  for path in paths.list_shards(out):
-    name = paths.parse_shard_name(path)
-    if name and name[0] == split and name[2] != count:
-      raise ValueError(
-        f"{path} is from another conversion, of {name[2]} shards where this one makes {count}; "
-        f"remove the old shards of '{split}' or choose another folder"
+  def watch(status: ShardStatus) -> bool:
+    read, bad = before.read + status.read, before.bad + status.bad
+    if progress:
+      now = Progress(
+        done=(len(done) + status.done * len(jobs)) / len(plan.jobs),
+        done_before=len(done) / len(plan.jobs),
+        read=read,
+        seconds=(before.samples + status.samples) / SAMPLE_RATE,
+        quarantined=bad,
       )
+      progress(now)
+    return not bad_rate.too_many(read, bad, options.max_bad_fraction, ended=False)
+
+  try:
+    results += run_jobs(run_shard, jobs, workers=options.workers, watch=watch)
+  except JobsStopped as stop:
+    reasons = [reason for result in results for reason in result.reasons] + stop.status.reasons
+    raise bad_rate.error_of(
+      before.read + stop.status.read,
+      before.bad + stop.status.bad,
+      options.max_bad_fraction,
+      reasons[: bad_rate.REASONS_SHOWN],
+    ) from None
+  return finish(plan, results)

@@ -2,39 +2,40 @@
 
 import contextlib
 import json
+from collections.abc import Iterable
 from types import TracebackType
+from typing import Any
 
 from maxtext_ext.records import storage
 
+QUARANTINE_NAME = "quarantine.jsonl"
 REASONS_KEPT = 10
+_SPLITS_JOINED = "+"  # no split has it in its name
 
 
 class Quarantine:
   """Collects bad records in a JSONL file: {"split", "id", "file", "position", "reason"} a line.
 
-  A context manager: the file takes its name when the block ends well. Splits that share an output
-  folder share the file too, each replaces its own lines.
+  A context manager: the file takes its name when the block ends well.
 
   Attributes:
     count: records added.
     reasons: the first REASONS_KEPT of them as text, with file and position.
   """
 
-  def __init__(self, path: str, split: str) -> None:
+  def __init__(self, path: str, splits: Iterable[str]) -> None:
     self._path = path
-    self._split = split
+    self._splits = tuple(splits)
     self.count = 0
     self.reasons: list[str] = []
 
   def __enter__(self) -> "Quarantine":
-    others = self._lines_of_other_splits()
     with contextlib.ExitStack() as stack:
       temporary = stack.enter_context(storage.replacing(self._path))
       # Names and ids may hold what UTF-8 cannot (a file name in another encoding).
       self._file = stack.enter_context(
         open(temporary, "w", encoding="utf-8", errors="backslashreplace")
       )
-      self._file.writelines(others)
       self._stack = stack.pop_all()
     return self
 
@@ -47,18 +48,24 @@ class Quarantine:
       position: where in that file, as its source counts: line from 1, TFRecord from 0.
       reason: what is wrong.
     """
+    self.add_line(quarantine_line(self._splits, sample_id, file, position, reason))
+
+  def add_line(self, line: dict[str, Any]) -> None:
+    """Notes one record as another Quarantine wrote it."""
     self.count += 1
     if len(self.reasons) < REASONS_KEPT:
-      text = f"{file}:{position}: {reason}"
-      self.reasons.append(text.encode(errors="backslashreplace").decode())  # can be printed
-    line = {
-      "split": self._split,
-      "id": sample_id,
-      "file": file,
-      "position": position,
-      "reason": reason,
-    }
+      self.reasons.append(as_text(line))
     self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+  def copy_other_splits(self, path: str) -> None:
+    """Copies, uncounted, the lines of `path` whose splits are not all among this one's.
+
+    Raises:
+      ValueError: `path` is no quarantine file.
+    """
+    for line in read_lines(path):
+      if not set(self._splits).issuperset(line["split"].split(_SPLITS_JOINED)):
+        self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
   def __exit__(
     self,
@@ -68,15 +75,47 @@ class Quarantine:
   ) -> None:
     self._stack.__exit__(kind, error, trace)
 
-  def _lines_of_other_splits(self) -> list[str]:
-    if not storage.is_file(self._path):
-      return []
-    try:
-      with storage.open_read(self._path) as file:
-        lines = [line.decode() for line in file]
-      return [line for line in lines if json.loads(line)["split"] != self._split]
-    except (ValueError, KeyError, TypeError) as error:
-      raise ValueError(
-        f"{self._path} is not a quarantine file, expected JSON lines with 'split' ({error!r}); "
-        "move it away or choose another output folder"
-      ) from error
+
+def label_of(splits: Iterable[str]) -> str:
+  """What stands for "split": a record that cannot be read is of no single one."""
+  return _SPLITS_JOINED.join(splits)
+
+
+def quarantine_line(
+  splits: Iterable[str], sample_id: str, file: str, position: int, reason: str
+) -> dict[str, Any]:
+  """A line of the file, see `Quarantine.add`."""
+  return {
+    "split": label_of(splits),
+    "id": sample_id,
+    "file": file,
+    "position": position,
+    "reason": reason,
+  }
+
+
+def as_text(line: dict[str, Any]) -> str:
+  """A line of the file as a person reads it; can be printed, whatever the names hold."""
+  text = f"{line['file']}:{line['position']}: {line['reason']}"
+  return text.encode(errors="backslashreplace").decode()
+
+
+def read_lines(path: str) -> Iterable[dict[str, Any]]:
+  """Reads a quarantine file, line by line; none if there is no such file.
+
+  Raises:
+    ValueError: the file is of another kind.
+  """
+  if not storage.is_file(path):
+    return
+  with storage.open_read(path) as file:
+    for content in file:
+      try:
+        line = json.loads(content)
+        _ = line["split"].split, line["file"], line["position"], line["reason"]
+      except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+          f"{path} is not a quarantine file, expected JSON lines with 'split' ({error!r}); "
+          "move it away or choose another output folder"
+        ) from error
+      yield line

@@ -79,6 +79,15 @@ def size_of(url: str) -> int:
   return entry["size"]
 
 
+def version_of(url: str) -> str:
+  """A text that changes when the file is written anew."""
+  entry = _info(url)
+  if entry is None:
+    raise FileNotFoundError(_missing(url))
+  times = (entry.get(key) for key in ("generation", "ETag", "etag", "mtime", "created"))
+  return f"{entry['size']}-{next((time for time in times if time), '')}"
+
+
 def open_read(url: str) -> BinaryIO:
   """Opens a file for reading bytes: can be seeked, and fetches ahead of a reader that goes on.
 

@@ -8,12 +8,14 @@ import contextlib
 import glob
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO
 
 from maxtext_ext.records import remote
 
 _TEMPORARY = ".tmp-"
+_REQUESTS_AT_ONCE = 16
 
 
 def find_files(source: str, pattern: str) -> list[str]:
@@ -61,6 +63,14 @@ def size_of(path: str) -> int:
   return remote.size_of(path) if remote.is_url(path) else os.path.getsize(path)
 
 
+def versions(paths: Sequence[str]) -> list[str]:
+  """For each file a text that changes when it is written anew."""
+  if any(map(remote.is_url, paths)):
+    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+      return list(pool.map(_version, paths))
+  return [_version(path) for path in paths]
+
+
 def open_read(path: str) -> BinaryIO:
   """Opens a file for reading bytes; it can be seeked."""
   return remote.open_read(path) if remote.is_url(path) else open(path, "rb")
@@ -105,6 +115,18 @@ def replacing(path: str) -> Iterator[str]:
       os.remove(temporary)
 
 
+def leftovers(folder: str) -> dict[str, str]:
+  """Temporary files of `replacing` in a folder, from processes that were killed.
+
+  Returns:
+    Path of each, and the file name that it would have taken.
+  """
+  if remote.is_url(folder):
+    return {}  # uploads have no temporary names
+  found = {path: os.path.basename(path) for path in list_folder(folder)}
+  return {path: name.partition(_TEMPORARY)[0] for path, name in found.items() if _TEMPORARY in name}
+
+
 @contextlib.contextmanager
 def local_copy(path: str) -> Iterator[str]:
   """Gives a local path to a file, for what cannot read a URL; downloads it for that long."""
@@ -137,6 +159,13 @@ def join(*parts: str) -> str:
   """A path of its parts; one that starts anew (an absolute path, a URL) drops those before it."""
   start = max((i for i, part in enumerate(parts) if remote.is_url(part)), default=0)
   return os.path.join(*parts[start:])
+
+
+def _version(path: str) -> str:
+  if remote.is_url(path):
+    return remote.version_of(path)
+  facts = os.stat(path)
+  return f"{facts.st_size}-{facts.st_mtime_ns}"
 
 
 def _find_local(source: str, pattern: str) -> list[str]:

@@ -13,7 +13,7 @@ import sys
 import numpy as np
 import pytest
 
-from maxtext_ext.records.convert import convert
+from maxtext_ext.records.convert import ConvertOptions, convert
 from maxtext_ext.records.reader import RecordSource
 from maxtext_ext.records.schema import Record, decode_example, encode_example
 from maxtext_ext.records.sources.tfrecord import read_tfrecord, write_tfrecord
@@ -133,7 +133,7 @@ def test_we_read_tensorflows_records(exchange):
 
 
 def test_conversion_copies_tensorflows_bytes(exchange, tmp_path):
-  summary = convert(exchange.theirs, str(tmp_path), "tfrecord", "train")
+  summary = convert(exchange.theirs, str(tmp_path), ConvertOptions(source_format="tfrecord"))
   assert (summary.read, summary.written, summary.quarantined) == (4, 4, 0)
   source = RecordSource(summary.shards)
   theirs = [data for _, data in read_tfrecord(exchange.theirs)]
