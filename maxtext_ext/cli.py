@@ -13,6 +13,7 @@ import typer
 from maxtext_ext import __version__
 from maxtext_ext.cli_data import data_app
 from maxtext_ext.errors import TRACEBACK_VARIABLE, exit_with_one_line
+from maxtext_ext.text.normalize import NORMALIZERS
 
 app = typer.Typer(
   add_completion=False,
@@ -88,7 +89,9 @@ def evaluate(
   report: Annotated[
     Path | None, typer.Option(help="Write this HTML page, and its figures beside it as JSON.")
   ] = None,
-  normalizer: Annotated[str, typer.Option(help="Applied to both sides before scoring.")] = "basic",
+  normalizer: Annotated[
+    str, typer.Option(help=f"Applied to both sides before scoring: {', '.join(NORMALIZERS)}.")
+  ] = "basic",
   metrics: Annotated[
     Path | None, typer.Option(help="metrics.jsonl of the training run, for the loss curve.")
   ] = None,

@@ -12,6 +12,7 @@ from maxtext_ext.cli import main
 from maxtext_ext.compat import dispatch
 from maxtext_ext.demo import run as demo_run
 from maxtext_ext.records.reader import RecordSource, find_shards
+from maxtext_ext.text.normalize import NORMALIZERS
 from tests.golden import qwen3_asr_files
 
 HEAVY = ("jax", "flax", "maxtext", "transformers", "numpy", "grain", "omegaconf", "tensorflow")
@@ -58,6 +59,12 @@ def test_help_lists_the_commands(capsys):
   assert status == 0
   for command in ("train", "decode", "evaluate", "data", "convert", "demo"):
     assert command in out
+
+
+def test_help_names_the_normalizers(capsys):
+  _, out, _ = run(capsys, "evaluate", "--help")
+  words = out.replace("│", " ").replace(",", " ").replace(".", " ").split()
+  assert set(NORMALIZERS) <= set(words)
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 
-from maxtext_ext.text.normalize import basic, english, hebrew
+from maxtext_ext.text.normalize import arabic, basic, english, hebrew
 
 NORMALIZERS: dict[str, Callable[[str], str]] = {
   "none": basic.collapse_spaces,
   "basic": basic.normalize,
   "english": english.normalize,
+  "english_leaderboard": english.normalize_once,
   "hebrew": hebrew.normalize,
+  "arabic": arabic.normalize,
+  "arabic_strict": arabic.normalize_strict,
 }
 
 

@@ -3,10 +3,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from whisper_normalizer.basic import BasicTextNormalizer
 
-from maxtext_ext.text.normalize import NORMALIZERS, get_normalizer
 from maxtext_ext.text.normalize.basic import normalize
 
 WHISPER = BasicTextNormalizer(preserve_marks=True)
+ACCENTS = "\u0307\u030c\u0331"
 BRACKETS = st.sampled_from([*"<>[]()", "(a", "b)", "[c", "d>"])
 
 
@@ -49,38 +49,22 @@ def test_equals_whisper_normalizer_on_all_characters():
     assert normalize(text) == " ".join(WHISPER(text).split()), hex(start)
 
 
-@pytest.mark.parametrize("name", NORMALIZERS)
-@given(text=st.text())
-def test_words_are_apart_by_single_spaces(name, text):
-  normal = NORMALIZERS[name](text)
-  assert normal == " ".join(normal.split())
-
-
-@pytest.mark.parametrize("name", ["none", "basic", "hebrew"])
 @settings(max_examples=300)
-@given(text=st.text())
-def test_idempotent(name, text):
-  once = NORMALIZERS[name](text)
-  assert NORMALIZERS[name](once) == once
+@given(text=st.text() | st.lists(BRACKETS | st.text(max_size=3)).map("".join))
+def test_idempotent(text):
+  once = normalize(text)
+  assert normalize(once) == once
 
 
-def test_none_keeps_all_but_spaces():
-  assert get_normalizer("none")("  Hello,\n World! ") == "Hello, World!"
+def test_idempotent_on_every_character_under_an_accent():
+  for start in [*range(0, 0x33000, 4096), 0xE0000]:
+    text = "\n".join(
+      chr(code) + accent for code in range(start, start + 4096) for accent in ACCENTS
+    )
+    once = normalize(text)
+    assert normalize(once) == once, hex(start)
 
 
-@pytest.mark.parametrize(
-  ("text", "expected"),
-  [
-    ("Mr. Brown didn't pay twenty-five dollars", "mister brown did not pay $25"),
-    ("Um, the colour, uh, grey", "the color gray"),
-    ("café", "cafe"),
-    ("", ""),
-  ],
-)
-def test_english(text, expected):
-  assert get_normalizer("english")(text) == expected
-
-
-def test_unknown_name_lists_the_known_ones():
-  with pytest.raises(ValueError, match="'klingon'; expected one of none, basic, english, "):
-    get_normalizer("klingon")
+def test_symbols_may_be_kept():
+  assert normalize("a-b ״c״ - d", keep="-״") == "a-b ״c״ - d"
+  assert normalize("a-b") == "a b"
