@@ -1,11 +1,16 @@
-"""Bytes of an audio file to mono 16 kHz samples."""
+"""Sound files to mono 16 kHz samples."""
 
 import io
-import struct
+import math
+import os
+from collections.abc import Buffer, Iterable, Iterator
 
 import numpy as np
 import soundfile
 import soxr
+
+from maxtext_ext.audio.headers import SeekableFile, find_cut, find_undeclared
+from maxtext_ext.records import storage
 
 SAMPLE_RATE = 16_000  # Hz
 MIN_SOURCE_RATE = (
@@ -15,10 +20,8 @@ MAX_SOURCE_RATE = 768_000  # Hz
 # The longest clip; Qwen3-ASR takes no longer one, and memory is bounded whatever a file unpacks to.
 MAX_SECONDS = 1_200.0
 _BLOCK = 1 << 20  # values read at once, so that a forged frame count allocates nothing
-# A program that writes a WAV into a pipe cannot know its size: sox, libsndfile and others leave
-# one of these, ffmpeg and its like a number just under 2**32.
-_UNKNOWN_SIZES = (0, 0x7FFFF000, 0x7FFFFFFF)
-_UNKNOWN_FROM = 0xFFFFFF00
+_BUFFER = 1 << 16  # bytes of the file read at once
+_SEGMENT_SLACK = 0.5  # seconds that a segment may end behind its file: manifests round
 
 
 class AudioError(ValueError):
@@ -37,10 +40,7 @@ def check_samples(samples: np.ndarray) -> None:
     raise AudioError("audio has 0 samples; remove the clip or record it again")
   if samples.dtype.kind == "f" and not np.isfinite(samples).all():
     bad = np.flatnonzero(~np.isfinite(samples))
-    raise AudioError(
-      f"audio has {bad.size} NaN or infinite samples of {samples.size}, the first at {bad[0]}; "
-      "every sample has to be finite: convert the clip again from its original"
-    )
+    raise AudioError(_describe_invalid(bad.size, samples.size, int(bad[0])))
   if not samples.any():
     raise AudioError(f"audio is silent: all {samples.size} samples are zero; remove the clip")
 
@@ -58,107 +58,235 @@ def resample(samples: np.ndarray, rate: int) -> np.ndarray:
   Raises:
     AudioError: the rate is not one of an audio recording.
   """
-  if not MIN_SOURCE_RATE <= rate <= MAX_SOURCE_RATE:
-    raise AudioError(
-      f"sample rate is {rate} Hz, expected {MIN_SOURCE_RATE} to {MAX_SOURCE_RATE}; "
-      "the header is broken or this is not speech"
-    )
+  _check_rate(rate)
   if rate == SAMPLE_RATE:
     return samples
   return soxr.resample(samples, rate, SAMPLE_RATE).astype(np.float32, copy=False)
 
 
-def decode_audio(data: bytes) -> np.ndarray:
-  """Decodes WAV, FLAC, MP3, OGG (Vorbis, Opus) or anything else that libsndfile knows.
+def decode_audio(data: bytes, *, offset: float = 0.0, duration: float | None = None) -> np.ndarray:
+  """Decodes a file in memory, see `read_audio`."""
+  return read_audio(io.BytesIO(data), offset=offset, duration=duration)
 
-  Channels are averaged and the rate is brought to SAMPLE_RATE.
+
+def load_audio(path: str, *, offset: float = 0.0, duration: float | None = None) -> np.ndarray:
+  """Decodes a file at a path or a URL, see `read_audio`; the errors name it."""
+  try:
+    with storage.open_read(path) as file:
+      return read_audio(file, offset=offset, duration=duration)
+  except FileNotFoundError as error:
+    raise AudioError(f"{path}: audio file not found; check the path") from error
+  except AudioError as error:
+    raise AudioError(f"{path}: {error}") from error
+  except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+    raise AudioError(f"{path!r}: cannot read the audio file ({error})") from error
+
+
+def read_audio(
+  file: SeekableFile, *, offset: float = 0.0, duration: float | None = None
+) -> np.ndarray:
+  """Decodes WAV, FLAC, MP3, OGG (Vorbis, Opus) or what else libsndfile knows, the rest by FFmpeg.
+
+  Channels are averaged and the rate is brought to SAMPLE_RATE. Memory is that of the result, not of
+  the file.
 
   Args:
-    data: the whole file.
+    file: seekable.
+    offset: where to start, in seconds.
+    duration: seconds to take; None: to the end.
 
   Returns:
     [T] float32, full scale is [-1, 1].
 
   Raises:
-    AudioError: not an audio file, cut short, or its samples fail `check_samples`.
+    AudioError: not an audio file, cut short, over MAX_SECONDS, without that segment, or its samples
+      fail `check_samples`.
+    OSError: the file cannot be read.
   """
-  if data[:4] == b"RIFF":
-    _check_wav(data)
-  elif data[:4] == b"OggS":
-    _check_ogg(data)
-  try:
-    with soundfile.SoundFile(io.BytesIO(data)) as file:
-      rate, declared, kind = file.samplerate, file.frames, file.format
-      samples = _read_mono(file)
-  except soundfile.SoundFileError as error:
+  if not (math.isfinite(offset) and offset >= 0) or not (duration is None or duration > 0):
     raise AudioError(
-      f"cannot decode {len(data)} bytes as audio ({str(error).strip()}); "
-      "expected a whole WAV, FLAC, MP3 or OGG file"
-    ) from error
-  # The frame counts of FLAC and MP3 stand in their headers, those of the others are measured.
-  if kind in ("FLAC", "MP3", "MPEG") and samples.size < declared:
-    raise AudioError(
-      f"{kind} file is cut short: {samples.size} of {declared} frames are there; copy it again"
+      f"segment starts at {offset} s and takes {duration} s; expected 0 or more, and more than 0"
     )
-  # Before resampling, which would spread one NaN over its neighbours.
-  check_samples(samples)
-  samples = resample(samples, rate)
+  if cut := find_cut(file):
+    raise AudioError(f"{cut}; copy it again")
+  watched = _Watched(file)
+  try:
+    samples = _decode(io.BufferedReader(watched, _BUFFER), offset, duration)
+  finally:
+    if watched.error:
+      raise watched.error
+  seconds = len(samples) / SAMPLE_RATE
+  is_short = duration is not None and seconds < duration - _SEGMENT_SLACK
+  if is_short or (offset and not seconds):
+    raise AudioError(
+      f"segment starts at {offset:.2f} s and takes {duration} s, but the audio ends "
+      f"{seconds:.2f} s behind its start; correct the manifest"
+    )
   check_samples(samples)
   return samples
 
 
-def load_audio(path: str) -> np.ndarray:
-  """Reads and decodes one audio file, see `decode_audio`; the errors name the file."""
-  try:
-    with open(path, "rb") as file:
-      data = file.read()
-  except FileNotFoundError as error:
-    raise AudioError(f"{path}: audio file not found; check the path") from error
-  except (OSError, ValueError) as error:  # ValueError: a null byte in the path
-    raise AudioError(f"{path!r}: cannot read the audio file ({error})") from error
-  try:
-    return decode_audio(data)
-  except AudioError as error:
-    raise AudioError(f"{path}: {error}") from error
-
-
-def _read_mono(file: soundfile.SoundFile) -> np.ndarray:
-  frames = max(1, _BLOCK // file.channels)
-  blocks = []
-  while True:
-    block = file.read(frames, dtype="float32", always_2d=True)
-    if not len(block):
-      break
-    blocks.append(block[:, 0] if file.channels == 1 else block.mean(axis=1, dtype=np.float32))
-  return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
-
-
-def _check_wav(data: bytes) -> None:
-  """libsndfile reads what is left of a truncated WAV without a word, so we look ourselves."""
-  position = 12
-  while position + 8 <= len(data):
-    name, size = struct.unpack_from("<4sI", data, position)
-    position += 8
-    if name == b"data":
-      known = size not in _UNKNOWN_SIZES and size < _UNKNOWN_FROM
-      if known and position + size > len(data):
-        raise AudioError(
-          f"WAV file is cut short: its data chunk has {len(data) - position} of {size} bytes; "
-          "copy it again"
-        )
-      return
-    position += size + size % 2
-  raise AudioError(f"WAV file is cut short: no data chunk in its {len(data)} bytes; copy it again")
-
-
-def _check_ogg(data: bytes) -> None:
-  """The last Ogg page has to be whole (libsndfile drops a cut one without a word)."""
-  page = data.rfind(b"OggS")
-  table = page + 27
-  segments = data[page + 26] if page + 26 < len(data) else 0
-  end = table + segments + sum(data[table : table + segments])
-  if table + segments > len(data) or end > len(data):
+def _check_rate(rate: int) -> None:
+  if not MIN_SOURCE_RATE <= rate <= MAX_SOURCE_RATE:
     raise AudioError(
-      f"OGG file is cut short: its last page ends at byte {max(end, table)} of {len(data)}; "
+      f"sample rate is {rate} Hz, expected {MIN_SOURCE_RATE} to {MAX_SOURCE_RATE}; "
+      "the header is broken or this is not speech"
+    )
+
+
+class _Watched(io.RawIOBase):
+  """A file whose read errors are kept: libsndfile takes them for the end of the file."""
+
+  def __init__(self, file: SeekableFile) -> None:
+    self._file = file
+    self.error: OSError | None = None
+
+  def readinto(self, buffer: Buffer) -> int:
+    view = memoryview(buffer).cast("B")
+    try:
+      data = self._file.read(len(view))
+    except OSError as error:
+      self.error = error
+      return 0
+    view[: len(data)] = data
+    return len(data)
+
+  def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+    return self._file.seek(offset, whence)
+
+  def readable(self) -> bool:
+    return True
+
+  def seekable(self) -> bool:
+    return True
+
+
+def _decode(file: SeekableFile, offset: float, duration: float | None) -> np.ndarray:
+  if name := find_undeclared(file):
+    return _decode_by_ffmpeg(file, offset, duration, formats=name)
+  try:
+    sound = soundfile.SoundFile(file)
+  except soundfile.SoundFileError as error:
+    reason = str(error).rpartition(">: ")[2].strip()
+    return _decode_by_ffmpeg(file, offset, duration, reason=f"libsndfile: {reason}; ")
+  with sound:
+    try:
+      return _decode_by_libsndfile(sound, offset, duration)
+    except soundfile.SoundFileError as error:
+      raise AudioError(
+        f"cannot decode the whole {sound.format} file ({str(error).strip()}); copy it again"
+      ) from error
+
+
+def _decode_by_libsndfile(
+  sound: soundfile.SoundFile, offset: float, duration: float | None
+) -> np.ndarray:
+  rate = sound.samplerate
+  _check_rate(rate)
+  first = min(round(offset * rate), sound.frames)
+  wanted = sound.frames - first
+  if duration is not None:
+    wanted = min(wanted, round(duration * rate))
+  _check_length(wanted / rate)
+  if first:
+    sound.seek(first)
+  count, samples = _to_speech(_read_blocks(sound, wanted), rate)
+  # The frame counts of FLAC and MP3 stand in their headers, those of the others are measured.
+  if sound.format in ("FLAC", "MP3", "MPEG") and count < wanted:
+    raise AudioError(
+      f"{sound.format} file is cut short: {first + count} of {first + wanted} frames are there; "
       "copy it again"
     )
+  return samples
+
+
+def _read_blocks(sound: soundfile.SoundFile, wanted: int) -> Iterator[np.ndarray]:
+  while wanted:
+    frames = min(wanted, max(1, _BLOCK // sound.channels))
+    block = sound.read(frames, dtype="float32", always_2d=True)
+    if not len(block):
+      return
+    wanted -= len(block)
+    yield block[:, 0] if sound.channels == 1 else block.mean(axis=1, dtype=np.float32)
+
+
+def _decode_by_ffmpeg(
+  file: SeekableFile,
+  offset: float,
+  duration: float | None,
+  *,
+  formats: str | None = None,
+  reason: str = "",
+) -> np.ndarray:
+  # Its libraries take a fifth of a second to load; few recordings need them.
+  from maxtext_ext.audio import ffmpeg
+
+  try:
+    with ffmpeg.Recording(file, formats or ffmpeg.FORMATS) as recording:
+      rate = recording.rate
+      _check_rate(rate)
+      limit = None if duration is None else round(duration * rate)
+      blocks = _cut_blocks(recording.blocks(), round(offset * rate), limit)
+      return _to_speech(blocks, rate)[1]
+  except ffmpeg.FFmpegError as error:
+    size = file.seek(0, os.SEEK_END)
+    raise AudioError(
+      f"cannot decode {size} bytes as audio ({reason}FFmpeg: {error}); "
+      "expected a whole sound file such as WAV, FLAC, MP3, OGG or M4A"
+    ) from error
+
+
+def _cut_blocks(blocks: Iterable[np.ndarray], skip: int, limit: int | None) -> Iterator[np.ndarray]:
+  """Leaves out the first samples and ends after `limit` more."""
+  for block in blocks:
+    part = block[skip:][:limit]
+    skip = max(0, skip - len(block))
+    if len(part):
+      yield part
+    if limit is not None:
+      limit -= len(part)
+      if not limit:
+        return
+
+
+def _to_speech(blocks: Iterable[np.ndarray], rate: int) -> tuple[int, np.ndarray]:
+  """Resamples mono blocks as they come, so that only the result is held.
+
+  Returns:
+    Number of samples at the old rate, and [T] float32 at SAMPLE_RATE.
+  """
+  # Bit for bit what `resample` makes of the whole.
+  stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1) if rate != SAMPLE_RATE else None
+  parts: list[np.ndarray] = []
+  count = invalid = first_invalid = 0
+  for block in blocks:
+    # Before resampling, which would spread one NaN over its neighbours.
+    broken = np.flatnonzero(~np.isfinite(block))
+    if broken.size:
+      first_invalid = first_invalid if invalid else count + int(broken[0])
+      invalid += broken.size
+    count += len(block)
+    _check_length(count / rate)
+    parts.append(stream.resample_chunk(block) if stream else block)
+  if invalid:
+    raise AudioError(_describe_invalid(invalid, count, first_invalid))
+  if stream:
+    parts.append(stream.resample_chunk(np.zeros(0, np.float32), last=True))
+  if len(parts) == 1:
+    return count, parts[0]
+  return count, np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
+def _check_length(seconds: float) -> None:
+  if seconds > MAX_SECONDS:
+    raise AudioError(
+      f"audio is longer than {MAX_SECONDS:.0f} s; cut it into clips, or name a part of it by "
+      "'offset' and 'duration' in JSONL"
+    )
+
+
+def _describe_invalid(count: int, total: int, first: int) -> str:
+  return (
+    f"audio has {count} NaN or infinite samples of {total}, the first at {first}; "
+    "every sample has to be finite: convert the clip again from its original"
+  )
