@@ -137,7 +137,9 @@ def encode_example(record: Record, audio: AudioFormat = "float32") -> bytes:
     name = "text" if record.sample_id else "sample_id"
     raise RecordError(f"{name} is empty; give every record one", record.sample_id)
   if audio == "pcm16":
-    stored = _entry("audio_pcm16", _BYTES_LIST, wire.write_field(1, _pcm16(record).tobytes()))
+    stored = _entry(
+      "audio_pcm16", _BYTES_LIST, wire.write_field(1, pcm16_samples(record).tobytes())
+    )
   elif audio == "flac":
     stored = _entry("audio_flac", _BYTES_LIST, wire.write_field(1, _flac(record)))
   else:
@@ -163,13 +165,17 @@ def encode_example(record: Record, audio: AudioFormat = "float32") -> bytes:
 
 def _flac(record: Record) -> bytes:
   try:
-    return encode_flac(_pcm16(record))
+    return encode_flac(pcm16_samples(record))
   except AudioError as error:
     raise RecordError(str(error), record.sample_id) from error
 
 
-def _pcm16(record: Record) -> np.ndarray:
-  """The samples as little-endian 16-bit integers."""
+def pcm16_samples(record: Record) -> np.ndarray:
+  """The samples as little-endian 16-bit integers, [T], rounded and clipped at full scale.
+
+  Raises:
+    RecordError: they are out of scale, or nothing of them is left.
+  """
   if record.audio.dtype == np.int16:
     return record.audio.astype("<i2", copy=False)
   peak = float(np.abs(record.audio).max(initial=0.0))

@@ -1,0 +1,71 @@
+"""What a recipe says of a source: where it is, how its columns are called, what becomes of it."""
+
+import dataclasses
+
+from maxtext_ext.prepare.select import Select
+from maxtext_ext.prepare.split import Split
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Part:
+  """A split of the source.
+
+  Attributes:
+    split: its name there.
+    to: the split that it becomes, or how it is divided.
+    shards: output shards of each of those; None: by size.
+  """
+
+  split: str
+  to: str | Split
+  shards: int | None = None
+
+  @property
+  def splits(self) -> tuple[str, ...]:
+    """Names of the splits that it becomes."""
+    return (self.to,) if isinstance(self.to, str) else self.to.parts
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Source:
+  """One corpus of a recipe.
+
+  Attributes:
+    name: of its folder, of its data set in an experiment's `mixture`, and of its option.
+    hub: its id on the Hugging Face Hub.
+    config: of several subsets there, "*" for all.
+    dataset_name: what its records say.
+    language: of its records.
+    audio_key, text_key, id_key: its columns; an id of several columns has commas between them.
+    parts: its splits.
+    overhang_seconds, whisper_segments, buckwalter, group, by_text: see Select.
+  """
+
+  name: str
+  hub: str
+  config: str | None = None
+  dataset_name: str
+  language: str
+  audio_key: str = "audio"
+  text_key: str
+  id_key: str | None = None
+  parts: tuple[Part, ...]
+  overhang_seconds: float = 0.0
+  whisper_segments: bool = False
+  buckwalter: bool = False
+  group: str | None = None
+  by_text: bool = False
+
+  def select(self, part: Part, *, min_seconds: float, max_seconds: float) -> Select:
+    """The selector of one of its parts."""
+    return Select(
+      to=part.to,
+      language=self.language,
+      min_seconds=min_seconds,
+      max_seconds=max_seconds,
+      overhang_seconds=self.overhang_seconds,
+      whisper_segments=self.whisper_segments,
+      buckwalter=self.buckwalter,
+      group=self.group,
+      by_text=self.by_text,
+    )
