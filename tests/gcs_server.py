@@ -13,6 +13,7 @@ import hashlib
 import itertools
 import json
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -71,12 +72,12 @@ class GcsServer:
     self.page_size = 1000
     self.lock = threading.Lock()
     self.numbers = itertools.count(1)
-    self._http = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    self._http.daemon_threads = True
+    self._http = _HttpServer(("127.0.0.1", 0), _Handler)
     self._http.service = self
     self.address = f"http://127.0.0.1:{self._http.server_port}"
     self.environment = {
       "STORAGE_EMULATOR_HOST": self.address,
+      "CLOUD_STORAGE_EMULATOR_ENDPOINT": self.address,  # of Google's C++ client, in array_record
       "FSSPEC_GS_TOKEN": "anon",
       "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",  # asks for the kind of a bucket over gRPC
     }
@@ -142,6 +143,15 @@ def describe(bucket: str, name: str, stored: StoredObject) -> dict[str, str]:
     "updated": "2026-01-01T00:00:00.000Z",
     "storageClass": "STANDARD",
   }
+
+
+class _HttpServer(ThreadingHTTPServer):
+  daemon_threads = True
+  service: GcsServer
+
+  def handle_error(self, request, client_address) -> None:
+    if not isinstance(sys.exception(), ConnectionError):  # a client that left is none of ours
+      super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -237,11 +247,14 @@ class _Handler(BaseHTTPRequestHandler):
     self._answer_json(answer)
 
   def _download(self, data: bytes) -> None:
-    wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+    wanted = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
     if not wanted:
       self._answer(200, data)
       return
-    start, end = int(wanted[1]), min(int(wanted[2] or len(data)) + 1, len(data))
+    if wanted[1]:
+      start, end = int(wanted[1]), min(int(wanted[2] or len(data)) + 1, len(data))
+    else:  # the last so many bytes
+      start, end = max(0, len(data) - int(wanted[2])), len(data)
     if start >= len(data):
       raise Refused(416, "Requested range not satisfiable")
     headers = {"Content-Range": f"bytes {start}-{end - 1}/{len(data)}"}

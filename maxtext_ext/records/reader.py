@@ -6,7 +6,9 @@ from typing import SupportsIndex
 
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-from maxtext_ext.records import paths, storage
+from maxtext_ext.records import paths, remote, storage
+
+_EMULATOR = "CLOUD_STORAGE_EMULATOR_ENDPOINT"  # where Google's C++ client looks for another server
 
 
 def find_shards(data_dir: str, split: str) -> list[str]:
@@ -37,12 +39,17 @@ class RecordSource:
 
   Can be pickled, and serves as the source of a grain dataset:
   `grain.MapDataset.source(RecordSource(find_shards(data_dir, "train")))`.
+
+  Shards may be at gs://, where each record is a request of its own: read by many threads at once,
+  as grain does. Where an epoch is read several times, a mounted bucket with a cache on disk asks
+  for less: `gcsfuse --implicit-dirs --file-cache-max-size-mb=-1 --cache-dir=DISK BUCKET FOLDER`.
   """
 
   def __init__(self, shards: Sequence[str]) -> None:
-    for shard in shards:
-      if not storage.is_file(shard):
-        raise ValueError(f"{shard}: no such shard; check the path, or convert the data again")
+    for shard in _missing(shards):
+      raise ValueError(f"{shard}: no such shard; check the path, or convert the data again")
+    if any(map(remote.is_url, shards)):
+      _require_google_storage(shards)
     try:
       self._source = ArrayRecordDataSource(list(shards))
     except RuntimeError as error:
@@ -59,6 +66,36 @@ class RecordSource:
     if not -len(self) <= index < len(self):
       raise IndexError(f"record {index} of {len(self)}")
     return self._source[index % len(self)]
+
+
+def _missing(shards: Sequence[str]) -> list[str]:
+  """Those of the shards that are not there; a listing a folder where they are far away."""
+  folders = {shard.rpartition("/")[0] for shard in shards if remote.is_url(shard)}
+  there = {path for folder in folders for path in storage.list_folder(folder)}
+  return [
+    shard
+    for shard in shards
+    if (shard not in there if remote.is_url(shard) else not storage.is_file(shard))
+  ]
+
+
+def _require_google_storage(shards: Sequence[str]) -> None:
+  """Google's client in array_record asks a quarter of an hour for credentials before it fails."""
+  for shard in shards:
+    if remote.is_url(shard) and not shard.startswith("gs://"):
+      raise ValueError(f"{shard}: records are read from local shards and from gs://; copy it")
+  if _EMULATOR in os.environ:
+    return  # which asks for none
+  from google import auth
+  from google.auth.exceptions import DefaultCredentialsError
+
+  try:
+    auth.default()
+  except DefaultCredentialsError as error:
+    raise PermissionError(
+      f"{shards[0]}: reading records needs Google credentials, found none; sign in with "
+      "`gcloud auth application-default login`, or mount the bucket with gcsfuse"
+    ) from error
 
 
 def _check_whole(shards: Sequence[str]) -> None:

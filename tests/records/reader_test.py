@@ -1,10 +1,12 @@
 """Finding shards, and random access to their records."""
 
 import pickle
+from pathlib import Path
 
 import grain
 import pytest
 
+from maxtext_ext.records import storage
 from maxtext_ext.records.reader import RecordSource, find_shards
 from maxtext_ext.records.writer import ShardWriter
 
@@ -76,3 +78,38 @@ def test_what_cannot_be_opened(tmp_path):
   (tmp_path / "x.array_record").write_bytes(b"junk")
   with pytest.raises(ValueError, match="expected whole ArrayRecord files"):
     RecordSource([str(tmp_path / "x.array_record")])
+
+
+def test_shards_at_a_bucket(gcs, tmp_path):
+  records = [bytes([i]) * 200_000 for i in range(20)]
+  for number in range(2):
+    name = f"train-{number:05d}-of-00002"
+    path = write(tmp_path, name, *records[number * 10 : number * 10 + 10])
+    gcs.put(f"gs://bucket/data/{name}.array_record", Path(path).read_bytes())
+  shards = find_shards("gs://bucket/data", "train")
+  assert shards == [f"gs://bucket/data/train-0000{i}-of-00002.array_record" for i in range(2)]
+  source = pickle.loads(pickle.dumps(RecordSource(shards)))
+  dataset = grain.MapDataset.source(source).shuffle(seed=1).to_iter_dataset()
+  read = list(dataset)  # by grain's threads
+  assert sorted(read) == records != read
+  with pytest.raises(ValueError, match="no such shard"):
+    RecordSource([*shards, "gs://bucket/data/none.array_record"])
+  gcs.put(shards[1], b"junk")
+  with pytest.raises(ValueError, match="expected whole ArrayRecord files"):
+    RecordSource(shards)
+
+
+def test_a_bucket_without_credentials(gcs, tmp_path, monkeypatch):
+  gcs.put("gs://bucket/x.array_record", b"")
+  monkeypatch.delenv("CLOUD_STORAGE_EMULATOR_ENDPOINT")
+  monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+  monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))  # where gcloud keeps them
+  monkeypatch.setenv("NO_GCE_CHECK", "true")
+  with pytest.raises(PermissionError, match="needs Google credentials, found none; sign in"):
+    RecordSource(["gs://bucket/x.array_record"])
+
+
+def test_other_urls():
+  storage.write_bytes("memory://root/x.array_record", b"")
+  with pytest.raises(ValueError, match="local shards and from gs://"):
+    RecordSource(["memory://root/x.array_record"])
