@@ -27,8 +27,8 @@ def convert_data(
     typer.Argument(metavar="[-- BEAM_OPTIONS]", help="For Beam: -- --project=p --region=r"),
   ] = None,
   source_format: Annotated[
-    Literal["tfrecord", "jsonl", "parquet", "tar"],
-    typer.Option("--from", help="What the source is."),
+    Literal["tfrecord", "jsonl", "parquet", "tar", "huggingface"],
+    typer.Option("--from", help="What the source is; huggingface: google/fleurs:ar_eg#test"),
   ] = "jsonl",
   split: Annotated[str, typer.Option(help="The first part of the shard names.")] = "train",
   audio: Annotated[

@@ -9,12 +9,14 @@ from maxtext_ext.records.selector import Selector
 from maxtext_ext.records.shard_job import AUDIO_MODES, ShardJob
 from maxtext_ext.records.sources.options import SourceOptions
 
-# Modules of the formats, imported when they are asked for: each has FILE_PATTERN and open_shards.
+# Modules of the formats, imported when they are asked for: each has open_shards(source, options),
+# and FILE_PATTERN for storage.find_files or a find_files(source) of its own.
 SOURCES = {
   "tfrecord": "maxtext_ext.records.sources.tfrecord",
   "jsonl": "maxtext_ext.records.sources.jsonl",
   "parquet": "maxtext_ext.records.sources.parquet",
   "tar": "maxtext_ext.records.sources.tar",
+  "huggingface": "maxtext_ext.records.sources.huggingface",
 }
 
 

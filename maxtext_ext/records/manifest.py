@@ -70,7 +70,7 @@ def write_manifest(folder: str, manifest: Manifest) -> None:
       {
         "name": shard.name,
         "records": shard.records,
-        "seconds": shard.samples / SAMPLE_RATE,
+        "seconds": shard.seconds,
         "bytes": shard.bytes,
         "crc32c": shard.crc32c,
       }

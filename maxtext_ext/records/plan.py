@@ -34,9 +34,12 @@ def plan_conversion(source: str, out: str, options: ConvertOptions) -> Plan:
   Raises:
     ValueError: nothing is found, or `out` holds another conversion of these splits.
   """
+  if storage.is_file(out):
+    raise ValueError(f"{out} is a file, expected the folder for the shards; choose another name")
   module = importlib.import_module(SOURCES[options.source_format])
   shards = module.open_shards(source, options.source)
-  files = storage.find_files(source, module.FILE_PATTERN)
+  find = getattr(module, "find_files", None)
+  files = find(source) if find else storage.find_files(source, module.FILE_PATTERN)
   identity = _identity(source, options, shards, files)
   state = _State(out, options.splits)
   plan = Plan(source=source, out=out, options=options, identity=identity, jobs=())

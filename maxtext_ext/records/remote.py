@@ -104,12 +104,6 @@ def open_read(url: str) -> BinaryIO:
   return io.BufferedReader(_Reading(url, file), _BUFFER)
 
 
-def read_range(url: str, start: int, end: int) -> bytes:
-  """Bytes `start` to `end` of a file, in one request; fewer where the file is shorter."""
-  with _explained("read", url):
-    return _file_system(url).cat_file(url, start=start, end=end)
-
-
 def write_bytes(url: str, data: bytes) -> None:
   """Writes a small file in one go."""
   with _explained("write", url):

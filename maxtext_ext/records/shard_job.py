@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from maxtext_ext.audio.io import SAMPLE_RATE
 from maxtext_ext.records import storage
 from maxtext_ext.records.quarantine import Quarantine
 from maxtext_ext.records.schema import Record, RecordError, encode_example
@@ -110,6 +111,11 @@ class WrittenShard:
   samples: int
   bytes: int
   crc32c: str
+
+  @property
+  def seconds(self) -> float:
+    """Length of their audio in seconds."""
+    return self.samples / SAMPLE_RATE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

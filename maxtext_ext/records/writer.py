@@ -9,8 +9,12 @@ from array_record.python import array_record_module
 from maxtext_ext.records import checksum, storage
 
 # group_size:1 puts every record into a chunk of its own: training reads in random order, and would
-# otherwise decompress a whole group for each record. zstd:1 writes float samples about four times
-# as fast as the default (zstd:3) for 14% more bytes, and still a third below uncompressed.
+# otherwise decompress a whole group for each record. Compression is what conversion takes its time
+# for. 40 minutes of speech (158 MB of float samples) on one core, seconds to write, seconds to read
+# at random, and MB: 0.08, 0.05, 158 uncompressed; 0.43, 0.28, 126 snappy; 0.53, 0.15, 112 zstd:-1;
+# 0.60, 0.19, 89 zstd:1; 0.93, 0.21, 81 zstd:2; 1.40, 0.23, 82 zstd:3, the default. So zstd:1 saves
+# most of what can be saved, and reading stays 13,000 times faster than the sound. pcm16 gets 17%
+# smaller by it (0.14, 0.10, 66 against 0.05, 0.03, 79), FLAC hardly changes in size or time.
 WRITER_OPTIONS = "group_size:1,zstd:1"
 
 

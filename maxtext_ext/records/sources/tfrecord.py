@@ -17,6 +17,8 @@ from maxtext_ext.records.sources.entry import Bad, Good
 from maxtext_ext.records.sources.options import SourceOptions
 
 FILE_PATTERN = "*.tfrecord*"  # also train.tfrecord-00000-of-00055
+# A record is held in memory whole, some three times over: this is 35 minutes of float samples.
+MAX_RECORD_BYTES = 1 << 27
 _HEADER = struct.Struct("<QI")  # length, its checksum
 _CHECKSUM = struct.Struct("<I")
 
@@ -122,6 +124,12 @@ def _scan(path: str) -> Iterator[tuple[int, float, bytes | str]]:
       if end > size:
         yield position, 1.0, f"file is cut inside a record of {length} bytes; {rest}"
         return
+      if length > MAX_RECORD_BYTES:
+        reason = f"record has {length} bytes, expected at most {MAX_RECORD_BYTES}: cut its audio"
+        yield position, end / size, reason
+        file.seek(end)
+        position, offset = position + 1, end
+        continue
       data = file.read(length)
       (checksum,) = _CHECKSUM.unpack(file.read(_CHECKSUM.size))
       if masked_crc32c(data) == checksum:
