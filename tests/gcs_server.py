@@ -9,6 +9,7 @@ import base64
 import contextlib
 import dataclasses
 import email.parser
+import functools
 import hashlib
 import itertools
 import json
@@ -31,6 +32,14 @@ BODY_START = 2**16  # bytes
 class StoredObject:
   data: bytes
   generation: int
+
+  @functools.cached_property
+  def checksums(self) -> dict[str, str]:
+    """As the metadata has them."""
+    return {
+      "md5Hash": base64.b64encode(hashlib.md5(self.data).digest()).decode(),
+      "crc32c": base64.b64encode(google_crc32c.value(self.data).to_bytes(4, "big")).decode(),
+    }
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -137,8 +146,7 @@ def describe(bucket: str, name: str, stored: StoredObject) -> dict[str, str]:
     "metageneration": "1",
     "contentType": "application/octet-stream",
     "size": str(len(stored.data)),
-    "md5Hash": base64.b64encode(hashlib.md5(stored.data).digest()).decode(),
-    "crc32c": base64.b64encode(google_crc32c.value(stored.data).to_bytes(4, "big")).decode(),
+    **stored.checksums,
     "timeCreated": "2026-01-01T00:00:00.000Z",
     "updated": "2026-01-01T00:00:00.000Z",
     "storageClass": "STANDARD",

@@ -150,8 +150,8 @@ def _check_dataflow(source: str, out: str, options: "PipelineOptions") -> None:
     raise ValueError(f"Dataflow needs {' '.join(missing)} after --")
   if not any(values[name] for name in _DATAFLOW_PACKAGES):
     raise ValueError(
-      "the workers of Dataflow have no maxtext_ext: name an image that has it after --, "
-      "--sdk_container_image=IMAGE, or a wheel, --extra_package=dist/maxtext_ext-...whl"
+      "the workers of Dataflow have no maxtext_ext: name an image with maxtext_ext[beam,gcs] "
+      "after --, --sdk_container_image=IMAGE, or a wheel, --extra_package=dist/maxtext_ext-...whl"
     )
   if importlib.util.find_spec("apitools") is None:
     raise ValueError("Dataflow needs more of Apache Beam; pip install 'apache-beam[gcp]'")

@@ -96,6 +96,25 @@ def test_replacing_is_all_or_nothing(root):
   assert storage.list_folder(folder) == [target]
 
 
+def test_versions(root):
+  paths = [storage.join(root, name) for name in "ab"]
+  for path in paths:
+    storage.write_bytes(path, b"12")
+  first = storage.versions(paths)
+  assert first == storage.versions(paths)
+  storage.write_bytes(paths[0], b"34")
+  second = storage.versions(paths)
+  assert first[0] != second[0] and first[1] == second[1]
+  with pytest.raises(FileNotFoundError):
+    storage.versions([storage.join(root, "none")])
+
+
+def test_leftovers(tmp_path):
+  (tmp_path / "a.x.tmp-123").touch()
+  (tmp_path / "b.x").touch()
+  assert storage.leftovers(str(tmp_path)) == {str(tmp_path / "a.x.tmp-123"): "a.x"}
+
+
 def test_removing(root):
   folder = storage.join(root, "sub")
   first, second = storage.join(folder, "a"), storage.join(folder, "b")
