@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from maxtext_ext.audio.headers import SeekableFile, find_cut, find_undeclared
+from maxtext_ext.audio.headers import SeekableFile, find_damage, find_undeclared
 from maxtext_ext.records import storage
 
 SAMPLE_RATE = 16_000  # Hz
@@ -64,6 +64,31 @@ def resample(samples: np.ndarray, rate: int) -> np.ndarray:
   return soxr.resample(samples, rate, SAMPLE_RATE).astype(np.float32, copy=False)
 
 
+def convert_samples(samples: np.ndarray, rate: int) -> np.ndarray:
+  """Samples that are decoded already, as `read_audio` would give them.
+
+  Args:
+    samples: [T] mono, floats of full scale 1 or int16.
+    rate: in Hz.
+
+  Returns:
+    [T'] float32 at SAMPLE_RATE.
+
+  Raises:
+    AudioError: of another shape or type, at a strange rate, over MAX_SECONDS, or they fail
+      `check_samples`.
+  """
+  if samples.ndim != 1 or not (samples.dtype.kind == "f" or samples.dtype == np.int16):
+    raise AudioError(
+      f"audio is {samples.dtype}{list(samples.shape)}, expected mono floats or int16 [T]"
+    )
+  _check_rate(rate)
+  scale = 32_768 if samples.dtype == np.int16 else 1
+  converted = _to_speech([samples.astype(np.float32) / scale], rate)[1]
+  check_samples(converted)
+  return converted
+
+
 def decode_audio(data: bytes, *, offset: float = 0.0, duration: float | None = None) -> np.ndarray:
   """Decodes a file in memory, see `read_audio`."""
   return read_audio(io.BytesIO(data), offset=offset, duration=duration)
@@ -107,8 +132,8 @@ def read_audio(
     raise AudioError(
       f"segment starts at {offset} s and takes {duration} s; expected 0 or more, and more than 0"
     )
-  if cut := find_cut(file):
-    raise AudioError(f"{cut}; copy it again")
+  if damage := find_damage(file):
+    raise AudioError(f"{damage}; copy it again")
   watched = _Watched(file)
   try:
     samples = _decode(io.BufferedReader(watched, _BUFFER), offset, duration)

@@ -57,3 +57,49 @@ def canonical_language(name: str) -> str:
 def is_published(name: str) -> bool:
   """Whether the published Qwen3-ASR models were trained on this language."""
   return canonical_language(name) in LANGUAGES
+
+
+# ISO 639 codes of these and of Hebrew, as corpora mark their clips.
+_CODES = {
+  "zh": "Chinese",
+  "cmn": "Chinese",
+  "en": "English",
+  "yue": "Cantonese",
+  "ar": "Arabic",
+  "de": "German",
+  "fr": "French",
+  "es": "Spanish",
+  "pt": "Portuguese",
+  "id": "Indonesian",
+  "it": "Italian",
+  "ko": "Korean",
+  "ru": "Russian",
+  "th": "Thai",
+  "vi": "Vietnamese",
+  "ja": "Japanese",
+  "tr": "Turkish",
+  "hi": "Hindi",
+  "ms": "Malay",
+  "nl": "Dutch",
+  "sv": "Swedish",
+  "da": "Danish",
+  "fi": "Finnish",
+  "pl": "Polish",
+  "cs": "Czech",
+  "fil": "Filipino",
+  "fa": "Persian",
+  "el": "Greek",
+  "hu": "Hungarian",
+  "mk": "Macedonian",
+  "ro": "Romanian",
+  "he": "Hebrew",
+  "iw": "Hebrew",
+}
+
+
+def language_name(value: str) -> str:
+  """The name for a code with or without a region ("he", "en-US", "zh_CN"); all else unchanged."""
+  code, _, region = value.strip().replace("_", "-").partition("-")
+  if code.lower() == "zh" and region.upper() == "HK":
+    return "Cantonese"
+  return _CODES.get(code.lower(), value)

@@ -34,3 +34,22 @@ def test_what_would_break_the_template_is_refused(given: str) -> None:
 @pytest.mark.parametrize(("name", "expected"), [("arabic", True), ("Hebrew", False)])
 def test_is_published(name: str, expected: bool) -> None:
   assert languages.is_published(name) == expected
+
+
+@pytest.mark.parametrize(
+  ("given", "expected"),
+  [
+    ("he", "Hebrew"),
+    ("iw", "Hebrew"),
+    ("en-US", "English"),
+    ("zh_CN", "Chinese"),
+    ("zh-HK", "Cantonese"),
+    (" AR ", "Arabic"),
+    ("Arabic", "Arabic"),
+    ("hebrew", "hebrew"),
+    ("xx", "xx"),
+    ("", ""),
+  ],
+)
+def test_names_of_codes(given: str, expected: str) -> None:
+  assert languages.language_name(given) == expected

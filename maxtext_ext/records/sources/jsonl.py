@@ -1,29 +1,31 @@
-"""JSONL files of lines {"audio": path, "text": ...} and the audio files that they name.
+"""JSONL files of lines {"audio": path, "text": ...} and the sound files that they name.
 
-Optional keys: "id" (else the audio path as written), "language", "dataset", "prompt". The text may
-be in Qwen3-ASR's fine-tuning form, "language English<asr_text>what is said". Others are ignored.
+Optional keys: "id" (else the audio path as written), "language", "dataset", "prompt", "speaker";
+"offset" and, unless it is the rest, "duration" take a part of the sound file, in seconds. All go by
+their other usual names too, see `fields`: manifests of NeMo are read as they are. The text may be
+in Qwen3-ASR's fine-tuning form, "language English<asr_text>what is said". Other keys are ignored.
 """
 
 import dataclasses
-import json
 import os
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from maxtext_ext.audio.io import AudioError, load_audio
 from maxtext_ext.records import storage
 from maxtext_ext.records.schema import Record, RecordError
+from maxtext_ext.records.sources.cutting import cut_rows
 from maxtext_ext.records.sources.entry import Bad, Good
+from maxtext_ext.records.sources.fields import choose_names, parse_object, read_fields, read_id
 from maxtext_ext.records.sources.options import SourceOptions
 
 FILE_PATTERN = "*.jsonl"
-_LANGUAGE_PREFIX, _TEXT_MARK = "language ", "<asr_text>"  # of the official fine-tuning form
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class JsonlShard:
-  """Some consecutive lines of a JSONL file, which become one output shard.
+class Lines:
+  """Some consecutive lines of a file.
 
   Attributes:
     path: the file.
@@ -37,134 +39,137 @@ class JsonlShard:
   line: int
   count: int
 
-  def entries(self) -> Iterator[Good | Bad]:
-    """Reads the lines and decodes the audio that they name."""
-    read = 0
+  def read(self) -> Iterator[tuple[int, bytes]]:
+    """Yields the number and the content of each line that is not blank."""
+    left = self.count
     with storage.open_read(self.path) as file:
       file.seek(self.offset)
       for line, content in enumerate(file, self.line):
-        if read == self.count:
-          return
         if not content.strip():
           continue
+        yield line, content
+        left -= 1
+        if not left:
+          return
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JsonlShard:
+  """Some consecutive lines, of one file or over the border of several."""
+
+  parts: tuple[Lines, ...]
+  options: SourceOptions
+
+  def entries(self) -> Iterator[Good | Bad]:
+    """Reads the lines and decodes the audio that they name; the position is the line, from 1."""
+    total = sum(part.count for part in self.parts)
+    read = 0
+    for part in self.parts:
+      for line, content in part.read():
         read += 1
-        place = {"file": self.path, "position": line, "done": read / self.count}
+        place = {"file": part.path, "position": line, "done": read / total}
         try:
-          yield Good(**place, record=read_line(content, os.path.dirname(self.path)))
+          record = read_line(content, os.path.dirname(part.path), self.options)
         except RecordError as error:
           yield Bad(**place, sample_id=error.sample_id, reason=str(error))
+        else:
+          yield Good(**place, record=record)
 
 
 def open_shards(source: str, options: SourceOptions) -> list[JsonlShard]:
-  """Cuts the files of `source` (a file, folder or glob) into shards of so many lines.
+  """Cuts the files of `source` (a file, folder or glob) into shards by their lines.
 
   Raises:
-    ValueError: no files, or no line in them.
+    ValueError: no files, no line in them, or fewer than `options.shards`.
   """
+  indexes = {path: _Index(path) for path in storage.find_files(source, FILE_PATTERN)}
+  counts = [(path, len(index.offsets)) for path, index in indexes.items()]
   shards = []
-  for path in storage.find_files(source, FILE_PATTERN):
-    count = 0
-    with storage.open_read(path) as file:
-      start = (0, 1)  # byte and number of the shard's first line
-      offset = 0
-      for line, content in enumerate(file, 1):
-        if count == options.records_per_shard and content.strip():
-          shards.append(JsonlShard(path=path, offset=start[0], line=start[1], count=count))
-          start, count = (offset, line), 0
-        count += bool(content.strip())
-        offset += len(content)
-    if count:
-      shards.append(JsonlShard(path=path, offset=start[0], line=start[1], count=count))
+  for ranges in cut_rows(counts, options):
+    parts = (
+      Lines(
+        path=part.path,
+        offset=indexes[part.path].offsets[part.first],
+        line=indexes[part.path].lines[part.first],
+        count=part.count,
+      )
+      for part in ranges
+    )
+    shards.append(JsonlShard(parts=tuple(parts), options=options))
   if not shards:
     raise ValueError(f'{source}: no lines, expected some like {{"audio": path, "text": "..."}}')
   return shards
 
 
-def read_line(content: bytes, folder: str) -> Record:
+class _Index:
+  """Where the lines of a file stand that are not blank: 16 bytes a line."""
+
+  def __init__(self, path: str) -> None:
+    self.offsets, self.lines = array("q"), array("q")
+    offset = 0
+    with storage.open_read(path) as file:
+      for line, content in enumerate(file, 1):
+        if content.strip():
+          self.offsets.append(offset)
+          self.lines.append(line)
+        offset += len(content)
+
+
+def read_line(content: bytes, folder: str, options: SourceOptions | None = None) -> Record:
   """Reads one line and its audio.
 
   Args:
     content: the line, UTF-8.
     folder: what a relative audio path starts from.
+    options: names of keys, and what lines do not say themselves.
 
   Raises:
     RecordError: anything is wrong with either.
   """
-  fields = _parse(content)
-  audio_path = _text_field(fields, "audio", "")
-  sample_id = _read_id(fields) or audio_path
+  options = options or SourceOptions()
+  values = parse_object(content)
+  names = choose_names(values, options)
+  sample_id = _read_id(values, names)
   try:
-    if not audio_path:
-      raise RecordError("no 'audio': expected the path of an audio file")
-    text, language = split_language(_text_field(fields, "text", ""))
-    declared = _text_field(fields, "language", "") or None
-    if declared and language and declared != language:
-      raise RecordError(f"language is '{declared}', but the text says '{language}'; drop one")
-    if not text.strip():
-      raise RecordError("text is missing or empty; give the line one or leave it out")
-    dataset = _text_field(fields, "dataset", "")
-    prompt = _text_field(fields, "prompt", "")
-    audio = load_audio(os.path.join(folder, audio_path))
+    path = values.get(names.get("audio", ""))
+    if path is not None and not isinstance(path, str):
+      raise RecordError(f"'{names['audio']}' is {path!r:.60}, expected a string")
+    if not path:
+      raise RecordError(f"no '{options.audio_key or 'audio'}': expected the path of an audio file")
+    fields = read_fields(values, names, sample_id, options)
+    audio = load_audio(storage.join(folder, path), **_part(values))
   except (RecordError, AudioError) as error:
     raise RecordError(str(error), sample_id) from error
-  return Record(
-    sample_id=sample_id,
-    audio=audio,
-    text=text,
-    dataset_name=dataset,
-    language=declared or language,
-    prompt=prompt,
-  )
+  return fields.with_audio(audio)
 
 
-def split_language(text: str) -> tuple[str, str | None]:
-  """Splits "language English<asr_text>hello" into ("hello", "English"); "None" means unknown.
-
-  Text of any other form comes back as it is, with None.
-  """
-  head, mark, rest = text.partition(_TEXT_MARK)
-  if not mark or not head.startswith(_LANGUAGE_PREFIX):
-    return text, None
-  language = head.removeprefix(_LANGUAGE_PREFIX).strip()
-  return rest, None if language in ("", "None") else language
-
-
-def _parse(content: bytes) -> dict[str, Any]:
-  content = content.removeprefix(_BYTE_ORDER_MARK)
-  try:
-    fields = json.loads(content.decode())
-  except UnicodeDecodeError as error:
-    raise RecordError(
-      f"line is not UTF-8 (byte 0x{content[error.start]:02x} at {error.start}); save it as UTF-8",
-      _id_of_broken(content),
-    ) from error
-  except (ValueError, RecursionError) as error:
-    raise RecordError(f"line is not JSON: {error}") from error
-  if not isinstance(fields, dict):
-    raise RecordError(f"line is a JSON {type(fields).__name__}, expected an object with 'audio'")
-  return fields
+def _part(values: Mapping[str, Any]) -> dict[str, float]:
+  """The part of the file that is asked for, as `load_audio` takes it."""
+  for name in ("offset", "duration"):
+    value = values.get(name)
+    # A duration alone is what the file has, and not always in seconds.
+    if values.get("offset") is not None and value is not None and not _is_number(value):
+      raise RecordError(f"'{name}' is {value!r:.60}, expected a number of seconds")
+  if values.get("offset") is None:
+    return {}
+  part = {"offset": float(values["offset"])}
+  if values.get("duration"):
+    part["duration"] = float(values["duration"])
+  return part
 
 
-def _id_of_broken(content: bytes) -> str:
-  """The id of a line that is not UTF-8, so that the user can find it; empty if that fails too."""
-  try:
-    fields = json.loads(content.decode(errors="replace"))
-    return _read_id(fields) or _text_field(fields, "audio", "")
-  except (ValueError, RecursionError, AttributeError):
-    return ""
+def _read_id(values: Mapping[str, Any], names: Mapping[str, str]) -> str:
+  """The id, or the path and, of a part, the seconds as in a URL (W3C, Media Fragments)."""
+  path = values.get(names.get("audio", ""))
+  default = path if isinstance(path, str) else ""
+  offset, duration = values.get("offset"), values.get("duration")
+  if default and _is_number(offset):
+    default = f"{default}#t={offset}"
+    if duration and _is_number(duration):
+      default = f"{default},{round(offset + duration, 6)}"
+  return read_id(values, names, default)
 
 
-def _read_id(fields: dict[str, Any]) -> str:
-  value = fields.get("id")
-  if isinstance(value, int) and not isinstance(value, bool):
-    return str(value)
-  return _text_field(fields, "id", "")
-
-
-def _text_field(fields: dict[str, Any], key: str, default: str) -> str:
-  value = fields.get(key)
-  if value is None:
-    return default
-  if not isinstance(value, str):
-    raise RecordError(f"'{key}' is {value!r:.60}, expected a string")
-  return value
+def _is_number(value: object) -> bool:
+  is_number = isinstance(value, int | float) and not isinstance(value, bool)
+  return is_number and abs(value) < 1e9

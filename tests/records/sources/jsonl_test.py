@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from maxtext_ext.records.schema import RecordError
 from maxtext_ext.records.sources.entry import Bad, Good
-from maxtext_ext.records.sources.jsonl import open_shards, read_line, split_language
+from maxtext_ext.records.sources.jsonl import open_shards, read_line
 from maxtext_ext.records.sources.options import SourceOptions
 
 
@@ -43,21 +43,6 @@ def test_defaults(folder):
   assert read_line(b"\xef\xbb\xbf" + line(), folder).text == "hi"  # a byte order mark
 
 
-@pytest.mark.parametrize(
-  ("text", "expected"),
-  [
-    ("hello", ("hello", None)),
-    ("language English<asr_text>hello", ("hello", "English")),
-    ("language None<asr_text>hm", ("hm", None)),
-    ("language English<asr_text>a<asr_text>b", ("a<asr_text>b", "English")),
-    ("language lessons are fun", ("language lessons are fun", None)),
-    ("my<asr_text>own", ("my<asr_text>own", None)),
-  ],
-)
-def test_split_language(text, expected):
-  assert split_language(text) == expected
-
-
 def test_official_form(folder):
   record = read_line(line(text="language Hebrew<asr_text>שלום"), folder)
   assert (record.text, record.language) == ("שלום", "Hebrew")
@@ -66,9 +51,9 @@ def test_official_form(folder):
 @pytest.mark.parametrize(
   ("content", "reason", "sample_id"),
   [
-    (b"{", "line is not JSON", ""),
-    (b"[" * 100_000, "line is not JSON", ""),
-    (b"[]", "line is a JSON list", ""),
+    (b"{", "not JSON", ""),
+    (b"[" * 100_000, "not JSON", ""),
+    (b"[]", "JSON is a list", ""),
     (b'{"audio": "a.wav", "id": "x", "text": "\xff"}', r"not UTF-8 \(byte 0xff at 39\)", "x"),
     (b'\xff{"audio": "a.wav"}', "not UTF-8", ""),
     (b'{"text": "hi", "id": "x"}', "no 'audio'", "x"),
@@ -95,24 +80,36 @@ def test_bad_lines(folder, content, reason, sample_id):
   assert caught.value.sample_id == sample_id
 
 
-@given(
-  st.lists(st.sampled_from(["{}", "", "  ", "[]"]), min_size=1, max_size=20),
-  st.integers(1, 5),
-  st.booleans(),
+files_of_lines = st.lists(
+  st.tuples(
+    st.lists(st.sampled_from(["{}", "", "  ", "[]"]), min_size=1, max_size=12), st.booleans()
+  ),
+  min_size=1,
+  max_size=3,
 )
-def test_shards_hold_every_line_once(tmp_path_factory, lines, records_per_shard, newline_at_end):
-  path = tmp_path_factory.mktemp("lines") / "x.jsonl"
-  path.write_text("\n".join(lines) + "\n" * newline_at_end)
-  numbers = [number for number, content in enumerate(lines, 1) if content.strip()]
-  if not numbers:
-    with pytest.raises(ValueError, match="no lines"):
-      open_shards(str(path), SourceOptions(records_per_shard=records_per_shard))
+
+
+@given(files_of_lines, st.integers(1, 5), st.none() | st.integers(1, 6))
+def test_shards_hold_every_line_once_and_in_order(tmp_path_factory, files, per_shard, shards):
+  folder = tmp_path_factory.mktemp("lines")
+  expected = []
+  for number, (lines, newline_at_end) in enumerate(files):
+    path = folder / f"{number}.jsonl"
+    path.write_text("\n".join(lines) + "\n" * newline_at_end)
+    expected += [(str(path), line) for line, text in enumerate(lines, 1) if text.strip()]
+  options = SourceOptions(records_per_shard=per_shard, shards=shards)
+  if len(expected) < (shards or 1):
+    with pytest.raises(ValueError, match=r"no lines|there are only"):
+      open_shards(str(folder), options)
     return
-  shards = open_shards(str(path), SourceOptions(records_per_shard=records_per_shard))
-  assert all(shard.count == records_per_shard for shard in shards[:-1])
-  read = [[entry.position for entry in shard.entries()] for shard in shards]
-  assert [len(part) for part in read] == [shard.count for shard in shards]
-  assert [number for part in read for number in part] == numbers
+  opened = open_shards(str(folder), options)
+  read = [[(entry.file, entry.position) for entry in shard.entries()] for shard in opened]
+  assert [place for part in read for place in part] == expected
+  sizes = [len(part) for part in read]
+  if shards:
+    assert len(sizes) == shards and max(sizes) - min(sizes) <= 1
+  else:
+    assert set(sizes[:-1]) <= {per_shard} and sizes[-1] <= per_shard
 
 
 def test_entries(folder):
@@ -123,3 +120,51 @@ def test_entries(folder):
   assert isinstance(first, Good) and first.serialized is None and first.record.sample_id == "a.wav"
   assert isinstance(second, Bad) and (second.file, second.position) == (f"{folder}/x.jsonl", 3)
   assert isinstance(third, Good) and (third.position, third.done) == (4, 1.0)
+
+
+def test_manifests_of_nemo(folder):
+  time = np.arange(32_000) / 16_000
+  soundfile.write(f"{folder}/long.wav", 0.2 * time, 16_000)
+  manifest = [
+    {"audio_filepath": "long.wav", "text": "all", "duration": 2.0},
+    {"audio_filepath": "long.wav", "text": "part", "offset": 0.5, "duration": 1.25},
+    {"audio_filepath": "long.wav", "text": "rest", "offset": 1.5, "speaker": 7, "lang": "en"},
+    {"audio_filepath": "long.wav", "text": "rest", "offset": 1.5, "duration": 0},
+    {"audio_filepath": "long.wav", "text": "late", "offset": 1.0, "duration": 9.0},
+    {"audio_filepath": "long.wav", "text": "when?", "offset": "0:05", "duration": 1.0},
+  ]
+  with open(f"{folder}/manifest.jsonl", "w") as file:
+    file.write("\n".join(map(json.dumps, manifest)))
+  (shard,) = open_shards(f"{folder}/manifest.jsonl", SourceOptions())
+  *good, late, strange = shard.entries()
+  ids = [entry.record.sample_id for entry in good]
+  assert ids == ["long.wav", "long.wav#t=0.5,1.75", "long.wav#t=1.5", "long.wav#t=1.5"]
+  for entry, (begin, end) in zip(good, [(0, 2), (0.5, 1.75), (1.5, 2), (1.5, 2)], strict=True):
+    expected = 0.2 * time[int(begin * 16_000) : int(end * 16_000)]
+    np.testing.assert_allclose(entry.record.audio, expected, atol=2**-15)
+  assert (good[2].record.speaker, good[2].record.language) == ("7", "English")
+  assert late.sample_id == "long.wav#t=1.0,10.0" and "the audio ends 1.00 s behind" in late.reason
+  assert "'offset' is '0:05', expected a number of seconds" in strange.reason
+
+
+def test_keys_and_what_lines_do_not_say(folder):
+  options = SourceOptions(
+    audio_key="file", text_key="said", id_key="n", language="Hebrew", dataset_name="mine"
+  )
+  content = line(file="b.flac", said="this", n=5, id="not this", text="nor this")
+  record = read_line(content, folder, options)
+  assert (record.sample_id, record.text, len(record.audio)) == ("5", "this", 1_600)
+  assert (record.language, record.dataset_name) == ("Hebrew", "mine")
+  with pytest.raises(RecordError, match="no 'file': expected the path"):
+    read_line(line(), folder, options)
+
+
+def test_sound_at_a_url(folder):
+  import fsspec
+
+  with open(f"{folder}/a.wav", "rb") as file:
+    fsspec.filesystem("memory").pipe("/clips/a.wav", file.read())
+  assert len(read_line(line(audio="memory://clips/a.wav"), folder).audio) == 800
+  assert len(read_line(line(), "memory://clips").audio) == 800
+  with pytest.raises(RecordError, match=r"memory://clips/b.wav: audio file not found"):
+    read_line(line(audio="b.wav"), "memory://clips")
