@@ -53,7 +53,11 @@ class Recording:
       self._container.close()
       raise FFmpegError("no sound track")
     self._stream = self._container.streams.audio[0]
-    self.rate = self._stream.rate
+    # There is none for an encoding that FFmpeg does not know, or that nobody does.
+    if self._stream.codec_context is None:
+      self._container.close()
+      raise FFmpegError("unknown encoding of the sound")
+    self.rate = self._stream.rate or 0
 
   def __enter__(self) -> "Recording":
     return self

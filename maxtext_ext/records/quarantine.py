@@ -10,6 +10,7 @@ from maxtext_ext.records import storage
 
 QUARANTINE_NAME = "quarantine.jsonl"
 REASONS_KEPT = 10
+_MAX_PRINTED = 1_000  # characters; an id may be a book
 _SPLITS_JOINED = "+"  # no split has it in its name
 
 
@@ -95,9 +96,11 @@ def quarantine_line(
 
 
 def as_text(line: dict[str, Any]) -> str:
-  """A line of the file as a person reads it; can be printed, whatever the names hold."""
+  """A line of the file as a person reads it: one line to print, whatever the names hold."""
   text = f"{line['file']}:{line['position']}: {line['reason']}"
-  return text.encode(errors="backslashreplace").decode()
+  # Neither line breaks, nor what steers a terminal or the direction of writing.
+  shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[: _MAX_PRINTED + 1])
+  return shown if len(shown) <= _MAX_PRINTED else f"{shown[:_MAX_PRINTED]}..."
 
 
 def read_lines(path: str) -> Iterable[dict[str, Any]]:

@@ -5,9 +5,11 @@ functions of the operating system; URLs go through `remote`.
 """
 
 import contextlib
+import errno
 import glob
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO
@@ -72,8 +74,8 @@ def versions(paths: Sequence[str]) -> list[str]:
 
 
 def open_read(path: str) -> BinaryIO:
-  """Opens a file for reading bytes; it can be seeked."""
-  return remote.open_read(path) if remote.is_url(path) else open(path, "rb")
+  """Opens a file for reading bytes; it can be seeked. Pipes and devices are refused."""
+  return remote.open_read(path) if remote.is_url(path) else open(path, "rb", opener=_open_file)
 
 
 def read_bytes(path: str) -> bytes:
@@ -166,6 +168,15 @@ def _version(path: str) -> str:
     return remote.version_of(path)
   facts = os.stat(path)
   return f"{facts.st_size}-{facts.st_mtime_ns}"
+
+
+def _open_file(path: str, flags: int) -> int:
+  """An opener that does not wait for who writes to a pipe, as data may name one."""
+  descriptor = os.open(path, flags | os.O_NONBLOCK)
+  if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "not a regular file", path)
+  return descriptor
 
 
 def _find_local(source: str, pattern: str) -> list[str]:
