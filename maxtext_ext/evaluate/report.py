@@ -5,7 +5,6 @@ import json
 import math
 import os
 import pathlib
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from maxtext_ext.decode.writer import Hypothesis, atomic_open
 from maxtext_ext.evaluate.alignment import Pair, align
 from maxtext_ext.evaluate.wer import ErrorRate, Score, Scores, score
 from maxtext_ext.pages.chart import curve
-from maxtext_ext.pages.render import render
+from maxtext_ext.pages.render import direction, render
 from maxtext_ext.text.normalize import get_normalizer
 
 Fact = str | int | float
@@ -86,20 +85,6 @@ def format_rate(rate: float) -> str:
 def format_interval(interval: tuple[float, float] | None) -> str:
   """(0.07, 0.09) -> "7.00-9.00"; "n/a" without an interval."""
   return "n/a" if interval is None else f"{100 * interval[0]:.2f}\u2013{100 * interval[1]:.2f}"
-
-
-def direction(text: str) -> str:
-  """ "rtl" or "ltr": that of the first letter with a direction, as HTML's dir=auto decides.
-
-  dir=auto itself looks past isolated (bdi) words, and every word of an alignment is one.
-  """
-  for character in text:
-    match unicodedata.bidirectional(character):
-      case "L":
-        return "ltr"
-      case "R" | "AL":
-        return "rtl"
-  return "ltr"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,37 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-WIDTH, HEIGHT = 960, 300  # of a picture's view box
-LEFT, RIGHT, TOP, BOTTOM = 56, 16, 16, 44  # margins that hold the labels
+import numpy as np
+
+WAVE_WIDTH = 300  # of a waveform's view box
 _MAX_POINTS = 400  # more than the picture can tell apart
+_BARS = 40
+_THINNEST = 1.0  # of a bar that has to be seen
+_LOGARITHMIC_FROM = 10  # times the median
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Frame:
+  """A picture's view box, and the margins that hold its labels."""
+
+  width: int
+  height: int
+  left: int = 56
+  right: int = 16
+  top: int = 16
+  bottom: int = 44
+
+  def x(self, share: float) -> float:
+    """Where on the horizontal axis, 0 at its left end and 1 at its right."""
+    return round(self.left + share * (self.width - self.left - self.right), 1)
+
+  def y(self, share: float) -> float:
+    """Where on the vertical axis, 0 at its foot and 1 at its top."""
+    return round(self.height - self.bottom - share * (self.height - self.top - self.bottom), 1)
+
+
+WIDE = Frame(width=960, height=300)
+HALF = Frame(width=460, height=250)  # two stand side by side
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +62,29 @@ class Curve:
   y_ticks: list[Tick]
   last: float
   left_out: int
+  frame: Frame = WIDE
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bar:
+  """A bar of a histogram: a rectangle, and what it stands for in words."""
+
+  x: float
+  y: float
+  width: float
+  height: float
+  label: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Histogram:
+  """How often values occur; bars of a logarithmic axis are equally wide in the logarithm."""
+
+  bars: list[Bar]
+  x_ticks: list[Tick]
+  y_ticks: list[Tick]
+  logarithmic: bool
+  frame: Frame = HALF
 
 
 def ticks(low: float, high: float, count: int) -> list[float]:
@@ -63,10 +114,10 @@ def curve(points: Sequence[tuple[int, float]]) -> Curve | None:
   high_y += 0.04 * (high_y - low_y)
 
   def x(step: float) -> float:
-    return round(LEFT + (step - low_x) / (high_x - low_x) * (WIDTH - LEFT - RIGHT), 1)
+    return WIDE.x((step - low_x) / (high_x - low_x))
 
   def y(value: float) -> float:
-    return round(HEIGHT - BOTTOM - (value - low_y) / (high_y - low_y) * (HEIGHT - TOP - BOTTOM), 1)
+    return WIDE.y((value - low_y) / (high_y - low_y))
 
   def path(line: Sequence[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{x(step)},{y(value)}" for step, value in line)
@@ -82,6 +133,88 @@ def curve(points: Sequence[tuple[int, float]]) -> Curve | None:
     last=finite[-1][1],
     left_out=len(points) - len(finite),
   )
+
+
+def histogram(values_R: np.ndarray) -> Histogram | None:
+  """Lays out about 40 bars with round edges; None without values.
+
+  The axis is logarithmic where the largest value would leave most of a linear one empty.
+
+  Args:
+    values_R: finite numbers, [R].
+  """
+  if not len(values_R):
+    return None
+  low, high = float(values_R.min()), float(values_R.max())
+  logarithmic = low > 0 and high > _LOGARITHMIC_FROM * float(np.median(values_R))
+  if logarithmic:
+    edges = np.geomspace(low, high, _BARS + 1)
+    edges[0], edges[-1] = low, high  # free of rounding: every value has its bar
+  else:
+    edges = _round_edges(min(low, 0.0) if low > 0 and low < high / 2 else low, high)
+  counts = np.histogram(values_R, edges)[0].tolist()
+  scale = (np.log(edges) if logarithmic else edges).tolist()
+  top = 1.04 * max(counts)
+
+  def x(value: float) -> float:
+    return HALF.x((value - scale[0]) / (scale[-1] - scale[0]))
+
+  def bar(i: int) -> Bar:
+    foot, head = HALF.y(0.0), min(HALF.y(counts[i] / top), HALF.y(0.0) - _THINNEST)
+    return Bar(
+      x=x(scale[i]),
+      y=head,
+      width=round(max(x(scale[i + 1]) - x(scale[i]) - 1, _THINNEST), 1),  # 1 apart
+      height=round(foot - head, 1),
+      label=f"{edges[i]:.4g} to {edges[i + 1]:.4g}: {counts[i]:,}",
+    )
+
+  if logarithmic:
+    x_ticks = [(math.log(mark), mark) for mark in _logarithmic_ticks(low, high)]
+  else:
+    x_ticks = [(mark, mark) for mark in ticks(scale[0], scale[-1], 6)]
+  y_ticks = [mark for mark in ticks(0.0, top, 5) if mark == int(mark)]
+  return Histogram(
+    bars=[bar(i) for i, count in enumerate(counts) if count],
+    x_ticks=[Tick(position=x(place), label=f"{mark:,.7g}") for place, mark in x_ticks],
+    y_ticks=[Tick(position=HALF.y(mark / top), label=f"{int(mark):,}") for mark in y_ticks],
+    logarithmic=logarithmic,
+  )
+
+
+def waveform(samples_T: np.ndarray) -> str:
+  """The outline of a clip as the `d` of a path: 0 to WAVE_WIDTH wide, -100 to 100 for full scale.
+
+  Args:
+    samples_T: [T] float with full scale at 1, T > 0.
+  """
+  columns = min(WAVE_WIDTH, len(samples_T))
+  starts = np.arange(columns) * len(samples_T) // columns
+  upper, lower = (
+    np.rint(-100 * np.clip(outline, -1, 1)).astype(int)
+    for outline in (np.maximum.reduceat(samples_T, starts), np.minimum.reduceat(samples_T, starts))
+  )
+  across = np.arange(columns) * WAVE_WIDTH // columns
+  x, y = np.concatenate([across, across[::-1]]), np.concatenate([upper, lower[::-1]])
+  return "M" + "L".join(f"{x},{y}" for x, y in zip(x.tolist(), y.tolist(), strict=True)) + "Z"
+
+
+def _round_edges(low: float, high: float) -> np.ndarray:
+  """Edges a round number apart that reach from `low` to `high` or a little beyond."""
+  if high - low <= 1e-4 * max(abs(low), abs(high)):
+    low, high = low - 0.5, high + 0.5
+  marks = ticks(low, high, _BARS)
+  step = marks[1] - marks[0]
+  first, last = math.floor(low / step), math.ceil(high / step)
+  edges = np.arange(first, last + 1) * step
+  return np.array([min(edges[0], low), *edges[1:-1], max(edges[-1], high)])
+
+
+def _logarithmic_ticks(low: float, high: float) -> list[float]:
+  powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+  factors = (1, 2, 5) if len(powers) <= 4 else (1,)
+  marks = [factor * 10.0**power for power in powers for factor in factors]
+  return [mark for mark in marks if low <= mark <= high]
 
 
 def _thin(points: list[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -2,12 +2,11 @@
 
 import os
 import pathlib
+import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jinja2
-
-from maxtext_ext.pages import chart
 
 _SHARED = pathlib.Path(__file__).parent
 
@@ -37,7 +36,6 @@ def render(
   environment.filters["count"] = lambda number: f"{number:,}"
   environment.filters["fact"] = lambda fact: f"{fact:,.4g}" if isinstance(fact, float) else fact
   environment.filters.update(filters or {})
-  environment.globals["geometry"] = chart
   return environment.get_template(path.name).render(**values)
 
 
@@ -47,3 +45,17 @@ def format_duration(seconds: float) -> str:
     minutes = round(seconds / 60)
     return f"{minutes // 60:,} h {minutes % 60} min"
   return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
+
+
+def direction(text: str) -> str:
+  """ "rtl" or "ltr": that of the first letter with a direction, as HTML's dir=auto decides.
+
+  dir=auto itself looks past isolated (bdi) words, and every word of an alignment is one.
+  """
+  for character in text:
+    match unicodedata.bidirectional(character):
+      case "L":
+        return "ltr"
+      case "R" | "AL":
+        return "rtl"
+  return "ltr"

@@ -1,4 +1,3 @@
-import html.parser
 import json
 import re
 
@@ -6,8 +5,9 @@ import pytest
 
 from maxtext_ext.decode.writer import Hypothesis
 from maxtext_ext.evaluate import report
-from maxtext_ext.evaluate.report import direction, format_interval, write_report
+from maxtext_ext.evaluate.report import format_interval, write_report
 from maxtext_ext.evaluate.wer import score
+from tests.page import Page
 
 HOSTILE = "<script>alert('1')</script>"
 
@@ -27,38 +27,6 @@ HYPOTHESES = [
   utterance("he", "שלום לכולם", "שלום לך", dataset="d1", language="Hebrew", duration=3.5),
   utterance("ar", "صباح الخير", "صباح الخير", dataset="d2", language="Arabic"),
 ]
-
-
-class Page(html.parser.HTMLParser):
-  """Elements, the text inside each, and whether every tag is closed."""
-
-  VOID = frozenset({"meta", "line", "circle", "path"})
-
-  def __init__(self, text: str):
-    super().__init__()
-    self.elements: list[tuple[str, dict[str, str | None]]] = []
-    self.texts: list[tuple[tuple[str, ...], str]] = []
-    self.open: list[tuple[str, ...]] = []  # tag and classes
-    self.feed(text)
-    self.close()
-    assert not self.open
-
-  def handle_starttag(self, tag, attrs):
-    self.elements.append((tag, dict(attrs)))
-    if tag not in self.VOID:
-      self.open.append((tag, *(dict(attrs).get("class") or "").split()))
-
-  def handle_endtag(self, tag):
-    if tag not in self.VOID:
-      assert self.open.pop()[0] == tag
-
-  def handle_data(self, data):
-    if data.strip():
-      path = tuple(name for element in self.open for name in element)
-      self.texts.append((path, " ".join(data.split())))
-
-  def inside(self, *names: str) -> list[str]:
-    return [text for path, text in self.texts if set(names) <= set(path)]
 
 
 def write(tmp_path, hypotheses=HYPOTHESES, **options):
@@ -165,22 +133,6 @@ def test_right_to_left_lines_run_right_to_left_and_words_are_isolated(tmp_path):
   assert all(path[-1] == "bdi" for path in words)
   raw = [a for tag, a in page.elements if tag == "dd" and "dir" in a]
   assert all(a["dir"] == "auto" for a in raw)
-
-
-@pytest.mark.parametrize(
-  ("text", "expected"),
-  [
-    ("hello", "ltr"),
-    ("שלום hello", "rtl"),
-    ("مرحبا", "rtl"),
-    ("hello שלום", "ltr"),
-    ("123 ... שלום", "rtl"),
-    ("42", "ltr"),
-    ("", "ltr"),
-  ],
-)
-def test_direction(text, expected):
-  assert direction(text) == expected
 
 
 def test_loss_curve(tmp_path):

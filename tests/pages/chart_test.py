@@ -1,11 +1,13 @@
 import math
 import re
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from maxtext_ext.pages import chart
+from maxtext_ext.pages.chart import HALF, WAVE_WIDTH, WIDE
 
 VALUES = st.floats(-1e6, 1e6, allow_subnormal=False)
 
@@ -33,11 +35,11 @@ def test_curve_stays_inside_its_frame(values):
   curve = chart.curve(list(enumerate(values)))
   points = coordinates(curve.path)
   assert len(points) == len(values)
-  assert points[0][0] == chart.LEFT
-  assert points[-1][0] == chart.WIDTH - chart.RIGHT
+  assert points[0][0] == WIDE.left
+  assert points[-1][0] == WIDE.width - WIDE.right
   for x, y in points + coordinates(curve.smooth):
-    assert chart.LEFT <= x <= chart.WIDTH - chart.RIGHT
-    assert chart.TOP <= y <= chart.HEIGHT - chart.BOTTOM
+    assert WIDE.left <= x <= WIDE.width - WIDE.right
+    assert WIDE.top <= y <= WIDE.height - WIDE.bottom
   for ticks in (curve.x_ticks, curve.y_ticks):
     assert len({tick.label for tick in ticks}) == len(ticks) >= 1
 
@@ -75,4 +77,50 @@ def test_nothing_to_draw(points):
 
 def test_constant_loss():
   curve = chart.curve([(0, 0.0), (1, 0.0)])
-  assert {y for _, y in coordinates(curve.path)} == {chart.HEIGHT - chart.BOTTOM}
+  assert {y for _, y in coordinates(curve.path)} == {WIDE.height - WIDE.bottom}
+
+
+@given(values=st.lists(VALUES, min_size=1, max_size=60))
+def test_histogram_counts_every_value_inside_its_frame(values):
+  histogram = chart.histogram(np.array(values))
+  assert sum(int(bar.label.rpartition(" ")[2].replace(",", "")) for bar in histogram.bars) == len(
+    values
+  )
+  for bar in histogram.bars:
+    assert HALF.left <= bar.x < bar.x + bar.width <= HALF.width - HALF.right + 1
+    assert HALF.top <= bar.y
+    assert bar.y + bar.height == pytest.approx(HALF.height - HALF.bottom)
+    assert bar.height >= 1
+  for ticks in (histogram.x_ticks, histogram.y_ticks):
+    assert len({tick.label for tick in ticks}) == len(ticks)
+
+
+@pytest.mark.parametrize(
+  ("values", "logarithmic"),
+  [([1.0, 2.0, 3.0], False), ([1.0, 2.0, 30.0], True), ([-1.0, 0.1, 30.0], False), ([5.0], False)],
+)
+def test_histogram_has_a_logarithmic_axis_where_a_linear_one_would_be_empty(values, logarithmic):
+  assert chart.histogram(np.array(values)).logarithmic == logarithmic
+
+
+def test_histogram_places_bars_on_its_axes():
+  histogram = chart.histogram(np.repeat([1.0, 2.0, 4.0], [10, 20, 40]))
+  assert [bar.label.split(": ")[1] for bar in histogram.bars] == ["10", "20", "40"]
+  across = {tick.label: tick.position for tick in histogram.x_ticks}
+  height = {tick.label: tick.position for tick in histogram.y_ticks}
+  first, second, _ = histogram.bars
+  assert first.x == across["1"]
+  assert second.x == across["2"]
+  assert second.y == height["20"]
+  assert chart.histogram(np.empty(0)) is None
+
+
+def test_waveform_is_the_outline_of_the_samples():
+  samples = np.zeros(WAVE_WIDTH * 10)
+  samples[5] = 0.5
+  samples[15] = -2.0
+  points = coordinates(chart.waveform(samples))
+  assert len(points) == 2 * WAVE_WIDTH
+  assert points[:3] == [(0, -50), (1, 0), (2, 0)]  # upwards is negative in a picture
+  assert points[-2:] == [(1, 100), (0, 0)]
+  assert len(coordinates(chart.waveform(np.zeros(7)))) == 14

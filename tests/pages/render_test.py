@@ -1,7 +1,7 @@
 import jinja2
 import pytest
 
-from maxtext_ext.pages.render import format_duration, render
+from maxtext_ext.pages.render import direction, format_duration, render
 
 
 def page(tmp_path, content, **values):
@@ -37,3 +37,19 @@ def test_a_missing_value_is_an_error(tmp_path):
 )
 def test_format_duration(seconds, expected):
   assert format_duration(float(seconds)) == expected
+
+
+@pytest.mark.parametrize(
+  ("text", "expected"),
+  [
+    ("hello", "ltr"),
+    ("שלום hello", "rtl"),
+    ("مرحبا", "rtl"),
+    ("hello שלום", "ltr"),
+    ("123 ... שלום", "rtl"),
+    ("42", "ltr"),
+    ("", "ltr"),
+  ],
+)
+def test_direction(text, expected):
+  assert direction(text) == expected
