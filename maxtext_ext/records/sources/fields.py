@@ -9,7 +9,7 @@ import numpy as np
 
 from maxtext_ext.records.schema import Record, RecordError
 from maxtext_ext.records.sources.options import SourceOptions
-from maxtext_ext.text.languages import language_name
+from maxtext_ext.text.languages import canonical_language, language_name
 
 # In order: of several that a record has, the first counts.
 USUAL_NAMES = {
@@ -127,6 +127,7 @@ def read_fields(
       raise RecordError(f"language is '{declared}', but the text says '{named}'; drop one")
     if not text.strip():
       raise RecordError("text is missing or empty; give the record one or leave it out")
+    _check_language(declared or named)
     return Fields(
       sample_id=sample_id,
       text=text,
@@ -137,6 +138,14 @@ def read_fields(
     )
   except RecordError as error:
     raise RecordError(str(error), sample_id) from error
+
+
+def _check_language(name: str | None) -> None:
+  if name:
+    try:
+      canonical_language(name)
+    except ValueError as error:
+      raise RecordError(f"language: {error}") from error
 
 
 def split_language(text: str) -> tuple[str, str | None]:

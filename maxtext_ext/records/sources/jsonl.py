@@ -10,7 +10,7 @@ import dataclasses
 import os
 from array import array
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 from maxtext_ext.audio.io import AudioError, load_audio
 from maxtext_ext.records import storage
@@ -21,6 +21,7 @@ from maxtext_ext.records.sources.fields import choose_names, parse_object, read_
 from maxtext_ext.records.sources.options import SourceOptions
 
 FILE_PATTERN = "*.jsonl"
+MAX_LINE = 4 << 20  # bytes; what is parsed takes some thirty times as much
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class Lines:
     left = self.count
     with storage.open_read(self.path) as file:
       file.seek(self.offset)
-      for line, content in enumerate(file, self.line):
+      for line, (content, _) in enumerate(_read_lines(file), self.line):
         if not content.strip():
           continue
         yield line, content
@@ -108,11 +109,21 @@ class _Index:
     self.offsets, self.lines = array("q"), array("q")
     offset = 0
     with storage.open_read(path) as file:
-      for line, content in enumerate(file, 1):
+      for line, (content, size) in enumerate(_read_lines(file), 1):
         if content.strip():
           self.offsets.append(offset)
           self.lines.append(line)
-        offset += len(content)
+        offset += size
+
+
+def _read_lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+  """Yields each line and its length; of one over MAX_LINE only its beginning, of MAX_LINE + 1."""
+  while content := file.readline(MAX_LINE + 1):
+    size, end = len(content), content[-1:]
+    while len(content) > MAX_LINE and end not in (b"\n", b""):
+      rest = file.readline(MAX_LINE)
+      size, end = size + len(rest), rest[-1:]
+    yield content, size
 
 
 def read_line(content: bytes, folder: str, options: SourceOptions | None = None) -> Record:
@@ -127,6 +138,8 @@ def read_line(content: bytes, folder: str, options: SourceOptions | None = None)
     RecordError: anything is wrong with either.
   """
   options = options or SourceOptions()
+  if len(content) > MAX_LINE:
+    raise RecordError(f"line is longer than {MAX_LINE >> 20} MiB, expected a path and a text")
   values = parse_object(content)
   names = choose_names(values, options)
   sample_id = _read_id(values, names)
