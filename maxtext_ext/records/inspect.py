@@ -63,8 +63,11 @@ def main(
     workers: processes that read.
 
   Raises:
-    ValueError: there are no shards, or none of the records can be read.
+    ValueError: there are no shards, none of the records can be read, or an argument is wrong.
   """
+  page = html or PAGE_NAME
+  if os.path.isdir(page):
+    raise ValueError(f"{page} is a folder, expected the name of the page: {page}/{PAGE_NAME}")
   console = Console(stderr=True)
   shards = find_shards(path, sample)
   folders = sorted({os.path.dirname(shard.path) for shard in shards})
@@ -88,7 +91,6 @@ def main(
   if not output.is_terminal:
     output = Console(width=_TABLE_WIDTH)
   _print(output, survey, findings)
-  page = html or PAGE_NAME
   write_page(
     page,
     path,
@@ -112,9 +114,7 @@ def find_shards(path: str, sample: int | None = None) -> list[Shard]:
   if storage.is_file(path):
     files = [path]
   else:
-    files = paths.list_shards(path) or storage.find_files(
-      storage.join(path, "*", "*" + paths.SHARD_SUFFIX), ""
-    )
+    files = paths.list_shards(path) or _below(path)
   shares = [None] * len(files) if sample is None else _spread(sample, len(files))
   return [
     Shard(index=index, path=file, split=_split_of(file), take=take)
@@ -133,7 +133,12 @@ def survey_shards(
   Args:
     workers: processes, each of which takes a shard at a time; with 1, this process reads.
     progress: called with the share of the records done and the seconds of audio read.
+
+  Raises:
+    ValueError: `workers` is not positive.
   """
+  if workers < 1:
+    raise ValueError(f"workers is {workers}, expected at least 1")
   report = progress or (lambda done, seconds: None)
   if workers == 1:
     parts = []
@@ -193,6 +198,17 @@ def read_rows(shards: Sequence[Shard], survey: Survey, rows: Sequence[int]) -> I
         if survey.rows["shard"][row] == index:
           records[row] = decode_example(source[int(survey.rows["position"][row])])
   return (records[row] for row in rows)
+
+
+def _below(path: str) -> list[str]:
+  pattern = "*" + paths.SHARD_SUFFIX
+  try:
+    return storage.find_files(storage.join(path, "*", pattern), pattern)
+  except ValueError as error:
+    raise ValueError(
+      f"{path}: no shards, expected one {pattern} file, or a folder that has some in it or one "
+      "level below; check the path, or make them with `maxtext-ext data convert`"
+    ) from error
 
 
 def _spread(count: int, parts: int) -> list[int]:

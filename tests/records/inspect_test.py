@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 
+import fsspec
 import numpy as np
 import pytest
 
@@ -112,7 +113,7 @@ def test_one_shard(data):
 
 
 def test_no_shards(tmp_path):
-  with pytest.raises(ValueError, match="no input found"):
+  with pytest.raises(ValueError, match="no shards, expected one"):
     find_shards(str(tmp_path))
 
 
@@ -120,6 +121,16 @@ def test_no_shards(tmp_path):
 def test_a_sample_of_nothing(data, sample):
   with pytest.raises(ValueError, match=f"sample is {sample}, expected"):
     find_shards(str(data), sample)
+
+
+def test_no_workers(data):
+  with pytest.raises(ValueError, match="workers is 0, expected at least 1"):
+    survey_shards(find_shards(str(data)), workers=0)
+
+
+def test_a_folder_is_no_page(data):
+  with pytest.raises(ValueError, match="is a folder, expected the name of the page"):
+    inspect.main(str(data), str(data))
 
 
 def test_nothing_readable(tmp_path, monkeypatch):
@@ -180,3 +191,16 @@ def test_the_page_goes_where_it_is_told(data, tmp_path, capsys):
     cli(["data", "inspect", str(data), "--html", str(tmp_path / "a" / "b.html"), "--sample", "4"])
   assert not stopped.value.code
   assert "A sample" in (tmp_path / "a" / "b.html").read_text(encoding="utf-8")
+
+
+def test_shards_at_a_url(data):
+  there = fsspec.filesystem("memory")
+  there.put(f"{data}/", "/inspected/", recursive=True)
+  try:
+    shards = find_shards("memory://inspected")
+    survey = survey_shards(shards)
+    assert survey.rows.tobytes() == survey_shards(find_shards(str(data))).rows.tobytes()
+    (record,) = read_rows(shards, survey, [3])
+    assert len(record.audio) == survey.rows["samples"][3]
+  finally:
+    there.rm("/inspected", recursive=True)
