@@ -18,7 +18,7 @@ def describe_data() -> None:
   """Bring recordings into the form that training reads."""
 
 
-@data_app.command("convert", context_settings={"ignore_unknown_options": True})
+@data_app.command("convert")
 def convert_data(
   source: Annotated[str, typer.Argument(help="A file, a folder or a glob; local or gs://.")],
   out: Annotated[str, typer.Argument(help="The folder of the ArrayRecord shards, likewise.")],
@@ -101,6 +101,9 @@ def convert_data(
     else:
       with _progress_bar("converting") as show:
         summary = convert(source, out, options, progress=show)
+  except KeyboardInterrupt:
+    typer.echo("interrupted; run the same command again to go on from here", err=True)
+    raise
   except TooManyBadError as error:
     for reason in error.reasons:
       typer.echo(f"  bad: {reason}", err=True)

@@ -27,7 +27,7 @@ from maxtext_ext.records.shard_job import (
   ShardResult,
   ShardStatus,
   run_shard,
-  stored_result,
+  stored_results,
 )
 
 __all__ = [
@@ -79,7 +79,7 @@ def convert(
   plan = plan_conversion(source, out, options)
   if plan.finished:
     return plan.finished
-  results = [result for result in map(stored_result, plan.jobs) if result]
+  results = stored_results(plan.jobs)
   before = ShardStatus(
     read=sum(result.read for result in results),
     samples=sum(shard.samples for result in results for shard in result.shards),

@@ -1,11 +1,12 @@
 """Running jobs on this machine: in this process, or in several."""
 
+import contextlib
 import dataclasses
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.sharedctypes import RawArray, RawValue
@@ -128,10 +129,11 @@ class _Pool:
 
   def run(self) -> list[Any]:
     with self._executor:
-      calls = [
-        self._executor.submit(_call, self._function, index, job)
-        for index, job in enumerate(self._jobs)
-      ]
+      with _interrupts_ignored():
+        calls = [
+          self._executor.submit(_call, self._function, index, job)
+          for index, job in enumerate(self._jobs)
+        ]
       try:
         go_on = self._wait(calls)
       finally:
@@ -162,6 +164,22 @@ class _Pool:
     return True
 
 
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+  """Processes that start meanwhile ignore Ctrl-C, which reaches every process of a terminal.
+
+  The parent tells them when to stop.
+  """
+  if threading.current_thread() is not threading.main_thread():
+    yield  # only the main thread may say what signals do
+    return
+  handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGINT, handler)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Outcome:
   result: Any  # None of a job that was stopped
@@ -178,8 +196,6 @@ _board: _Board  # of a worker process
 def _start_worker(board: _Board) -> None:
   global _board
   _board = board
-  # Ctrl-C reaches every process of the terminal; the parent tells the workers when to stop.
-  signal.signal(signal.SIGINT, signal.SIG_IGN)
   threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

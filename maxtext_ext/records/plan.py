@@ -88,7 +88,7 @@ def _identity(
   content = [[path, version] for path, version in zip(files, storage.versions(files), strict=True)]
   content += [repr(shard) for shard in shards]
   digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-  return {
+  identity = {
     "source": source,
     "source_format": options.source_format,
     "splits": list(options.splits),
@@ -97,6 +97,7 @@ def _identity(
     **dataclasses.asdict(options.source),
     "content of the source": digest[:32],
   }
+  return json.loads(json.dumps(identity))
 
 
 def _summary_of(out: str, manifests: Sequence[Manifest]) -> ConvertSummary:

@@ -7,7 +7,8 @@ import hashlib
 import json
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from maxtext_ext.records.selector import LeftOut, Selected, Selector
 from maxtext_ext.records.sources.entry import Good, InputShard
 from maxtext_ext.records.writer import ShardWriter
 
+_REQUESTS_AT_ONCE = 16
 AUDIO_MODES = ("keep", "pcm16", "flac")
 
 # What `finish` has to know of a written record to find the ids that occur in two shards.
@@ -187,6 +189,12 @@ def stored_result(job: ShardJob) -> ShardResult | None:
   if storage.is_file(job.result_path) and all(map(storage.is_file, job.outputs)):
     return ShardResult.from_json(storage.read_bytes(job.result_path))
   return None
+
+
+def stored_results(jobs: Sequence[ShardJob]) -> list[ShardResult]:
+  """The results of those jobs that were done before."""
+  with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+    return [result for result in pool.map(stored_result, jobs) if result]
 
 
 def _id_digest(sample_id: str) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from maxtext_ext.records.schema import Record, RecordError, encode_example
 from maxtext_ext.records.sources.entry import Bad, Good
 from maxtext_ext.records.sources.options import SourceOptions
 from maxtext_ext.records.sources.tfrecord import (
+  MAX_RECORD_BYTES,
   TFRecordShard,
   masked_crc32c,
   open_shards,
@@ -108,6 +109,14 @@ def test_an_absurd_length_allocates_nothing(tmp_path):
   length = struct.pack("<Q", 2**62)
   (tmp_path / "x").write_bytes(length + struct.pack("<I", masked_crc32c(length)) + b"abc")
   assert "cut inside a record of 4611686018427387904 bytes" in read(str(tmp_path / "x"))[1][0][1]
+
+
+def test_a_record_that_is_too_long_is_passed_over(tmp_path):
+  path = str(tmp_path / "x")
+  write_tfrecord(path, [b"before", bytes(MAX_RECORD_BYTES + 1), b"after"])
+  good, ((position, reason),) = read(path)
+  assert good == [(0, b"before"), (2, b"after")]
+  assert position == 1 and "134217729 bytes, expected at most 134217728" in reason
 
 
 def test_compressed_file_says_so(tmp_path):

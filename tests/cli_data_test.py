@@ -1,0 +1,153 @@
+"""`maxtext-ext data ...` as a person meets it: what is printed where, and the exit status."""
+
+import os
+import pathlib
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from maxtext_ext.cli import main
+from tests.records.small_shards import encoded, ids_of, write_shards
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def run(capsys, *args: str) -> tuple[int, str, str]:
+  with pytest.raises(SystemExit) as caught:
+    main(["data", *args])
+  printed = capsys.readouterr()
+  return int(caught.value.code or 0), printed.out, printed.err
+
+
+@pytest.fixture
+def source(tmp_path) -> str:
+  return write_shards(tmp_path / "in", ["a", "b", "a"], ["c", "b"], ["d"])
+
+
+def test_convert_twice_and_verify(capsys, source, tmp_path):
+  out = str(tmp_path / "out")
+  args = ["convert", source, out, "--from", "tfrecord", "--max-bad-fraction", "0.5"]
+  status, printed, err = run(capsys, *args, "--workers", "2")
+  assert (status, printed) == (0, "read 6 = written 4 + quarantined 2\n")
+  assert [line.partition(": ")[0] for line in err.splitlines()] == ["  quarantined"] * 2
+  assert ids_of(tmp_path / "out") == [["a", "b"], ["c"], ["d"]]
+  status, printed, _ = run(capsys, *args)
+  assert status == 0
+  assert printed.splitlines() == [
+    f"{out}: complete already, nothing to do",
+    "read 6 = written 4 + quarantined 2",
+  ]
+  status, printed, err = run(capsys, "verify", out, "--workers", "2")
+  assert (status, err) == (0, "")
+  assert re.search(r"train\W+3\W+4\W.*whole", printed)
+
+  (tmp_path / "out" / "train-00002-of-00003.array_record").unlink()
+  status, printed, err = run(capsys, "verify", out)
+  assert status == 1
+  assert "1 bad" in printed
+  assert "bad: train-00002-of-00003.array_record is missing" in err
+
+
+def test_other_options_end_in_one_line_with_the_remedy(capsys, source, tmp_path):
+  args = ["convert", source, str(tmp_path / "out"), "--from", "tfrecord", "--max-bad-fraction", "1"]
+  assert run(capsys, *args)[0] == 0
+  status, printed, err = run(capsys, *args, "--audio", "flac")
+  assert (status, printed) == (2, "")
+  (line,) = err.splitlines()
+  assert "audio was 'keep', now 'flac'; replace it with --overwrite" in line
+  assert run(capsys, *args, "--audio", "flac", "--overwrite")[0] == 0
+
+
+def test_too_many_bad_records_are_shown(capsys, tmp_path):
+  source = write_shards(tmp_path / "in", ["a", *[b"?"] * 12])
+  status, printed, err = run(capsys, "convert", source, str(tmp_path / "o"), "--from", "tfrecord")
+  assert (status, printed) == (2, "")
+  *reasons, last = err.splitlines()
+  assert [line[:8] for line in reasons] == ["  bad: /"] * 10
+  assert last.startswith("error: 11 of 12 records are bad (91.7%), over max_bad_fraction=0.01")
+
+
+@pytest.mark.parametrize(
+  ("args", "said"),
+  [
+    (["convert", "in", "out", "--wokers", "2"], "No such option: --wokers"),
+    (["convert", "in", "out", "--from", "csv"], "'csv'"),
+    (["convert", "in", "out", "--", "--project=x"], "expected that only with --engine beam"),
+    (["convert", "in", "out", "--shards", "0"], "shards is 0, expected 1 or more"),
+    (["convert", "in", "out"], "in: no input found"),
+    (["verify", "nowhere"], "nowhere: no shards"),
+  ],
+)
+def test_mistakes(capsys, tmp_path, monkeypatch, args, said):
+  monkeypatch.chdir(tmp_path)
+  status, printed, err = run(capsys, *args)
+  assert (status, printed) == (2, "")
+  assert said in err and len(err.splitlines()) == 1
+  assert not (tmp_path / "out").exists()
+
+
+def write_long_source(folder: pathlib.Path) -> str:
+  rng = np.random.default_rng(0)
+  samples = [rng.integers(-9_000, 9_000, 16_000).astype(np.int16) for _ in range(8)]
+  shards = [[encoded(f"{n}-{i}", samples[i % 8]) for i in range(100)] for n in range(6)]
+  return write_shards(folder, *shards)
+
+
+def command(*args: str) -> list[str]:
+  return [sys.executable, "-m", "maxtext_ext.cli", "data", *args]
+
+
+@pytest.mark.integration_test
+def test_a_terminal_sees_the_progress(tmp_path):
+  source = write_long_source(tmp_path / "in")
+  mine, terminal = pty.openpty()
+  process = subprocess.Popen(
+    command("convert", source, str(tmp_path / "out"), "--from", "tfrecord", "--workers", "2"),
+    cwd=ROOT,
+    env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+    stdout=terminal,
+    stderr=terminal,
+  )
+  os.close(terminal)
+  shown = read_all(mine)
+  assert process.wait() == 0
+  assert re.search(r"converting .*%.* [\d,]+ records, \d\.\d h of audio, [\d,]+ s/s .*0:00:", shown)
+  assert shown.rstrip().endswith("read 600 = written 600 + quarantined 0")
+
+
+def read_all(descriptor: int) -> str:
+  parts = []
+  try:
+    while part := os.read(descriptor, 65_536):
+      parts.append(part)
+  except OSError:  # the other side is closed
+    pass
+  return b"".join(parts).decode(errors="replace")
+
+
+@pytest.mark.integration_test
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_interrupted(tmp_path, workers):
+  """Ctrl-C goes to all processes of a terminal: one line, and nothing half done."""
+  source, out = write_long_source(tmp_path / "in"), tmp_path / "out"
+  args = command("convert", source, str(out), "--from", "tfrecord", "--workers", workers)
+  process = subprocess.Popen(
+    args, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+  )
+  deadline = time.monotonic() + 60
+  while not list(out.glob("*.array_record")):
+    assert process.poll() is None and time.monotonic() < deadline
+    time.sleep(0.005)
+  os.killpg(process.pid, signal.SIGINT)
+  _, err = process.communicate(timeout=60)
+  assert process.returncode == 130
+  assert err == "interrupted; run the same command again to go on from here\n"
+  assert not list(out.glob("*.tmp-*"))
+  assert subprocess.run(args, cwd=ROOT, capture_output=True).returncode == 0
+  assert sum(map(len, ids_of(out))) == 600
