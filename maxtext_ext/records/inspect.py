@@ -1,6 +1,7 @@
 """A look at converted records: `maxtext-ext data inspect`."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import multiprocessing
 import os
@@ -165,9 +166,9 @@ def survey_shard(shard: Shard, progress: Callable[[float, float], None] | None =
   """Reads one shard; one that cannot be opened counts as one unreadable record."""
   surveyor = Surveyor(shard.index, shard.split)
   seconds = 0.0
-  with storage.local_copy(shard.path) as path:
+  with contextlib.ExitStack() as stack:
     try:
-      source = RecordSource([path])
+      source = stack.enter_context(_open(shard.path, few=shard.take is not None))
     except ValueError as error:
       surveyor.reject(shard.path, str(error))
       return surveyor.survey()
@@ -184,20 +185,27 @@ def survey_shard(shard: Shard, progress: Callable[[float, float], None] | None =
   return surveyor.survey()
 
 
-def read_rows(shards: Sequence[Shard], survey: Survey, rows: Sequence[int]) -> Iterator[Record]:
-  """The records of some rows of the survey, in the order of `rows`.
+def read_rows(shards: Sequence[Shard], survey: Survey, rows: Sequence[int]) -> list[Record]:
+  """The records of some rows of the survey, in the order of `rows`."""
+  path_of = {shard.index: shard.path for shard in shards}
+  places = survey.rows[list(rows)][["shard", "position"]].tolist()
+  records: dict[tuple[int, int], Record] = {}
+  for index in sorted({index for index, _ in places}):
+    with _open(path_of[index], few=True) as source:
+      for place in places:
+        if place[0] == index:
+          records[place] = decode_example(source[place[1]])
+  return [records[place] for place in places]
 
-  A shard is opened once; what is in memory at a time are all records asked for of it.
-  """
-  by_index = {shard.index: shard for shard in shards}
-  records: dict[int, Record] = {}
-  for index in np.unique(survey.rows["shard"][list(rows)]).tolist():
-    with storage.local_copy(by_index[index].path) as path:
-      source = RecordSource([path])
-      for row in rows:
-        if survey.rows["shard"][row] == index:
-          records[row] = decode_example(source[int(survey.rows["position"][row])])
-  return (records[row] for row in rows)
+
+@contextlib.contextmanager
+def _open(path: str, *, few: bool) -> Iterator[RecordSource]:
+  """A shard to read; of one at gs:// a few records are asked for one by one."""
+  if few and path.startswith("gs://"):
+    yield RecordSource([path])
+    return
+  with storage.local_copy(path) as local:
+    yield RecordSource([local])
 
 
 def _below(path: str) -> list[str]:

@@ -5,12 +5,11 @@ import pathlib
 import subprocess
 import sys
 
-import fsspec
 import numpy as np
 import pytest
 
 from maxtext_ext.cli import main as cli
-from maxtext_ext.records import inspect
+from maxtext_ext.records import inspect, storage
 from maxtext_ext.records.findings import find
 from maxtext_ext.records.inspect import find_shards, read_rows, survey_shards
 from maxtext_ext.records.paths import shard_name
@@ -193,14 +192,12 @@ def test_the_page_goes_where_it_is_told(data, tmp_path, capsys):
   assert "A sample" in (tmp_path / "a" / "b.html").read_text(encoding="utf-8")
 
 
-def test_shards_at_a_url(data):
-  there = fsspec.filesystem("memory")
-  there.put(f"{data}/", "/inspected/", recursive=True)
-  try:
-    shards = find_shards("memory://inspected")
-    survey = survey_shards(shards)
-    assert survey.rows.tobytes() == survey_shards(find_shards(str(data))).rows.tobytes()
-    (record,) = read_rows(shards, survey, [3])
-    assert len(record.audio) == survey.rows["samples"][3]
-  finally:
-    there.rm("/inspected", recursive=True)
+@pytest.mark.parametrize("sample", [None, 8])
+def test_shards_at_a_url(data, root, sample):
+  for path in data.iterdir():
+    storage.write_bytes(storage.join(root, path.name), path.read_bytes())
+  here, there = find_shards(str(data), sample), find_shards(root, sample)
+  survey = survey_shards(there)
+  assert survey.rows.tobytes() == survey_shards(here).rows.tobytes()
+  (record,) = read_rows(there, survey, [3])
+  assert len(record.audio) == survey.rows["samples"][3]
