@@ -31,6 +31,20 @@ class ConfigError(ValueError):
   """A configuration that cannot be used; one line that says what, got, expected and remedy."""
 
 
+class MixtureEntry(pydantic.BaseModel):
+  """One dataset of `mixture`."""
+
+  model_config = pydantic.ConfigDict(extra="forbid")
+
+  name: str = Field(description="By which its epochs and dropped records are counted.")
+  data_dir: str = Field(description="Folder of {split}-*.array_record files.")
+  split: str = Field("", description="The split to train on; default: train_split.")
+  weight: float = Field(1.0, gt=0, description="How much more often than its length tells.")
+
+
+_Range = tuple[float, float]
+
+
 class SpeechConfig(bridge.MaxTextConfig):
   """MaxText's configuration widened by what speech needs.
 
@@ -53,9 +67,26 @@ class SpeechConfig(bridge.MaxTextConfig):
   )
   # Data
   data_dir: str = Field("", description="Folder of {split}-*.array_record files.")
+  mixture: list[MixtureEntry] = Field(
+    [], description="Datasets to train on instead of data_dir: name, data_dir, split, weight."
+  )
+  mixture_temperature: float = Field(
+    1.0,
+    gt=0,
+    description="n records count weight * n^(1/temperature): 1 by length, high all alike.",
+  )
   windows_per_row: int = Field(0, ge=0, description="8 s windows of a row; 0: from the data.")
   min_seconds: float = Field(0.0, ge=0, description="Shorter clips are dropped and counted.")
   max_seconds: float = Field(30.0, gt=0, description="Longer clips are dropped and counted.")
+  min_characters: int = Field(0, ge=0, description="Shorter texts are dropped and counted.")
+  max_characters: int = Field(0, ge=0, description="Longer texts are dropped; 0: none.")
+  min_characters_per_second: float = Field(0.0, ge=0, description="Sparser texts are dropped.")
+  max_characters_per_second: float = Field(
+    0.0, ge=0, description="Denser texts are dropped; 0: none."
+  )
+  max_bad_fraction: float = Field(
+    0.01, ge=0, le=1, description="More unusable records than this among those read are an error."
+  )
   packing_lookahead: int = Field(512, ge=1, description="Records among which a row chooses.")
   audio_dtype: Literal["float32", "int16"] = Field(
     "int16", description="Samples on their way to the device; int16 halves the traffic."
@@ -66,6 +97,17 @@ class SpeechConfig(bridge.MaxTextConfig):
   context: str = Field("", description="Text of the system message, such as names to expect.")
   spec_augment_mels: int = Field(0, ge=0, description="Widest masked band of mel bins; 0: off.")
   spec_augment_frames: int = Field(0, ge=0, description="Widest masked span, 10 ms; 0: off.")
+  speed_range: _Range = Field((1.0, 1.0), description="Factors of speed, such as [0.9, 1.1].")
+  gain_db: _Range = Field((0.0, 0.0), description="Factors of loudness in dB, such as [-6, 6].")
+  noise_dir: str = Field("", description="Local folder of sounds in which nobody speaks.")
+  noise_snr_db: _Range = Field((5.0, 30.0), description="Power of a clip over its noise, dB.")
+  noise_probability: float = Field(0.0, ge=0, le=1, description="Of a clip to get noise.")
+  rir_dir: str = Field("", description="Local folder of room impulse responses.")
+  rir_probability: float = Field(0.0, ge=0, le=1, description="Of a clip to be put into a room.")
+  noise_only_rate: float = Field(
+    0.0, ge=0, lt=1, description="Share of clips that are noise alone, to be answered with nothing."
+  )
+  noise_only_seconds: _Range = Field((1.0, 10.0), description="Lengths of those clips.")
   curriculum: list[tuple[float, int]] = Field(
     [], description="[until this fraction of the steps, only texts of at most so many words]."
   )

@@ -90,21 +90,11 @@ class TrainingCheckpoints:
       return state
     return restore(self._manager, step, STATE, state)
 
-  def position(self, step: int) -> dict[str, Any]:
-    """This host's input position at `step`.
-
-    Raises:
-      ValueError: when the checkpoint was written by another number of hosts.
-    """
+  def positions(self, step: int) -> list[dict[str, Any]]:
+    """The input positions at `step` of all hosts that wrote the checkpoint, in their order."""
     assert self._manager is not None
     hosts = json.loads(self._manager.load_checkpointables(step, {INPUT: None})[INPUT]["hosts"])
-    if len(hosts) != jax.process_count():
-      raise ValueError(
-        f"checkpoint {step} holds the input position of {len(hosts)} hosts, this run has"
-        f" {jax.process_count()}: go on with as many hosts, or start a new run from its weights"
-        " with load_parameters_path"
-      )
-    return json.loads(hosts[jax.process_index()])
+    return [json.loads(position) for position in hosts]
 
   def close(self) -> None:
     """Waits for a save in the background."""

@@ -1,6 +1,6 @@
 """Batches for decoding: prompts of one clip a row, in a few static shapes."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -8,14 +8,9 @@ import grain
 
 from maxtext_ext.input.batch import DecodeBatch, decode_shape, make_decode_batch
 from maxtext_ext.input.config import InputConfig
+from maxtext_ext.input.dropped import Dropped, Tally
 from maxtext_ext.input.owned import Owner
-from maxtext_ext.input.reading import (
-  Dropped,
-  ReadUtterance,
-  check_hosts,
-  open_records,
-  read_options,
-)
+from maxtext_ext.input.reading import ReadUtterance, check_hosts, open_data, read_options
 from maxtext_ext.text.tokenizer import Tokenizer
 
 
@@ -78,7 +73,7 @@ def decode_iterator(
   host_index: int = 0,
   host_count: int = 1,
 ) -> DecodeIterator:
-  """Every clip of a split that can be read, whatever its length, as prompts without targets.
+  """Every clip of a split that can be read, whatever the filters say, as prompts without targets.
 
   A clip's shape follows from its own length (`decode_shape`), batches are made of clips of one
   shape, so few programs are compiled and no clip is padded to another. All hosts give the same
@@ -86,19 +81,19 @@ def decode_iterator(
   Empty rows fill the last batch of a shape.
 
   Raises:
-    ValueError: no data.
+    ValueError: no data, or more of it than `max_bad_fraction` cannot be read.
   """
   check_hosts(host_index, host_count)
   config = config if split is None else config.for_split(split)
-  source = open_records(config)
-  read = ReadUtterance(tokenizer=tokenizer, config=config, any_length=True)
-  utterances = grain.MapDataset.source(source).map(read)
+  data = open_data(config, ReadUtterance(tokenizer=tokenizer, config=config, any_record=True))
+  utterances = grain.MapDataset.source(data.source).map(data.read)
   clips: dict[tuple[int, int], list[int]] = defaultdict(list)
-  dropped: Counter[str] = Counter()
+  tally = Tally(config.max_bad_fraction)
   lengths = utterances.to_iter_dataset(read_options(config))
   for index, utterance in enumerate(lengths):
+    tally.count()
     if isinstance(utterance, Dropped):
-      dropped[utterance.reason] += 1
+      tally.drop(utterance)
     else:
       clips[decode_shape(utterance)].append(index)
   planned = []
@@ -108,8 +103,7 @@ def decode_iterator(
       planned.append(_Planned(shape, tuple(indices[first : first + config.rows])))
   if not planned:
     raise ValueError(
-      f"{config.data_dir}: none of {len(source)} records of split '{config.split}' can be decoded: "
-      f"{dict(dropped)}"
+      f"{data.where}: none of {len(data)} records can be decoded: {dict(tally.dropped)}"
     )
   make = _MakeBatch(utterances, config.rows, tokenizer.pad_id, config.audio_dtype)
-  return DecodeIterator(grain.MapDataset.source(planned).map(make), config, dict(dropped))
+  return DecodeIterator(grain.MapDataset.source(planned).map(make), config, dict(tally.dropped))

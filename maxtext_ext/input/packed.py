@@ -1,79 +1,87 @@
 """Packed batches as a grain dataset with an exact, small position."""
 
-import logging
-from collections import Counter
-from dataclasses import dataclass
+import dataclasses
 from typing import Any
 
 import grain
 
 from maxtext_ext.input.batch import Arrays, pack_batch
 from maxtext_ext.input.config import InputConfig
+from maxtext_ext.input.dropped import Dropped, Tally
+from maxtext_ext.input.order import Share
 from maxtext_ext.input.packing import Row, RowPacker, unfit_reason
-from maxtext_ext.input.reading import Dropped, read_options
+from maxtext_ext.input.position import Position
+from maxtext_ext.input.reading import ReadElement, RecordData, read_options
 from maxtext_ext.input.spec_augment import chunk_masks, record_seed
 from maxtext_ext.input.utterance import Utterance
 
-_log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class PackPlan:
-  """How a stream of utterances becomes the batches of one host.
+  """How elements become the batches of one host.
 
   Attributes:
     config: the run's input.
+    read: what an element is.
+    share: the elements that this host reads, from the start.
     windows: W.
     pad_id: token of empty slots.
-    epoch_length: positions of one pass over the stream.
+    host_index, host_count: which host this is. In evaluation every host reads all elements and
+      keeps one of every `host_count` rows, so each makes as many batches; the rows of the last one
+      may be empty.
     steps: length of the run, of which the curriculum's stages are fractions; None: evaluation,
       without curriculum and SpecAugment.
-    host_index, host_count: of every `host_count` rows of the stream this host keeps one (1: it
-      keeps all). Every host makes as many batches; the rows of the last one may be empty.
     identity: figures that must not have changed when a position is restored.
   """
 
   config: InputConfig
+  read: ReadElement
+  share: Share
   windows: int
   pad_id: int
-  epoch_length: int
-  steps: int | None = None
-  host_index: int = 0
-  host_count: int = 1
-  identity: tuple[tuple[str, int], ...] = ()
+  host_index: int
+  host_count: int
+  steps: int | None
+  identity: dict[str, int]
+
+  @property
+  def records(self) -> int:
+    """Records of an epoch of all datasets."""
+    return sum(self.read.order.lengths)
 
 
 class PackedBatches(grain.IterDataset[Arrays]):
-  """Batches of packed rows from a stream of Utterance, and Dropped for what is left out."""
+  """Batches of packed rows of a host's elements."""
 
-  def __init__(self, stream: grain.MapDataset, plan: PackPlan) -> None:
+  def __init__(self, plan: PackPlan) -> None:
     super().__init__()
-    self._stream = stream
     self._plan = plan
 
   def __iter__(self) -> "PackedBatchesIterator":
-    return PackedBatchesIterator(self._stream, self._plan)
+    return PackedBatchesIterator(self._plan)
 
 
 class PackedBatchesIterator(grain.DatasetIterator[Arrays]):
   """Iterator of PackedBatches.
 
-  Its state holds positions, not audio: the next position of the stream, and those of the utterances
-  that wait in the look-ahead buffer, which are read again when the state is set.
+  Its state holds numbers of elements, not audio; those that wait in the look-ahead buffer are read
+  again when the state is set.
   """
 
-  def __init__(self, stream: grain.MapDataset, plan: PackPlan) -> None:
-    self._reader = iter(stream.to_iter_dataset(read_options(plan.config)))
-    super().__init__(self._reader)
-    self._stream = stream
+  def __init__(self, plan: PackPlan) -> None:
+    super().__init__()
     self._plan = plan
-    self._reset()
-
-  def _reset(self) -> None:
     self._step = 0
-    self._position = 0  # of the next utterance that the reader gives
-    self._dropped: Counter[str] = Counter()
-    self._passed_over = 0  # utterances in a row that did not enter the buffer
+    self._passed_over = 0  # elements in a row that did not enter the buffer
+    self._tally = Tally(plan.config.max_bad_fraction)
+    self._start(plan.share)
+
+  def _start(self, share: Share) -> None:
+    """Reads a share from its beginning into an empty buffer."""
+    elements = grain.MapDataset.source(share).map(self._plan.read)
+    self._share = share
+    self._reader = iter(elements.to_iter_dataset(read_options(self._plan.config)))
+    self._taken = 0  # elements of the share that the reader has given
     self._waiting: dict[int, Utterance] = {}
     self._packer = RowPacker(
       max_tokens=self._plan.config.max_tokens,
@@ -84,9 +92,10 @@ class PackedBatchesIterator(grain.DatasetIterator[Arrays]):
   def __next__(self) -> Arrays:
     plan = self._plan
     max_words = None if plan.steps is None else plan.config.max_words(self._step, plan.steps)
+    hosts, mine = (plan.host_count, plan.host_index) if plan.steps is None else (1, 0)
     rows: list[Row] = []
     utterances: dict[int, Utterance] = {}
-    for number in range(plan.config.rows * plan.host_count):
+    for number in range(plan.config.rows * hosts):
       self._fill_buffer(max_words)
       if not len(self._packer):
         if number == 0:
@@ -94,7 +103,7 @@ class PackedBatchesIterator(grain.DatasetIterator[Arrays]):
         break
       row = self._packer.pop()
       taken = {key: self._waiting.pop(key) for key in row.keys}
-      if number % plan.host_count == plan.host_index:
+      if number % hosts == mine:
         rows.append(row)
         utterances |= taken
     self._step += 1
@@ -115,17 +124,19 @@ class PackedBatchesIterator(grain.DatasetIterator[Arrays]):
         read = next(self._reader)
       except StopIteration:
         return
-      position, self._position = self._position, self._position + 1
+      element, self._taken = self._share[self._taken], self._taken + 1
+      self._tally.count()
       if self._admits(read, max_words):
-        self._wait(position, read)
-        self._passed_over = 0
+        self._wait(element, read)
+        if read.words:  # noise alone tells nothing about the data
+          self._passed_over = 0
       else:
         self._passed_over += 1
         self._check_progress(max_words)
 
   def _admits(self, read: Utterance | Dropped, max_words: int | None) -> bool:
     if isinstance(read, Dropped):
-      self._drop(read)
+      self._tally.drop(read)
       return False
     if max_words is not None and read.words > max_words:
       return False
@@ -134,48 +145,41 @@ class PackedBatchesIterator(grain.DatasetIterator[Arrays]):
       read.tokens, read.chunks, max_tokens=config.max_tokens, windows=self._plan.windows
     )
     if reason:
-      self._drop(Dropped("fits no row", f"{read.sample_id}: {reason}"))
+      self._tally.drop(Dropped("fits no row", f"{read.sample_id}: {reason}"))
     return not reason
 
-  def _wait(self, position: int, utterance: Utterance) -> None:
-    self._waiting[position] = utterance
-    self._packer.add(position, tokens=utterance.tokens, chunks=utterance.chunks)
-
-  def _drop(self, dropped: Dropped) -> None:
-    if not self._dropped[dropped.reason]:
-      _log.warning(
-        "dropped (%s): %s; more of these are only counted", dropped.reason, dropped.detail
-      )
-    self._dropped[dropped.reason] += 1
+  def _wait(self, element: int, utterance: Utterance) -> None:
+    self._waiting[element] = utterance
+    self._packer.add(element, tokens=utterance.tokens, chunks=utterance.chunks)
 
   def _check_progress(self, max_words: int | None) -> None:
     """Without this, a stream that repeats and has nothing to use would be read for ever."""
-    if self._plan.steps is None or self._passed_over <= self._plan.epoch_length:
+    if self._plan.steps is None or self._passed_over <= self._plan.records:
       return
-    config = self._plan.config
+    where = "; ".join(d.where for d in self._plan.read.datasets if isinstance(d, RecordData))
     limit = "" if max_words is None else f" with at most {max_words} words (curriculum)"
     raise ValueError(
-      f"{config.data_dir}: a whole epoch ({self._plan.epoch_length} records of '{config.split}') "
-      f"had no utterance to use{limit}; dropped so far: {dict(self._dropped)}"
+      f"{where}: a whole epoch ({self._plan.records} records) had no utterance to use{limit}; "
+      f"dropped so far: {dict(self._tally.dropped)}"
     )
 
   def _masks(self, utterances: dict[int, Utterance]) -> dict[int, Any] | None:
-    config = self._plan.config
+    config, order = self._plan.config, self._plan.read.order
     if self._plan.steps is None or not config.spec_augment.on:
       return None
     return {
-      position: chunk_masks(
+      element: chunk_masks(
         config.spec_augment,
         utterance.frames,
-        record_seed(config.seed, position // self._plan.epoch_length, utterance.sample_id),
+        record_seed(config.seed, order[element].epoch, utterance.sample_id),
       )
-      for position, utterance in utterances.items()
+      for element, utterance in utterances.items()
     }
 
   def _identity(self) -> dict[str, int]:
     config = self._plan.config
     return {
-      **dict(self._plan.identity),
+      **self._plan.identity,
       "windows_per_row": self._plan.windows,
       "max_tokens": config.max_tokens,
       "lookahead": config.lookahead,
@@ -184,38 +188,41 @@ class PackedBatchesIterator(grain.DatasetIterator[Arrays]):
 
   def get_state(self) -> dict[str, Any]:
     """The position, as JSON can hold it."""
-    return {
-      "step": self._step,
-      "epoch": self._position // self._plan.epoch_length,
-      "position": self._position,
-      "waiting": self._packer.keys,
-      "dropped": dict(self._dropped),
-      "passed_over": self._passed_over,
-      "identity": self._identity(),
-    }
+    left = self._share.after(self._taken)
+    return Position(
+      host=self._plan.host_index,
+      hosts=self._plan.host_count,
+      step=self._step,
+      first=left.first,
+      next=left.next,
+      waiting=tuple(self._packer.keys),
+      passed_over=self._passed_over,
+      tally=self._tally.get_state(),
+      identity=self._identity(),
+    ).to_json()
 
   def set_state(self, state: dict[str, Any]) -> None:
-    """Continues at a position.
+    """Continues at a position of this host.
 
     Raises:
-      ValueError: the data or the packing is not that of the position.
+      ValueError: the data or the packing is not that of the position, or it is another host's.
     """
-    now, then = self._identity(), state["identity"]
-    changed = [
-      f"{name} {then.get(name)} -> {now.get(name)}"
-      for name in sorted(now.keys() | then.keys())
-      if now.get(name) != then.get(name)
-    ]
-    if changed:
+    position, plan = Position.from_json(state), self._plan
+    if (position.host, position.hosts) != (plan.host_index, plan.host_count):
       raise ValueError(
-        f"the input position of the checkpoint is of other data or packing ({', '.join(changed)}); "
-        "restore the old values, or start a new run from the checkpoint's weights"
+        f"the position is of host {position.host} of {position.hosts}, this is host "
+        f"{plan.host_index} of {plan.host_count}; give the positions of all hosts to `resume`"
       )
-    self._reset()
-    self._step = state["step"]
-    self._position = state["position"]
-    self._dropped = Counter(state["dropped"])
-    self._passed_over = state["passed_over"]
-    self._reader.set_state({"next_index": self._position})
-    for position in state["waiting"]:
-      self._wait(position, self._stream[position])
+    position.require_same(self._identity())
+    self._reader.close()
+    self._start(dataclasses.replace(plan.share, first=position.first, next=position.next))
+    self._step = position.step
+    self._passed_over = position.passed_over
+    self._tally.set_state(position.tally)
+    for element in position.waiting:
+      self._wait(element, plan.read.map(element))
+
+  def close(self) -> None:
+    """Stops reading."""
+    self._reader.close()
+    super().close()

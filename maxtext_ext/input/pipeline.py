@@ -1,6 +1,7 @@
 """The input of training, evaluation and decoding: records -> utterances -> rows -> batches."""
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import grain
@@ -9,9 +10,24 @@ import numpy as np
 from maxtext_ext.input.batch import Arrays, DecodeBatch, Fill, fill, make_decode_batch
 from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.decoding import DecodeIterator, decode_iterator
+from maxtext_ext.input.filters import Filters
+from maxtext_ext.input.host_augment import HostAugment, NoiseOnly, find_sounds
+from maxtext_ext.input.mixture import InTurn, Mixture, NamedData, Order
+from maxtext_ext.input.order import Share
 from maxtext_ext.input.owned import Owner
 from maxtext_ext.input.packed import PackedBatches, PackPlan
-from maxtext_ext.input.reading import ReadUtterance, check_hosts, open_records, row_windows
+from maxtext_ext.input.position import Position, for_host
+from maxtext_ext.input.reading import (
+  Dataset,
+  NoiseData,
+  ReadElement,
+  ReadUtterance,
+  RecordData,
+  check_hosts,
+  open_data,
+  open_training_data,
+)
+from maxtext_ext.input.row_windows import SAMPLED, row_windows
 from maxtext_ext.input.spec_augment import SpecAugment
 from maxtext_ext.text.tokenizer import Tokenizer
 
@@ -20,7 +36,12 @@ __all__ = [
   "DecodeBatch",
   "DecodeIterator",
   "Fill",
+  "Filters",
+  "HostAugment",
   "InputConfig",
+  "Mixture",
+  "NamedData",
+  "NoiseOnly",
   "SpecAugment",
   "decode_iterator",
   "eval_iterator",
@@ -33,30 +54,60 @@ __all__ = [
 class BatchIterator(Owner, Iterator[Arrays]):
   """Packed batches, made ahead by a thread; the position is that of the last batch given out."""
 
-  def __init__(self, batches: PackedBatches, windows: int, prefetch: int) -> None:
-    ahead = grain.experimental.ThreadPrefetchIterDataset(batches, prefetch_buffer_size=prefetch)
+  def __init__(self, plan: PackPlan) -> None:
+    ahead = grain.experimental.ThreadPrefetchIterDataset(
+      PackedBatches(plan), prefetch_buffer_size=plan.config.prefetch_batches
+    )
     super().__init__(iter(ahead))
-    self.windows_per_row = windows
+    self._plan = plan
+    self.windows_per_row = plan.windows
 
   def __next__(self) -> Arrays:
     return next(self._iterator)
 
   def get_state(self) -> dict[str, Any]:
-    """Position behind the last batch, for JSON: positions of records, a few kilobytes."""
+    """Position behind the last batch, for JSON: numbers of elements, a few kilobytes."""
     return self._iterator.get_state()
 
   def set_state(self, state: dict[str, Any]) -> None:
-    """Continues behind the batch at which the state was taken, bit for bit.
+    """Continues behind the batch at which this host's state was taken, bit for bit.
 
     Raises:
-      ValueError: data, packing or number of hosts are not those of the state.
+      ValueError: data, packing, host or number of hosts are not those of the state.
     """
     self._iterator.set_state(state)
+
+  def resume(self, states: Sequence[dict[str, Any]]) -> None:
+    """Continues a training run from the states of all its hosts, in their order.
+
+    With as many hosts as then, every batch is the one that would have come. With more or fewer, the
+    new hosts share out what the old ones had left: over the whole run every record is still used
+    once an epoch, in other batches. Rows are no part of a position: a run on other hosts keeps its
+    global batch when `rows` times the hosts stays as it was, and has another batch otherwise.
+
+    Raises:
+      ValueError: data or packing are not those of the states, or a state is missing.
+    """
+    positions = [Position.from_json(state) for state in states]
+    position = for_host(positions, self._plan.host_index, self._plan.host_count)
+    self.set_state(position.to_json())
 
   @property
   def dropped(self) -> dict[str, int]:
     """Records left out so far, by reason; a record counts again in every epoch."""
-    return dict(self.get_state()["dropped"])
+    return dict(self.get_state()["tally"]["dropped"])
+
+  def metrics(self) -> dict[str, float]:
+    """Scalars of the input so far, by this host's count: epochs of each dataset, records dropped.
+
+    Over all hosts the epochs are the same to within a little, the dropped records add up.
+    """
+    state, read = self.get_state(), self._plan.read
+    scalars = {"input/dropped": float(sum(state["tally"]["dropped"].values()))}
+    for data, epochs in zip(read.datasets, read.order.epochs(state["next"]), strict=True):
+      if isinstance(data, RecordData):
+        scalars[f"input/epoch_{data.name}".removesuffix("_")] = epochs
+    return scalars
 
 
 def train_iterator(
@@ -67,15 +118,13 @@ def train_iterator(
   host_count: int = 1,
   steps: int,
 ) -> BatchIterator:
-  """Training batches without end, reshuffled each epoch.
+  """Training batches without end, mixed and reshuffled each epoch.
 
-  Every record is used once an epoch, by one of the hosts: of the shuffled order, host h takes the
-  places h, h + hosts, ... Where the number of records is no multiple of the hosts, the first ones
-  have one more and reach their next epoch that much later; all go on without end, so none waits for
-  another.
+  Every record is used once an epoch of its dataset, by one of the hosts (see `mixture.Order` and
+  `order.Share`). The hosts need not be in the same epoch, and none waits for another.
 
   Args:
-    config: the split and how it is packed.
+    config: the data and how it is packed.
     tokenizer: the model's.
     host_index: of this host.
     host_count: number of hosts.
@@ -85,25 +134,24 @@ def train_iterator(
     ValueError: no data, or none that can be used.
   """
   check_hosts(host_index, host_count)
-  source = open_records(config)
-  if len(source) < host_count:
-    raise ValueError(
-      f"{config.data_dir}: {len(source)} records of split '{config.split}' for {host_count} hosts; "
-      "every host needs one"
+  datasets = _training_data(config, tokenizer)
+  order = _training_order(config, datasets)
+  sample = [order[place] for place in range(min(SAMPLED, sum(order.lengths)))]
+  windows = row_windows(datasets, sample, config)
+  read = ReadElement(order=order, datasets=_perturbed(datasets, config))
+  return BatchIterator(
+    PackPlan(
+      config=config,
+      read=read,
+      share=Share.of_host(host_index, host_count),
+      windows=windows,
+      pad_id=tokenizer.pad_id,
+      host_index=host_index,
+      host_count=host_count,
+      steps=steps,
+      identity=_identity(read),
     )
-  windows = row_windows(source, config, tokenizer)
-  order_seed = int(np.random.SeedSequence(config.seed).generate_state(1)[0])
-  mine = grain.MapDataset.source(source).shuffle(seed=order_seed)[host_index::host_count]
-  stream = mine.map(ReadUtterance(tokenizer=tokenizer, config=config)).repeat()
-  plan = PackPlan(
-    config=config,
-    windows=windows,
-    pad_id=tokenizer.pad_id,
-    epoch_length=len(mine),
-    steps=steps,
-    identity=(("records", len(source)), ("host", host_index), ("hosts", host_count)),
   )
-  return BatchIterator(PackedBatches(stream, plan), windows, config.prefetch_batches)
 
 
 def eval_iterator(
@@ -118,23 +166,67 @@ def eval_iterator(
 
   Every host reads the whole split and keeps its share of the rows: so the rows are the same for any
   number of hosts, and all hosts give equally many batches. The last one is filled up with empty
-  rows.
+  rows. The sound is left as it is.
 
   Raises:
     ValueError: no data, or none that can be used.
   """
   check_hosts(host_index, host_count)
   config = config if split is None else config.for_split(split)
-  source = open_records(config)
-  windows = row_windows(source, config, tokenizer)
-  stream = grain.MapDataset.source(source).map(ReadUtterance(tokenizer=tokenizer, config=config))
-  plan = PackPlan(
-    config=config,
-    windows=windows,
-    pad_id=tokenizer.pad_id,
-    epoch_length=len(source),
-    host_index=host_index,
-    host_count=host_count,
-    identity=(("records", len(source)), ("host", host_index), ("hosts", host_count)),
+  data = open_data(config, ReadUtterance(tokenizer=tokenizer, config=config))
+  order = InTurn(len(data))
+  read = ReadElement(order=order, datasets=(data,))
+  sample = np.random.default_rng(config.seed).permutation(len(data))[:SAMPLED].tolist()
+  return BatchIterator(
+    PackPlan(
+      config=config,
+      read=read,
+      share=Share((), 0, 1, end=len(data)),
+      windows=row_windows([data], [order[place] for place in sample], config),
+      pad_id=tokenizer.pad_id,
+      host_index=host_index,
+      host_count=host_count,
+      steps=None,
+      identity=_identity(read),
+    )
   )
-  return BatchIterator(PackedBatches(stream, plan), windows, config.prefetch_batches)
+
+
+def _training_data(config: InputConfig, tokenizer: Tokenizer) -> tuple[Dataset, ...]:
+  """The datasets of the mixture, or the one, and noise alone if it is asked for."""
+  records = open_training_data(config, ReadUtterance(tokenizer=tokenizer, config=config))
+  if not config.noise_only.rate:
+    return records
+  noises = find_sounds(config.augment.noise_dir)
+  return *records, NoiseData(noises=noises, tokenizer=tokenizer, config=config)
+
+
+def _training_order(config: InputConfig, datasets: Sequence[Dataset]) -> Order:
+  lengths = [len(data) for data in datasets]
+  records = [len(data) for data in datasets if isinstance(data, RecordData)]
+  proportions = config.mixture.proportions(records)
+  if rate := config.noise_only.rate:
+    proportions = *proportions, max(1, round(sum(proportions) * rate / (1 - rate)))
+  return Order(lengths, proportions, config.seed)
+
+
+def _perturbed(datasets: tuple[Dataset, ...], config: InputConfig) -> tuple[Dataset, ...]:
+  """The datasets with the run's augmentation on the host."""
+  perturbation = config.augment.perturbation(config.filters.max_seconds)
+  if not perturbation.on:
+    return datasets
+  return tuple(
+    dataclasses.replace(data, read=dataclasses.replace(data.read, perturbation=perturbation))
+    if isinstance(data, RecordData)
+    else data
+    for data in datasets
+  )
+
+
+def _identity(read: ReadElement) -> dict[str, int]:
+  """What tells one order of elements from another, beside the seed."""
+  identity = {f"records {data.name}".rstrip(): len(data) for data in read.datasets}
+  if isinstance(read.order, Order) and len(read.datasets) > 1:
+    shares = zip(read.datasets, read.order.proportions, strict=True)
+    identity |= {f"share {data.name}".rstrip(): share for data, share in shares}
+  return identity

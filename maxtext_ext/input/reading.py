@@ -1,83 +1,166 @@
-"""Reading: shards -> records -> utterances, as grain datasets."""
+"""Reading: shards -> records -> utterances."""
 
-from dataclasses import dataclass
+import dataclasses
 
 import grain
 import numpy as np
 
-from maxtext_ext.audio.frames import CHUNKS_PER_WINDOW
-from maxtext_ext.audio.io import SAMPLE_RATE
+from maxtext_ext.audio.perturb import Perturbation, noise_clip, perturb
 from maxtext_ext.input.config import InputConfig
-from maxtext_ext.input.packing import choose_windows, unfit_reason
+from maxtext_ext.input.dropped import Dropped
+from maxtext_ext.input.mixture import InTurn, Order
+from maxtext_ext.input.spec_augment import record_seed
 from maxtext_ext.input.utterance import Utterance, build_utterance
-from maxtext_ext.input.windows import num_chunks
 from maxtext_ext.records.reader import RecordSource, find_shards
-from maxtext_ext.records.schema import RecordError, decode_example
+from maxtext_ext.records.schema import Record, RecordError, decode_example
 from maxtext_ext.text.tokenizer import Tokenizer
 
-_SAMPLED = 1024  # records that windows_per_row is chosen from
-_SCANNED = 20_000  # up to so many records, the longest is looked for among all
 
-
-@dataclass(frozen=True)
-class Dropped:
-  """A record that is left out: why in a word or two, by which it is counted, and in full."""
-
-  reason: str
-  detail: str
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ReadUtterance(grain.transforms.Map):
   """bytes -> Utterance, or Dropped where the record cannot be used.
 
-  `any_length` keeps clips outside min_seconds and max_seconds.
+  Attributes:
+    tokenizer: the model's.
+    config: filters, and how the prompt is written.
+    any_record: the filters are not asked.
+    perturbation: of the sound; the filters see the clip as it is stored.
   """
 
   tokenizer: Tokenizer
   config: InputConfig
-  any_length: bool = False
+  any_record: bool = False
+  perturbation: Perturbation | None = None
 
   def map(self, data: bytes) -> Utterance | Dropped:
     """Decodes and checks one record, and builds its prompt and target."""
-    config = self.config
+    return self.read(data, epoch=0)
+
+  def read(self, data: bytes, *, epoch: int) -> Utterance | Dropped:
+    """As `map`; the perturbation is another one in every epoch."""
     try:
       record = decode_example(data)
     except RecordError as error:
-      return Dropped("unreadable", f"{error.sample_id or 'a record'}: {error}")
-    if not self.any_length:
-      for wrong, name in (
-        (record.seconds < config.min_seconds, "min_seconds"),
-        (record.seconds > config.max_seconds, "max_seconds"),
-      ):
-        if wrong:
-          limit = getattr(config, name)
-          detail = f"{record.sample_id}: {record.seconds:.2f} s, outside {name}={limit}"
-          return Dropped(f"outside {name}", detail)
+      return Dropped("unreadable", f"{error.sample_id or 'a record'}: {error}", bad=True)
+    if not self.any_record and (rejected := self.config.filters.reject(record)):
+      return rejected
+    # Samples that are no numbers are refused below.
+    if self.perturbation is not None and len(record.audio) and np.isfinite(record.audio).all():
+      seed = record_seed(self.config.seed, epoch, record.sample_id)
+      audio = perturb(record.as_float32(), self.perturbation, seed)
+      record = dataclasses.replace(record, audio=audio)
     try:
-      return build_utterance(
-        record,
-        self.tokenizer,
-        audio_dtype=config.audio_dtype,
-        language_in_prompt=config.language_in_prompt,
-        context=config.context,
-      )
+      return _build(record, self.tokenizer, self.config)
     except ValueError as error:
-      return Dropped("unusable", f"{record.sample_id}: {error}")
+      return Dropped("unusable", f"{record.sample_id}: {error}", bad=True)
 
 
-def open_records(config: InputConfig) -> RecordSource:
-  """The records of the split.
+def _build(record: Record, tokenizer: Tokenizer, config: InputConfig) -> Utterance:
+  return build_utterance(
+    record,
+    tokenizer,
+    audio_dtype=config.audio_dtype,
+    language_in_prompt=config.language_in_prompt,
+    context=config.context,
+  )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecordData:
+  """The records of a dataset.
+
+  Attributes:
+    name: by which it is counted; empty where there is only one.
+    where: its folders and split, for messages.
+    source: the stored records.
+    read: what becomes of them.
+  """
+
+  name: str
+  where: str
+  source: RecordSource
+  read: ReadUtterance
+
+  def __len__(self) -> int:
+    return len(self.source)
+
+  def utterance(self, record: int, epoch: int) -> Utterance | Dropped:
+    """What a record becomes in an epoch."""
+    read = self.read.read(self.source[record], epoch=epoch)
+    if isinstance(read, Dropped) and self.name:
+      return dataclasses.replace(read, reason=f"{self.name}: {read.reason}")
+    return read
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NoiseData:
+  """Noise with an empty text: one record, which is another clip in every epoch."""
+
+  noises: tuple[str, ...]
+  tokenizer: Tokenizer
+  config: InputConfig
+  name: str = "noise-only"
+
+  def __len__(self) -> int:
+    return 1
+
+  def utterance(self, record: int, epoch: int) -> Utterance:
+    """The clip of an epoch."""
+    sample_id = f"{self.name}-{epoch}"
+    seed = record_seed(self.config.seed, epoch, sample_id)
+    audio = noise_clip(self.noises, self.config.noise_only.seconds, seed)
+    noise = Record(sample_id=sample_id, audio=audio, text="", dataset_name=self.name)
+    return _build(noise, self.tokenizer, self.config)
+
+
+Dataset = RecordData | NoiseData
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReadElement(grain.transforms.Map):
+  """The number of an element of the order -> Utterance or Dropped."""
+
+  order: Order | InTurn
+  datasets: tuple[Dataset, ...]
+
+  def map(self, place: int) -> Utterance | Dropped:
+    """Reads the element."""
+    element = self.order[place]
+    return self.datasets[element.dataset].utterance(element.record, element.epoch)
+
+
+def open_data(config: InputConfig, read: ReadUtterance) -> RecordData:
+  """All records of the split: of `data_dir`, or else of the folders of the mixture, in turn.
 
   Raises:
     ValueError: there are no shards, or no records in them.
   """
-  source = RecordSource(find_shards(config.data_dir, config.split))
+  folders = list(dict.fromkeys(data.data_dir for data in config.mixture.data))
+  if config.data_dir or not folders:
+    folders = [config.data_dir]
+  return _open("", folders, config.split, read)
+
+
+def open_training_data(config: InputConfig, read: ReadUtterance) -> tuple[RecordData, ...]:
+  """The datasets of the mixture; without a mixture, the one of `data_dir`.
+
+  Raises:
+    ValueError: as `open_data`.
+  """
+  if not config.mixture.data:
+    return (open_data(config, read),)
+  return tuple(
+    _open(data.name, [data.data_dir], data.split or config.split, read)
+    for data in config.mixture.data
+  )
+
+
+def _open(name: str, folders: list[str], split: str, read: ReadUtterance) -> RecordData:
+  source = RecordSource([shard for folder in folders for shard in find_shards(folder, split)])
+  where = f"{', '.join(folders)}, split '{split}'"
   if not len(source):
-    raise ValueError(
-      f"{config.data_dir}: split '{config.split}' has no records; convert the data again"
-    )
-  return source
+    raise ValueError(f"{where}: no records; convert the data again")
+  return RecordData(name=name, where=where, source=source, read=read)
 
 
 def check_hosts(host_index: int, host_count: int) -> None:
@@ -91,48 +174,3 @@ def read_options(config: InputConfig) -> grain.ReadOptions:
   return grain.ReadOptions(
     num_threads=config.read_threads, prefetch_buffer_size=8 * config.read_threads
   )
-
-
-def row_windows(source: RecordSource, config: InputConfig, tokenizer: Tokenizer) -> int:
-  """W: `windows_per_row`, or the number that suits the data, the same on every host.
-
-  Raises:
-    ValueError: none of the sampled records can be used.
-  """
-  least = -(-num_chunks(int(config.max_seconds * SAMPLE_RATE)) // CHUNKS_PER_WINDOW)
-  if config.windows_per_row:
-    return config.windows_per_row
-  sample = np.random.default_rng(config.seed).permutation(len(source))[:_SAMPLED]
-  tokens, chunks, first_reason = _lengths(source, np.sort(sample), config, tokenizer)
-  if not len(tokens):
-    raise ValueError(
-      f"{config.data_dir}: none of {len(sample)} records of split '{config.split}' can be used; "
-      f"the first: {first_reason}"
-    )
-  windows = choose_windows(tokens, chunks, config.max_tokens)
-  if windows >= least:
-    return windows
-  if len(source) <= _SCANNED:
-    _, chunks, _ = _lengths(source, np.arange(len(source)), config, tokenizer)
-    least = -(-int(chunks.max()) // CHUNKS_PER_WINDOW)
-  return max(windows, least)
-
-
-def _lengths(
-  source: RecordSource, indices: np.ndarray, config: InputConfig, tokenizer: Tokenizer
-) -> tuple[np.ndarray, np.ndarray, str]:
-  """Text tokens and chunks of the usable records, and why the first of the others is not."""
-  read = ReadUtterance(tokenizer=tokenizer, config=config)
-  found, reason = [], ""
-  for index in indices.tolist():
-    utterance = read.map(source[index])
-    if isinstance(utterance, Dropped):
-      reason = reason or utterance.detail
-    elif utterance.tokens > config.max_tokens:
-      reason = reason or f"{utterance.sample_id}: " + unfit_reason(
-        utterance.tokens, 0, max_tokens=config.max_tokens, windows=1
-      )
-    else:
-      found.append((utterance.tokens, utterance.chunks))
-  tokens, chunks = np.asarray(found, np.int64).reshape(-1, 2).T
-  return tokens, chunks, reason

@@ -64,7 +64,7 @@ def train(config: bridge.Config) -> TrainResult:
     state = checkpoints.restore_adapters(state)
   start = checkpoints.latest() or 0
   if start:
-    batches.set_state(checkpoints.position(start))
+    batches.resume(checkpoints.positions(start))
   p_train, p_eval = bridge.jit_steps(
     config, mesh, graphdef, state, shardings, train_step, eval_step
   )
@@ -86,7 +86,7 @@ def train(config: bridge.Config) -> TrainResult:
       state, metrics = p_train(state, to_device(batch, placement))
       # The device works on this step while the host writes down the one before.
       progress.update(step, log.flush())
-      log.hold(step + 1, metrics, fill(batch))
+      log.hold(step + 1, metrics, fill(batch), batches.metrics())
       if config.eval_interval > 0 and (step + 1) % config.eval_interval == 0:
         held_out = eval_iterator(inputs.for_split(config.eval_split), tokenizer, **hosts)
         log.write(step + 1, {"eval/loss": evaluate_loss(p_eval, state, held_out, placement)})
@@ -121,17 +121,17 @@ class _StepLog:
     self.loss = float("nan")
     self._writer = writer
     self._schedule = jax.jit(schedule)  # else a dozen small programs a step
-    self._held: tuple[int, Any, Any] | None = None
+    self._held: tuple[int, Any, Any, dict[str, float]] | None = None
     self._time = time.monotonic()
 
-  def hold(self, step: int, metrics: Any, filled: Any) -> None:
-    self._held = (step, metrics, filled)
+  def hold(self, step: int, metrics: Any, filled: Any, inputs: dict[str, float]) -> None:
+    self._held = (step, metrics, filled, inputs)
 
   def flush(self) -> str:
     """Writes what is held; returns a note for the progress line."""
     if self._held is None:
       return ""
-    (step, metrics, filled), self._held = self._held, None
+    (step, metrics, filled, inputs), self._held = self._held, None
     values = {key: float(value) for key, value in jax.device_get(metrics).items()}
     now = time.monotonic()
     seconds, self._time = now - self._time, now
@@ -148,6 +148,7 @@ class _StepLog:
         "speed/step_seconds": seconds,
         "input/token_fill": filled.token_fill,
         "input/chunk_fill": filled.chunk_fill,
+        **inputs,
       },
     )
     return f"loss {self.loss:.3f}  {speed:.0f} audio s/s  fill {filled.token_fill:.0%}"

@@ -1,8 +1,11 @@
-"""A small tokenizer, and shards of short clips whose texts tell them apart."""
+"""A small tokenizer, shards of short clips whose texts tell them apart, and files of noise."""
 
 import numpy as np
 import pytest
+import soundfile
 
+from maxtext_ext.input.config import InputConfig
+from maxtext_ext.input.filters import Filters
 from maxtext_ext.records.schema import Record, encode_example
 from maxtext_ext.records.writer import ShardWriter
 from maxtext_ext.text.tokenizer import train_char_tokenizer
@@ -56,4 +59,46 @@ def write_split():
 def data_dir(tmp_path_factory, make_record, write_split):
   directory = tmp_path_factory.mktemp("data")
   write_split(directory, "train", [make_record(number) for number in range(CLIPS)])
+  return str(directory)
+
+
+@pytest.fixture(scope="session")
+def config(data_dir):
+  """Rows of a few clips, from a short look-ahead."""
+  return InputConfig(
+    data_dir=data_dir,
+    rows=2,
+    max_tokens=160,
+    windows_per_row=2,
+    filters=Filters(max_seconds=5.0),
+    lookahead=8,
+  )
+
+
+@pytest.fixture(scope="session")
+def faulty_dir(tmp_path_factory, make_record, write_split):
+  """Six clips, and six that cannot be used."""
+  directory = tmp_path_factory.mktemp("faulty")
+  good = [make_record(number) for number in range(6)]
+  nan = make_record(6)
+  nan.audio[100] = np.nan
+  bad = [
+    b"no example",
+    make_record(7, seconds=0.2),
+    make_record(8, seconds=5.5),
+    nan,
+    make_record(9, text="a" * 150),
+    encode_example(make_record(10))[:-1_000],
+  ]
+  write_split(directory, "train", [*bad, *good])
+  return str(directory)
+
+
+@pytest.fixture(scope="session")
+def noise_dir(tmp_path_factory):
+  """Two files of noise, of 2 and 7 s."""
+  directory = tmp_path_factory.mktemp("noise")
+  for number, seconds in enumerate((2, 7)):
+    noise = np.random.default_rng(number).uniform(-0.1, 0.1, seconds * 16_000)
+    soundfile.write(directory / f"{number}.wav", noise, 16_000)
   return str(directory)

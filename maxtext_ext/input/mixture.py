@@ -1,0 +1,167 @@
+"""The endless order of training: datasets mixed in proportion, each reshuffled in every epoch.
+
+Everything about an element follows from its number and the seed, so any host can find any element.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from grain.experimental import index_shuffle
+
+_BLOCK = 1024  # elements among which the datasets have their shares to within one
+_ROUNDS = 4  # of the cipher that shuffles; what grain takes
+_SMALL = 2**14  # records; the cipher takes 2 ** 16 / records steps to shuffle one of so few
+_PRECISION = 10**6  # proportions are rounded to one part in so many
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NamedData:
+  """One dataset of a mixture.
+
+  Attributes:
+    name: by which it is counted.
+    data_dir: folder of its shards.
+    split: which of them; empty: the run's.
+    weight: how much more often than its length tells it is read.
+  """
+
+  name: str
+  data_dir: str
+  split: str = ""
+  weight: float = 1.0
+
+  def __post_init__(self) -> None:
+    if not self.name or not self.data_dir:
+      raise ValueError(f"mixture: {self}: every dataset needs a name and a data_dir")
+    if not 0 < self.weight < math.inf:
+      raise ValueError(f"mixture: {self.name} has weight {self.weight:g}, expected more than 0")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mixture:
+  """Datasets that are read together; none: the run has one, without a name.
+
+  A dataset of n records is read in proportion to weight * n ** (1 / temperature): by its length at
+  temperature 1, all alike when the temperature is high.
+  """
+
+  data: tuple[NamedData, ...] = ()
+  temperature: float = 1.0
+
+  def __post_init__(self) -> None:
+    names = [data.name for data in self.data]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+      raise ValueError(
+        f"mixture: {', '.join(twice)} is there twice; give each dataset its own name"
+      )
+    if not self.temperature > 0:
+      raise ValueError(f"mixture_temperature={self.temperature:g}, expected more than 0")
+
+  def proportions(self, lengths: Sequence[int]) -> tuple[int, ...]:
+    """Whole numbers in proportion to which datasets of these lengths are read."""
+    weights = [data.weight for data in self.data] or [1.0]
+    return tuple(
+      max(1, round(_PRECISION * weight * length ** (1 / self.temperature)))
+      for weight, length in zip(weights, lengths, strict=True)
+    )
+
+
+class Element(NamedTuple):
+  """One reading of a record: which dataset, for the how-manyeth time, and which of its records."""
+
+  dataset: int
+  epoch: int
+  record: int
+
+
+class Order:
+  """Element 0, 1, 2, ... without end.
+
+  Each dataset is read from beginning to end, and again and again, each time in another order. The
+  datasets take turns at random, so that a host that reads every other element meets all of them;
+  in every block of elements they have their shares.
+
+  Args:
+    lengths: records of each dataset, at least 1.
+    proportions: of each dataset, whole and above 0.
+    seed: of the shuffling.
+  """
+
+  def __init__(self, lengths: Sequence[int], proportions: Sequence[int], seed: int) -> None:
+    assert len(lengths) == len(proportions) and min(*lengths, *proportions) > 0
+    divisor = math.gcd(*proportions)
+    self.lengths = tuple(lengths)
+    self.proportions = tuple(proportion // divisor for proportion in proportions)
+    state = np.random.SeedSequence(seed).generate_state(len(lengths) + 1)
+    self._block_seed, *self._seeds = state.tolist()
+
+  def __getitem__(self, place: int) -> Element:
+    block, inside = divmod(place, _BLOCK)
+    datasets, turns = _deal(self.proportions, block, self._block_seed)
+    dataset = datasets[inside]
+    epoch, inside = divmod(turns[inside], self.lengths[dataset])
+    record = _shuffled(inside, self.lengths[dataset], self._seeds[dataset] + epoch)
+    return Element(dataset, epoch, record)
+
+  def epochs(self, place: int) -> tuple[float, ...]:
+    """How often each dataset has been read before a place, to within a block."""
+    counts = _counts(self.proportions, place)
+    return tuple(count / length for count, length in zip(counts, self.lengths, strict=True))
+
+
+class InTurn:
+  """The order of evaluation: every record of one dataset once, as they are stored."""
+
+  def __init__(self, length: int) -> None:
+    self.lengths = (length,)
+
+  def __getitem__(self, place: int) -> Element:
+    return Element(0, 0, place)
+
+  def epochs(self, place: int) -> tuple[float, ...]:
+    """How much of the dataset has been read before a place."""
+    return (place / self.lengths[0],)
+
+
+def _counts(proportions: tuple[int, ...], places: int) -> list[int]:
+  """How many of so many places each dataset takes; for more places, none takes fewer."""
+  counts, remaining = [], sum(proportions)
+  for proportion in proportions:
+    counts.append(places * proportion // remaining)
+    places -= counts[-1]
+    remaining -= proportion
+  return counts
+
+
+@functools.lru_cache(maxsize=32)
+def _deal(proportions: tuple[int, ...], block: int, seed: int) -> tuple[list[int], list[int]]:
+  """For each element of a block its dataset, and how many of that dataset come before it."""
+  before = _counts(proportions, block * _BLOCK)
+  after = _counts(proportions, (block + 1) * _BLOCK)
+  in_turn = np.repeat(np.arange(len(before)), np.subtract(after, before))
+  datasets = in_turn[_permutation(_BLOCK, (seed, block))]
+  turns = np.empty(_BLOCK, np.int64)
+  for dataset, (start, end) in enumerate(zip(before, after, strict=True)):
+    turns[datasets == dataset] = np.arange(start, end)
+  return datasets.tolist(), turns.tolist()
+
+
+def _shuffled(index: int, length: int, seed: int) -> int:
+  if length <= _SMALL:
+    return int(_epoch(length, seed)[index])
+  return index_shuffle(index, max_index=length - 1, seed=seed % 2**32, rounds=_ROUNDS)
+
+
+@functools.lru_cache(maxsize=64)
+def _epoch(length: int, seed: int) -> np.ndarray:
+  return _permutation(length, (seed,))
+
+
+def _permutation(length: int, seed: tuple[int, ...]) -> np.ndarray:
+  # Of numpy's randomness, only SeedSequence promises the same figures in every release.
+  keys = np.random.SeedSequence(seed).generate_state(length, np.uint64)
+  return np.argsort(keys, kind="stable")

@@ -1,0 +1,61 @@
+"""Which elements of an endless sequence each host reads, also when the number of hosts changes.
+
+Of H hosts, host h reads the elements h, h + H, h + 2H, ..., so over all hosts each is read once.
+The hosts need not keep in step. When a run goes on with other hosts, they first share out what the
+old ones had left behind, then go on from where the foremost of them was.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import SupportsIndex
+
+_ENDLESS = 2**62  # elements; a million a second for longer than there have been people
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+  """The elements that one host reads: `first`, then `next`, `next + stride`, ... below `end`.
+
+  Can be the source of a grain dataset.
+  """
+
+  first: tuple[int, ...]
+  next: int
+  stride: int
+  end: int = _ENDLESS
+
+  @classmethod
+  def of_host(cls, host: int, hosts: int) -> "Share":
+    """What a host reads of the whole sequence."""
+    return cls((), host, hosts)
+
+  def __len__(self) -> int:
+    return len(self.first) + len(range(self.next, self.end, self.stride))
+
+  def __getitem__(self, index: SupportsIndex) -> int:
+    index = index.__index__()
+    if index < len(self.first):
+      return self.first[index]
+    return self.next + (index - len(self.first)) * self.stride
+
+  def after(self, count: int) -> "Share":
+    """What is left of it when `count` elements have been read."""
+    more = max(0, count - len(self.first))
+    return dataclasses.replace(self, first=self.first[count:], next=self.next + more * self.stride)
+
+
+def divide_anew(shares: Sequence[Share], waiting: Iterable[int], host: int, hosts: int) -> Share:
+  """What a host of `hosts` reads, so that nothing of the old hosts' work is lost or done twice.
+
+  Args:
+    shares: what each of the old hosts has still to read, in their order.
+    waiting: elements that old hosts have read and not used.
+    host: of the new ones.
+    hosts: number of the new ones.
+  """
+  foremost = max(share.next for share in shares)
+  left = list(waiting)
+  for share in shares:
+    left += [*share.first, *range(share.next, foremost, share.stride)]
+  left.sort()
+  return Share(tuple(left[host::hosts]), foremost + host, hosts)

@@ -1,0 +1,110 @@
+"""Where the input of a run stands: a small position that JSON can hold, of one host."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Self
+
+from maxtext_ext.input.dropped import Tally
+from maxtext_ext.input.order import Share, divide_anew
+
+_FORMAT = 2  # of the JSON; 1 counted the places of each host apart
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Position:
+  """Where a host stands behind a batch.
+
+  Attributes:
+    host, hosts: which host of how many.
+    step: batches so far.
+    first: elements that it reads next, before it goes on at `next`; see `Share`.
+    next: first unread one of its regular elements.
+    waiting: elements that were read and are in no batch yet, the oldest first.
+    passed_over: elements in a row that were of no use.
+    tally: state of the counts.
+    identity: figures that must not have changed when the run goes on from here.
+  """
+
+  host: int
+  hosts: int
+  step: int
+  first: tuple[int, ...]
+  next: int
+  waiting: tuple[int, ...]
+  passed_over: int
+  tally: dict[str, Any]
+  identity: dict[str, int]
+
+  def to_json(self) -> dict[str, Any]:
+    """As JSON can hold it."""
+    values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+    return {
+      "format": _FORMAT,
+      **{name: list(v) if isinstance(v, tuple) else v for name, v in values.items()},
+    }
+
+  @classmethod
+  def from_json(cls, state: dict[str, Any]) -> Self:
+    """The inverse of `to_json`.
+
+    Raises:
+      ValueError: the position was written in another format.
+    """
+    values = dict(state)
+    if (found := values.pop("format", 1)) != _FORMAT:
+      raise ValueError(
+        f"the input position of the checkpoint has format {found}, this version reads {_FORMAT}: "
+        "go on with the version that wrote it, or start a new run from its weights with "
+        "load_parameters_path"
+      )
+    return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+  def require_same(self, identity: dict[str, int]) -> None:
+    """Raises ValueError unless data and packing are those of the position."""
+    then = self.identity
+    changed = [
+      f"{name} {then.get(name)} -> {identity.get(name)}"
+      for name in sorted(then.keys() | identity.keys())
+      if then.get(name) != identity.get(name)
+    ]
+    if changed:
+      raise ValueError(
+        f"the input position of the checkpoint is of other data or packing ({', '.join(changed)}); "
+        "restore the old values, or start a new run from the checkpoint's weights"
+      )
+
+
+def for_host(positions: Sequence[Position], host: int, hosts: int) -> Position:
+  """The position of a host, from those of all hosts at the same step, in their order.
+
+  With as many hosts as before, each goes on as it would have. With more or fewer, they first share
+  out what was read and not used, or not read by the slower hosts: nothing is lost, and nothing seen
+  twice. The counts of all go to the first.
+
+  Raises:
+    ValueError: the positions are not those of all hosts at one step.
+  """
+  count = len(positions)
+  whole = [(p.host, p.hosts, p.step) for p in positions]
+  if not count or whole != [(h, count, positions[0].step) for h in range(count)]:
+    raise ValueError(
+      f"input positions of (host, hosts, step) {whole}, expected one of every host at one step; "
+      "the checkpoint is damaged: go on from an older one"
+    )
+  if count == hosts:
+    return positions[host]
+  shares = [Share(p.first, p.next, count) for p in positions]
+  waiting = [element for p in positions for element in p.waiting]
+  share = divide_anew(shares, waiting, host, hosts)
+  tally = Tally.sum_states(p.tally for p in positions if not host)
+  tally["read"] -= 0 if host else len(waiting)  # they will be counted again
+  return dataclasses.replace(
+    positions[0],
+    host=host,
+    hosts=hosts,
+    first=share.first,
+    next=share.next,
+    waiting=(),
+    passed_over=0,
+    tally=tally,
+  )

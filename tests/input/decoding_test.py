@@ -1,0 +1,54 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from maxtext_ext.input.filters import Filters
+from maxtext_ext.input.pipeline import decode_iterator
+
+CLIPS = 48  # of conftest.py
+
+
+@pytest.mark.parametrize("hosts", [1, 2])
+def test_decoding_gives_every_clip_once(config, tokenizer, hosts):
+  config = dataclasses.replace(
+    config, rows=5, audio_dtype="int16", filters=Filters(max_seconds=1.0)
+  )
+  seen, shapes = {}, []
+  for host in range(hosts):
+    batches = decode_iterator(config, tokenizer, "train", host_index=host, host_count=hosts)
+    all_batches = list(batches)
+    assert len(all_batches) == len(batches)
+    shapes.append([batch.arrays["samples"].shape for batch in all_batches])
+    for batch in all_batches:
+      assert batch.arrays["samples"].dtype == np.int16
+      real = batch.arrays["inputs_segmentation"].any(axis=1)
+      assert real.tolist() == [row < len(batch.utterances) for row in range(5)]
+      for row, info in enumerate(batch.utterances):
+        length = batch.arrays["inputs_segmentation"][row].sum()
+        prompt = batch.arrays["inputs"][row, :length]
+        assert prompt[-1] != tokenizer.im_end_id  # the answer is not there
+        seen[info.id] = (info.reference.split()[-1], info.dataset, info.language)
+  assert seen == {f"clip{n}": (str(n), "noise", ("English", "Hebrew")[n % 2]) for n in range(CLIPS)}
+  assert all(shape == shapes[0] for shape in shapes)
+
+
+def test_decoding_counts_what_it_cannot_read(config, tokenizer, faulty_dir):
+  config = dataclasses.replace(
+    config, data_dir=faulty_dir, filters=Filters(min_seconds=0.3, max_seconds=5.0)
+  )
+  batches = decode_iterator(config, tokenizer)
+  assert sum(len(batch.utterances) for batch in batches) == 9  # of any length
+  assert batches.dropped == {"unreadable": 2, "unusable": 1}
+
+
+def test_too_much_that_cannot_be_read_is_an_error(config, tokenizer, faulty_dir):
+  config = dataclasses.replace(config, data_dir=faulty_dir, max_bad_fraction=0.0)
+  with pytest.raises(ValueError, match="1 of 1 records read cannot be used"):
+    decode_iterator(config, tokenizer)
+
+
+def test_filters_leave_nothing_out_of_decoding(config, tokenizer):
+  filters = Filters(max_seconds=5.0, min_characters=1_000)
+  batches = decode_iterator(dataclasses.replace(config, filters=filters), tokenizer)
+  assert sum(len(batch.utterances) for batch in batches) == CLIPS
