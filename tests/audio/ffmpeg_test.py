@@ -3,6 +3,7 @@
 import io
 import os
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -122,8 +123,6 @@ def test_a_playlist_opens_no_other_file(tmp_path):
 
 
 def test_a_film_without_sound(tmp_path):
-  import av
-
   path = str(tmp_path / "x.mp4")
   with av.open(path, "w") as file:
     stream = file.add_stream("mpeg4", rate=25)

@@ -2,6 +2,7 @@
 
 import json
 
+import fsspec
 import numpy as np
 import pytest
 import soundfile
@@ -160,8 +161,6 @@ def test_keys_and_what_lines_do_not_say(folder):
 
 
 def test_sound_at_a_url(folder):
-  import fsspec
-
   with open(f"{folder}/a.wav", "rb") as file:
     fsspec.filesystem("memory").pipe("/clips/a.wav", file.read())
   assert len(read_line(line(audio="memory://clips/a.wav"), folder).audio) == 800

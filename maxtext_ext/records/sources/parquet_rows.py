@@ -1,0 +1,144 @@
+"""Rows of a parquet file, a few at a time, whatever the size of its row groups."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from maxtext_ext.audio.headers import SeekableFile
+
+_BATCH_BYTES = 8 << 20  # of rows held at once
+_MAX_BATCH = 1_024  # rows
+_STREAM_BUFFER = 1 << 20  # bytes; without one a whole column of a row group is read at once
+
+
+class BrokenFileError(ValueError):
+  """It is no parquet file, or not a whole one."""
+
+
+def open_parquet(file: SeekableFile, size: int) -> pq.ParquetFile:
+  """Opens a file of so many bytes by its footer.
+
+  Raises:
+    BrokenFileError: there is no footer, or it cannot be true.
+    OSError: the file cannot be read.
+  """
+  try:
+    parquet = pq.ParquetFile(
+      file, pre_buffer=False, buffer_size=_STREAM_BUFFER, page_checksum_verification=True
+    )
+    parquet.schema_arrow  # noqa: B018  it is only now translated
+    metadata = parquet.metadata
+    counted = sum(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
+  except (pa.ArrowException, OSError) as error:
+    _raise_io_error(error)
+    raise BrokenFileError(f"not a whole parquet file ({_first_line(error)})") from error
+  # A forged number of rows would become as many shards.
+  if not 0 <= metadata.num_rows <= size or metadata.num_rows != counted:
+    raise BrokenFileError(
+      f"the footer of {size} bytes of parquet says {metadata.num_rows} rows, "
+      f"its row groups {counted}"
+    )
+  return parquet
+
+
+def read_rows(
+  parquet: pq.ParquetFile, leaves: Sequence[str], first: int, count: int
+) -> Iterator[dict[str, Any] | str]:
+  """Reads some consecutive rows.
+
+  Args:
+    parquet: see `open_parquet`.
+    leaves: which columns; "a.b" is member b of the struct column a.
+    first: the first row, from 0.
+    count: number of rows.
+
+  Yields:
+    Each row as a Python value for each leaf, lists of numbers as numpy arrays [N]; or the reason
+    why it cannot be read.
+
+  Raises:
+    OSError: the file cannot be read.
+  """
+  start = 0  # first row of the row group
+  for group in range(parquet.num_row_groups):
+    rows = parquet.metadata.row_group(group).num_rows
+    begin, end = max(first - start, 0), min(first + count - start, rows)
+    if begin < end:
+      yield from _read_group(parquet, group, leaves, begin, end)
+    start += rows
+
+
+def _read_group(
+  parquet: pq.ParquetFile, group: int, leaves: Sequence[str], begin: int, end: int
+) -> Iterator[dict[str, Any] | str]:
+  row = begin
+  try:
+    for start, batch in _read_batches(parquet, group, leaves):
+      columns = {leaf: _column(batch, leaf) for leaf in leaves}
+      while row < min(end, start + len(batch)):
+        yield _values(columns, row - start)
+        row += 1
+      if row == end:
+        return
+    reason = f"row group {group} ends before its row {row}"
+  except (pa.ArrowException, OSError) as error:
+    _raise_io_error(error)
+    reason = f"row group {group} is damaged from row {row} on ({_first_line(error)})"
+  for _ in range(row, end):
+    yield reason
+
+
+def _read_batches(
+  parquet: pq.ParquetFile, group: int, leaves: Sequence[str]
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+  metadata = parquet.metadata.row_group(group)
+  columns = (metadata.column(index) for index in range(metadata.num_columns))
+  size = sum(
+    column.total_uncompressed_size
+    for column in columns
+    if any(f"{column.path_in_schema}.".startswith(f"{leaf}.") for leaf in leaves)
+  )
+  rows = min(_MAX_BATCH, max(1, _BATCH_BYTES * metadata.num_rows // max(size, 1)))
+  start = 0
+  for batch in parquet.iter_batches(
+    rows, row_groups=[group], columns=list(leaves), use_threads=False
+  ):
+    yield start, batch
+    start += len(batch)
+
+
+def _column(batch: pa.RecordBatch, leaf: str) -> pa.Array:
+  if leaf in batch.schema.names:
+    return batch.column(leaf)
+  name, _, member = leaf.partition(".")
+  return pc.struct_field(batch.column(name), member)  # null where the struct is
+
+
+def _values(columns: dict[str, pa.Array], index: int) -> dict[str, Any] | str:
+  values = {}
+  for leaf, column in columns.items():
+    scalar = column[index]
+    try:
+      values[leaf] = _value(scalar)
+    except UnicodeDecodeError as error:
+      return f"'{leaf}' is not UTF-8 ({error.reason} at byte {error.start}); write it as UTF-8"
+  return values
+
+
+def _value(scalar: pa.Scalar) -> Any:
+  if isinstance(scalar, pa.ListScalar) and scalar.is_valid:
+    return scalar.values.to_numpy(zero_copy_only=False)
+  return scalar.as_py()
+
+
+def _raise_io_error(error: Exception) -> None:
+  """Arrow says OSError of bad content too, but then without the operating system's number."""
+  if isinstance(error, OSError) and error.errno is not None:
+    raise error
+
+
+def _first_line(error: Exception) -> str:
+  return str(error).strip().split("\n")[0]
