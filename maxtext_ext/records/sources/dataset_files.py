@@ -6,6 +6,7 @@ splits" in the documentation of the hub.
 """
 
 import fnmatch
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -48,6 +49,13 @@ def choose_files(
     chosen = [name for name in names if any(fnmatch.fnmatchcase(name, p) for p in patterns)]
   _check_whole(chosen)
   return chosen
+
+
+def shared_folder(paths: Sequence[str]) -> str:
+  """The folder that all of them are below, ends in "/"; empty where there is none."""
+  levels = zip(*(path.split("/")[:-1] for path in paths), strict=False)
+  shared = [level[0] for level in itertools.takewhile(lambda level: len(set(level)) == 1, levels)]
+  return "".join(f"{name}/" for name in shared)
 
 
 def _listed(card: Mapping[str, Any] | None, config: str | None) -> list[tuple[str, str]] | None:

@@ -1,23 +1,27 @@
 """Data sets as they lie on the Hugging Face Hub, there or in a folder: parquet files by split.
 
 SOURCE is `org/name`, `org/name:config` of several subsets (`:*` for all), `org/name@revision`; or a
-folder or URL laid out in the same way; each with `#validation` for another split than train. Files
+folder or URL laid out in the same way; each with `#validation` for another split than train. A
+file or a glob is taken as it is, or with `#split` those of its files that are of the split. Files
 of the hub are downloaded one by one into its cache, where a broken download goes on; from
 `hf://datasets/org/name` they are read from afar instead. What huggingface_hub reads from the
 environment holds here too: HF_TOKEN, HF_ENDPOINT, HF_HUB_CACHE, and HF_HUB_OFFLINE=1 for what has
 been downloaded already.
 """
 
+import contextlib
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 import yaml
 
 from maxtext_ext.records import storage
-from maxtext_ext.records.sources.dataset_files import SUFFIX, choose_files
+from maxtext_ext.records.sources import parquet
+from maxtext_ext.records.sources.dataset_files import SUFFIX, choose_files, shared_folder
+from maxtext_ext.records.sources.options import SourceOptions
 
 Progress = Callable[[int, int, str], None]  # files done, files in all, name of the next one
 
@@ -35,14 +39,15 @@ class DatasetSource:
   """What `base:config#split` names.
 
   Attributes:
-    base: a folder, a URL, or org/name@revision.
+    base: a folder, a file, a glob, a URL of one, or org/name@revision.
     config: one of several subsets, "*" for all of them, None where there is only one.
-    split: "train", "validation", "test" or a name of the data set's own.
+    split: "train", "validation", "test" or a name of the data set's own; None: "train" of a folder
+      and of the hub, and all of a file or glob.
   """
 
   base: str
   config: str | None = None
-  split: str = "train"
+  split: str | None = None
 
   @classmethod
   def parse(cls, source: str) -> Self:
@@ -56,14 +61,24 @@ class DatasetSource:
 
   def __str__(self) -> str:
     config = f":{self.config}" if self.config else ""
-    return f"{self.base}{config}#{self.split}"
+    split = f"#{self.split}" if self.split else ""
+    return f"{self.base}{config}{split}"
 
 
-def find_parquet(source: str, *, progress: Progress | None = None) -> list[str]:
+def open_shards(source: str, options: SourceOptions) -> list[parquet.ParquetShard]:
+  """Cuts the rows of a split into shards, see `parquet.open_files`.
+
+  Raises:
+    ValueError: as `find_files` and `open_files`.
+  """
+  return parquet.open_files(find_files(source), options)
+
+
+def find_files(source: str, *, progress: Progress | None = None) -> list[str]:
   """The parquet files of a split, sorted; those of the hub are downloaded, if they are not yet.
 
   Args:
-    source: see above; a file or a glob is taken as it is.
+    source: see above.
     progress: called before each download and after the last.
 
   Raises:
@@ -71,7 +86,8 @@ def find_parquet(source: str, *, progress: Progress | None = None) -> list[str]:
   """
   dataset = DatasetSource.parse(source)
   if re.search(r"[*?\[]", dataset.base) or storage.is_file(dataset.base):
-    return storage.find_files(dataset.base, f"*{SUFFIX}")
+    return _of_split(storage.find_files(dataset.base, f"*{SUFFIX}"), dataset)
+  dataset = dataclasses.replace(dataset, split=dataset.split or "train")
   if "://" in dataset.base or os.path.isdir(dataset.base):
     return _in_folder(dataset)
   if not (repo := _REPO.fullmatch(dataset.base)):
@@ -80,6 +96,18 @@ def find_parquet(source: str, *, progress: Progress | None = None) -> list[str]:
       "google/fleurs:ar_eg; check the path"
     )
   return _on_hub(dataset, repo["repo"], repo["revision"], progress)
+
+
+def _of_split(files: list[str], dataset: DatasetSource) -> list[str]:
+  if not dataset.split:
+    return files
+  # What the user's own folders are called says nothing of the split.
+  folder = shared_folder(files)
+  names = [path.removeprefix(folder) for path in files]
+  chosen = choose_files(names, dataset.split, dataset.config)
+  if not chosen:
+    raise _no_split(dataset.base, dataset.split, names)
+  return [folder + name for name in chosen]
 
 
 def _in_folder(dataset: DatasetSource) -> list[str]:
@@ -159,10 +187,11 @@ def _download(
   if has_card:
     fetch(CARD)  # tells the splits when offline
   paths = []
-  for done, name in enumerate(names):
-    if progress:
-      progress(done, len(names), name)
-    paths.append(fetch(name))
+  with _own_bars(progress is None):
+    for done, name in enumerate(names):
+      if progress:
+        progress(done, len(names), name)
+      paths.append(fetch(name))
   if progress:
     progress(len(names), len(names), "")
   folders = {path.removesuffix(name) for path, name in zip(paths, names, strict=True)}
@@ -172,6 +201,21 @@ def _download(
       f"{len(folders)} versions; run it again, or give a revision: {repo}@COMMIT"
     )
   return paths
+
+
+@contextlib.contextmanager
+def _own_bars(wanted: bool) -> Iterator[None]:
+  """Whether huggingface_hub shows its progress by itself."""
+  from huggingface_hub import utils
+
+  if wanted or utils.are_progress_bars_disabled():
+    yield
+    return
+  utils.disable_progress_bars()
+  try:
+    yield
+  finally:
+    utils.enable_progress_bars()
 
 
 def _cached(dataset: DatasetSource, wanted: str, revisions: tuple[str, ...]) -> list[str]:
@@ -217,7 +261,7 @@ def _read_card(folder: str) -> Mapping[str, Any]:
   return metadata if isinstance(metadata, dict) else {}
 
 
-def _no_split(where: str, split: str, names: list[str]) -> ValueError:
+def _no_split(where: str, split: str | None, names: list[str]) -> ValueError:
   parquet = [name for name in names if name.endswith(SUFFIX)]
   got = (
     f"of {len(parquet)} parquet files, such as {parquet[:3]}, none is"

@@ -4,7 +4,7 @@ The audio is a struct {bytes, path} (bytes null: the file at `path`, from the pa
 on), the bytes alone, a path, or a struct {array, sampling_rate} of samples. The other columns are
 found by their usual names, see `fields`; the id may be put together from several, and from members
 of structs: "metadata.entry_id,metadata.seek". A row without an id has its audio's path for one, or
-else the file's name and the row's number.
+else the file's name (with its folder, where files are in several) and the row's number.
 """
 
 import dataclasses
@@ -19,6 +19,7 @@ from maxtext_ext.audio.io import AudioError, convert_samples, decode_audio, load
 from maxtext_ext.records import storage
 from maxtext_ext.records.schema import Record, RecordError
 from maxtext_ext.records.sources.cutting import RowRange, cut_rows
+from maxtext_ext.records.sources.dataset_files import shared_folder
 from maxtext_ext.records.sources.entry import Bad, Good
 from maxtext_ext.records.sources.fields import USUAL_NAMES, choose_names, read_fields
 from maxtext_ext.records.sources.options import SourceOptions
@@ -29,9 +30,16 @@ FILE_PATTERN = "*.parquet"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ParquetShard:
-  """Some consecutive rows, of one file or over the border of several."""
+  """Some consecutive rows, of one file or over the border of several.
+
+  Attributes:
+    ranges: the rows.
+    folder: what the paths of all files of the source begin with.
+    options: how they are read.
+  """
 
   ranges: tuple[RowRange, ...]
+  folder: str
   options: SourceOptions
 
   def entries(self) -> Iterator[Good | Bad]:
@@ -39,7 +47,8 @@ class ParquetShard:
     total = sum(part.count for part in self.ranges)
     read = 0
     for part in self.ranges:
-      for row, item in enumerate(_read_range(part, self.options), part.first):
+      name = part.path.removeprefix(self.folder)
+      for row, item in enumerate(_read_range(part, name, self.options), part.first):
         read += 1
         place = {"file": part.path, "position": row, "done": read / total}
         if isinstance(item, RecordError):
@@ -68,13 +77,19 @@ def open_files(paths: list[str], options: SourceOptions) -> list[ParquetShard]:
         files.append((path, open_parquet(file, storage.size_of(path)).metadata.num_rows))
     except BrokenFileError:
       files.append((path, 1))
-  shards = [ParquetShard(ranges=tuple(part), options=options) for part in cut_rows(files, options)]
+  folder = shared_folder(paths)
+  shards = [
+    ParquetShard(ranges=tuple(part), folder=folder, options=options)
+    for part in cut_rows(files, options)
+  ]
   if not shards:
     raise ValueError(f"{paths[0]}: no rows in it and in {len(paths) - 1} other parquet files")
   return shards
 
 
-def _read_range(part: RowRange, options: SourceOptions) -> Iterator[Record | RecordError]:
+def _read_range(
+  part: RowRange, name: str, options: SourceOptions
+) -> Iterator[Record | RecordError]:
   with storage.open_read(part.path) as file:
     try:
       parquet = open_parquet(file, storage.size_of(part.path))
@@ -91,7 +106,8 @@ def _read_range(part: RowRange, options: SourceOptions) -> Iterator[Record | Rec
         yield RecordError(values)
         continue
       try:
-        yield _read_record(values, names, audio, part.path, row, options)
+        default_id = (audio.path and values[audio.path]) or f"{name}:{row}"
+        yield _read_record(values, names, audio, part.path, default_id, options)
       except RecordError as error:
         yield error
 
@@ -116,10 +132,9 @@ def _read_record(
   names: dict[str, str],
   audio: _Audio,
   path: str,
-  row: int,
+  default_id: str,
   options: SourceOptions,
 ) -> Record:
-  default_id = (audio.path and values[audio.path]) or f"{os.path.basename(path)}:{row}"
   if "id" in names:
     values[names["id"]] = _join_id([values[leaf] for leaf in _id_leaves(names["id"])])
   fields = read_fields(values, names, default_id, options)

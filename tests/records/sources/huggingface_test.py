@@ -6,7 +6,7 @@ import sys
 import hub_server
 import pytest
 
-from maxtext_ext.records.sources.huggingface import DatasetSource, find_parquet
+from maxtext_ext.records.sources.huggingface import DatasetSource, find_files
 
 TRAIN = [f"data/train-0000{index}-of-00003.parquet" for index in range(3)]
 TEST = "data/test-00000-of-00001.parquet"
@@ -17,10 +17,10 @@ CONVERTED = {"ar_eg/train/0000.parquet": b"PAR1 arabic", "he_il/train/0000.parqu
 # What the library reads from the environment it reads when it is imported: a process for each call.
 PROGRAM = """
 import json, sys
-from maxtext_ext.records.sources.huggingface import find_parquet
+from maxtext_ext.records.sources.huggingface import find_files
 calls = []
 try:
-  paths = find_parquet(sys.argv[1], progress=lambda *call: calls.append(call))
+  paths = find_files(sys.argv[1], progress=lambda *call: calls.append(call))
 except ValueError as error:
   print(json.dumps({"error": str(error)}))
 else:
@@ -188,7 +188,7 @@ def test_sources(source, expected):
 @pytest.mark.parametrize("source", ["clips", "/data/clips", "./a/b", "a/b/c", "a/b:", "a b/c", "#"])
 def test_what_is_no_id_and_not_there(source):
   with pytest.raises(ValueError, match="nothing is there"):
-    find_parquet(source)
+    find_files(source)
 
 
 class TestFolders:
@@ -201,14 +201,20 @@ class TestFolders:
     return str(tmp_path / "set")
 
   def test_a_folder_is_laid_out_as_on_the_hub(self, folder):
-    assert find_parquet(folder) == [f"{folder}/{name}" for name in TRAIN]
-    assert find_parquet(folder + "/#test") == [f"{folder}/{TEST}"]
+    assert find_files(folder) == [f"{folder}/{name}" for name in TRAIN]
+    assert find_files(folder + "/#test") == [f"{folder}/{TEST}"]
 
   def test_files_and_globs_are_taken_as_they_are(self, folder):
-    assert find_parquet(f"{folder}/{TEST}") == [f"{folder}/{TEST}"]
-    assert find_parquet(f"{folder}/data/*.parquet") == [
-      f"{folder}/{name}" for name in sorted(FILES)
-    ]
+    assert find_files(f"{folder}/{TEST}") == [f"{folder}/{TEST}"]
+    assert find_files(f"{folder}/data/*.parquet") == [f"{folder}/{name}" for name in sorted(FILES)]
+
+  def test_of_a_glob_a_split_can_be_chosen(self, folder):
+    everything = f"{folder}/*/*.parquet"
+    assert find_files(f"{everything}#test") == [f"{folder}/{TEST}"]
+    assert find_files(f"{everything}#train") == [f"{folder}/{name}" for name in TRAIN]
+    assert find_files(f"{folder}/{TEST}#test") == [f"{folder}/{TEST}"]
+    with pytest.raises(ValueError, match="split 'train'"):
+      find_files(f"{folder}/{TEST}#train")
 
   def test_its_card_counts(self, folder):
     with open(f"{folder}/README.md", "w") as file:
@@ -216,9 +222,9 @@ class TestFolders:
         "---\nconfigs:\n- config_name: default\n  data_files:\n"
         "  - split: train\n    path: data/test-*\n---\n"
       )
-    assert find_parquet(folder) == [f"{folder}/{TEST}"]
+    assert find_files(folder) == [f"{folder}/{TEST}"]
 
   def test_a_broken_card_does_not(self, folder):
     with open(f"{folder}/README.md", "wb") as file:
       file.write(b"---\nconfigs: [\xff\n---\n")
-    assert len(find_parquet(folder)) == 3
+    assert len(find_files(folder)) == 3

@@ -136,6 +136,42 @@ def test_names_of_columns(tmp_path):
   assert (record.sample_id, record.text, record.language) == ("5", "this", "Hebrew")
 
 
+@pytest.mark.parametrize(
+  ("id_key", "ids"),
+  [
+    ("meta.entry", ["r-1", "a.wav"]),
+    ("meta.entry,meta.seek", ["r-1-59.98", "a.wav"]),
+    ("number,meta.seek,audio.path", ["7-59.98-a.wav", "8-0-a.wav"]),
+    ("score", ["0.1", "1250000"]),
+  ],
+)
+def test_an_id_of_several_columns_and_members_of_structs(tmp_path, id_key, ids):
+  audio = {"bytes": sound(), "path": "a.wav"}
+  meta = pa.struct([("entry", pa.string()), ("seek", pa.float32())])
+  columns = {
+    "audio": hf_audio(audio, audio),
+    "text": ["x", "y"],
+    "meta": pa.array([{"entry": "r-1", "seek": 59.98}, {"entry": None, "seek": 0.0}], meta),
+    "number": [7, 8],
+    "score": pa.array([0.1, 1.25e6]),
+  }
+  entries = read(write(tmp_path / "x.parquet", columns), SourceOptions(id_key=id_key))
+  assert [entry.record.sample_id for entry in entries] == ids
+
+
+def test_rows_without_ids_of_files_in_several_folders(tmp_path):
+  for folder in ("a", "b"):
+    (tmp_path / folder).mkdir()
+    audio = hf_audio({"bytes": sound(), "path": None}, {"bytes": sound(), "path": None})
+    write(tmp_path / folder / "x.parquet", {"audio": audio, "text": ["x", "y"]})
+  ids = [entry.record.sample_id for entry in read(f"{tmp_path}/*/x.parquet")]
+  assert ids == ["a/x.parquet:0", "a/x.parquet:1", "b/x.parquet:0", "b/x.parquet:1"]
+  assert [entry.record.sample_id for entry in read(f"{tmp_path}/b")] == [
+    "x.parquet:0",
+    "x.parquet:1",
+  ]
+
+
 def test_a_class_label_is_no_language(tmp_path):
   columns = {"audio": [sound()], "text": ["x"], "language": [3], "lang": ["ar"], "speaker_id": [9]}
   (entry,) = read(write(tmp_path / "x.parquet", columns))

@@ -1,0 +1,155 @@
+"""What the scripts data/prepare_*.py do with their options: run, show, say what is next."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import typer
+from rich import progress
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from maxtext_ext.prepare.export import export
+from maxtext_ext.prepare.recipe import Source
+from maxtext_ext.prepare.run import Prepared, PrepareOptions, Watch, prepare
+from maxtext_ext.records.convert import QUARANTINE_NAME, TooManyBadError
+
+_WIDTH = 100  # columns of the table where the output is no terminal
+
+
+def run(
+  sources: Sequence[tuple[Source, str]],
+  out: str,
+  options: PrepareOptions,
+  *,
+  jsonl: str | None = None,
+) -> None:
+  """Prepares the sources, and prints counts and the lines for an experiment's configuration.
+
+  Args:
+    sources: and where each is, see `prepare.run`.
+    out: folder of the shards.
+    options: see there.
+    jsonl: folder for the official fine-tuning format; None: not wanted.
+
+  Raises:
+    ValueError: as `prepare`; what of that is too many bad records has been printed by line.
+  """
+  with _progress() as watch:
+    try:
+      done = prepare(sources, out, options, watch=watch)
+    except TooManyBadError as error:
+      for reason in error.reasons:
+        typer.echo(f"  bad: {reason}", err=True)
+      raise ValueError(error.summary) from error
+  print_counts(done)
+  typer.echo("For an experiment:\n" + mixture_lines(done))
+  if jsonl:
+    _export(done, jsonl, options.workers)
+
+
+def choose(
+  sources: Sequence[Source], places: dict[str, str], only: Sequence[str]
+) -> list[tuple[Source, str]]:
+  """The sources of a recipe that are wanted, and where each is.
+
+  Args:
+    sources: all of the recipe.
+    places: a path or id by name; the others are on the hub.
+    only: names; none means all.
+
+  Raises:
+    ValueError: there is no source of a name.
+  """
+  known = [source.name for source in sources]
+  for name in (*places, *only):
+    if name not in known:
+      raise ValueError(f"'{name}' is no source, expected one of {known}")
+  return [
+    (source, places.get(source.name, "")) for source in sources if not only or source.name in only
+  ]
+
+
+def print_counts(done: Sequence[Prepared]) -> None:
+  """A table of all parts: read = written + quarantined + left out, and what is in each split."""
+  names = list(dict.fromkeys(split for each in done for split in each.splits))
+  table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
+  table.add_column("source", no_wrap=True)
+  for heading in ("read", "written", "quarantined", "left out", *names, "hours"):
+    table.add_column(heading, justify="right")
+  for each in done:
+    counts = each.summary
+    left_out = sum(counts.left_out.values())
+    assert counts.read == counts.written + counts.quarantined + left_out
+    table.add_row(
+      f"{each.name} {each.part.split}",
+      *(f"{count:,}" for count in (counts.read, counts.written, counts.quarantined, left_out)),
+      *(f"{each.splits[name].records:,}" if name in each.splits else "" for name in names),
+      f"{counts.seconds / 3600:,.2f}",
+    )
+  console = Console()
+  (console if console.is_terminal else Console(width=_WIDTH)).print(table)
+  for each in done:
+    for reason, count in each.summary.left_out.items():
+      typer.echo(f"  {each.name} {each.part.split}: {count:,} left out, {reason}")
+    if each.summary.quarantined:
+      typer.echo(
+        f"  {each.name} {each.part.split}: {each.summary.quarantined:,} quarantined, see "
+        f"{each.data_dir}/{QUARANTINE_NAME}"
+      )
+    if each.summary.repeated:
+      typer.echo(f"  {each.name} {each.part.split}: complete already, nothing to do")
+
+
+def mixture_lines(done: Sequence[Prepared]) -> str:
+  """What an experiment's yml says to train on all of it, or on one data set alone."""
+  folders = {each.name: each.data_dir for each in done}
+  if len(folders) == 1:
+    return f"data_dir: {next(iter(folders.values()))}"
+  entries = [f"  - {{name: {name}, data_dir: {folder}}}" for name, folder in folders.items()]
+  return "\n".join(["mixture:", *entries])
+
+
+def _export(done: Sequence[Prepared], out: str, workers: int) -> None:
+  splits: dict[str, dict[str, str]] = {}
+  for each in done:
+    for split in each.splits:
+      splits.setdefault(split, {})[each.name] = each.data_dir
+  for split, folders in splits.items():
+    with _progress() as watch:
+
+      def show(shards: int, total: int, split: str = split, watch: Watch = watch) -> None:
+        watch(f"WAV files of {split}", shards / total, "")
+
+      summary = export(list(folders.items()), split, out, workers=workers, progress=show)
+    typer.echo(f"{summary.path}: {summary.lines:,} lines")
+    for reason, count in summary.left_out.items():
+      typer.echo(f"  {count:,} left out, {reason}")
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Watch]:
+  """A bar for each thing that is done; nothing where stderr is no terminal."""
+  console = Console(stderr=True)
+  columns = (
+    progress.TextColumn("{task.description}"),
+    progress.BarColumn(),
+    progress.TaskProgressColumn(),
+    progress.TextColumn("{task.fields[detail]}"),
+    progress.TimeRemainingColumn(),
+  )
+  with progress.Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    tasks: dict[str, progress.TaskID] = {}
+
+    def watch(name: str, share: float, detail: str) -> None:
+      if name not in tasks:
+        tasks[name] = bar.add_task(name, total=1.0, detail="")
+      bar.update(tasks[name], completed=share, detail=detail)
+
+    yield watch
+
+
+def with_columns(source: Source, columns: dict[str, str]) -> Source:
+  """The source with other names of its columns, by the attributes of Source."""
+  return dataclasses.replace(source, **columns)
