@@ -11,6 +11,7 @@ from maxtext_ext.audio.headers import SeekableFile
 
 _BATCH_BYTES = 8 << 20  # of rows held at once
 _MAX_BATCH = 1_024  # rows
+_MAX_ROW = 128 << 20  # bytes; what is decompressed is held twice for a moment
 _STREAM_BUFFER = 1 << 20  # bytes; without one a whole column of a row group is read at once
 
 
@@ -76,7 +77,12 @@ def _read_group(
 ) -> Iterator[dict[str, Any] | str]:
   row = begin
   try:
-    for start, batch in _read_batches(parquet, group, leaves):
+    size = _size_of_row(parquet, group, leaves)
+    if size > _MAX_ROW:
+      for _ in range(begin, end):
+        yield f"row group {group} has {size} bytes a row, expected {_MAX_ROW} at most"
+      return
+    for start, batch in _read_batches(parquet, group, leaves, max(1, _BATCH_BYTES // size)):
       columns = {leaf: _column(batch, leaf) for leaf in leaves}
       while row < min(end, start + len(batch)):
         yield _values(columns, row - start)
@@ -91,9 +97,8 @@ def _read_group(
     yield reason
 
 
-def _read_batches(
-  parquet: pq.ParquetFile, group: int, leaves: Sequence[str]
-) -> Iterator[tuple[int, pa.RecordBatch]]:
+def _size_of_row(parquet: pq.ParquetFile, group: int, leaves: Sequence[str]) -> int:
+  """Bytes of the mean row, decompressed, 1 at least."""
   metadata = parquet.metadata.row_group(group)
   columns = (metadata.column(index) for index in range(metadata.num_columns))
   size = sum(
@@ -101,10 +106,15 @@ def _read_batches(
     for column in columns
     if any(f"{column.path_in_schema}.".startswith(f"{leaf}.") for leaf in leaves)
   )
-  rows = min(_MAX_BATCH, max(1, _BATCH_BYTES * metadata.num_rows // max(size, 1)))
+  return max(1, size // max(1, metadata.num_rows))
+
+
+def _read_batches(
+  parquet: pq.ParquetFile, group: int, leaves: Sequence[str], rows: int
+) -> Iterator[tuple[int, pa.RecordBatch]]:
   start = 0
   for batch in parquet.iter_batches(
-    rows, row_groups=[group], columns=list(leaves), use_threads=False
+    min(rows, _MAX_BATCH), row_groups=[group], columns=list(leaves), use_threads=False
   ):
     yield start, batch
     start += len(batch)

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from tests.records.fuzz import lines, tfrecords, tones
+from tests.records.fuzz import archives, lines, tables, tfrecords, tones
 from tests.records.fuzz.case import Case
 
 CASES: dict[str, tuple[Case, ...]] = {
   "tfrecord": tfrecords.CASES,
   "jsonl": lines.CASES,
+  "parquet": tables.CASES,
+  "tar": archives.CASES,
 }
 MAX_SECONDS = 5.0  # of processor time
 MAX_MIB = 600
