@@ -11,6 +11,7 @@ from maxtext_ext.input.dropped import Dropped
 from maxtext_ext.input.mixture import InTurn, Order
 from maxtext_ext.input.spec_augment import record_seed
 from maxtext_ext.input.utterance import Utterance, build_utterance
+from maxtext_ext.records.paths import list_shards, parse_shard_name
 from maxtext_ext.records.reader import RecordSource, find_shards
 from maxtext_ext.records.schema import Record, RecordError, decode_example
 from maxtext_ext.text.tokenizer import Tokenizer
@@ -132,13 +133,25 @@ class ReadElement(grain.transforms.Map):
 def open_data(config: InputConfig, read: ReadUtterance) -> RecordData:
   """All records of the split: of `data_dir`, or else of the folders of the mixture, in turn.
 
+  Of a mixture, folders count that have the split: not every corpus was published with one.
+
   Raises:
     ValueError: there are no shards, or no records in them.
   """
   folders = list(dict.fromkeys(data.data_dir for data in config.mixture.data))
   if config.data_dir or not folders:
     folders = [config.data_dir]
+  else:
+    folders = [
+      folder for folder in folders if not _has_others_only(folder, config.split)
+    ] or folders
   return _open("", folders, config.split, read)
+
+
+def _has_others_only(folder: str, split: str) -> bool:
+  """Whether there are shards of other splits, but none of this one."""
+  found = {name[0] for path in list_shards(folder) if (name := parse_shard_name(path))}
+  return bool(found) and split not in found
 
 
 def open_training_data(config: InputConfig, read: ReadUtterance) -> tuple[RecordData, ...]:
