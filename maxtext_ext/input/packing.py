@@ -1,10 +1,13 @@
 """Rows from utterances under two budgets: text slots, and windows of chunks. Pure numpy.
 
 A row takes the oldest utterances of a look-ahead buffer until little room is left, then fills that
-room with the pairs of buffered utterances that leave least of both budgets. Every row begins with
-the oldest utterance, so none waits for more rows than the buffer has places.
+room with pairs of buffered utterances, one after another: those that leave least of both budgets,
+or, where that falls short, those that leave least of the windows they open. Every row begins with
+the oldest utterance: one that has n older ones before it is in one of the next n + 1 rows, so none
+waits for more rows than the buffer has places.
 """
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,9 +17,27 @@ from maxtext_ext.audio.frames import CHUNKS_PER_WINDOW
 from maxtext_ext.input.windows import Placement, full_and_tail
 
 LOOKAHEAD = 512  # utterances
-_PAIR_ROOM = 2.5  # in mean utterances: with less room than this the search over pairs begins
-_PAIR_CANDIDATES = 128  # the oldest that fit; the cost of the search grows with the square
+_PAIR_CANDIDATES = 96  # the oldest that fit; the cost of the search grows with the square
+_WELL_FILLED = 0.985  # of the better filled budget; below, a row is tried again in the second way
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+  """How a row is filled.
+
+  Attributes:
+    room: in mean utterances; with less than this the search over pairs begins.
+    window_price: what an opened window costs, as a share of what it holds when it is full. 0 takes
+      what is longest, close to 1 what leaves least of its windows empty.
+  """
+
+  room: float
+  window_price: float
+
+
+_WAYS = (_Way(2.5, 0.0), _Way(4.0, 0.9))
 _SAMPLED_ROWS = 64  # rows that tell how well a number of windows suits the data
+_WINDOWS_TRIED = 16  # numbers of windows, at most, among those that may suit the data
 
 
 class TailBins:
@@ -56,22 +77,33 @@ class TailBins:
 
   def windows_for_one(self) -> np.ndarray:
     """int [8]: windows that one more tail of each length (0 to 7) opens: 0 or 1."""
-    largest = max((free for free, windows in enumerate(self._open) if windows), default=0)
-    return (np.arange(CHUNKS_PER_WINDOW) > largest).astype(np.int32)
+    return _windows_for_more(self._two_of_each())[0]
 
   def windows_for_two(self) -> np.ndarray:
     """int [8, 8]: windows that two more tails open when the longer is added first: 0, 1 or 2."""
-    two_largest = [f for f, windows in enumerate(self._open) for _ in windows[:2]][-2:]
-    opened = np.zeros((CHUNKS_PER_WINDOW, CHUNKS_PER_WINDOW), np.int32)
-    for longer in range(1, CHUNKS_PER_WINDOW):
-      free = next((f for f in range(longer, CHUNKS_PER_WINDOW) if self._open[f]), CHUNKS_PER_WINDOW)
-      others = list(two_largest)
-      if free in others:
-        others.remove(free)
-      largest = max([free - longer, *others])
-      for shorter in range(longer + 1):
-        opened[longer, shorter] = (free == CHUNKS_PER_WINDOW) + (shorter > largest)
-    return np.maximum(opened, opened.T)
+    return _windows_for_more(self._two_of_each())[1]
+
+  def _two_of_each(self) -> tuple[int, ...]:
+    """Free chunks of the open windows, ascending; of equal ones no more than two tails can use."""
+    return tuple(free for free, windows in enumerate(self._open) for _ in windows[:2])
+
+
+@functools.lru_cache(maxsize=4096)
+def _windows_for_more(opened: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+  """`windows_for_one` and `windows_for_two` for open windows of so many free chunks each."""
+  one = (np.arange(CHUNKS_PER_WINDOW) > max(opened, default=0)).astype(np.int32)
+  two = np.zeros((CHUNKS_PER_WINDOW, CHUNKS_PER_WINDOW), np.int32)
+  for longer in range(1, CHUNKS_PER_WINDOW):
+    free = next((free for free in opened if free >= longer), CHUNKS_PER_WINDOW)
+    others = list(opened)
+    if free in others:
+      others.remove(free)
+    largest = max([free - longer, *others])
+    for shorter in range(longer + 1):
+      two[longer, shorter] = (free == CHUNKS_PER_WINDOW) + (shorter > largest)
+  two = np.maximum(two, two.T)
+  one.flags.writeable = two.flags.writeable = False
+  return one, two
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,30 +181,54 @@ def _pick(
   tokens: np.ndarray, chunks: np.ndarray, max_tokens: int, windows: int
 ) -> tuple[list[int], TailBins]:
   """Positions of the utterances of a row, and the bins of their tails in the same order."""
+  best = -1.0
+  for way in _WAYS:
+    tried, tried_bins = _fill_up(tokens, chunks, max_tokens, windows, way)
+    fills = (
+      int(tokens[tried].sum()) / max_tokens,
+      int(chunks[tried].sum()) / (windows * CHUNKS_PER_WINDOW),
+    )
+    if sum(fills) > best:
+      best, picked, bins = sum(fills), tried, tried_bins
+    if max(fills) >= _WELL_FILLED or len(picked) == len(tokens):
+      break
+  return picked, bins
+
+
+def _fill_up(
+  tokens: np.ndarray, chunks: np.ndarray, max_tokens: int, windows: int, way: _Way
+) -> tuple[list[int], TailBins]:
+  """A row of the oldest utterances and of the pairs that suit it best, one after another."""
   full, tail = full_and_tail(chunks)
-  picked = _oldest(tokens, chunks, max_tokens, windows)
-  bins = TailBins.of(tail[picked].tolist())
-  tokens_left = max_tokens - int(tokens[picked].sum())
-  windows_left = windows - int(full[picked].sum())  # the windows of `bins` are among them
+  count = _oldest(tokens, chunks, max_tokens, windows, way.room)
+  picked = list(range(count))
+  bins = TailBins.of(tail[:count].tolist())
+  tokens_left = max_tokens - int(tokens[:count].sum())
+  windows_left = windows - int(full[:count].sum())  # the windows of `bins` are among them
   waiting = np.ones(len(tokens), bool)
-  waiting[picked] = False
+  waiting[:count] = False
+  # Each budget counts by the share of a row that it fills; a full window is 1 / windows of both.
+  gain = (tokens / max_tokens + chunks / (windows * CHUNKS_PER_WINDOW)).astype(np.float32)
+  price = np.float32(way.window_price * 2 / windows)
   while True:
     room = windows_left - bins.windows
-    fits = waiting & (tokens <= tokens_left) & (full + bins.windows_for_one()[tail] <= room)
+    needed = full + bins.windows_for_one()[tail]
+    fits = waiting & (tokens <= tokens_left) & (needed <= room)
     candidates = np.flatnonzero(fits)[:_PAIR_CANDIDATES]
     if not len(candidates):
       return picked, bins
-    # Each budget counts by the share of a row that it fills.
-    gain = tokens / max_tokens + chunks / (windows * CHUNKS_PER_WINDOW)
-    best = _best_pair(
+    worth = gain[candidates] - price * needed[candidates]
+    pair, pair_worth = _best_pair(
       tokens[candidates],
       full[candidates],
       tail[candidates],
-      gain[candidates].astype(np.float32),
+      gain[candidates],
       tokens_left,
       room,
       bins.windows_for_two(),
+      price,
     )
+    best = pair if pair_worth > worth.max() else [int(worth.argmax())]
     for i in sorted(candidates[best].tolist(), key=lambda i: -tail[i]):
       bins.add(int(tail[i]))
       picked.append(i)
@@ -181,18 +237,20 @@ def _pick(
       windows_left -= int(full[i])
 
 
-def _oldest(tokens: np.ndarray, chunks: np.ndarray, max_tokens: int, windows: int) -> list[int]:
-  """The longest run of oldest utterances that leaves room for a pair; at least one."""
+def _oldest(
+  tokens: np.ndarray, chunks: np.ndarray, max_tokens: int, windows: int, room: float
+) -> int:
+  """How many of the oldest utterances leave room for so many mean ones; at least one."""
   tokens_before = np.cumsum(tokens)
   chunks_before = np.cumsum(chunks)
-  token_limit = max_tokens - _PAIR_ROOM * tokens.mean()
-  chunk_limit = windows * CHUNKS_PER_WINDOW - _PAIR_ROOM * chunks.mean()
+  token_limit = max_tokens - room * tokens.mean()
+  chunk_limit = windows * CHUNKS_PER_WINDOW - room * chunks.mean()
   within = (tokens_before <= token_limit) & (chunks_before <= chunk_limit)
   count = max(1, int(within.sum()))
   full, tail = full_and_tail(chunks)
   while count > 1 and full[:count].sum() + TailBins.of(tail[:count].tolist()).windows > windows:
     count -= 1
-  return list(range(count))
+  return count
 
 
 def _best_pair(
@@ -203,15 +261,15 @@ def _best_pair(
   tokens_left: int,
   windows_left: int,
   windows_for_two: np.ndarray,
-) -> list[int]:
-  """The two candidates (or the one) that fit with the largest gain; the oldest among equals."""
-  single = int(gain.argmax())
-  fits = tokens[:, None] + tokens <= tokens_left
-  fits &= full[:, None] + full + windows_for_two[tail[:, None], tail] <= windows_left
+  price: np.float32,
+) -> tuple[list[int], float]:
+  """The two candidates that fit and are worth most, the oldest among equals; -inf if none fit."""
+  needed = full[:, None] + full + windows_for_two[tail[:, None], tail]
+  fits = (tokens[:, None] + tokens <= tokens_left) & (needed <= windows_left)
   np.fill_diagonal(fits, False)
-  gains = (gain[:, None] + gain) * fits
-  first, second = divmod(int(gains.argmax()), len(tokens))
-  return [first, second] if gains[first, second] > gain[single] else [single]
+  worth = np.where(fits, gain[:, None] + gain - price * needed, -np.inf)
+  first, second = divmod(int(worth.argmax()), len(tokens))
+  return [first, second], float(worth[first, second])
 
 
 def _places(chunks: list[int], bins: TailBins) -> tuple[Placement, ...]:
@@ -257,7 +315,9 @@ def choose_windows(tokens: np.ndarray, chunks: np.ndarray, max_tokens: int) -> i
   """The number of windows a row should have, for utterances with these text tokens and chunks.
 
   Of the numbers around the data's own ratio of chunks to tokens, the one that leaves least of both
-  budgets empty when the utterances are packed; never less than the longest clip needs.
+  budgets empty when the utterances are packed; never less than the longest clip needs. The ratio
+  alone would not do: clips of 5 s leave 3 chunks of every window empty, clips of 30 s may fit a row
+  three times and hardly a fourth.
 
   Raises:
     ValueError: there are no utterances, or one has more than `max_tokens` tokens.
@@ -270,7 +330,8 @@ def choose_windows(tokens: np.ndarray, chunks: np.ndarray, max_tokens: int) -> i
     raise ValueError(unfit_reason(int(tokens.max()), 0, max_tokens=max_tokens, windows=1))
   matching = max_tokens * chunks.sum() / tokens.sum() / CHUNKS_PER_WINDOW
   least = -(-int(chunks.max()) // CHUNKS_PER_WINDOW)
-  options = sorted({max(least, int(matching) + step) for step in (0, 1)})
+  fewest, most = max(least, int(0.5 * matching)), max(least, int(1.4 * matching) + 1)
+  options = np.unique(np.linspace(fewest, most, _WINDOWS_TRIED).round().astype(int)).tolist()
 
   # Short samples are repeated: the last, half empty rows would blur the comparison.
   wanted = LOOKAHEAD + int(_SAMPLED_ROWS * max_tokens / tokens.mean())

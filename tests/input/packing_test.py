@@ -49,6 +49,22 @@ def test_every_row_begins_with_the_oldest(lengths, lookahead):
     waiting -= set(row.keys)
 
 
+@given(lengths=LENGTHS, lookahead=st.integers(1, 40))
+def test_none_waits_for_more_rows_than_older_ones_wait_before_it(lengths, lookahead):
+  packer = RowPacker(max_tokens=MAX_TOKENS, windows=WINDOWS, lookahead=lookahead)
+  latest = {}  # the number of the row in which each must be
+  rows = 0
+  queue = list(enumerate(lengths))[::-1]
+  while queue or len(packer):
+    while queue and not packer.full:
+      key, (tokens, chunks) = queue.pop()
+      latest[key] = rows + len(packer) + 1
+      assert latest[key] <= rows + lookahead
+      packer.add(key, tokens=tokens, chunks=chunks)
+    rows += 1
+    assert all(rows <= latest[key] for key in packer.pop().keys)
+
+
 @given(lengths=LENGTHS)
 def test_rows_follow_from_the_order_alone(lengths):
   assert pack_all(lengths) == pack_all(lengths)
@@ -116,23 +132,54 @@ def speech_lengths(count, seed=0):
   return tokens, -(-frames // 100)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_speech_fills_both_budgets(seed):
-  tokens, chunks = speech_lengths(12_000, seed)
+@pytest.fixture(scope="module", params=[0, 1])
+def packed_speech(request):
+  """Lengths, windows, and the rows that are made while there is more to read."""
+  tokens, chunks = speech_lengths(8_000, request.param)
   windows = choose_windows(tokens[:1024], chunks[:1024], 2048)
-  rows = sum(
-    1
-    for _ in pack(
-      zip(tokens.tolist(), chunks.tolist(), strict=True), max_tokens=2048, windows=windows
-    )
+  packer = RowPacker(max_tokens=2048, windows=windows)
+  rows = []
+  for key, (t, c) in enumerate(zip(tokens.tolist(), chunks.tolist(), strict=True)):
+    packer.add(key, tokens=t, chunks=c)
+    if packer.full:
+      rows.append((key, packer.pop()))
+  return tokens, chunks, windows, rows
+
+
+def test_speech_fills_both_budgets(packed_speech):
+  tokens, chunks, windows, rows = packed_speech
+  keys = [key for _, row in rows for key in row.keys]
+  assert tokens[keys].sum() / (len(rows) * 2048) >= 0.98
+  assert chunks[keys].sum() / (len(rows) * windows * 8) >= 0.97
+
+
+def test_long_clips_wait_no_longer_than_others(packed_speech):
+  _, chunks, _, rows = packed_speech
+  waited = {key: newest - key for newest, row in rows for key in row.keys}
+  long, short = (
+    np.mean([waited[key] for key in waited if low <= chunks[key] < high])
+    for low, high in ((20, 31), (0, 20))
   )
-  assert tokens.sum() / (rows * 2048) >= 0.97
-  assert chunks.sum() / (rows * windows * 8) >= 0.95
+  assert long < 1.1 * short
 
 
 def test_windows_are_chosen_to_hold_the_longest_clip():
   tokens, chunks = np.array([30] * 20 + [400]), np.array([1] * 20 + [30])
   assert choose_windows(tokens, chunks, 420) == 4
+
+
+@pytest.mark.parametrize(
+  ("seconds", "windows"),
+  [
+    (5, 9),  # 103 tokens: 9 in a row of 1000, each in a window of its own; by its chunks: 6
+    (30, 4),  # 528 tokens: one in a row, in 4 windows; by its chunks: 7
+    (8, 6),  # 154 tokens: 6 in a row
+  ],
+)
+def test_windows_are_chosen_for_clips_that_leave_windows_or_rows_partly_empty(seconds, windows):
+  tokens = np.full(100, audio_tokens(100 * seconds) + 4 * seconds + 18)
+  got = choose_windows(tokens, np.full(100, seconds), 1_000)
+  assert got == windows
 
 
 def test_windows_cannot_be_chosen_from_nothing():
