@@ -1,5 +1,7 @@
 """Files, folders and globs, and files that appear whole: on disk, in memory, at gs://."""
 
+import os
+
 import pytest
 
 from maxtext_ext.records import storage
@@ -143,3 +145,36 @@ def test_removing(root):
 )
 def test_join(parts, path):
   assert storage.join(*parts) == path
+
+
+def test_versions_change_when_a_file_does(tmp_path):
+  paths = [tmp_path / "a", tmp_path / "b"]
+  for path in paths:
+    path.write_bytes(b"xy")
+    os.utime(path, ns=(1, 1))
+  names = [str(path) for path in paths]
+  before = storage.versions(names)
+  assert before == storage.versions(names)
+  os.utime(paths[1], ns=(2, 2))
+  after = storage.versions(names)
+  assert after[0] == before[0] and after[1] != before[1]
+
+
+def test_versions_wherever_the_files_are(root):
+  names = [storage.join(root, name) for name in ("a", "b")]
+  for name in names:
+    storage.write_bytes(name, b"xy")
+  before = storage.versions(names)
+  assert before == storage.versions(names)
+  storage.write_bytes(names[1], b"xyz")
+  after = storage.versions(names)
+  assert after[0] == before[0] and after[1] != before[1]
+
+
+def test_leftovers_are_what_a_killed_process_was_writing(tmp_path):
+  assert storage.leftovers(str(tmp_path / "nowhere")) == {}
+  with storage.replacing(str(tmp_path / "x.json")) as temporary:
+    (tmp_path / "y.json").touch()
+    open(temporary, "w").close()
+    assert storage.leftovers(str(tmp_path)) == {temporary: "x.json"}
+  assert storage.leftovers(str(tmp_path)) == {}

@@ -1,1 +1,1 @@
-"""Where records come from: one module a format, `SOURCES` in records/convert.py."""
+"""Where records come from: one module a format, `SOURCES` in records/conversion.py."""
