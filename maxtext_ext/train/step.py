@@ -9,7 +9,7 @@ from flax import nnx
 
 from maxtext_ext import bridge
 from maxtext_ext.models.speech_lm import Batch, SpeechLM
-from maxtext_ext.train.loss import masked_cross_entropy
+from maxtext_ext.train.loss import tiled_cross_entropy
 
 Metrics = dict[str, jax.Array]
 
@@ -31,9 +31,16 @@ def make_init_fn(config: bridge.Config, make: Any, tx: optax.GradientTransformat
 
 def summed_loss(model: SpeechLM, batch: Batch, *, dropout: bool) -> tuple[jax.Array, jax.Array]:
   """Cross-entropy summed over the target tokens of the batch, and their number."""
-  logits_BLV = model(batch, dropout=dropout)
+  hidden_BLD = model.hidden(batch, dropout=dropout)
   nnx.pop(model, nnx.Intermediate)
-  return masked_cross_entropy(logits_BLV, batch["targets"], batch["targets_segmentation"])
+  model_def, state = nnx.split(model)
+  return tiled_cross_entropy(
+    lambda hidden_BTD: nnx.merge(model_def, state, copy=True).head(hidden_BTD),
+    hidden_BLD,
+    batch["targets"],
+    batch["targets_segmentation"],
+    tiles=model.config.num_vocab_tiling,
+  )
 
 
 def train_step(
