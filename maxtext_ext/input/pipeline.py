@@ -98,12 +98,15 @@ class BatchIterator(Owner, Iterator[Arrays]):
     return dict(self.get_state()["tally"]["dropped"])
 
   def metrics(self) -> dict[str, float]:
-    """Scalars of the input so far, by this host's count: epochs of each dataset, records dropped.
+    """Scalars by this host's count: epochs read of each dataset, records dropped, and why.
 
     Over all hosts the epochs are the same to within a little, the dropped records add up.
     """
     state, read = self.get_state(), self._plan.read
-    scalars = {"input/dropped": float(sum(state["tally"]["dropped"].values()))}
+    dropped = state["tally"]["dropped"]
+    scalars = {"input/dropped": float(sum(dropped.values()))}
+    for reason, count in dropped.items():
+      scalars[f"input/dropped_{reason.replace(': ', '_').replace(' ', '_')}"] = float(count)
     for data, epochs in zip(read.datasets, read.order.epochs(state["next"]), strict=True):
       if isinstance(data, RecordData):
         scalars[f"input/epoch_{data.name}".removesuffix("_")] = epochs

@@ -2,7 +2,7 @@ import itertools
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maxtext_ext.input.mixture import Element, InTurn, Mixture, NamedData, Order
@@ -18,6 +18,7 @@ def mixture(*weights, temperature=1.0):
   return Mixture(data=tuple(data), temperature=temperature)
 
 
+@settings(max_examples=20)
 @given(lengths=SIZES, seed=st.integers(0, 2**31), data=st.data())
 def test_each_dataset_is_read_from_end_to_end_again_and_again(lengths, seed, data):
   proportions = data.draw(
@@ -34,6 +35,7 @@ def test_each_dataset_is_read_from_end_to_end_again_and_again(lengths, seed, dat
     assert order.epochs(2 * BLOCK)[dataset] == len(mine) / length
 
 
+@settings(max_examples=20)
 @given(
   proportions=st.lists(st.integers(1, 10**13), min_size=1, max_size=5), blocks=st.integers(1, 9)
 )
@@ -93,10 +95,10 @@ def test_proportions(temperature, weights, lengths, expected):
   assert all(isinstance(p, int) for p in got)
 
 
-@pytest.mark.parametrize("length", [1, 2, 1_000, 2**14, 2**14 + 1, 100_003])
+@pytest.mark.parametrize("length", [1, 2, 1_000, 2**14, 2**14 + 1])
 def test_permutations_of_any_length(length):
   order = Order([length], [1], seed=0)
-  records = {order[place].record for place in range(3 * length, 4 * length)}
+  records = {order[place].record for place in range(length, 2 * length)}
   assert records == set(range(length))
 
 

@@ -99,7 +99,9 @@ def test_bad_records_are_dropped_and_counted(config, tokenizer, faulty_dir):
   assert set(take(endless, 6, tokenizer)) == set(found)
   assert take(endless, 6, tokenizer)
   assert endless.dropped.keys() == DROPPED.keys()
-  assert endless.metrics()["input/dropped"] == sum(endless.dropped.values())
+  metrics = endless.metrics()
+  assert metrics["input/dropped"] == sum(endless.dropped.values())
+  assert metrics["input/dropped_outside_max_seconds"] == endless.dropped["outside max_seconds"]
 
 
 @pytest.mark.parametrize("make", [eval_iterator, lambda *args: train_iterator(*args, steps=STEPS)])
@@ -165,6 +167,7 @@ def test_a_mixture_reads_each_dataset_from_end_to_end_in_its_share(config, token
   np.testing.assert_allclose(shares, np.array([20, 10, 12]) / 42, atol=0.08)
   assert batches.dropped.keys() == {"b: unreadable"}
   epochs = batches.metrics()
+  assert epochs["input/dropped_b_unreadable"] == epochs["input/dropped"] > 0
   assert epochs["input/epoch_a"] == pytest.approx(epochs["input/epoch_b"], rel=0.1)
   assert epochs["input/epoch_c"] == pytest.approx(3 * epochs["input/epoch_a"], rel=0.1)
 
@@ -244,6 +247,14 @@ def test_sound_is_new_in_each_epoch_and_the_same_on_any_host(config, tokenizer, 
   for kind in range(2):
     same = [alone[0, number][kind] == alone[1, number][kind] for number in NUMBERS]
     assert sum(same) < 3
+
+
+def test_a_broken_file_of_noise_is_an_error_and_no_bad_record(config, tokenizer, tmp_path):
+  (tmp_path / "broken.wav").write_bytes(b"RIFF")
+  augment = HostAugment(noise_dir=str(tmp_path), noise_probability=1.0)
+  batches = train_iterator(dataclasses.replace(config, augment=augment), tokenizer, steps=STEPS)
+  with pytest.raises(ValueError, match=r"broken\.wav"):
+    next(batches)
 
 
 def test_speed_changes_the_length_and_the_tokens_with_it(config, tokenizer):

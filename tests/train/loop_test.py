@@ -84,6 +84,8 @@ def test_a_run_learns_and_writes_down_what_it_did(keys):
     "audio_seconds_per_second",
     "token_fill",
     "chunk_fill",
+    "epoch",
+    "dropped",
   } <= first.keys()
   assert 0.3 < first["token_fill"] <= 1
   board = b"".join(p.read_bytes() for p in pathlib.Path(result.run_dir, "tensorboard").glob("*"))
