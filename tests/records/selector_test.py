@@ -36,7 +36,9 @@ def test_descriptions():
 
 
 @pytest.mark.parametrize(
-  "selector", [lambda record: drop(record), functools.partial(drop), Unknown()], ids=str
+  "selector",
+  [lambda record: drop(record), functools.partial(drop), Unknown()],
+  ids=["lambda", "partial", "no dataclass"],
 )
 def test_what_differs_between_processes_is_refused(selector):
   with pytest.raises(ValueError, match="expected a module-level function or an object of a data"):
