@@ -75,16 +75,18 @@ class StoredRecord:
   sample_rate: int  # Hz
 
 
-def decode_example(data: bytes) -> Record:
+def decode_example(data: bytes, *, copy: bool = True) -> Record:
   """Reads a record that `encode_example`, `convert` or the project's TensorFlow jobs wrote.
 
   Features may stand in any order, lists be packed or not, unknown features are ignored.
 
   Args:
     data: serialized tf.train.Example.
+    copy: whether the audio is an aligned copy; otherwise it may be a read-only view of `data`,
+      which need not be aligned.
 
   Returns:
-    The record; its audio is an aligned copy, float32 or int16 as stored.
+    The record; its audio is float32 or int16, as stored.
 
   Raises:
     RecordError: not an Example, a feature missing or of another type, text not UTF-8 or empty,
@@ -98,7 +100,7 @@ def decode_example(data: bytes) -> Record:
       stored.record.sample_id,
     )
   record = stored.record
-  if record.audio.flags.writeable:  # unpacked already, no view of the bytes
+  if not copy or record.audio.flags.writeable:  # writeable: unpacked, no view of the bytes
     return record
   return dataclasses.replace(record, audio=record.audio.copy())
 
@@ -285,10 +287,10 @@ def _read_record(features: dict[str, _Feature], data: bytes, sample_id: str) -> 
 
 def _read_audio(features: dict[str, _Feature], data: bytes) -> np.ndarray:
   if "audio_pcm16" in features:
-    samples = _read_single(features, "audio_pcm16", data)
-    if len(samples) % 2:
-      raise RecordError(f"feature 'audio_pcm16' has {len(samples)} bytes, expected an even number")
-    return np.frombuffer(samples, "<i2")
+    start, stop = _single_span(features, "audio_pcm16", data)
+    if (stop - start) % 2:
+      raise RecordError(f"feature 'audio_pcm16' has {stop - start} bytes, expected an even number")
+    return np.frombuffer(data, "<i2", (stop - start) // 2, start)
   if "audio_flac" in features:
     try:
       return decode_flac(_read_single(features, "audio_flac", data))
@@ -300,10 +302,15 @@ def _read_audio(features: dict[str, _Feature], data: bytes) -> np.ndarray:
 
 
 def _read_single(features: dict[str, _Feature], name: str, data: bytes) -> bytes:
-  values = wire.read_strings(data, _span_of(features[name], name, _BYTES_LIST))
-  if len(values) != 1:
-    raise RecordError(f"feature '{name}' has {len(values)} values, expected 1")
-  return values[0]
+  return data[slice(*_single_span(features, name, data))]
+
+
+def _single_span(features: dict[str, _Feature], name: str, data: bytes) -> wire.Span:
+  """Where the one value of a bytes feature stands."""
+  spans = wire.string_spans(data, _span_of(features[name], name, _BYTES_LIST))
+  if len(spans) != 1:
+    raise RecordError(f"feature '{name}' has {len(spans)} values, expected 1")
+  return spans[0]
 
 
 def _read_integer(features: dict[str, _Feature], name: str, data: bytes, default: int) -> int:

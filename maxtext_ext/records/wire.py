@@ -58,10 +58,17 @@ def read_fields(data: bytes, span: Span) -> Iterator[tuple[int, int, Span]]:
   """
   position, end = span
   while position < end:
-    tag, start = read_varint(data, position, end)
+    # Nearly every varint here is one byte, and this loop is what reading a record costs.
+    tag, start = data[position], position + 1
+    if tag >= 0x80:
+      tag, start = read_varint(data, position, end)
     number, wire = tag >> 3, tag & 7
     if wire == LEN:
-      size, start = read_varint(data, start, end)
+      size = data[start] if start < end else 0x80
+      if size < 0x80:
+        start += 1
+      else:
+        size, start = read_varint(data, start, end)
       stop = start + size
     elif wire == VARINT:
       stop = read_varint(data, start, end)[1]
@@ -124,11 +131,16 @@ def read_integers(data: bytes, span: Span) -> list[int]:
 
 def read_strings(data: bytes, span: Span) -> list[bytes]:
   """The `repeated bytes value = 1` of a BytesList."""
-  values = []
-  for number, wire, (start, stop) in read_fields(data, span):
+  return [data[start:stop] for start, stop in string_spans(data, span)]
+
+
+def string_spans(data: bytes, span: Span) -> list[Span]:
+  """Where the `repeated bytes value = 1` of a BytesList stand."""
+  spans = []
+  for number, wire, found in read_fields(data, span):
     if number != 1:
       continue
     if wire != LEN:
-      raise WireError(f"bytes_list at byte {start} has wire type {wire}")
-    values.append(data[start:stop])
-  return values
+      raise WireError(f"bytes_list at byte {found[0]} has wire type {wire}")
+    spans.append(found)
+  return spans
