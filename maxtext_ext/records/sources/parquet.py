@@ -100,7 +100,7 @@ def _read_range(
       return
     others = (name for field, name in names.items() if field != "id")
     leaves = list(dict.fromkeys((*audio.leaves, *others, *_id_leaves(names.get("id")))))
-    rows = read_rows(parquet, leaves, part.first, part.count)
+    rows = read_rows(parquet, file, leaves, part.first, part.count)
     for row, values in enumerate(rows, part.first):
       if isinstance(values, str):
         yield RecordError(values)

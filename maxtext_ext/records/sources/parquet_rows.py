@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from maxtext_ext.audio.headers import SeekableFile
+from maxtext_ext.records.sources.parquet_pages import PageError, has_large_pages, read_values
 
 _BATCH_BYTES = 8 << 20  # of rows held at once
 _MAX_BATCH = 1_024  # rows
@@ -46,12 +47,13 @@ def open_parquet(file: SeekableFile, size: int) -> pq.ParquetFile:
 
 
 def read_rows(
-  parquet: pq.ParquetFile, leaves: Sequence[str], first: int, count: int
+  parquet: pq.ParquetFile, file: SeekableFile, leaves: Sequence[str], first: int, count: int
 ) -> Iterator[dict[str, Any] | str]:
   """Reads some consecutive rows.
 
   Args:
     parquet: see `open_parquet`.
+    file: what it was opened with.
     leaves: which columns; "a.b" is member b of the struct column a.
     first: the first row, from 0.
     count: number of rows.
@@ -68,33 +70,76 @@ def read_rows(
     rows = parquet.metadata.row_group(group).num_rows
     begin, end = max(first - start, 0), min(first + count - start, rows)
     if begin < end:
-      yield from _read_group(parquet, group, leaves, begin, end)
+      yield from _read_group(parquet, file, group, leaves, begin, end)
     start += rows
 
 
 def _read_group(
-  parquet: pq.ParquetFile, group: int, leaves: Sequence[str], begin: int, end: int
+  parquet: pq.ParquetFile,
+  file: SeekableFile,
+  group: int,
+  leaves: Sequence[str],
+  begin: int,
+  end: int,
 ) -> Iterator[dict[str, Any] | str]:
   row = begin
   try:
-    size = _size_of_row(parquet, group, leaves)
+    large = _read_large_columns(parquet, file, group, leaves, begin, end)
+    small = [leaf for leaf in leaves if leaf not in large]
+    size = _size_of_row(parquet, group, small)
     if size > _MAX_ROW:
       for _ in range(begin, end):
         yield f"row group {group} has {size} bytes a row, expected {_MAX_ROW} at most"
       return
-    for start, batch in _read_batches(parquet, group, leaves, max(1, _BATCH_BYTES // size)):
-      columns = {leaf: _column(batch, leaf) for leaf in leaves}
-      while row < min(end, start + len(batch)):
-        yield _values(columns, row - start)
-        row += 1
-      if row == end:
-        return
+    batch = min(_MAX_BATCH, max(1, _BATCH_BYTES // size))
+    for values in _read_small_columns(parquet, group, small, begin, end, batch):
+      for leaf, column in large.items():
+        value = next(column)
+        if isinstance(values, dict):
+          values[leaf] = value
+      yield values
+      row += 1
     reason = f"row group {group} ends before its row {row}"
-  except (pa.ArrowException, OSError) as error:
+  except (pa.ArrowException, PageError, OSError) as error:
     _raise_io_error(error)
     reason = f"row group {group} is damaged from row {row} on ({_first_line(error)})"
   for _ in range(row, end):
     yield reason
+
+
+def _read_large_columns(
+  parquet: pq.ParquetFile,
+  file: SeekableFile,
+  group: int,
+  leaves: Sequence[str],
+  begin: int,
+  end: int,
+) -> dict[str, Iterator[bytes | None]]:
+  """The columns of bytes that Arrow would need too much memory for."""
+  metadata = parquet.metadata.row_group(group)
+  found = {}
+  for index in range(metadata.num_columns):
+    chunk, column = metadata.column(index), parquet.schema.column(index)
+    is_single = column.path in leaves and not column.max_repetition_level
+    if is_single and has_large_pages(file, chunk):
+      found[column.path] = read_values(file, chunk, column.max_definition_level, begin, end)
+  return found
+
+
+def _read_small_columns(
+  parquet: pq.ParquetFile, group: int, leaves: Sequence[str], begin: int, end: int, batch: int
+) -> Iterator[dict[str, Any] | str]:
+  """All other columns, so many rows at a time."""
+  start = 0
+  for rows in parquet.iter_batches(
+    batch, row_groups=[group], columns=list(leaves), use_threads=False
+  ):
+    columns = {leaf: _column(rows, leaf) for leaf in leaves}
+    for row in range(max(begin, start), min(end, start + len(rows))):
+      yield _values(columns, row - start)
+    start += len(rows)
+    if start >= end:
+      return
 
 
 def _size_of_row(parquet: pq.ParquetFile, group: int, leaves: Sequence[str]) -> int:
@@ -107,17 +152,6 @@ def _size_of_row(parquet: pq.ParquetFile, group: int, leaves: Sequence[str]) -> 
     if any(f"{column.path_in_schema}.".startswith(f"{leaf}.") for leaf in leaves)
   )
   return max(1, size // max(1, metadata.num_rows))
-
-
-def _read_batches(
-  parquet: pq.ParquetFile, group: int, leaves: Sequence[str], rows: int
-) -> Iterator[tuple[int, pa.RecordBatch]]:
-  start = 0
-  for batch in parquet.iter_batches(
-    min(rows, _MAX_BATCH), row_groups=[group], columns=list(leaves), use_threads=False
-  ):
-    yield start, batch
-    start += len(batch)
 
 
 def _column(batch: pa.RecordBatch, leaf: str) -> pa.Array:

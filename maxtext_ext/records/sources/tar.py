@@ -32,10 +32,11 @@ _TEXT = ("txt", "text", "transcript", "transcription", "lab")
 _JSON = "json"
 _OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open}
 _MAX_HEADER = 1 << 20  # bytes of a long name and the like
-_MAX_TEXT = 8 << 20  # bytes of a text or JSON member
+_MAX_TEXT = 4 << 20  # bytes of a text or JSON member, which takes many times as much parsed
 _MAX_AUDIO = 2 << 30  # bytes of an audio member
 _IN_MEMORY = 32 << 20  # bytes; a larger audio member waits on disk for the sample's other members
 _COPY = 1 << 20
+_BUFFER = 1 << 16  # tarfile copies it for each header
 _MAX_READS_AT_END = 10
 _EXTENDED = (
   tarfile.XHDTYPE,
@@ -146,7 +147,7 @@ def _read_samples(file: SeekableFile, options: SourceOptions) -> Iterator[Record
   sample = _Sample(name="")
   try:
     recent = _Recent(_decompress(file))
-    with tarfile.open(fileobj=recent, mode="r|", bufsize=_COPY, tarinfo=_Header) as archive:
+    with tarfile.open(fileobj=recent, mode="r|", bufsize=_BUFFER, tarinfo=_Header) as archive:
       for member in archive:
         archive.members = []  # it would keep them all
         name, extension = _split_name(member.name)
