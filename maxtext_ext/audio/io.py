@@ -177,7 +177,11 @@ class _Watched(io.RawIOBase):
     return len(data)
 
   def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-    return self._file.seek(offset, whence)
+    # A broken header may lead to in front of the file: stay, instead of a traceback by soundfile.
+    try:
+      return self._file.seek(offset, whence)
+    except (ValueError, OSError):
+      return self._file.seek(0, os.SEEK_CUR)
 
   def readable(self) -> bool:
     return True

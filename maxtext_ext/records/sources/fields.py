@@ -100,6 +100,11 @@ def _id_of_broken(content: bytes) -> str:
     return ""
 
 
+def value_of(values: Mapping[str, Any], names: Mapping[str, str], field: str) -> Any:
+  """The value of a field of USUAL_NAMES; None where it has no name, or no value."""
+  return values.get(names[field]) if field in names else None
+
+
 def read_id(values: Mapping[str, Any], names: Mapping[str, str], default: str) -> str:
   """The id of a record, as `read_fields` finds it."""
   return _label(values, names, "id") or default
@@ -162,17 +167,16 @@ def split_language(text: str) -> tuple[str, str | None]:
 
 def _label(values: Mapping[str, Any], names: Mapping[str, str], field: str) -> str:
   """A string, or a whole number as one."""
-  value = values.get(names.get(field, ""))
+  value = value_of(values, names, field)
   if isinstance(value, int) and not isinstance(value, bool):
     return str(value)
   return _string(values, names, field)
 
 
 def _string(values: Mapping[str, Any], names: Mapping[str, str], field: str) -> str:
-  name = names.get(field, "")
-  value = values.get(name)
+  value = value_of(values, names, field)
   if value is None:
     return ""
   if not isinstance(value, str):
-    raise RecordError(f"'{name}' is {value!r:.60}, expected a string")
+    raise RecordError(f"'{names[field]}' is {value!r:.60}, expected a string")
   return value

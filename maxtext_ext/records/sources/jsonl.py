@@ -17,7 +17,13 @@ from maxtext_ext.records import storage
 from maxtext_ext.records.schema import Record, RecordError
 from maxtext_ext.records.sources.cutting import cut_rows
 from maxtext_ext.records.sources.entry import Bad, Good
-from maxtext_ext.records.sources.fields import choose_names, parse_object, read_fields, read_id
+from maxtext_ext.records.sources.fields import (
+  choose_names,
+  parse_object,
+  read_fields,
+  read_id,
+  value_of,
+)
 from maxtext_ext.records.sources.options import SourceOptions
 
 FILE_PATTERN = "*.jsonl"
@@ -144,7 +150,7 @@ def read_line(content: bytes, folder: str, options: SourceOptions | None = None)
   names = choose_names(values, options)
   sample_id = _read_id(values, names)
   try:
-    path = values.get(names.get("audio", ""))
+    path = value_of(values, names, "audio")
     if path is not None and not isinstance(path, str):
       raise RecordError(f"'{names['audio']}' is {path!r:.60}, expected a string")
     if not path:
@@ -173,7 +179,7 @@ def _part(values: Mapping[str, Any]) -> dict[str, float]:
 
 def _read_id(values: Mapping[str, Any], names: Mapping[str, str]) -> str:
   """The id, or the path and, of a part, the seconds as in a URL (W3C, Media Fragments)."""
-  path = values.get(names.get("audio", ""))
+  path = value_of(values, names, "audio")
   default = path if isinstance(path, str) else ""
   offset, duration = values.get("offset"), values.get("duration")
   if default and _is_number(offset):
