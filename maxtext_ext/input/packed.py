@@ -72,7 +72,6 @@ class PackedBatchesIterator(grain.DatasetIterator[Arrays]):
     super().__init__()
     self._plan = plan
     self._step = 0
-    self._passed_over = 0  # elements in a row that did not enter the buffer
     self._tally = Tally(plan.config.max_bad_fraction)
     self._start(plan.share)
 
@@ -82,6 +81,7 @@ class PackedBatchesIterator(grain.DatasetIterator[Arrays]):
     self._share = share
     self._reader = iter(elements.to_iter_dataset(read_options(self._plan.config)))
     self._taken = 0  # elements of the share that the reader has given
+    self._passed_over = 0  # elements in a row that did not enter the buffer
     self._waiting: dict[int, Utterance] = {}
     self._packer = RowPacker(
       max_tokens=self._plan.config.max_tokens,
@@ -196,7 +196,6 @@ class PackedBatchesIterator(grain.DatasetIterator[Arrays]):
       first=left.first,
       next=left.next,
       waiting=tuple(self._packer.keys),
-      passed_over=self._passed_over,
       tally=self._tally.get_state(),
       identity=self._identity(),
     ).to_json()
@@ -217,7 +216,6 @@ class PackedBatchesIterator(grain.DatasetIterator[Arrays]):
     self._reader.close()
     self._start(dataclasses.replace(plan.share, first=position.first, next=position.next))
     self._step = position.step
-    self._passed_over = position.passed_over
     self._tally.set_state(position.tally)
     for element in position.waiting:
       self._wait(element, plan.read.map(element))

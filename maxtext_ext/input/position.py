@@ -20,7 +20,6 @@ class Position:
     first: elements that it reads next, before it goes on at `next`; see `Share`.
     next: first unread one of its regular elements.
     waiting: elements that were read and are in no batch yet, the oldest first.
-    passed_over: elements in a row that were of no use.
     tally: state of the counts.
     identity: figures that must not have changed when the run goes on from here.
   """
@@ -31,7 +30,6 @@ class Position:
   first: tuple[int, ...]
   next: int
   waiting: tuple[int, ...]
-  passed_over: int
   tally: dict[str, Any]
   identity: dict[str, int]
 
@@ -105,6 +103,5 @@ def for_host(positions: Sequence[Position], host: int, hosts: int) -> Position:
     first=share.first,
     next=share.next,
     waiting=(),
-    passed_over=0,
     tally=tally,
   )

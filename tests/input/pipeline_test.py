@@ -58,7 +58,7 @@ def test_curriculum(config, tokenizer):
   assert max(longest[11:]) == 3
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.5])
+@pytest.mark.parametrize("rate", [0.0, 0.9])
 def test_a_stage_without_any_text_is_an_error(
   config, tokenizer, tmp_path, make_record, write_split, noise_dir, rate
 ):
@@ -71,12 +71,7 @@ def test_a_stage_without_any_text_is_an_error(
     noise_only=NoiseOnly(rate=rate, seconds=(0.5, 1.0)),
   )
   with pytest.raises(ValueError, match=r"no utterance to use with at most 2 words \(curriculum\)"):
-    take_noise_or_words(train_iterator(config, tokenizer, steps=STEPS))
-
-
-def take_noise_or_words(batches):
-  for _ in range(20):
-    next(batches)
+    list(itertools.islice(train_iterator(config, tokenizer, steps=STEPS), 20))
 
 
 DROPPED = {

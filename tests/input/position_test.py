@@ -17,7 +17,6 @@ def positions(hosts, step=4):
       first=(),
       next=20 * hosts + host,
       waiting=(host, hosts + host),
-      passed_over=3,
       tally=tally,
       identity={"records": 7},
     )
@@ -50,7 +49,7 @@ def test_other_hosts_share_out_what_was_left(old, new):
   assert [p.first for p in now] == [tuple(left[host::new]) for host in range(new)]
   assert [p.next for p in now] == [21 * old - 1 + host for host in range(new)]
   assert [(p.host, p.hosts, p.step) for p in now] == [(host, new, 4) for host in range(new)]
-  assert all(not p.waiting and not p.passed_over for p in now)
+  assert not any(p.waiting for p in now)
 
 
 def test_counts_of_all_go_to_the_first_and_what_waits_is_counted_again():
