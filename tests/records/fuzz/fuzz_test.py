@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from maxtext_ext.cli import main
 from tests.records.fuzz import archives, lines, tables, tfrecords, tones
 from tests.records.fuzz.case import Case
 
@@ -115,6 +116,27 @@ def test_nothing_is_written_elsewhere(outcomes, source_format: str) -> None:
   folder = next(iter(outcomes(source_format).values())).folder
   assert len(list(folder.parent.iterdir())) == len(CASES[source_format])
   assert len(list(folder.parent.parent.iterdir())) == 3  # cases, jobs, results
+
+
+@pytest.mark.parametrize("source_format", CASES)
+def test_many_bad_records_stop_the_command_with_ten_reasons(
+  source_format: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+  bad = [case for case in CASES[source_format] if case.bad and case.good][:12]
+  for index, case in enumerate(bad):
+    (tmp_path / "in" / f"{index:02d}").mkdir(parents=True)
+    case.write(tmp_path / "in" / f"{index:02d}")
+  source = str(tmp_path / "in" / "*" / f"a.{source_format}")
+  command = ["data", "convert", source, str(tmp_path / "out"), "--from", source_format]
+  with pytest.raises(SystemExit) as exited:
+    main(command)
+  said = capsys.readouterr().err
+  assert exited.value.code == 2
+  reasons = [line for line in said.splitlines() if re.search(r"/in/\d\d/a\.", line)]
+  assert len(reasons) == 10
+  assert re.search(bad[0].bad[0], reasons[0])
+  assert "over max_bad_fraction=0.01" in said
+  assert not list((tmp_path / "out").glob("*.manifest.json")), "it is not complete"
 
 
 def test_the_corpus_is_as_large_as_promised() -> None:
