@@ -7,7 +7,7 @@ import av
 import numpy as np
 
 from maxtext_ext.audio.headers import SeekableFile
-from maxtext_ext.audio.io import AudioError
+from maxtext_ext.audio.io import MAX_VALUES, AudioError
 
 # FLAC and MP3 are not among them: FFmpeg reads over damage that libsndfile reports. Nor are
 # playlists, which would have it open other files.
@@ -93,6 +93,7 @@ class Recording:
     resampler = av.AudioResampler(format="fltp")  # of the layout and rate of the first frame
     left = 2 * self._size + _SPARE_BYTES
     first = None
+    values = 0
     try:
       for packet in self._container.demux(self._stream):
         left -= packet.size + 1
@@ -103,6 +104,9 @@ class Recording:
           first = first or form
           if form[0] != self.rate or form != first:
             raise FFmpegError(f"the sound changes from {first} to {form}, rate {self.rate}")
+          values += frame.samples * frame.layout.nb_channels
+          if values > MAX_VALUES:
+            raise FFmpegError(f"more than {MAX_VALUES} values; downmix and resample it first")
           for converted in resampler.resample(frame):
             yield converted.to_ndarray().mean(axis=0, dtype=np.float32)
     except av.FFmpegError as error:

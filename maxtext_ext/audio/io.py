@@ -19,6 +19,9 @@ MIN_SOURCE_RATE = (
 MAX_SOURCE_RATE = 768_000  # Hz
 # The longest clip; Qwen3-ASR takes no longer one, and memory is bounded whatever a file unpacks to.
 MAX_SECONDS = 1_200.0
+# Values to decode for a clip, over all channels: MAX_SECONDS of stereo at 48 kHz. More takes long,
+# and a few kilobytes may claim as many.
+MAX_VALUES = 120_000_000
 _BLOCK = 1 << 20  # values read at once, so that a forged frame count allocates nothing
 _BUFFER = 1 << 16  # bytes of the file read at once
 _SEGMENT_SLACK = 0.5  # seconds that a segment may end behind its file: manifests round
@@ -217,6 +220,11 @@ def _decode_by_libsndfile(
   if duration is not None:
     wanted = min(wanted, round(duration * rate))
   _check_length(wanted / rate)
+  if wanted * sound.channels > MAX_VALUES:
+    raise AudioError(
+      f"audio has {sound.channels} channels at {rate} Hz, {wanted * sound.channels} values in all, "
+      f"expected at most {MAX_VALUES}; downmix and resample it first"
+    )
   if first:
     sound.seek(first)
   count, samples = _to_speech(_read_blocks(sound, wanted), rate)

@@ -1,8 +1,10 @@
 """Files in, mono 16 kHz out; what cannot be used is refused with its reason."""
 
 import io
+import math
 import struct
 
+import fsspec
 import numpy as np
 import pytest
 import soundfile
@@ -13,8 +15,10 @@ from maxtext_ext.audio.io import (
   SAMPLE_RATE,
   AudioError,
   check_samples,
+  convert_samples,
   decode_audio,
   load_audio,
+  read_audio,
   resample,
 )
 
@@ -106,6 +110,133 @@ def test_wav_of_unknown_size_is_read(size):
   position = data.index(b"data") + 4
   data[position : position + 4] = struct.pack("<I", size)
   np.testing.assert_allclose(decode_audio(bytes(data)), tone(), atol=2**-15)
+
+
+def bomb(seconds: int, rate: int, channels: int = 1) -> bytes:
+  """Little in a file, much when unpacked."""
+  file = io.BytesIO()
+  with soundfile.SoundFile(file, "w", rate, channels, format="FLAC", subtype="PCM_16") as sound:
+    for _ in range(seconds):
+      sound.write(np.full((rate, channels), 1, np.int16))
+  return file.getvalue()
+
+
+@pytest.mark.parametrize(
+  ("seconds", "rate", "channels", "reason"),
+  [
+    (1_201, 16_000, 1, "longer than 1200 s; cut it into clips"),
+    (100, 192_000, 8, "8 channels at 192000 Hz, 153600000 values in all, expected at most"),
+  ],
+)
+def test_what_unpacks_to_too_much(seconds, rate, channels, reason):
+  data = bomb(seconds, rate, channels)
+  with pytest.raises(AudioError, match=reason):
+    decode_audio(data)
+  assert decode_audio(data, offset=90.0, duration=2.0).shape == (2 * SAMPLE_RATE,)
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG"])
+@pytest.mark.parametrize(
+  ("offset", "duration", "begin", "end"),
+  [
+    (0.0, None, 0.0, 2.0),
+    (0.0, 0.5, 0.0, 0.5),
+    (0.75, None, 0.75, 2.0),
+    (0.75, 1.0, 0.75, 1.75),
+    (1.5, 0.6, 1.5, 2.0),  # a little too long: manifests round
+  ],
+)
+def test_parts(kind, offset, duration, begin, end):
+  rate = 48_000 if kind == "OGG" else SAMPLE_RATE  # so that resampling takes part
+  whole = tone(2.0, rate) * np.linspace(0.1, 1, 2 * rate, dtype=np.float32)
+  part = decode_audio(encode(whole, rate, kind), offset=offset, duration=duration)
+  expected = decode_audio(encode(whole, rate, kind))[
+    int(begin * SAMPLE_RATE) : int(end * SAMPLE_RATE)
+  ]
+  assert part.shape == expected.shape
+  np.testing.assert_allclose(part[400:-400], expected[400:-400], atol=2e-3)
+
+
+@pytest.mark.parametrize(
+  ("offset", "duration", "reason"),
+  [
+    (2.0, None, "segment starts at 2.00 s .* the audio ends 0.00 s behind its start"),
+    (99.0, 1.0, "segment starts at 99.00 s and takes 1.0 s, but the audio ends 0.00 s"),
+    (1.0, 1.6, "the audio ends 1.00 s behind its start; correct the manifest"),
+    (-1.0, None, "expected 0 or more"),
+    (0.0, 0.0, "and more than 0"),
+    (math.nan, None, "segment starts at nan s"),
+    (math.inf, None, "segment starts at inf s"),
+  ],
+)
+def test_parts_that_are_not_there(offset, duration, reason):
+  with pytest.raises(AudioError, match=reason):
+    decode_audio(encode(tone(2.0)), offset=offset, duration=duration)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from([8_000, 11_025, 44_100]), st.integers(99, 200_000), st.integers(999, 70_000))
+def test_long_clips_are_resampled_in_pieces_as_a_whole(rate, length, block):
+  samples = np.random.default_rng(length).uniform(-1, 1, length).astype(np.float32)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr("maxtext_ext.audio.io._BLOCK", block)
+    decoded = decode_audio(encode(samples, rate, subtype="FLOAT"))
+  np.testing.assert_array_equal(decoded, resample(samples, rate))
+
+
+class Failing(io.BytesIO):
+  """A disk or a network that fails behind some bytes."""
+
+  def read(self, size: int | None = -1) -> bytes:
+    if self.tell() > 100_000:
+      raise OSError(5, "Input/output error")
+    return super().read(size)
+
+
+def test_a_file_that_cannot_be_read_is_no_short_one():
+  """libsndfile takes the error for the end of the file."""
+  for kind in ("WAV", "FLAC"):
+    noise = np.random.default_rng(0).uniform(-1, 1, 200_000)
+    with pytest.raises(OSError, match="Input/output error"):
+      read_audio(Failing(encode(noise, kind=kind)))
+
+
+@pytest.mark.parametrize(
+  ("samples", "rate", "expected"),
+  [
+    (tone(), SAMPLE_RATE, tone()),
+    (tone().astype(np.float64), SAMPLE_RATE, tone()),
+    (np.array([-32_768, 16_384], np.int16), SAMPLE_RATE, [-1.0, 0.5]),
+    (tone(1.0, 8_000), 8_000, resample(tone(1.0, 8_000), 8_000)),
+  ],
+)
+def test_samples_in_memory(samples, rate, expected):
+  converted = convert_samples(samples, rate)
+  assert converted.dtype == np.float32
+  np.testing.assert_array_equal(converted, expected)
+
+
+@pytest.mark.parametrize(
+  ("samples", "rate", "reason"),
+  [
+    (np.ones((2, 3)), SAMPLE_RATE, r"audio is float64\[2, 3\], expected mono floats"),
+    (np.array(["a"]), SAMPLE_RATE, "expected mono floats"),
+    (np.ones(4, np.int64), SAMPLE_RATE, "int64"),
+    (tone(), 500, "sample rate is 500 Hz"),
+    (np.zeros(4), SAMPLE_RATE, "silent"),
+    (with_value(np.nan), 8_000, "1 NaN or infinite samples of 8000, the first at 17"),
+    (np.ones(19_200_001, np.float32), SAMPLE_RATE, "longer than 1200 s"),
+  ],
+)
+def test_samples_in_memory_that_cannot_be_used(samples, rate, reason):
+  with pytest.raises(AudioError, match=reason):
+    convert_samples(samples, rate)
+
+
+def test_sound_at_a_url():
+  fsspec.filesystem("memory").pipe("/sound/a.wav", encode(tone()))
+  assert load_audio("memory://sound/a.wav").shape == (8_000,)
+  assert load_audio("memory://sound/a.wav", offset=0.25).shape == (4_000,)
 
 
 def test_forged_frame_count_costs_no_memory():
