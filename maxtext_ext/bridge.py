@@ -7,6 +7,7 @@ release that moves one of them fails there first.
 
 import importlib.util
 import io
+import logging
 import os
 import pathlib
 import sys
@@ -124,6 +125,11 @@ def quiet(verbose: bool = False) -> None:
   """Shows errors of MaxText and Orbax only, or every line of theirs."""
   absl_logging.use_absl_handler()
   absl_logging.set_verbosity(absl_logging.INFO if verbose else absl_logging.ERROR)
+  absl_logging.get_absl_handler().addFilter(_not_ours)  # log.py shows them, plainly
+
+
+def _not_ours(record: logging.LogRecord) -> bool:
+  return not record.name.startswith("maxtext_ext")
 
 
 def qwen3_tokenizer_path() -> str:

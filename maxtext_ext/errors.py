@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from maxtext_ext.log import show_warnings
+
 TRACEBACK_VARIABLE = "MAXTEXT_EXT_TRACEBACK"
 
 
@@ -18,6 +20,7 @@ def exit_with_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
 
   @functools.wraps(command)
   def wrapped(*args: Any, **kwargs: Any) -> Any:
+    show_warnings()
     try:
       return command(*args, **kwargs)
     except (ValueError, OSError) as error:

@@ -1,0 +1,21 @@
+"""Warnings of the package in a terminal: one plain line each, on the error stream."""
+
+import logging
+import sys
+
+
+class _Plain(logging.Handler):
+  """Writes to what `sys.stderr` is at that moment: a progress line may stand in for it."""
+
+  def emit(self, record: logging.LogRecord) -> None:
+    sys.stderr.write(f"{record.levelname.lower()}: {record.getMessage()}\n")
+
+
+_plain = _Plain()
+
+
+def show_warnings() -> None:
+  """Lets warnings of the package reach the user, whatever the libraries do to the root logger."""
+  logger = logging.getLogger("maxtext_ext")
+  logger.setLevel(logging.WARNING)
+  logger.addHandler(_plain)  # once, however often it is called
