@@ -13,7 +13,7 @@ class Place:
 
   Attributes:
     file: path of the input file.
-    position: in that file: line from 1 (JSONL), record from 0 (TFRecord).
+    position: in that file: line from 1 (JSONL); record, row or sample from 0 (all others).
     done: share of the shard that has been read with it, 0 to 1.
   """
 
