@@ -9,7 +9,7 @@ import glob
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import omegaconf
 import pydantic
@@ -19,6 +19,7 @@ from pydantic import Field
 
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint.training import find_weights
+from maxtext_ext.train import parts
 
 BASE_CONFIG = "base_config"
 # A model's shape, beside its weights: what conversion and training write.
@@ -64,6 +65,14 @@ class SpeechConfig(bridge.MaxTextConfig):
   lora_alpha: float = Field(32.0, gt=0, description="An update counts lora_alpha / lora_rank.")
   lora_targets: list[str] = Field(
     ["attention", "ffn"], description="Keys of models.lora.TARGETS, or regexes of kernel names."
+  )
+  # What trains
+  train_parts: dict[str, float] = Field(
+    {},
+    description=(
+      f"Learning rates of the parts that train, of {', '.join(parts.PARTS)}; 0: frozen, as those"
+      " not named. Empty: everything, or with lora_rank the adapters, at learning_rate."
+    ),
   )
   # Data
   data_dir: str = Field("", description="Folder of {split}-*.array_record files.")
@@ -120,8 +129,17 @@ class SpeechConfig(bridge.MaxTextConfig):
   )
   decode_rows: int = Field(32, ge=1, description="Clips decoded together on one device.")
   max_new_tokens: int = Field(512, ge=1, description="Longest transcript, in tokens.")
+  # Survival
+  on_oom: Literal["fail", "shrink"] = Field(
+    "shrink", description="Out of memory: go on with the same batches in smaller pieces, or fail."
+  )
   # Terminal
   verbose: bool = Field(False, description="Show MaxText's and Orbax's information lines.")
+
+  @pydantic.model_validator(mode="after")
+  def _check_parts(self) -> Self:
+    parts.check(self.train_parts, lora_rank=self.lora_rank, num_experts=self.num_experts)
+    return self
 
 
 def package_configs() -> pathlib.Path:
@@ -316,10 +334,10 @@ def _detect_hardware() -> str:
 
 def _describe(error: pydantic.ValidationError) -> str:
   first = error.errors()[0]
-  key = ".".join(str(part) for part in first["loc"]) or "configuration"
-  got = "" if not first["loc"] else f" (got {first['input']!r})"
+  key = ".".join(str(part) for part in first["loc"])
+  said = f"{key}: {first['msg']} (got {first['input']!r})" if key else first["msg"]
   more = f"; and {error.error_count() - 1} more" if error.error_count() > 1 else ""
-  return f"{key}: {first['msg']}{got}{more}"
+  return f"{said.removeprefix('Value error, ')}{more}"
 
 
 def _first_line(error: BaseException) -> str:

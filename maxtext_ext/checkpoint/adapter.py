@@ -1,7 +1,8 @@
 """Checkpoints of a LoRA run: adapters and optimizer state, and which base weights they belong to.
 
 The part `adapter` of a checkpoint says in JSON what the adapters are; the base weights stay where
-they were. A run, a checkpoint of it and its `items` are all taken where weights are wanted: base
+they were, but for those of parts that train beside the adapters (`train_parts`): they are saved
+with them. A run, a checkpoint of it and its `items` are all taken where weights are wanted: base
 and adapters are put together.
 """
 
@@ -21,6 +22,7 @@ from orbax.checkpoint import v1 as ocp
 
 from maxtext_ext import bridge
 from maxtext_ext.models.lora import LoraConfig
+from maxtext_ext.train.parts import ADAPTERS, InParts, trained
 
 # Name of the part of a checkpoint.
 ADAPTER = "adapter"
@@ -36,12 +38,14 @@ class AdapterRecord:
     lora: rank, alpha and targets.
     base_path: the weights that they were trained on; empty: those drawn from a seed.
     base_identity: tells other weights at that path from these.
+    parts: the parts of the model that trained, whose weights lie with the adapters.
     peft: of an imported adapter, what its files said beside the numbers (`checkpoint.peft`).
   """
 
   lora: LoraConfig
   base_path: str
   base_identity: str
+  parts: tuple[str, ...] = (ADAPTERS,)
   peft: dict[str, Any] | None = None
 
   def to_json(self) -> str:
@@ -53,7 +57,9 @@ class AdapterRecord:
     """The record that `to_json` wrote."""
     fields = json.loads(text)
     lora = fields.pop("lora")
-    return cls(lora=LoraConfig(**{**lora, "targets": tuple(lora["targets"])}), **fields)
+    parts = tuple(fields.pop("parts", (ADAPTERS,)))
+    lora = LoraConfig(**{**lora, "targets": tuple(lora["targets"])})
+    return cls(lora=lora, parts=parts, **fields)
 
   @classmethod
   def from_config(cls, config: bridge.Config) -> Self | None:
@@ -71,12 +77,27 @@ class AdapterRecord:
     if (lora := LoraConfig.from_config(config)) is None:
       return None
     identity = identify(path) if path else f"init_weights_seed={config.init_weights_seed}"
-    return cls(lora=lora, base_path=bridge.absolute(path) if path else "", base_identity=identity)
+    return cls(
+      lora=lora,
+      base_path=bridge.absolute(path) if path else "",
+      base_identity=identity,
+      parts=tuple(sorted(trained(config).parts)),
+    )
+
+  @property
+  def saved(self) -> InParts:
+    """The filter of the parameters that a checkpoint holds."""
+    return InParts(frozenset(self.parts))
 
   def require_same(self, stored: Self, place: str) -> None:
     """Raises ValueError when the adapters at `place` are others than these."""
     if self.lora != stored.lora:
       raise ValueError(f"{place} holds adapters of other keys; give {_keys(stored.lora)}")
+    if self.parts != stored.parts:
+      raise ValueError(
+        f"{place} is of a run that trained {', '.join(stored.parts)}, got {', '.join(self.parts)}:"
+        " name the same in train_parts, or give another run_name"
+      )
     if self.base_identity != stored.base_identity:
       given = self.base_path or f"none ({self.base_identity})"
       wanted = stored.base_path or f"none, and {stored.base_identity}"
@@ -116,13 +137,11 @@ def read_record(items: str) -> AdapterRecord | None:
   )
 
 
-def trained_part(state: nnx.State) -> nnx.State:
-  """A train state without the base weights: adapters, optimizer, random streams."""
+def trained_part(state: nnx.State, saved: InParts) -> nnx.State:
+  """A train state without the base weights: what trains, optimizer, random streams."""
   return state.filter(
     lambda path, variable: (
-      path[0] == "optimizer"
-      or isinstance(variable, nnx.LoRAParam)
-      or not isinstance(variable, nnx.Param)
+      path[0] == "optimizer" or not isinstance(variable, nnx.Param) or saved(path[1:], variable)
     )
   )
 
@@ -166,12 +185,12 @@ def load_weights(
   else:
     with bridge.mesh_scope(config, mesh):
       params = jax.jit(lambda: nnx.state(make(config), nnx.Param))()
-  adapters = load_adapters(items, params.filter(nnx.LoRAParam))
+  adapters = load_adapters(items, params.filter(record.saved))
   return config, nnx.merge_state(params, adapters)
 
 
 def load_adapters(items: str, abstract: nnx.State) -> nnx.State:
-  """The adapters of a checkpoint, sharded as `abstract`'s arrays or shapes are.
+  """The parameters of a LoRA checkpoint, sharded as `abstract`'s arrays or shapes are.
 
   Raises:
     ValueError: the checkpoint lacks some, or holds them in another shape.
@@ -197,8 +216,8 @@ def load_adapters(items: str, abstract: nnx.State) -> nnx.State:
   return loaded
 
 
-def restore(manager: Any, step: int, name: str, state: nnx.State) -> nnx.State:
-  """The train state with adapters, optimizer and random streams from a checkpoint of the run.
+def restore(manager: Any, step: int, name: str, state: nnx.State, saved: InParts) -> nnx.State:
+  """The train state with what trains, optimizer and random streams from a checkpoint of the run.
 
   A checkpoint of step 0 is an imported adapter: it holds no more than that.
   """
@@ -206,7 +225,7 @@ def restore(manager: Any, step: int, name: str, state: nnx.State) -> nnx.State:
     items = os.path.join(manager.directory, "0", name)
     model = load_adapters(items, state["model"].filter(nnx.LoRAParam))
     return nnx.merge_state(state, nnx.State({"model": model}))
-  abstract = jax.tree.map(_shape, trained_part(state))
+  abstract = jax.tree.map(_shape, trained_part(state, saved))
   restored = manager.load_checkpointables(step, {name: bridge.to_checkpoint(abstract)})[name]
   return nnx.merge_state(state, bridge.from_checkpoint(restored, abstract))
 

@@ -24,6 +24,7 @@ from maxtext_ext.models.lora import (
   merge_kernel,
 )
 from maxtext_ext.models.speech_lm import make_model
+from maxtext_ext.train.parts import ADAPTERS
 
 
 def merge_adapter(run: str, out: str) -> None:
@@ -47,7 +48,10 @@ def merge_adapter(run: str, out: str) -> None:
       raise ValueError(f"{run}: the weights at {record.base_path} are not those it was trained on")
     kernels = _adapted_kernels(config, record)
     base, adapters = ParamsReader(record.base_path), ParamsReader(items)
-    stored = {path: base.open(path) for path in base.shapes}
+    # Weights of other parts that were trained beside the adapters are the newer ones.
+    stored = {
+      path: (adapters if path in adapters.shapes else base).open(path) for path in base.shapes
+    }
     stacks = {path: axes.stack for path, axes in kernels.items()}
     specs = {
       path: ArraySpec(
@@ -77,10 +81,15 @@ def export_adapter(run: str, out: str, *, base_name: str | None = None) -> None:
     base_name: the model that PEFT is to load them onto, a hub id or a path.
 
   Raises:
-    ValueError: no LoRA run, or something lies at `out`.
+    ValueError: no LoRA run, one that trained more than its adapters, or something lies at `out`.
   """
   with pretrained_config(run, {}) as config, staging.new_folder(out, local=True) as target:
     items, record = _find_adapters(config)
+    if beside := [part for part in record.parts if part != ADAPTERS]:
+      raise ValueError(
+        f"{run} trained {', '.join(beside)} beside its adapters, which PEFT's files cannot hold;"
+        " `maxtext-ext convert merge-adapter` makes whole weights of it"
+      )
     reader = ParamsReader(items)
     arrays = {path: _read(reader, path) for path in reader.shapes}
     adapters = Adapters(lora=record.lora, arrays=arrays, peft=record.peft)

@@ -74,7 +74,7 @@ class TrainingCheckpoints:
       return
     whole = self._adapter is None
     parts = {
-      STATE: bridge.to_checkpoint(state if whole else trained_part(state)),
+      STATE: bridge.to_checkpoint(state if whole else trained_part(state, self._adapter.saved)),
       INPUT: {"hosts": json.dumps(_gather(json.dumps(position)))},
     }
     if not whole:
@@ -88,7 +88,7 @@ class TrainingCheckpoints:
     """A LoRA run's state, in which the base weights are, with the rest of its latest checkpoint."""
     if (step := self.latest()) is None:
       return state
-    return restore(self._manager, step, STATE, state)
+    return restore(self._manager, step, STATE, state, self._adapter.saved)
 
   def positions(self, step: int) -> list[dict[str, Any]]:
     """The input positions at `step` of all hosts that wrote the checkpoint, in their order."""

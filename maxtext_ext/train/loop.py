@@ -21,6 +21,7 @@ from maxtext_ext.models.speech_lm import make_model
 from maxtext_ext.parallel import to_device
 from maxtext_ext.text.tokenizer import Tokenizer
 from maxtext_ext.train.metrics import MetricWriter, ProgressLine
+from maxtext_ext.train.parts import make_optimizer
 from maxtext_ext.train.step import eval_step, make_init_fn, train_step
 
 
@@ -51,7 +52,7 @@ def train(config: bridge.Config) -> TrainResult:
   inputs = InputConfig.from_config(config, split=config.train_split, rows=rows)
   batches = train_iterator(inputs, tokenizer, steps=config.steps, **hosts)
 
-  schedule, tx = bridge.make_optimizer(config, mesh)
+  schedule, tx = make_optimizer(config, mesh)
   init_fn = make_init_fn(config, lambda: make_model(config, mesh), tx)
   manager = bridge.checkpoint_manager(config, mesh, init_fn)
   adapter = AdapterRecord.from_config(config)

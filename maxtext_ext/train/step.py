@@ -10,13 +10,9 @@ from flax import nnx
 from maxtext_ext import bridge
 from maxtext_ext.models.speech_lm import Batch, SpeechLM
 from maxtext_ext.train.loss import tiled_cross_entropy
+from maxtext_ext.train.parts import trained
 
 Metrics = dict[str, jax.Array]
-
-
-def trained(config: bridge.Config) -> type[nnx.Param]:
-  """The kind of parameter that is trained: adapters, or every weight."""
-  return nnx.LoRAParam if config.lora_rank else nnx.Param
 
 
 def make_init_fn(config: bridge.Config, make: Any, tx: optax.GradientTransformation) -> Any:
