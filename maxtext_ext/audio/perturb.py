@@ -92,7 +92,7 @@ def perturb(samples: np.ndarray, config: Perturbation, seed: Seed) -> np.ndarray
     its peak is at full scale: nothing clips, and the gain is that much lower than drawn.
 
   Args:
-    samples: [T] float32, finite, T >= 1.
+    samples: [T] float32, finite, T >= 1; not necessarily aligned.
     config: what may happen.
     seed: of this clip in this epoch.
 
@@ -102,11 +102,12 @@ def perturb(samples: np.ndarray, config: Perturbation, seed: Seed) -> np.ndarray
   Raises:
     AudioError: a file of noise or of an impulse response cannot be read.
   """
-  changed = _change_speed(samples, config, _draws(_SPEED, seed))
+  aligned = np.require(samples, requirements="A")  # sums of others are slow
+  changed = _change_speed(aligned, config, _draws(_SPEED, seed))
   changed = _put_into_room(changed, config, _draws(_ROOM, seed))
   changed = _add_noise(changed, config, _draws(_NOISE, seed))
   changed = _change_gain(changed, config, _draws(_GAIN, seed))
-  if changed is samples:
+  if changed is aligned:
     return samples
   peak = max(changed.max(), -changed.min())
   return changed / peak if peak > 1 else changed

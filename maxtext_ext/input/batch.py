@@ -16,9 +16,9 @@ from maxtext_ext.input.utterance import Utterance
 from maxtext_ext.input.windows import (
   Placement,
   audio_index,
-  cut_chunks,
   frames_of_chunks,
   full_and_tail,
+  write_chunks,
 )
 
 Arrays = dict[str, np.ndarray]
@@ -201,7 +201,14 @@ def _put_audio(
   arrays["audio_index"][row, first : first + utterance.audio_tokens] = audio_index(
     utterance.audio_tokens, place
   )
-  _put_chunks(arrays["samples"][row], cut_chunks(utterance.samples), place)
+  samples = arrays["samples"][row]
+  full, tail = full_and_tail(utterance.chunks)
+  if full:
+    alone = samples[place.first_window : place.first_window + full]
+    write_chunks(utterance.samples, 0, alone.reshape(full * CHUNKS_PER_WINDOW, CHUNK_SAMPLES))
+  if tail:
+    shared = samples[place.tail_window, place.tail_chunk : place.tail_chunk + tail]
+    write_chunks(utterance.samples, full * CHUNKS_PER_WINDOW, shared)
   _put_chunks(arrays["chunk_frames"][row], frames_of_chunks(utterance.frames), place)
   segments = np.full(utterance.chunks, segment, np.int32)
   _put_chunks(arrays["chunk_segment"][row], segments, place)

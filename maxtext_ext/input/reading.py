@@ -40,7 +40,7 @@ class ReadUtterance(grain.transforms.Map):
   def read(self, data: bytes, *, epoch: int) -> Utterance | Dropped:
     """As `map`; the perturbation is another one in every epoch."""
     try:
-      record = decode_example(data)
+      record = decode_example(data, copy=False)
     except RecordError as error:
       return Dropped("unreadable", f"{error.sample_id or 'a record'}: {error}", bad=True)
     if not self.any_record and (rejected := self.config.filters.reject(record)):

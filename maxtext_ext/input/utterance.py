@@ -22,7 +22,8 @@ class Utterance:
     target: int32 [N], what the model has to answer, the closing <|im_end|> included.
     audio_start: position of the first <|audio_pad|> in the prompt.
     audio_tokens: number of them.
-    samples: [T] float32 or int16, as the batch will hold them.
+    samples: [T] float32 or int16, as the batch will hold them; it may be a read-only view of the
+      stored record, which need not be aligned.
     text: the reference transcript.
   """
 
@@ -117,5 +118,7 @@ def _samples(record: Record, dtype: str) -> np.ndarray:
     return audio
   if dtype == "float32":
     return record.as_float32()
-  scaled = np.rint(audio * np.float32(PCM16_SCALE))
-  return np.clip(scaled, -PCM16_SCALE, PCM16_SCALE - 1).astype(np.int16)
+  scaled = audio * np.float32(PCM16_SCALE)
+  np.rint(scaled, out=scaled)
+  np.clip(scaled, -PCM16_SCALE, PCM16_SCALE - 1, out=scaled)
+  return scaled.astype(np.int16)

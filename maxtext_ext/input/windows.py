@@ -56,26 +56,54 @@ def cut_chunks(samples: np.ndarray) -> np.ndarray:
   [T] -> [n, CHUNK_SAMPLES], same dtype; n = num_chunks(T). The clip is zero-padded to MIN_SAMPLES
   and reflected by 200 samples at both ends, so frame f of chunk k is the frame 100 k + f of the
   clip's centred STFT (Whisper's log-mel). Behind the last chunk's samples stand zeros, which no
-  real frame sees. The chunks are a view of one buffer, in which neighbours share 240 samples: copy
-  before writing.
+  real frame sees.
   """
-  chunks = num_chunks(len(samples))
-  padded = np.zeros(chunks * CHUNK_HOP + (CHUNK_SAMPLES - CHUNK_HOP), samples.dtype)
-  length = max(len(samples), MIN_SAMPLES)
+  chunks = np.empty((num_chunks(len(samples)), CHUNK_SAMPLES), samples.dtype)
+  write_chunks(samples, 0, chunks)
+  return chunks
+
+
+def write_chunks(samples: np.ndarray, first: int, out: np.ndarray) -> None:
+  """Writes the chunks first, first + 1, ... of a clip, see `cut_chunks`, to `out` [m, 16240].
+
+  Args:
+    samples: [T] of the type of `out`, not necessarily aligned.
+    first: the first chunk of the clip that is wanted; it has at least first + m.
+    out: overwritten, no matter what it holds.
+  """
   if len(samples) < MIN_SAMPLES:
     samples = np.concatenate([samples, np.zeros(MIN_SAMPLES - len(samples), samples.dtype)])
-  # The clip may end before the buffer or, by less than a hop, behind it.
-  kept = min(length, len(padded) - PAD)
-  padded[:PAD] = samples[PAD:0:-1]
-  padded[PAD : PAD + kept] = samples[:kept]
-  mirrored = min(PAD, len(padded) - PAD - kept)
-  padded[PAD + kept : PAD + kept + mirrored] = samples[-2 : -2 - mirrored : -1]
-  return np.lib.stride_tricks.as_strided(
-    padded,
-    (chunks, CHUNK_SAMPLES),
-    (CHUNK_HOP * padded.itemsize, padded.itemsize),
-    writeable=False,
-  )
+  last = num_chunks(len(samples)) - 1
+  stop = first + len(out)
+  assert 0 <= first < stop <= last + 1, f"chunks {first} to {stop} of {last + 1}"
+  # Chunks that reach beyond neither end are views of the clip, of which neighbours share 240
+  # samples: one copy, straight to where they belong.
+  begin, end = max(first, 1), min(stop, last)
+  if begin < end:
+    size = samples.itemsize
+    inner = np.ndarray(
+      (end - begin, CHUNK_SAMPLES),
+      samples.dtype,
+      samples,
+      offset=(begin * CHUNK_HOP - PAD) * size,
+      strides=(CHUNK_HOP * size, size),
+    )
+    out[begin - first : end - first] = inner
+  for chunk in {0, last}.intersection(range(first, stop)):
+    _write_at_the_end(samples, chunk, out[chunk - first])
+
+
+def _write_at_the_end(samples: np.ndarray, chunk: int, out: np.ndarray) -> None:
+  """Writes a clip's first or last chunk, which may be the same."""
+  start = chunk * CHUNK_HOP - PAD  # of the chunk in the clip
+  mirrored = PAD if chunk == 0 else 0
+  kept = samples[start + mirrored : start + CHUNK_SAMPLES]
+  reached = mirrored + len(kept)
+  out[:mirrored] = samples[mirrored:0:-1]
+  out[mirrored:reached] = kept
+  behind = min(PAD, CHUNK_SAMPLES - reached)
+  out[reached : reached + behind] = samples[-2 : -2 - behind : -1]
+  out[reached + behind :] = 0
 
 
 def audio_index(tokens: int, place: Placement) -> np.ndarray:

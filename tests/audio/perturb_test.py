@@ -195,6 +195,16 @@ def test_a_function_of_its_arguments(files, chosen, seed):
   assert got.dtype == np.float32 and np.isfinite(got).all()
 
 
+def test_a_view_of_stored_bytes_will_do(files):
+  clip = clip_of(5_000)
+  view = np.frombuffer(b"x" + clip.tobytes(), "<f4", offset=1)
+  assert not view.flags.aligned
+  parts = {k: v for stage in STAGES.values() for k, v in stage(files).items()}
+  config = Perturbation(**parts)
+  np.testing.assert_array_equal(perturb(view, config, 3), perturb(clip, config, 3))
+  assert perturb(view, Perturbation(), 3) is view
+
+
 @pytest.mark.parametrize("stage", sorted(STAGES))
 def test_every_part_of_the_seed_counts(files, stage):
   clip = clip_of(8_000)

@@ -10,6 +10,7 @@ from maxtext_ext.input.windows import (
   cut_chunks,
   frames_of_chunks,
   num_chunks,
+  write_chunks,
 )
 
 EDGES = [1, 199, 200, 7_999, 8_000, 8_001, 15_801, 15_959, 15_960, 15_999, 16_000, 16_001, 16_039]
@@ -45,6 +46,18 @@ def test_chunks_hold_no_sample_behind_the_clip():
   # The second chunk starts at sample 15 800; the clip and its reflection end at 20 200.
   np.testing.assert_array_equal(chunks[1, :4_400], 1)
   np.testing.assert_array_equal(chunks[1, 4_400:], 0)
+
+
+@given(data=st.data(), length=st.integers(1, 100_000), dtype=st.sampled_from(["<f4", "<i2"]))
+def test_any_run_of_chunks_is_written_over_what_was_there(data, length, dtype):
+  stored = b"x" + np.arange(1, length + 1).astype(dtype).tobytes()
+  samples = np.frombuffer(stored, dtype, offset=1)  # not aligned, and read-only
+  chunks = cut_chunks(samples.copy())
+  first = data.draw(st.integers(0, len(chunks) - 1))
+  stop = data.draw(st.integers(first + 1, len(chunks)))
+  out = np.full((stop - first, CHUNK_SAMPLES), 77, dtype)
+  write_chunks(samples, first, out)
+  np.testing.assert_array_equal(out, chunks[first:stop])
 
 
 @pytest.mark.parametrize(

@@ -212,3 +212,14 @@ def test_damaged_bytes_give_a_record_or_a_record_error(data):
     except RecordError:
       continue
     assert decoded.sample_id and decoded.text.strip()
+
+
+@pytest.mark.parametrize("audio", ["float32", "pcm16"])
+def test_audio_is_a_view_where_no_copy_is_asked_for(audio):
+  samples = np.arange(-500, 500, dtype=np.int16)
+  data = encode_example(Record(sample_id="a", audio=samples, text="b"), audio)
+  stored = np.frombuffer(data, np.uint8)
+  view, copy = decode_example(data, copy=False).audio, decode_example(data).audio
+  assert np.shares_memory(view, stored) and not np.shares_memory(copy, stored)
+  assert copy.flags.aligned
+  np.testing.assert_array_equal(view, copy)
