@@ -43,10 +43,9 @@ def make_clips(count: int, seed: int = 0) -> list[Clip]:
   """That many clips of `draw_seconds`, each part of a voice at a level of its own."""
   rng = np.random.default_rng(seed)
   voices = [_voice(rng, pitch) for pitch in VOICES]
-  words = [
-    "".join(rng.choice(SYLLABLES, size=size)) for size in rng.integers(1, 4, size=2_000).tolist()
-  ]
-  frequency = 1 / np.arange(1, len(words) + 1)  # Zipf
+  words = ["".join(rng.choice(SYLLABLES, size=size)) for size in rng.integers(1, 4, 2_000).tolist()]
+  frequency = 1 / np.arange(1, len(words) + 1)  # Zipf's law
+  frequency /= frequency.sum()
   clips = []
   for seconds in draw_seconds(rng, count).tolist():
     length = int(seconds * SAMPLE_RATE)
@@ -54,54 +53,51 @@ def make_clips(count: int, seed: int = 0) -> list[Clip]:
     start = int(rng.integers(len(voice) - length))
     level = np.float32(10 ** rng.uniform(-0.5, 0.2))
     samples = np.clip(np.rint(voice[start : start + length] * level), -32_768, 32_767)
-    spoken = rng.choice(
-      words, size=max(1, round(seconds * WORDS_PER_SECOND)), p=frequency / frequency.sum()
-    )
+    spoken = rng.choice(words, size=max(1, round(seconds * WORDS_PER_SECOND)), p=frequency)
     clips.append(Clip(samples.astype(np.int16), " ".join(spoken)))
   return clips
 
 
 def _voice(rng: np.random.Generator, pitch: float) -> np.ndarray:
-  """float32 in the range of int16, RMS about 2000."""
+  """float32 in the range of int16, RMS 2000 over a floor of 12."""
   frames = POOL_SECONDS * SAMPLE_RATE // STEP
-  sounds = frames // SOUND_FRAMES + 1
-  glide = np.interp(
-    np.arange(frames * STEP),
-    np.arange(sounds) * SOUND_FRAMES * STEP,
-    pitch * np.exp(0.15 * rng.standard_normal(sounds)),
-  )
+  sounds = frames // SOUND_FRAMES + 2
+  length = frames * STEP + STEP
+  pitches = pitch * np.exp(0.15 * rng.standard_normal(sounds))
+  glide = np.interp(np.arange(length), np.arange(sounds) * SOUND_FRAMES * STEP, pitches)
   phase = 2 * np.pi * np.cumsum(glide) / SAMPLE_RATE
-  pulses = np.exp(12 * (np.cos(phase) - 1)).astype(np.float32)
-  breath = rng.standard_normal(len(pulses), np.float32)
+  pulses = np.exp(12 * (np.cos(phase) - 1))
+  breath = rng.standard_normal(length)
 
-  hertz = np.fft.rfftfreq(FRAME, 1 / SAMPLE_RATE)
-  formants = np.stack(
-    [rng.uniform(*span, sounds) for span in ((250, 800), (800, 2400), (2400, 3200))]
-  )
-  vowel = sum(1 / (1 + ((hertz - f[:, None]) / 120) ** 2) / (1 + i) for i, f in enumerate(formants))
-  hiss = 1 / (1 + ((hertz - rng.uniform(3_000, 6_000, (sounds, 1))) / 1_500) ** 2)
+  vowels, hisses = _spectra(rng, sounds)
   voiced = rng.random((sounds, 1)) < 0.7
-  loud = rng.choice([0.0, 1.0], p=[0.2, 0.8], size=(sounds, 1)) * np.exp(
-    0.5 * rng.standard_normal((sounds, 1))
-  )
-  by_sound = {
-    "pulses": vowel * voiced * loud,
-    "breath": (0.02 * vowel * voiced + 0.05 * hiss * ~voiced) * loud,
-  }
-  at = np.arange(frames) / SOUND_FRAMES
-  voice = np.zeros(frames * STEP + STEP, np.float32)
-  window = np.hanning(FRAME + 1)[:FRAME].astype(np.float32)
-  for name, source in (("pulses", pulses), ("breath", breath)):
-    low = np.floor(at).astype(int)
-    part = (at - low)[:, None].astype(np.float32)
-    shape = by_sound[name].astype(np.float32)
-    filters = shape[low] * (1 - part) + shape[np.minimum(low + 1, sounds - 1)] * part
-    padded = np.concatenate([source, np.zeros(STEP, np.float32)])
-    cut = np.lib.stride_tricks.sliding_window_view(padded, FRAME)[::STEP][:frames]
-    filtered = np.fft.irfft(np.fft.rfft(cut * window) * filters, FRAME).astype(np.float32)
-    for half in (0, 1):
-      voice[half * STEP : (frames + half) * STEP] += filtered[
-        :, half * STEP : (half + 1) * STEP
-      ].reshape(-1)
+  heard = rng.random((sounds, 1)) < 0.8  # the others are pauses
+  loudness = heard * np.exp(0.5 * rng.standard_normal((sounds, 1)))
+  voice = _filter(pulses, vowels * voiced * loudness, frames)
+  voice += _filter(breath, (0.02 * vowels * voiced + 0.05 * hisses * ~voiced) * loudness, frames)
   voice *= 2_000 / voice.std()
-  return voice + 12 * rng.standard_normal(len(voice), np.float32)
+  return (voice + 12 * rng.standard_normal(len(voice))).astype(np.float32)
+
+
+def _spectra(rng: np.random.Generator, sounds: int) -> tuple[np.ndarray, np.ndarray]:
+  """Of a vowel (three formants, each weaker than the one below) and of a hiss for every sound."""
+  hertz = np.fft.rfftfreq(FRAME, 1 / SAMPLE_RATE)
+  vowels = np.zeros((sounds, len(hertz)))
+  for strength, low, high in ((1, 250, 800), (1 / 2, 800, 2_400), (1 / 3, 2_400, 3_200)):
+    centre = rng.uniform(low, high, (sounds, 1))
+    vowels += strength / (1 + ((hertz - centre) / 120) ** 2)
+  hisses = 1 / (1 + ((hertz - rng.uniform(3_000, 6_000, (sounds, 1))) / 1_500) ** 2)
+  return vowels, hisses
+
+
+def _filter(source: np.ndarray, spectra: np.ndarray, frames: int) -> np.ndarray:
+  """The source through spectra that change from one sound to the next, by overlap and add."""
+  sound, part = np.divmod(np.arange(frames) / SOUND_FRAMES, 1)
+  sound, part = sound.astype(int), part[:, None]
+  spectrum = spectra[sound] * (1 - part) + spectra[sound + 1] * part
+  cut = np.lib.stride_tricks.sliding_window_view(source, FRAME)[::STEP]
+  filtered = np.fft.irfft(np.fft.rfft(cut * np.hanning(FRAME + 1)[:FRAME]) * spectrum, FRAME)
+  out = np.zeros(len(source))
+  out[:-STEP] += filtered[:, :STEP].reshape(-1)
+  out[STEP:] += filtered[:, STEP:].reshape(-1)
+  return out

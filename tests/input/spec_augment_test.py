@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.spec_augment import SpecAugment, chunk_masks, record_seed
 
 
@@ -41,6 +42,7 @@ def test_wide_masks_are_drawn():
 
 def test_nothing_is_masked_when_off():
   assert not SpecAugment().on
+  assert not InputConfig(data_dir="data").spec_augment.on
   assert not chunk_masks(SpecAugment(), 950, (0,)).any()
 
 
