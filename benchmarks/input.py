@@ -57,7 +57,7 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--clips", type=int, default=1_500, help="of 7.6 s on average")
   parser.add_argument("--rows", type=int, default=8, help="of a batch")
-  parser.add_argument("--seconds", type=float, default=2.0, help="of a spell")
+  parser.add_argument("--seconds", type=float, default=1.0, help="of a spell")
   options = parser.parse_args()
   pin_to_one_core()
   clips = make_clips(options.clips)
