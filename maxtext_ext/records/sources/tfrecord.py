@@ -7,12 +7,14 @@ data. Source: tensorflow/core/lib/io/record_writer.h.
 import dataclasses
 import struct
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import google_crc32c
 
 from maxtext_ext.audio.io import SAMPLE_RATE, AudioError, check_samples, resample
 from maxtext_ext.records import storage
-from maxtext_ext.records.schema import RecordError, parse_example
+from maxtext_ext.records.schema import Record, RecordError, parse_example
+from maxtext_ext.records.sources.cutting import group_files
 from maxtext_ext.records.sources.entry import Bad, Good
 from maxtext_ext.records.sources.options import SourceOptions
 
@@ -66,42 +68,67 @@ def read_tfrecord(
       raise RecordError(f"{path}:{position}: {item}")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TFRecordShard:
-  """One TFRecord file, which becomes one output shard."""
+  """Neighbouring TFRecord files, which become one output shard.
 
-  path: str
+  Attributes:
+    paths: the files.
+    language, dataset_name: of records that do not say theirs.
+  """
+
+  paths: tuple[str, ...]
+  language: str | None = None
+  dataset_name: str = ""
 
   def entries(self) -> Iterator[Good | Bad]:
-    """Reads, checks and, where it has to, resamples the file's records."""
-    for position, done, item in _scan(self.path):
-      place = {"file": self.path, "position": position, "done": done}
-      if isinstance(item, str):
-        yield Bad(**place, sample_id="", reason=item)
-        continue
-      try:
-        stored = parse_example(item)
-      except RecordError as error:
-        yield Bad(**place, sample_id=error.sample_id, reason=str(error))
-        continue
-      record = stored.record
-      try:
-        check_samples(record.audio)
-        if stored.sample_rate == SAMPLE_RATE:
-          yield Good(**place, record=record, serialized=item)
-          continue
+    """Reads, checks and, where it has to, resamples the files' records."""
+    for number, path in enumerate(self.paths):
+      for position, done, item in _scan(path):
+        place = {"file": path, "position": position, "done": (number + done) / len(self.paths)}
+        yield self._read(item, place) if isinstance(item, bytes) else _unread(item, place)
+
+  def _read(self, data: bytes, place: dict[str, Any]) -> Good | Bad:
+    try:
+      stored = parse_example(data)
+    except RecordError as error:
+      return Bad(**place, sample_id=error.sample_id, reason=str(error))
+    record = stored.record
+    try:
+      check_samples(record.audio)
+      if stored.sample_rate != SAMPLE_RATE:
         audio = resample(record.as_float32(), stored.sample_rate)
         check_samples(audio)
-      except AudioError as error:
-        yield Bad(**place, sample_id=record.sample_id, reason=str(error))
-        continue
-      yield Good(**place, record=dataclasses.replace(record, audio=audio))
+        record = dataclasses.replace(record, audio=audio)
+    except AudioError as error:
+      return Bad(**place, sample_id=record.sample_id, reason=str(error))
+    record = self._with_defaults(record)
+    return Good(**place, record=record, serialized=data if record is stored.record else None)
+
+  def _with_defaults(self, record: Record) -> Record:
+    """The very same record where it has nothing to add: its bytes can be copied then."""
+    missing = {
+      name: getattr(self, name)
+      for name in ("language", "dataset_name")
+      if getattr(self, name) and not getattr(record, name)
+    }
+    return dataclasses.replace(record, **missing) if missing else record
 
 
 def open_shards(source: str, options: SourceOptions) -> list[TFRecordShard]:
-  """One shard for each file of `source` (a file, folder or glob), whatever the options."""
-  del options
-  return [TFRecordShard(path) for path in storage.find_files(source, FILE_PATTERN)]
+  """One shard for each file of `source` (a file, folder or glob), or so many of several files.
+
+  Raises:
+    ValueError: no files, or fewer than `options.shards`: they cannot be cut.
+  """
+  return [
+    TFRecordShard(paths=paths, language=options.language, dataset_name=options.dataset_name)
+    for paths in group_files(storage.find_files(source, FILE_PATTERN), options.shards)
+  ]
+
+
+def _unread(reason: str, place: dict[str, Any]) -> Bad:
+  return Bad(**place, sample_id="", reason=reason)
 
 
 def _scan(path: str) -> Iterator[tuple[int, float, bytes | str]]:

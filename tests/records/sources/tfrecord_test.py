@@ -152,7 +152,7 @@ def test_entries(tmp_path):
   path = str(tmp_path / "x")
   write_tfrecord(path, records)
   damage(path, (tmp_path / "x").stat().st_size - 1)
-  entries = list(TFRecordShard(path).entries())
+  entries = list(TFRecordShard(paths=(path,)).entries())
   assert [entry.position for entry in entries] == list(range(7))
   assert [entry.done for entry in entries] == sorted(entry.done for entry in entries)
   assert entries[-1].done == 1.0
@@ -177,7 +177,25 @@ def test_each_file_is_a_shard(tmp_path):
   for name in ("b.tfrecord", "a.tfrecord"):
     write_tfrecord(str(tmp_path / name), RECORDS)
   shards = open_shards(str(tmp_path), SourceOptions())
-  assert [shard.path for shard in shards] == [
-    str(tmp_path / "a.tfrecord"),
-    str(tmp_path / "b.tfrecord"),
+  assert [shard.paths for shard in shards] == [
+    (str(tmp_path / "a.tfrecord"),),
+    (str(tmp_path / "b.tfrecord"),),
   ]
+
+
+def test_several_files_are_a_shard_and_say_what_their_records_do_not(tmp_path):
+  sound = np.full(800, 0.1, np.float32)
+  named = Record(sample_id="0", audio=sound, text="a", dataset_name="own", language="English")
+  plain = [Record(sample_id=str(number), audio=sound, text="a") for number in (1, 2)]
+  data = [encode_example(record) for record in (named, *plain)]
+  for number, item in enumerate(data):
+    write_tfrecord(str(tmp_path / f"{number}.tfrecord"), [item])
+  options = SourceOptions(shards=1, language="Hebrew", dataset_name="all")
+  (shard,) = open_shards(str(tmp_path), options)
+  entries = list(shard.entries())
+  assert [entry.record.language for entry in entries] == ["English", "Hebrew", "Hebrew"]
+  assert [entry.record.dataset_name for entry in entries] == ["own", "all", "all"]
+  assert [entry.serialized for entry in entries] == [data[0], None, None]
+  assert [entry.done for entry in entries] == pytest.approx([1 / 3, 2 / 3, 1])
+  with pytest.raises(ValueError, match="there are only 3 files"):
+    open_shards(str(tmp_path), SourceOptions(shards=4))
