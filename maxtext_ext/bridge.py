@@ -58,7 +58,7 @@ with _without_extras():
   from maxtext.layers import quantizations
   from maxtext.layers.embeddings import Embed
   from maxtext.layers.linears import DenseGeneral
-  from maxtext.layers.moe import RoutedMoE
+  from maxtext.layers.moe import GateLogit, RoutedMoE
   from maxtext.models.models import Transformer
   from maxtext.utils import maxtext_utils, maxtext_utils_nnx, sharding, train_utils
   from maxtext.utils.globals import MAXTEXT_CONFIGS_DIR
@@ -71,11 +71,13 @@ __all__ = [
   "Config",
   "DenseGeneral",
   "Embed",
+  "GateLogit",
   "MaxTextConfig",
   "RoutedMoE",
   "TrainState",
   "Transformer",
   "absolute",
+  "abstract_train_state",
   "checkpoint_manager",
   "clip_gradients",
   "from_checkpoint",
@@ -210,6 +212,14 @@ def init_train_state(
     None, config, mesh, manager, init_fn
   )
   return state, shardings, restored
+
+
+def abstract_train_state(
+  config: Config, mesh: Mesh, init_fn: Callable[[], TrainState]
+) -> tuple[nnx.State, Any]:
+  """The train state's shapes and dtypes on the mesh, and its shardings; nothing is computed."""
+  state, _, shardings = maxtext_utils.get_abstract_state(config, mesh, init_fn, is_training=True)
+  return state, shardings
 
 
 def to_checkpoint(state: nnx.State) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import typer
 
 from maxtext_ext import __version__
 from maxtext_ext.cli_data import data_app
+from maxtext_ext.cli_plan import plan
 from maxtext_ext.errors import TRACEBACK_VARIABLE, exit_with_one_line
 from maxtext_ext.text.normalize import NORMALIZERS
 
@@ -81,6 +82,9 @@ def decode(config: ConfigPath, overrides: Overrides = None) -> None:
   from maxtext_ext.compat import dispatch
 
   dispatch.decode(["maxtext-ext decode", config, *(overrides or [])])
+
+
+app.command()(plan)
 
 
 @app.command()

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from flax.linen import with_logical_constraint
 from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
@@ -20,6 +21,11 @@ def metadata(*axes: str | None) -> dict[str, Any]:
   that no mesh is needed: a parameter can be made, and the model run, on one device.
   """
   return {"out_sharding": axes, "eager_sharding": False}
+
+
+def by_rows(x: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
+  """`x` with its rows divided over the data axes of the mesh; as it is where there is no mesh."""
+  return with_logical_constraint(x, ("activation_batch", *(None,) * (x.ndim - 1)))
 
 
 def fan_in_normal(scale: float = 1.0) -> Initializer:

@@ -17,7 +17,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from maxtext_ext.audio.frames import FRAMES_PER_CHUNK, TOKENS_PER_CHUNK, audio_tokens
-from maxtext_ext.models.layers import HalvingConv, LayerNorm, gelu, linear
+from maxtext_ext.models.layers import HalvingConv, LayerNorm, by_rows, gelu, linear
 
 MAX_TIMESCALE = 10_000.0  # of the sinusoidal positions
 MASKED = -1e30  # a score; finite, so that rows without any key stay finite
@@ -32,6 +32,7 @@ class EncoderConfig:
     dtype: of activations. LayerNorm and softmax are float32 always.
     weight_dtype: of parameters.
     remat: recompute the convolutions and the insides of the layers in the backward pass.
+    unroll: no loop over the layers, whose program then grows with their number.
   """
 
   num_mel_bins: int
@@ -43,6 +44,7 @@ class EncoderConfig:
   dtype: DTypeLike = jnp.float32
   weight_dtype: DTypeLike = jnp.float32
   remat: bool = False
+  unroll: bool = False
 
   def __post_init__(self) -> None:
     if self.d_model % self.heads or self.d_model % 2:
@@ -161,6 +163,7 @@ class Qwen3AudioEncoder(nnx.Module):
         dtype=config.dtype,
         weight_dtype=config.weight_dtype,
         remat=config.remat_policy != "none",
+        unroll=not config.scan_layers,
       ),
       rngs=rngs,
     )
@@ -202,13 +205,18 @@ class Qwen3AudioEncoder(nnx.Module):
     return x.reshape(rows, windows, chunks * TOKENS_PER_CHUNK, -1)
 
   def _run_layers(self, x_BWAD: Array, mask_BWAA: Array) -> Array:
-    """Scans over the stacked layers: one layer is compiled, whatever their number."""
+    """Scans over the stacked layers: one layer is compiled, whatever their number.
+
+    Rows stay on their devices and weights come to them; else the compiler may split a layer's width
+    instead, and send every activation round.
+    """
     graph, stacked = nnx.split(self.layers)
 
     def step(x_BWAD: Array, layer: nnx.State) -> tuple[Array, None]:
-      return nnx.merge(graph, layer)(x_BWAD, mask_BWAA), None
+      return by_rows(nnx.merge(graph, layer)(by_rows(x_BWAD), mask_BWAA)), None
 
     if self.config.remat:
-      step = jax.checkpoint(step, prevent_cse=False)  # a scan has nothing to eliminate
-    x_BWAD, _ = lax.scan(step, x_BWAD, stacked)
+      # A loop has nothing that the compiler could find twice.
+      step = jax.checkpoint(step, prevent_cse=self.config.unroll)
+    x_BWAD, _ = lax.scan(step, x_BWAD, stacked, unroll=self.config.unroll)
     return x_BWAD

@@ -1,0 +1,1 @@
+"""Plans: what a configuration needs of a slice that nobody has rented yet."""

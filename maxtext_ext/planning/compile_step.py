@@ -1,0 +1,156 @@
+"""Compiles the real training step for chips that are not here.
+
+Runs in a process of its own (`worker`), whose environment tells libtpu which chips to assume.
+"""
+
+import time
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.experimental.topologies import get_topology_desc
+from jax.sharding import SingleDeviceSharding
+
+from maxtext_ext import bridge
+from maxtext_ext.audio.frames import CHUNK_SAMPLES, CHUNKS_PER_WINDOW, TOKENS_PER_WINDOW
+from maxtext_ext.config import load
+from maxtext_ext.models.speech_lm import make_model
+from maxtext_ext.planning import memory
+from maxtext_ext.planning.collectives import sent_bytes
+from maxtext_ext.planning.compiler import Compiled
+from maxtext_ext.planning.cost import Cost
+from maxtext_ext.planning.topology import Slice
+from maxtext_ext.train.parts import make_optimizer
+from maxtext_ext.train.step import eval_step, make_init_fn, train_step
+
+# Share of a row's tokens that are audio where windows_per_row is not given; as of speech at 3 to 4
+# words a second in Latin, Arabic or Hebrew letters.
+AUDIO_SHARE = 0.76
+# More bytes than any chip has: a program that is refused, in words that tell what there is.
+_TOO_MUCH = 2**44
+
+
+def devices_of(target: Slice) -> list[jax.Device]:
+  """The chips of a slice, for compiling only."""
+  return get_topology_desc(
+    platform="tpu",
+    topology_name=target.compiler_topology,
+    chips_per_host_bounds=target.chips_per_host,
+    num_slices=1,
+    chip_config_name="megacore" if target.chip.megacore else "default",
+    wrap=target.wrap,
+  ).devices
+
+
+def available_bytes(device: jax.Device) -> float:
+  """Bytes of memory that a program may use on such a chip."""
+  argument = jax.ShapeDtypeStruct((_TOO_MUCH,), jnp.int8, sharding=SingleDeviceSharding(device))
+  try:
+    jax.jit(lambda x: x + 1).lower(argument).compile()
+  except jax.errors.JaxRuntimeError as error:
+    refusal = memory.of_refusal(str(error))
+    if refusal is None:
+      raise
+    return refusal.available
+  raise AssertionError("no chip has 16 TiB")
+
+
+def load_for(path: str, overrides: Sequence[str], target: Slice) -> bridge.Config:
+  """The configuration, as a run on that slice would read it.
+
+  Raises:
+    ConfigError: as `config.load`.
+  """
+  settled = [
+    "enable_checkpointing=false",
+    "log_config=false",
+    "skip_jax_distributed_system=true",
+  ]
+  if target.compiled:
+    settled += ["hardware=tpu", f"compile_topology={target.name}", "compile_topology_num_slices=1"]
+  else:
+    settled += ["hardware=gpu"]
+  config = load(path, [*overrides, *settled])
+  if config.windows_per_row:
+    return config
+  windows = max(1, round(AUDIO_SHARE * config.max_target_length / TOKENS_PER_WINDOW))
+  return bridge.replace(config, windows_per_row=windows)
+
+
+def abstract_batch(
+  config: bridge.Config, mesh: jax.sharding.Mesh
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """A batch of all hosts, as `input.batch.pack_batch` makes them: shapes, without contents."""
+  rows, tokens = config.global_batch_size_to_load, config.max_target_length
+  chunks = (rows, config.windows_per_row, CHUNKS_PER_WINDOW)
+  placement = bridge.input_sharding(config, mesh)
+
+  def array(shape: tuple[int, ...], dtype: jnp.dtype = jnp.int32) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=placement)
+
+  of_tokens = (
+    "inputs",
+    "inputs_position",
+    "inputs_segmentation",
+    "audio_index",
+    "targets",
+    "targets_segmentation",
+  )
+  return {
+    **{key: array((rows, tokens)) for key in of_tokens},
+    "samples": array((*chunks, CHUNK_SAMPLES), jnp.dtype(config.audio_dtype)),
+    "chunk_frames": array(chunks),
+    "chunk_segment": array(chunks),
+    "chunk_mask": array((*chunks, 4)),
+  }
+
+
+def compile_step(
+  config: bridge.Config,
+  devices: Sequence[jax.Device],
+  available: float,
+  *,
+  with_cost: bool,
+  effort: str,
+) -> Compiled:
+  """Lowers and compiles the step that `train` would run.
+
+  Args:
+    available: `available_bytes` of such a chip.
+    with_cost: also what it computes and sends; else `cost` is None.
+    effort: the compiler's, O0 to O3. The lowest takes a tenth of the time of the usual one.
+
+  Raises:
+    ValueError: the configuration cannot be sharded over these chips.
+  """
+  started = time.monotonic()
+  mesh = bridge.make_mesh(config, devices)
+  _, tx = make_optimizer(config, mesh)
+  init_fn = make_init_fn(config, lambda: make_model(config, mesh), tx)
+  with bridge.mesh_scope(config, mesh):
+    graphdef = nnx.graphdef(nnx.eval_shape(init_fn))
+  state, shardings = bridge.abstract_train_state(config, mesh, init_fn)
+  step, _ = bridge.jit_steps(config, mesh, graphdef, state, shardings, train_step, eval_step)
+  with bridge.mesh_scope(config, mesh):
+    lowered = step.lower(state, abstract_batch(config, mesh))
+  try:
+    compiled = lowered.compile(compiler_options={"optimization_level": effort})
+  except jax.errors.JaxRuntimeError as error:
+    refusal = memory.of_refusal(str(error))
+    if refusal is None:
+      raise
+    return Compiled(memory=refusal, cost=None, seconds=time.monotonic() - started)
+  cost = None
+  if with_cost:
+    analysis = compiled.cost_analysis()
+    cost = Cost(
+      flops=analysis["flops"],
+      hbm_bytes=analysis["bytes accessed"],
+      sent_bytes=sum(sent_bytes(compiled.as_text(), len(devices)).values()),
+    )
+  return Compiled(
+    memory=memory.of_compiled(compiled.memory_analysis(), available),
+    cost=cost,
+    seconds=time.monotonic() - started,
+  )

@@ -1,0 +1,89 @@
+"""FLOPs that the model itself needs: what model FLOP utilisation counts as work.
+
+Matrix products only, two FLOPs a multiplication. Forward once, the gradient of activations once
+where something at or before a layer trains, the gradient of weights once where they train; nothing
+for recomputation, empty slots or positions without a target. Attention among the tokens of one clip
+in the decoder is left out: a few hundred tokens, 1 or 2% of a layer.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from maxtext_ext.audio.frames import (
+  CHUNKS_PER_WINDOW,
+  FRAMES_PER_CHUNK,
+  TOKENS_PER_CHUNK,
+  TOKENS_PER_WINDOW,
+)
+from maxtext_ext.models.lora import TARGETS
+from maxtext_ext.train.parts import rates
+
+# Of the slots of a packed batch: the packing's own promise. And of the text slots, how many are
+# targets: what is neither audio nor prompt.
+SLOTS_FILLED = 0.95
+TARGET_TILES = 4  # one in so many
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passes:
+  """How often a part's matrix products are done: 1 forward, 2 with gradients of activations, 3."""
+
+  encoder: float
+  decoder: float
+  head: float
+
+
+def passes(config: Any) -> Passes:
+  """What the trained parts of a configuration ask for."""
+  trained = set(rates(config))
+  adapters = "adapters" in trained
+  in_tower = adapters and _adapts(config.lora_targets, ("speech_encoder",))
+  encoder = 3.0 if "encoder" in trained else (2.0 if in_tower else 1.0)
+  # Whatever trains before or in the decoder needs the gradient through it.
+  decoder = 3.0 if "lm" in trained else 2.0
+  return Passes(encoder=encoder, decoder=decoder, head=decoder)
+
+
+def _adapts(targets: list[str], roots: tuple[str, ...]) -> bool:
+  regexes = [TARGETS.get(target, target) for target in targets]
+  return any(regex.startswith(roots) for regex in regexes)
+
+
+def encoder_flops_per_window(config: Any) -> float:
+  """Forward, of one 8 s window: convolutions, then layers."""
+  channels, dim = config.downsample_hidden_size_for_audio, config.d_model_for_audio
+  frames, mels, inputs, convolutions = FRAMES_PER_CHUNK, config.num_mel_bins_for_audio, 1, 0.0
+  for _ in range(3):
+    frames, mels = -(-frames // 2), -(-mels // 2)
+    convolutions += 2 * frames * mels * 9 * inputs * channels
+    inputs = channels
+  convolutions += 2 * TOKENS_PER_CHUNK * channels * mels * dim
+  layer = 2 * (4 * dim**2 + 2 * dim * config.encoder_ffn_dim_for_audio)
+  layer += 4 * TOKENS_PER_WINDOW * dim
+  projector = 2 * dim * (dim + config.emb_dim)
+  tokens = TOKENS_PER_WINDOW * (config.encoder_layers_for_audio * layer + projector)
+  return CHUNKS_PER_WINDOW * convolutions + tokens
+
+
+def decoder_flops_per_token(config: Any) -> float:
+  """Forward, of one token through all layers, without the head."""
+  dim, head = config.emb_dim, config.head_dim
+  heads = 2 * config.num_query_heads + 2 * config.num_kv_heads  # query and out, key and value
+  if config.num_experts > 1:
+    feed_forward = config.num_experts_per_tok * 3 * config.moe_mlp_dim + config.num_experts
+  else:
+    feed_forward = 3 * config.mlp_dim
+  return 2 * config.num_decoder_layers * dim * (heads * head + feed_forward)
+
+
+def model_flops(config: Any) -> float:
+  """Of one step on all chips."""
+  rows, times = config.global_batch_size_to_load, passes(config)
+  tokens = rows * config.max_target_length * SLOTS_FILLED
+  windows = rows * config.windows_per_row * SLOTS_FILLED
+  head = 2 * config.emb_dim * config.vocab_size / TARGET_TILES
+  return (
+    windows * encoder_flops_per_window(config) * times.encoder
+    + tokens * decoder_flops_per_token(config) * times.decoder
+    + tokens * head * times.head
+  )

@@ -1,0 +1,49 @@
+"""Seconds of a step from its cost and a chip's peaks."""
+
+from dataclasses import dataclass
+
+from maxtext_ext.planning.calibration import efficiency
+from maxtext_ext.planning.cost import StepCost
+from maxtext_ext.planning.topology import Chip
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepTime:
+  """Seconds of one step, and what they would be if only one thing limited it.
+
+  Attributes:
+    seconds: the estimate.
+    error: its error as a share, of runs that were measured.
+  """
+
+  seconds: float
+  computing: float
+  memory: float
+  sending: float
+  error: float
+
+  @property
+  def bound(self) -> str:
+    """What takes longest: computing, memory or sending."""
+    return max(("computing", "memory", "sending"), key=lambda name: getattr(self, name))
+
+
+def step_time(cost: StepCost, chip: Chip) -> StepTime:
+  """Parts run one after the other; within one, its slowest resource hides the other two."""
+  reached = efficiency(chip)
+  limits = [
+    (
+      part.flops / (chip.flops * reached.share),
+      part.hbm_bytes / chip.hbm_bandwidth,
+      part.sent_bytes / chip.link_bandwidth,
+    )
+    for part in cost.parts
+  ]
+  computing, memory, sending = (sum(column) for column in zip(*limits, strict=True))
+  return StepTime(
+    seconds=sum(max(limit) for limit in limits),
+    computing=computing,
+    memory=memory,
+    sending=sending,
+    error=reached.error,
+  )

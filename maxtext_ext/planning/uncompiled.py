@@ -1,0 +1,81 @@
+"""Memory and cost by estimate, for chips whose compiler cannot be run without them."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from maxtext_ext import bridge
+from maxtext_ext.audio.frames import CHUNKS_PER_WINDOW, FRAMES_PER_CHUNK, TOKENS_PER_WINDOW
+from maxtext_ext.models.speech_lm import make_model
+from maxtext_ext.planning.cost import Cost
+from maxtext_ext.planning.memory import Memory
+from maxtext_ext.planning.model_flops import SLOTS_FILLED, model_flops
+from maxtext_ext.train.parts import make_optimizer, trained
+from maxtext_ext.train.step import make_init_fn
+
+# Bytes within a layer for each token and unit of width, in bfloat16, attention scores not kept:
+# 34 of Korthikanti et al. 2022 (arXiv 2205.05198), table 2.
+_LAYER_BYTES = 34
+# Times the first convolution's output that exists while convolutions are differentiated; the TPU
+# compiler needs 4.3.
+_CONVOLUTION_COPIES = 4.3
+# Of the memory as sold, what a program gets: 0.96 on TPUs; CUDA's context takes about as much.
+_USABLE = 0.96
+
+
+def _nbytes(tree: Any) -> float:
+  return float(sum(np.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree)))
+
+
+def _state_bytes(config: bridge.Config) -> tuple[float, float]:
+  """Of the train state, and of the gradients."""
+  mesh = bridge.make_mesh(config, jax.devices()[:1])
+  _, tx = make_optimizer(config, mesh)
+  init_fn = make_init_fn(config, lambda: make_model(config, mesh), tx)
+  with bridge.mesh_scope(config, mesh):
+    state = nnx.eval_shape(init_fn)
+  return _nbytes(nnx.state(state)), _nbytes(nnx.state(state.model, trained(config)))
+
+
+def memory_of(config: bridge.Config, hbm_bytes: float) -> Memory:
+  """State and gradients exactly; activations by formula.
+
+  With recomputation a layer's input is kept and one layer's inside exists at a time; without, all
+  of it is kept.
+  """
+  state, gradients = _state_bytes(config)
+  rows = config.per_device_batch_size
+  tokens = rows * config.max_target_length
+  windows = rows * config.windows_per_row
+  decoder_layer = 2 * tokens * config.emb_dim
+  encoder_layer = 2 * windows * TOKENS_PER_WINDOW * config.d_model_for_audio
+  frames, mels = FRAMES_PER_CHUNK // 2, config.num_mel_bins_for_audio // 2
+  convolution = windows * CHUNKS_PER_WINDOW * frames * mels
+  convolution *= 2 * config.downsample_hidden_size_for_audio * _CONVOLUTION_COPIES
+  logits = 4 * 3 * tokens / config.num_vocab_tiling * config.vocab_size
+  inside = _LAYER_BYTES / 2
+  kept = 1 if config.remat_policy != "none" else inside
+  saved = kept * (
+    config.num_decoder_layers * decoder_layer + config.encoder_layers_for_audio * encoder_layer
+  )
+  working = max(inside * decoder_layer, inside * encoder_layer, convolution, logits)
+  return Memory(
+    arguments=state, temporaries=gradients + saved + working, available=_USABLE * hbm_bytes
+  )
+
+
+def cost_of(config: bridge.Config) -> Cost:
+  """FLOPs with recomputation; bytes of the state's update and of the layers' insides."""
+  recomputed = 4 / 3 if config.remat_policy != "none" else 1.0
+  tokens = config.per_device_batch_size * config.max_target_length
+  audio = config.per_device_batch_size * config.windows_per_row * TOKENS_PER_WINDOW
+  activations = config.num_decoder_layers * tokens * config.emb_dim
+  activations += config.encoder_layers_for_audio * audio * config.d_model_for_audio
+  state, gradients = _state_bytes(config)
+  return Cost(
+    flops=model_flops(config) / config.gradient_accumulation_steps / SLOTS_FILLED * recomputed,
+    hbm_bytes=4 * state + 2 * gradients + 4 * _LAYER_BYTES * activations,
+    sent_bytes=0.0,
+  )

@@ -1,0 +1,75 @@
+"""The process that compiles: a question of one line of JSON on stdin, an answer on stdout.
+
+`compiler.Compiler` starts it, with an environment in which libtpu believes in the chips of one
+slice. What libtpu and MaxText print goes to stderr.
+"""
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from maxtext_ext.planning import compile_step, uncompiled
+from maxtext_ext.planning.compiler import Compiled
+from maxtext_ext.planning.model_flops import TARGET_TILES, model_flops
+from maxtext_ext.planning.topology import Slice, parse_topology
+
+
+class _Answers:
+  """Compiles for one slice."""
+
+  def __init__(self, target: Slice) -> None:
+    self._target = target
+    if target.compiled:
+      self._devices = compile_step.devices_of(target)
+      self._available = compile_step.available_bytes(self._devices[0])
+
+  def describe(self, path: str, overrides: list[str]) -> dict[str, Any]:
+    config = compile_step.load_for(path, overrides, self._target)
+    return {
+      "rows": config.global_batch_size_to_load,
+      "micro_rows_per_chip": config.per_device_batch_size,
+      "accumulation": config.gradient_accumulation_steps,
+      "tokens_per_row": config.max_target_length,
+      "windows_per_row": config.windows_per_row,
+      "remat": config.remat_policy,
+      "vocab_tiles": 1 if config.num_vocab_tiling == 1 else TARGET_TILES,
+      "decoder_layers": config.num_decoder_layers,
+      "encoder_layers": config.encoder_layers_for_audio,
+      "model": config.model_name,
+      "model_flops": model_flops(config),
+    }
+
+  def compile(
+    self, path: str, overrides: list[str], with_cost: bool, effort: str
+  ) -> dict[str, Any]:
+    config = compile_step.load_for(path, overrides, self._target)
+    if not self._target.compiled:
+      memory = uncompiled.memory_of(config, self._target.chip.hbm_bytes)
+      cost = uncompiled.cost_of(config) if with_cost else None
+      return asdict(Compiled(memory=memory, cost=cost, seconds=0.0))
+    compiled = compile_step.compile_step(
+      config, self._devices, self._available, with_cost=with_cost, effort=effort
+    )
+    return asdict(compiled)
+
+
+def main() -> None:
+  """Answers until stdin ends."""
+  # Whatever else is printed must not look like an answer.
+  answers_out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+  os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+  answers = _Answers(parse_topology(sys.argv[1]))
+  for line in sys.stdin:
+    question = json.loads(line)
+    method = getattr(answers, question.pop("what"))
+    try:
+      answer = {"answer": method(**question)}
+    except ValueError as error:
+      answer = {"error": str(error)}
+    print(json.dumps(answer), file=answers_out, flush=True)
+
+
+if __name__ == "__main__":
+  main()
