@@ -56,6 +56,20 @@ def has_large_pages(file: SeekableFile, chunk: pq.ColumnChunkMetaData) -> bool:
   return max(sizes, default=0) > _LARGE_PAGE
 
 
+def check_pages(file: SeekableFile, chunk: pq.ColumnChunkMetaData) -> None:
+  """Reads the headers of all pages, since Arrow makes room for whatever size they say.
+
+  Raises:
+    PageError: a page is larger than its column.
+  """
+  for page in _pages(file, chunk):
+    if page.size > chunk.total_uncompressed_size:
+      raise PageError(
+        f"a page at byte {page.start} says that it has {page.size} bytes, and its column "
+        f"{chunk.total_uncompressed_size}"
+      )
+
+
 def read_values(
   file: SeekableFile, chunk: pq.ColumnChunkMetaData, max_level: int, begin: int, end: int
 ) -> Iterator[bytes | None]:
@@ -133,8 +147,10 @@ class _Page:
 
 def _pages(file: SeekableFile, chunk: pq.ColumnChunkMetaData) -> Iterator[_Page]:
   starts = (chunk.data_page_offset, chunk.dictionary_page_offset)
-  position = min(start for start in starts if start)
+  position = min((start for start in starts if start), default=0)
   end = position + chunk.total_compressed_size
+  if position < 0:
+    raise PageError(f"its first page is at byte {position}")
   while position < end:
     try:
       header, size = thrift.read_struct(_Stored(file, position, end))

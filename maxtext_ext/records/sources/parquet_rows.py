@@ -1,5 +1,6 @@
 """Rows of a parquet file, a few at a time, whatever the size of its row groups."""
 
+import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -8,7 +9,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from maxtext_ext.audio.headers import SeekableFile
-from maxtext_ext.records.sources.parquet_pages import PageError, has_large_pages, read_values
+from maxtext_ext.records.sources import parquet_footer
+from maxtext_ext.records.sources.parquet_pages import (
+  PageError,
+  check_pages,
+  has_large_pages,
+  read_values,
+)
 
 _BATCH_BYTES = 8 << 20  # of rows held at once
 _MAX_BATCH = 1_024  # rows
@@ -34,9 +41,11 @@ def open_parquet(file: SeekableFile, size: int) -> pq.ParquetFile:
     parquet.schema_arrow  # noqa: B018  it is only now translated
     metadata = parquet.metadata
     counted = sum(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
-  except (pa.ArrowException, OSError) as error:
+  except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
     _raise_io_error(error)
     raise BrokenFileError(f"not a whole parquet file ({_first_line(error)})") from error
+  if damage := parquet_footer.find_damage(file, parquet):
+    raise BrokenFileError(f"not a whole parquet file ({damage})")
   # A forged number of rows would become as many shards.
   if not 0 <= metadata.num_rows <= size or metadata.num_rows != counted:
     raise BrokenFileError(
@@ -86,6 +95,7 @@ def _read_group(
   try:
     large = _read_large_columns(parquet, file, group, leaves, begin, end)
     small = [leaf for leaf in leaves if leaf not in large]
+    _check_small_columns(parquet, file, group, small)
     size = _size_of_row(parquet, group, small)
     if size > _MAX_ROW:
       for _ in range(begin, end):
@@ -124,6 +134,19 @@ def _read_large_columns(
     if is_single and has_large_pages(file, chunk):
       found[column.path] = read_values(file, chunk, column.max_definition_level, begin, end)
   return found
+
+
+def _check_small_columns(
+  parquet: pq.ParquetFile, file: SeekableFile, group: int, leaves: Sequence[str]
+) -> None:
+  """Arrow makes room for as many bytes as the header of a page says."""
+  if not isinstance(file, io.BufferedReader):
+    return  # far away: all of it would be read twice
+  metadata = parquet.metadata.row_group(group)
+  for index in range(metadata.num_columns):
+    path = f"{parquet.schema.column(index).path}."
+    if any(path.startswith(f"{leaf}.") for leaf in leaves):
+      check_pages(file, metadata.column(index))
 
 
 def _read_small_columns(

@@ -1,4 +1,4 @@
-"""Thrift's compact protocol, as much of it as the page headers of parquet need.
+"""Thrift's compact protocol, as much of it as parquet needs.
 
 Source: github.com/apache/thrift, doc/specs/thrift-compact-protocol.md.
 """
@@ -9,8 +9,8 @@ from maxtext_ext.records import wire
 
 Struct = dict[int, Any]  # values by field number
 
-_MAX_HEADER = 1 << 20  # bytes; statistics may hold a value or two
-_MAX_DEPTH = 8
+MAX_SIZE = 1 << 20  # bytes of a struct; the statistics of a page may hold a value or two
+_MAX_DEPTH = 16
 _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(1, 13)
 
 
@@ -40,7 +40,7 @@ def read_struct(file: Readable) -> tuple[Struct, int]:
     try:
       return reader.struct(), reader.position
     except (IndexError, wire.WireError):  # cut off, if the data go on
-      if len(data) < size or size >= _MAX_HEADER:
+      if len(data) < size or size >= MAX_SIZE:
         raise ValueError(f"it does not end within {len(data)} bytes") from None
       size *= 16
 
@@ -65,8 +65,6 @@ class _Reader:
     self.position = 0
 
   def struct(self, depth: int = 0) -> Struct:
-    if depth > _MAX_DEPTH:
-      raise ValueError(f"structs inside structs, {depth} deep")
     fields: Struct = {}
     number = 0
     while head := self._byte():
@@ -76,6 +74,8 @@ class _Reader:
     return fields
 
   def _value(self, kind: int, depth: int) -> Any:
+    if depth > _MAX_DEPTH:
+      raise ValueError(f"lists or structs inside structs, {depth} deep")
     if kind in (_TRUE, _FALSE, _BYTE):  # booleans in a list: a byte each
       return self._byte()
     if kind in (_I16, _I32, _I64):
@@ -87,12 +87,13 @@ class _Reader:
     if kind in (_LIST, _SET):
       head = self._byte()
       count = head >> 4 if head >> 4 < 15 else self._varint()
-      return [self._value(head & 15, depth) for _ in range(count)]
+      return [self._value(head & 15, depth + 1) for _ in range(count)]
     if kind == _MAP:
       count = self._varint()
       kinds = self._byte() if count else 0
       return [
-        (self._value(kinds >> 4, depth), self._value(kinds & 15, depth)) for _ in range(count)
+        (self._value(kinds >> 4, depth + 1), self._value(kinds & 15, depth + 1))
+        for _ in range(count)
       ]
     if kind == _STRUCT:
       return self.struct(depth + 1)

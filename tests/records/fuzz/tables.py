@@ -166,6 +166,12 @@ def _replaced(at: int, data: bytes) -> bytes:
   return _WHOLE[:at] + data + _WHOLE[at + len(data) :]
 
 
+def _in_footer(old: bytes, new: bytes) -> bytes:
+  """The first such bytes of the footer replaced by as many."""
+  (footer,) = struct.unpack_from("<I", _WHOLE, len(_WHOLE) - 8)
+  return _replaced(_WHOLE.index(old, len(_WHOLE) - 8 - footer), new)
+
+
 def _damaged_files() -> Iterator[Case]:
   metadata = pq.read_metadata(pa.BufferReader(_WHOLE)).row_group(0)
   columns = {c.path_in_schema: c for c in map(metadata.column, range(metadata.num_columns))}
@@ -182,8 +188,14 @@ def _damaged_files() -> Iterator[Case]:
     ("encrypted footer", _replaced(-4, b"PARE")),
     ("another magic", _replaced(-4, b"RAP1")),
     ("Arrow file", _arrow_file()),
+    ("path of a column not UTF-8", _in_footer(b"\x05audio\x05bytes", b"\x05a\xffdio\x05bytes")),
+    ("name of a column not UTF-8", _in_footer(b"\x04text", b"\x04t\xffxt")),
+    ("more levels than there are", _in_footer(b"\x19\6\x19\x26\0\6", b"\x19\x26\0\6\x19\6")),
   ):
-    yield Case(name=f"file: {name}", write=_file(data), bad=(".+",), good=())
+    yield Case(name=f"file: {name}", write=_file(data), bad=(BROKEN,), good=())
+  large = _replaced(sound + 3, b"\xfe\xff\x7f")  # where its header says how large it is unpacked
+  reason = f"{DAMAGED}.* says that it has 1048575 bytes"
+  yield Case(name="page of a megabyte", write=_file(large), bad=(reason,) * 3, good=())
   for name, at in (("sound", sound + 2000), ("text", text + 10), ("header of a page", sound)):
     data = tones.flipped(_WHOLE, *range(at, at + 5))
     yield Case(name=f"{name} damaged", write=_file(data), bad=(DAMAGED,) * 3, good=())
@@ -196,11 +208,16 @@ def _arrow_file() -> bytes:
   return sink.getvalue().to_pybytes()
 
 
-def _bomb(folder: pathlib.Path) -> pathlib.Path:
+def _bomb(row_group_size: int) -> Callable[[pathlib.Path], pathlib.Path]:
   """A sound of 256 MiB of zeros, in some kilobytes."""
-  rows = [_NEIGHBOURS[0], _ROW | _audio(bytes(1 << 28)), _NEIGHBOURS[2]]
-  pq.write_table(_table(rows), folder / "a.parquet", compression="zstd", row_group_size=1)
-  return folder
+
+  def write(folder: pathlib.Path) -> pathlib.Path:
+    rows = [_NEIGHBOURS[0], _ROW | _audio(bytes(1 << 28)), _NEIGHBOURS[2]]
+    options = {"compression": "zstd", "row_group_size": row_group_size}
+    pq.write_table(_table(rows), folder / "a.parquet", **options)
+    return folder
+
+  return write
 
 
 def _files() -> Iterator[Case]:
@@ -215,11 +232,9 @@ def _files() -> Iterator[Case]:
   three = (BEFORE, CASE, AFTER)
   duplicate = ("duplicate id: 'case'",)
   yield Case(name="an id twice", write=_file(_bytes_of(twice)), bad=duplicate, good=three)
-  yield Case(
-    name="bomb of a sound",
-    write=_bomb,
-    bad=("row group 1 is damaged .*a value of 268435456 bytes, expected at most",),
-  )
+  large = "damaged .*a value of 268435456 bytes, expected at most"
+  yield Case(name="bomb of a sound", write=_bomb(1), bad=(large,))
+  yield Case(name="bomb in a dictionary", write=_bomb(3), bad=(large,) * 3, good=())
 
 
 CASES = (

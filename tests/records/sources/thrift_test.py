@@ -58,6 +58,8 @@ def test_a_long_struct():
     (b"\x18\xff\xff\xff\xff\x0f", "does not end"),
     (b"\x1f\x00", "a value of type 15"),
     (b"\x1c" * 100, "structs inside structs"),
+    (b"\x19" * 100_000, "lists or structs inside structs"),
+    (b"\x1b\x01\xbb" + b"\x01\xbb" * 100_000, "lists or structs inside structs"),
     (b"\x19\xf5\xff\xff\xff\xff\x0f", "does not end"),
     (bytes([0x15] + [0xFF] * 11), "does not end"),
     (b"\x18\x80\x80\x80\x01" + bytes(2 << 20), "does not end within 1048576 bytes"),
