@@ -66,6 +66,9 @@ class SpeechConfig(bridge.MaxTextConfig):
   lora_targets: list[str] = Field(
     ["attention", "ffn"], description="Keys of models.lora.TARGETS, or regexes of kernel names."
   )
+  lora_dropout: float = Field(
+    0.0, ge=0, lt=1, description="Share of an adapter's input that is dropped in training."
+  )
   # What trains
   train_parts: dict[str, float] = Field(
     {},
@@ -73,6 +76,9 @@ class SpeechConfig(bridge.MaxTextConfig):
       f"Learning rates of the parts that train, of {', '.join(parts.PARTS)}; 0: frozen, as those"
       " not named. Empty: everything, or with lora_rank the adapters, at learning_rate."
     ),
+  )
+  router_aux_loss_coef: float = Field(
+    0.0, ge=0, description="Weight of the loss that keeps all experts in use, if the router trains."
   )
   # Data
   data_dir: str = Field("", description="Folder of {split}-*.array_record files.")
@@ -129,6 +135,10 @@ class SpeechConfig(bridge.MaxTextConfig):
   )
   decode_rows: int = Field(32, ge=1, description="Clips decoded together on one device.")
   max_new_tokens: int = Field(512, ge=1, description="Longest transcript, in tokens.")
+  # Length of a run
+  epochs: float = Field(
+    0.0, ge=0, description="Passes over the data, instead of steps; 0: as many steps as steps says."
+  )
   # Survival
   on_oom: Literal["fail", "shrink"] = Field(
     "shrink", description="Out of memory: go on with the same batches in smaller pieces, or fail."
@@ -139,6 +149,20 @@ class SpeechConfig(bridge.MaxTextConfig):
   @pydantic.model_validator(mode="after")
   def _check_parts(self) -> Self:
     parts.check(self.train_parts, lora_rank=self.lora_rank, num_experts=self.num_experts)
+    if self.router_aux_loss_coef and (
+      self.num_experts <= 1 or parts.ROUTER not in parts.rates(self)
+    ):
+      raise ValueError(
+        f"router_aux_loss_coef={self.router_aux_loss_coef}, and no router trains: give 0, or train"
+        " the router of a model with experts"
+      )
+    if self.load_balance_loss_weight:
+      raise ValueError(
+        f"load_balance_loss_weight={self.load_balance_loss_weight} would count padding as tokens:"
+        " give router_aux_loss_coef instead, which is num_experts_per_tok times as strong"
+      )
+    if self.lora_dropout and not self.lora_rank:
+      raise ValueError(f"lora_dropout={self.lora_dropout} without adapters: give lora_rank too")
     return self
 
 

@@ -12,7 +12,7 @@ from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.decoding import DecodeIterator, decode_iterator
 from maxtext_ext.input.filters import Filters
 from maxtext_ext.input.host_augment import HostAugment, NoiseOnly, find_sounds
-from maxtext_ext.input.mixture import InTurn, Mixture, NamedData, Order
+from maxtext_ext.input.mixture import Element, InTurn, Mixture, NamedData, Order
 from maxtext_ext.input.order import Share
 from maxtext_ext.input.owned import Owner
 from maxtext_ext.input.packed import PackedBatches, PackPlan
@@ -48,6 +48,7 @@ __all__ = [
   "fill",
   "make_decode_batch",
   "train_iterator",
+  "training_sample",
 ]
 
 
@@ -137,9 +138,7 @@ def train_iterator(
     ValueError: no data, or none that can be used.
   """
   check_hosts(host_index, host_count)
-  datasets = _training_data(config, tokenizer)
-  order = _training_order(config, datasets)
-  sample = [order[place] for place in range(min(SAMPLED, sum(order.lengths)))]
+  datasets, order, sample = training_sample(config, tokenizer)
   windows = row_windows(datasets, sample, config)
   read = ReadElement(order=order, datasets=_perturbed(datasets, config))
   return BatchIterator(
@@ -155,6 +154,19 @@ def train_iterator(
       identity=_identity(read),
     )
   )
+
+
+def training_sample(
+  config: InputConfig, tokenizer: Tokenizer
+) -> tuple[tuple[Dataset, ...], Order, list[Element]]:
+  """What a run reads, without perturbation, and the elements that its rows are judged by.
+
+  Raises:
+    ValueError: no data.
+  """
+  datasets = _training_data(config, tokenizer)
+  order = _training_order(config, datasets)
+  return datasets, order, [order[place] for place in range(min(SAMPLED, sum(order.lengths)))]
 
 
 def eval_iterator(

@@ -26,6 +26,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from maxtext_ext import bridge
+from maxtext_ext.models.lora_dropout import STACK_AXIS, dropped
 
 # Regexes over kernel names: paths of parameters without layer numbers and the last "/kernel", so
 # that they hold for scanned and unscanned layers alike.
@@ -38,7 +39,6 @@ TARGETS = {
 }
 LORA_A, LORA_B = "_lora_a", "_lora_b"  # follow the kernel's name, as in MaxText and qwix
 Weights = jax.Array | np.ndarray
-STACK_AXIS = "layers"  # the logical name of the axis that counts scanned layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +141,8 @@ class LoraLinear(nnx.Linear):
     """x W + b + scale (x A) B."""
     y = super().__call__(x)
     a, b = self.kernel_lora_a[...], self.kernel_lora_b[...]
-    update = _low_rank(x.astype(y.dtype), a, b, (-1,), self.lora_scale, self.precision)
+    x = dropped(self, x.astype(y.dtype))
+    update = _low_rank(x, a, b, (-1,), self.lora_scale, self.precision)
     return y + update
 
 
@@ -152,7 +153,7 @@ class LoraDense(bridge.DenseGeneral):
     """inputs W + scale (inputs A) B."""
     assert kwargs.get("slice_bounds") is None, "a slice of an adapted kernel"
     y = super().__call__(inputs, *args, **kwargs)
-    x = jnp.asarray(inputs, self.dtype)
+    x = dropped(self, jnp.asarray(inputs, self.dtype))
     a, b = self.kernel_lora_a[...], self.kernel_lora_b[...]
     precision = jax.lax.Precision(self.matmul_precision)
     return y + _low_rank(x, a, b, self.axis, self.lora_scale, precision).astype(y.dtype)

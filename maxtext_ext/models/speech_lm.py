@@ -149,5 +149,10 @@ def make_model(
     rngs=bridge.make_rngs(config),
   )
   if lora := LoraConfig.from_config(config):
-    apply_lora(model, lora, jax.random.key(config.init_weights_seed))
+    adapted = apply_lora(model, lora, jax.random.key(config.init_weights_seed))
+    if config.lora_dropout and any(axes.batch for axes in adapted.values()):
+      raise ValueError(
+        f"lora_dropout={config.lora_dropout}: adapters of experts have none; give lora_dropout=0,"
+        " or lora_targets without experts"
+      )
   return model

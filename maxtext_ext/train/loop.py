@@ -20,6 +20,7 @@ from maxtext_ext.input.pipeline import InputConfig, eval_iterator, fill, train_i
 from maxtext_ext.models.speech_lm import make_model
 from maxtext_ext.parallel import to_device
 from maxtext_ext.text.tokenizer import Tokenizer
+from maxtext_ext.train.length import with_steps
 from maxtext_ext.train.metrics import MetricWriter, ProgressLine
 from maxtext_ext.train.parts import make_optimizer
 from maxtext_ext.train.step import eval_step, make_init_fn, train_step
@@ -45,6 +46,7 @@ def main(path: str, overrides: Sequence[str] = ()) -> TrainResult:
 
 def train(config: bridge.Config) -> TrainResult:
   """Trains until `config.steps`, from the run's latest checkpoint when there is one."""
+  config = with_steps(config)
   mesh = bridge.make_mesh(config)
   tokenizer = Tokenizer.from_directory(config.tokenizer_path)
   hosts = {"host_index": jax.process_index(), "host_count": jax.process_count()}

@@ -50,8 +50,8 @@ class InParts:
     return isinstance(variable, nnx.Param) and part_of(path) in self.parts
 
 
-def rates(config: bridge.Config) -> dict[str, float]:
-  """The highest learning rate of every part that trains."""
+def rates(config: Any) -> dict[str, float]:
+  """The highest learning rate of every part that trains, of a run's keys."""
   if config.train_parts:
     return {part: rate for part, rate in config.train_parts.items() if rate > 0}
   parts = [ADAPTERS] if config.lora_rank else [part for part in PARTS if part != ADAPTERS]

@@ -1,0 +1,47 @@
+"""How many steps so many epochs are, from a sample of the data: schedules need to know before."""
+
+import math
+
+from maxtext_ext.input.config import InputConfig
+from maxtext_ext.input.dropped import Dropped
+from maxtext_ext.input.packing import pack, unfit_reason
+from maxtext_ext.input.pipeline import training_sample
+from maxtext_ext.input.reading import RecordData
+from maxtext_ext.input.row_windows import row_windows
+from maxtext_ext.text.tokenizer import Tokenizer
+
+
+def steps_of(epochs: float, config: InputConfig, tokenizer: Tokenizer, *, rows: int) -> int:
+  """Steps of `rows` rows after which the data has been read `epochs` times, to a few percent.
+
+  Of a mixture an epoch is as many clips as its datasets have together. The sample is the same on
+  every host and after every restart, and so is the answer.
+
+  Raises:
+    ValueError: no data, or none that can be used.
+  """
+  datasets, order, sample = training_sample(config, tokenizer)
+  windows = row_windows(datasets, sample, config)
+  found = {}
+  for element in sorted(sample):  # as they are stored
+    read = datasets[element.dataset].utterance(element.record, element.epoch)
+    if isinstance(read, Dropped):
+      continue
+    if not unfit_reason(read.tokens, read.chunks, max_tokens=config.max_tokens, windows=windows):
+      found[element] = read.tokens, read.chunks
+  lengths = [found[element] for element in sample if element in found]
+  if not lengths:
+    raise ValueError(f"none of {len(sample)} records fits windows_per_row={windows}")
+  # A run has no half empty rows at its end, so those of the sample do not count.
+  repeated = lengths * -(-4 * config.lookahead // len(lengths))
+  packed = list(
+    pack(repeated, max_tokens=config.max_tokens, windows=windows, lookahead=config.lookahead)
+  )
+  packed = packed[: max(1, len(packed) * 3 // 4)]
+  usable = len(lengths) / len(sample)
+  rows_per_element = usable * len(packed) / sum(len(row.keys) for row in packed)
+  # Noise alone stands between the records and is no part of an epoch.
+  pairs = list(zip(datasets, order.lengths, order.proportions, strict=True))
+  records = sum(length for data, length, _ in pairs if isinstance(data, RecordData))
+  share = sum(p for data, _, p in pairs if isinstance(data, RecordData)) / sum(order.proportions)
+  return max(1, math.ceil(epochs * records / share * rows_per_element / rows))

@@ -1,0 +1,27 @@
+"""How long a run is: `steps`, or as many as `epochs` are."""
+
+import sys
+
+import jax
+
+from maxtext_ext import bridge
+from maxtext_ext.input.epochs import steps_of
+from maxtext_ext.input.pipeline import InputConfig
+from maxtext_ext.text.tokenizer import Tokenizer
+
+
+def with_steps(config: bridge.Config) -> bridge.Config:
+  """The configuration with `steps`, and those of its schedule, from `epochs` where these are given.
+
+  Raises:
+    ValueError: no data, or none that can be used.
+  """
+  if not config.epochs:
+    return config
+  rows = config.global_batch_size_to_load
+  inputs = InputConfig.from_config(config, split=config.train_split, rows=rows)
+  tokenizer = Tokenizer.from_directory(config.tokenizer_path)
+  steps = steps_of(config.epochs, inputs, tokenizer, rows=rows)
+  if jax.process_index() == 0:
+    sys.stderr.write(f"epochs={config.epochs:g}: {steps} steps of {rows} rows\n")
+  return bridge.replace(config, steps=steps, learning_rate_schedule_steps=steps)
