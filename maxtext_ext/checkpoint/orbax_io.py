@@ -17,10 +17,8 @@ import tensorstore as ts
 from etils import epath
 
 from maxtext_ext.checkpoint.training import STATE
+from maxtext_ext.checkpoint.whole import COMMITTED, STEP_METADATA, TREE_METADATA
 
-METADATA = "_METADATA"
-STEP_METADATA = "_CHECKPOINT_METADATA"
-COMMITTED = "commit_success.txt"
 # The weights' place in the tree of a checkpoint, as MaxText has it.
 PREFIX = ("params", "params")
 BATCH_BYTES = 32 * 2**20  # written together: memory against number of files
@@ -132,7 +130,7 @@ class ParamsWriter:
       "store_array_data_equal_to_fill_value": True,
       "custom_metadata": None,
     }
-    (self._items / METADATA).write_text(json.dumps(metadata))
+    (self._items / TREE_METADATA).write_text(json.dumps(metadata))
     step = {
       "item_handlers": {STATE: _HANDLER},
       "metrics": {},
@@ -184,9 +182,11 @@ class ParamsReader:
   """
 
   def __init__(self, items: str) -> None:
-    metadata = epath.Path(items) / METADATA
+    metadata = epath.Path(items) / TREE_METADATA
     if not metadata.exists():
-      raise ValueError(f"{items}: no checkpoint, or one that is not whole: no {METADATA} there")
+      raise ValueError(
+        f"{items}: no checkpoint, or one that is not whole: no {TREE_METADATA} there"
+      )
     content = json.loads(metadata.read_text())
     self._driver = "zarr3" if content["use_zarr3"] else "zarr"
     if not content["use_ocdbt"]:

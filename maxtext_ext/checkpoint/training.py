@@ -1,8 +1,12 @@
 """Checkpoints of a training run: state and input position, saved and restored together."""
 
+import contextlib
 import dataclasses
 import json
+import logging
 import os
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -19,14 +23,18 @@ from maxtext_ext.checkpoint.adapter import (
   restore,
   trained_part,
 )
+from maxtext_ext.checkpoint.whole import TREE_METADATA, fault
 
 # Names of the parts of a checkpoint. MaxText calls the state so; its tools look for this name.
 STATE = "items"
 INPUT = "input"
-# What Orbax writes into the folder of a tree of arrays.
-TREE = "_METADATA"
 # The folder of a run's checkpoints, as MaxText names it.
 CHECKPOINTS = "checkpoints"
+# Ends of names: of a folder while Orbax fills it, and of one that is passed over for good.
+_UNFINISHED = ".orbax-checkpoint-tmp"
+_CUT_SHORT = ".cut-short"
+
+_log = logging.getLogger(__name__)
 
 
 class TrainingCheckpoints:
@@ -46,6 +54,7 @@ class TrainingCheckpoints:
     self._manager = manager
     self._background = background
     self._adapter = adapter
+    self._saving: tuple[int, Any] | None = None  # step and Orbax's answer
     if (step := self.latest()) is not None:
       self._check(step)
 
@@ -63,15 +72,22 @@ class TrainingCheckpoints:
       self._adapter = dataclasses.replace(self._adapter, peft=stored.peft)
 
   def latest(self) -> int | None:
-    """The newest whole checkpoint's number of steps; None when there is none."""
+    """The newest checkpoint's number of steps, one being saved included; None: there is none."""
     if self._manager is None or (latest := self._manager.latest) is None:
       return None
     return latest.step
 
   def save(self, step: int, state: nnx.State, position: dict[str, Any]) -> None:
-    """Saves the state after `step` steps with this host's input position; every host calls it."""
-    if self._manager is None:
+    """Saves the state after `step` steps with this host's input position; every host calls it.
+
+    Nothing happens when that checkpoint is there.
+
+    Raises:
+      OSError: this checkpoint, or the one before it in the background, could not be saved.
+    """
+    if self._manager is None or step == self.latest():
       return
+    self._finish()
     whole = self._adapter is None
     parts = {
       STATE: bridge.to_checkpoint(state if whole else trained_part(state, self._adapter.saved)),
@@ -79,10 +95,45 @@ class TrainingCheckpoints:
     }
     if not whole:
       parts[ADAPTER] = {"record": self._adapter.to_json()}
-    if self._background:
-      self._manager.save_checkpointables_async(step, parts, force=True)
-    else:
-      self._manager.save_checkpointables(step, parts, force=True)
+    with self._explained(step):
+      if self._background:
+        answer = self._manager.save_checkpointables_async(step, parts, force=True)
+        self._saving = step, answer
+      else:
+        self._manager.save_checkpointables(step, parts, force=True)
+
+  def check(self) -> None:
+    """Asks after the save in the background, without waiting.
+
+    Raises:
+      OSError: it failed.
+    """
+    with contextlib.suppress(TimeoutError):
+      self._finish(timeout=0.0)
+
+  def _finish(self, timeout: float | None = None) -> None:
+    if self._saving is None:
+      return
+    step, answer = self._saving
+    with self._explained(step):
+      answer.result(timeout)
+    self._saving = None
+
+  @contextlib.contextmanager
+  def _explained(self, step: int) -> Iterator[None]:
+    """Turns an error of saving into one line that says what is left."""
+    try:
+      yield
+    except TimeoutError:
+      raise
+    except (OSError, ValueError) as error:  # TensorStore's are ValueError
+      self._saving = None
+      there, _ = _newest_whole(str(self._manager.directory))
+      kept = "no checkpoint is there" if there is None else f"that of step {there} is whole"
+      raise OSError(
+        f"the checkpoint of step {step} could not be saved in {self._manager.directory}:"
+        f" {_reason(error)}; {kept}. Make room or mend the access, then give the same command"
+      ) from error
 
   def restore_adapters(self, state: nnx.State) -> nnx.State:
     """A LoRA run's state, in which the base weights are, with the rest of its latest checkpoint."""
@@ -97,9 +148,19 @@ class TrainingCheckpoints:
     return [json.loads(position) for position in hosts]
 
   def close(self) -> None:
-    """Waits for a save in the background."""
-    if self._manager is not None:
-      self._manager.close()
+    """Waits for a save in the background.
+
+    Raises:
+      OSError: it failed.
+    """
+    if self._manager is None:
+      return
+    try:
+      self._finish()
+    finally:
+      # Orbax tells every thread of a failed save once more.
+      with contextlib.suppress(OSError, ValueError):
+        self._manager.close()
 
 
 def _gather(text: str) -> list[str]:
@@ -114,22 +175,74 @@ def _gather(text: str) -> list[str]:
   return [bytes(row[:length]).decode() for row, length in zip(rows, lengths, strict=True)]
 
 
+def _reason(error: Exception) -> str:
+  """What a failed write says, without TensorStore's path through its own layers."""
+  code = re.search(r"os_error_code='(\d+)'", str(error))
+  return os.strerror(int(code[1])) if code else str(error)
+
+
+def set_aside(checkpoint_dir: str) -> None:
+  """Takes what is not whole out of the way of a run that is to go on; on one host, before others.
+
+  A newest checkpoint that is cut short gets another name, and is not touched else: it may be a copy
+  that can be finished. What a save that was killed had begun is removed.
+  """
+  _, torn = _newest_whole(checkpoint_dir)
+  for step, reason in torn:
+    folder = epath.Path(checkpoint_dir) / str(step)
+    target = epath.Path(f"{folder}{_CUT_SHORT}")
+    if target.exists():
+      target.rmtree()
+    folder.rename(target)
+    _log.warning("%s is cut short (%s): passed over, and now %s", folder, reason, target.name)
+  for name in _listdir(checkpoint_dir):
+    if name.endswith(_UNFINISHED):
+      (epath.Path(checkpoint_dir) / name).rmtree()
+
+
+def _newest_whole(checkpoint_dir: str) -> tuple[int | None, list[tuple[int, str]]]:
+  """The newest step whose checkpoint is whole, and newer ones with what is wrong with each."""
+  torn = []
+  for step in sorted(_steps(checkpoint_dir), reverse=True):
+    if (reason := fault(bridge.absolute(os.path.join(checkpoint_dir, str(step))))) is None:
+      return step, torn
+    torn.append((step, reason))
+  return None, torn
+
+
+def _steps(checkpoint_dir: str) -> list[int]:
+  return sorted(int(name) for name in _listdir(checkpoint_dir) if name.isdigit())
+
+
 def find_checkpoint(checkpoint_dir: str, which: str) -> str:
   """The path of a run's weights: `latest` or a number of steps.
 
+  The latest is the newest that is whole; newer ones are passed over with a warning.
+
   Raises:
-    ValueError: when there is no such checkpoint; lists those there are.
+    ValueError: when there is no such checkpoint, or it is cut short; lists those there are.
   """
-  steps = sorted(int(name) for name in _listdir(checkpoint_dir) if name.isdigit())
-  wanted = steps[-1:] if which == "latest" else [s for s in steps if str(s) == which]
-  if not wanted:
-    there = ", ".join(map(str, steps)) or "none"
+  if which == "latest":
+    wanted, torn = _newest_whole(checkpoint_dir)
+    for step, reason in torn:
+      _log.warning("%s/%d is cut short (%s): passed over", checkpoint_dir, step, reason)
+  else:
+    wanted = next((step for step in _steps(checkpoint_dir) if str(step) == which), None)
+  if wanted is None:
+    there = ", ".join(map(str, _steps(checkpoint_dir))) or "none"
     raise ValueError(
       f"no checkpoint {which} in {checkpoint_dir} (there: {there}); train first, give run_name or"
       " base_output_directory of a run that is there, or decode_checkpoint=base for the weights of"
       " load_parameters_path"
     )
-  return os.path.join(checkpoint_dir, str(wanted[0]), STATE)
+  return _require_whole(os.path.join(checkpoint_dir, str(wanted)))
+
+
+def _require_whole(checkpoint: str) -> str:
+  """The weights of a checkpoint."""
+  if reason := fault(bridge.absolute(checkpoint)):
+    raise ValueError(f"{checkpoint} is cut short ({reason}); copy it again, or take another")
+  return os.path.join(checkpoint, STATE)
 
 
 def find_weights(path: str) -> str:
@@ -148,8 +261,8 @@ def find_weights(path: str) -> str:
   if any(name.isdigit() for name in names):
     return find_checkpoint(path, "latest")
   if STATE in names:
-    return os.path.join(path, STATE)
-  if TREE not in names:
+    return _require_whole(path)
+  if TREE_METADATA not in names:
     raise ValueError(f"{path}: no checkpoint there; expected what training or conversion wrote")
   return path
 

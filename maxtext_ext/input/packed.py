@@ -50,7 +50,15 @@ class PackPlan:
     return sum(self.read.order.lengths)
 
 
-class PackedBatches(grain.IterDataset[Arrays]):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PackedBatch:
+  """A host's batch, and whose sound is in it."""
+
+  arrays: Arrays
+  records: tuple[str, ...]  # ids, row by row
+
+
+class PackedBatches(grain.IterDataset[PackedBatch]):
   """Batches of packed rows of a host's elements."""
 
   def __init__(self, plan: PackPlan) -> None:
@@ -61,7 +69,7 @@ class PackedBatches(grain.IterDataset[Arrays]):
     return PackedBatchesIterator(self._plan)
 
 
-class PackedBatchesIterator(grain.DatasetIterator[Arrays]):
+class PackedBatchesIterator(grain.DatasetIterator[PackedBatch]):
   """Iterator of PackedBatches.
 
   Its state holds numbers of elements, not audio; those that wait in the look-ahead buffer are read
@@ -89,7 +97,7 @@ class PackedBatchesIterator(grain.DatasetIterator[Arrays]):
       lookahead=self._plan.config.lookahead,
     )
 
-  def __next__(self) -> Arrays:
+  def __next__(self) -> PackedBatch:
     plan = self._plan
     max_words = None if plan.steps is None else plan.config.max_words(self._step, plan.steps)
     hosts, mine = (plan.host_count, plan.host_index) if plan.steps is None else (1, 0)
@@ -107,7 +115,7 @@ class PackedBatchesIterator(grain.DatasetIterator[Arrays]):
         rows.append(row)
         utterances |= taken
     self._step += 1
-    return pack_batch(
+    arrays = pack_batch(
       rows,
       utterances,
       batch_rows=plan.config.rows,
@@ -117,6 +125,8 @@ class PackedBatchesIterator(grain.DatasetIterator[Arrays]):
       audio_dtype=plan.config.audio_dtype,
       masks=self._masks(utterances),
     )
+    records = tuple(utterance.sample_id for utterance in utterances.values())
+    return PackedBatch(arrays=arrays, records=records)
 
   def _fill_buffer(self, max_words: int | None) -> None:
     while not self._packer.full:

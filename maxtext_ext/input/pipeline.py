@@ -53,7 +53,12 @@ __all__ = [
 
 
 class BatchIterator(Owner, Iterator[Arrays]):
-  """Packed batches, made ahead by a thread; the position is that of the last batch given out."""
+  """Packed batches, made ahead by a thread; the position is that of the last batch given out.
+
+  Attributes:
+    windows_per_row: W.
+    records: ids of the records in the last batch given out, row by row.
+  """
 
   def __init__(self, plan: PackPlan) -> None:
     ahead = grain.experimental.ThreadPrefetchIterDataset(
@@ -62,9 +67,12 @@ class BatchIterator(Owner, Iterator[Arrays]):
     super().__init__(iter(ahead))
     self._plan = plan
     self.windows_per_row = plan.windows
+    self.records: tuple[str, ...] = ()
 
   def __next__(self) -> Arrays:
-    return next(self._iterator)
+    batch = next(self._iterator)
+    self.records = batch.records
+    return batch.arrays
 
   def get_state(self) -> dict[str, Any]:
     """Position behind the last batch, for JSON: numbers of elements, a few kilobytes."""

@@ -1,6 +1,7 @@
 """Where the numbers of a run go: TensorBoard, `metrics.jsonl`, and the terminal."""
 
 import json
+import math
 import sys
 import time
 from typing import IO, Any
@@ -24,7 +25,8 @@ PLAIN_INTERVAL = 10.0  # seconds between lines where there is no terminal to dra
 class MetricWriter:
   """Scalars of a run into `{run_dir}/metrics.jsonl` and a TensorBoard folder.
 
-  On a disk the file grows line by line; a bucket, which cannot append, gets it whole at `flush`.
+  On a disk the file grows line by line; a bucket, which cannot append, gets it whole at `flush`. A
+  disk that is full is so noticed at once, before TensorBoard's thread fails where nobody looks.
 
   Args:
     start: steps completed before; what an earlier attempt wrote after it is dropped, so that a
@@ -44,7 +46,7 @@ class MetricWriter:
       partial = folder / f"{METRICS_FILE}.partial"
       partial.write_text("".join(self._kept))
       partial.replace(self._path)
-      self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 - closed in close()
+      self._file = open(self._path, "a", 1, encoding="utf-8")  # noqa: SIM115 - closed in close()
     self._board = (
       SummaryWriter(tensorboard_dir, purge_step=start + 1 if start else None)
       if tensorboard_dir
@@ -52,14 +54,24 @@ class MetricWriter:
     )
 
   def write(self, step: int, scalars: dict[str, float]) -> None:
-    """Writes scalars named `group/name`; the file has their names, and `eval_name` for eval's."""
+    """Writes scalars named `group/name`; the file has their names, and `eval_name` for eval's.
+
+    Those that are not finite are left out: JSON has no word for them.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    scalars = {key: value for key, value in scalars.items() if math.isfinite(value)}
     names = {
       key.replace("/", "_") if key.startswith("eval/") else key.split("/", 1)[1]: value
       for key, value in scalars.items()
     }
     line = json.dumps({"step": step, **names}) + "\n"
     if self._file is not None:
-      self._file.write(line)
+      try:
+        self._file.write(line)
+      except OSError as error:
+        raise OSError(f"{self._path} cannot be written: {error.strerror}") from error
     else:
       self._kept.append(line)
     if self._board is not None:

@@ -12,6 +12,7 @@ from maxtext_ext import bridge
 from maxtext_ext.models import lora_dropout, router
 from maxtext_ext.models.speech_lm import Batch, SpeechLM
 from maxtext_ext.train.loss import tiled_cross_entropy
+from maxtext_ext.train.nonfinite import is_usable, take_if
 from maxtext_ext.train.parts import trained
 
 Metrics = dict[str, jax.Array]
@@ -88,13 +89,14 @@ def train_step(
 
   The gradient is that of the mean over all target tokens of the batch, and of the mean of the
   router's loss over all real tokens, so it does not depend on how the rows are cut into
-  micro-batches.
+  micro-batches. Where it or the loss is not finite, there is no update.
 
   Returns:
-    the new state, and loss (nats a token), target tokens, gradient norm before clipping;
-    where the router's loss counts, that of a token.
+    the new state, and loss (nats a token), target tokens, gradient norm before clipping, updates
+    since the run began; where the router's loss counts, that of a token.
   """
   del state_shardings, params_shardings
+  before = jax.tree.map(lambda x: x, state)  # merging may hand on the variables themselves
   train_state = nnx.merge(graphdef, state)
   nnx.pop(train_state.model, nnx.Intermediate)
   wrt = trained(config)
@@ -137,14 +139,19 @@ def train_step(
     grads = bridge.clip_gradients(grads, config.gradient_clipping_threshold)
   nnx.update(train_state.model, rest)
   train_state.apply_gradients(grads)
+  after = nnx.state(train_state, nnx.Not(nnx.Intermediate))
+  loss = whole.nats / targets
+  state = take_if(is_usable(loss, norm), after, before)
+  updates = state["optimizer"]["step"].get_value()
   metrics = {
-    "loss": whole.nats / targets,
+    "loss": loss,
     "target_tokens": whole.targets,
     "gradient_norm": norm,
+    "updates": updates,
   }
   if config.router_aux_loss_coef > 0:
     metrics["router_aux_loss"] = whole.balance / real
-  return nnx.state(train_state, nnx.Not(nnx.Intermediate)), metrics
+  return state, metrics
 
 
 def eval_step(

@@ -1,0 +1,124 @@
+"""What a run begins with: its state, new or from its latest checkpoint, and all that moves it."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import jax
+from flax import nnx
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding
+
+from maxtext_ext import bridge
+from maxtext_ext.checkpoint.adapter import AdapterRecord
+from maxtext_ext.checkpoint.model_file import write_model
+from maxtext_ext.checkpoint.training import TrainingCheckpoints, set_aside
+from maxtext_ext.input.pipeline import BatchIterator, InputConfig, train_iterator
+from maxtext_ext.models.speech_lm import make_model
+from maxtext_ext.text.tokenizer import Tokenizer
+from maxtext_ext.train.evaluation import Evaluation
+from maxtext_ext.train.log import StepLog
+from maxtext_ext.train.metrics import MetricWriter
+from maxtext_ext.train.parts import make_optimizer
+from maxtext_ext.train.step import eval_step, make_init_fn, train_step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+  """A run that is ready for its next step; entered, it is closed at the end.
+
+  Attributes:
+    start: steps completed before.
+    state: after them.
+    step_fn: `step.train_step`, compiled on first use: state and batch to state and metrics.
+    batches: this host's, from where `start` left them.
+    placement: of a batch on the mesh.
+    run_dir: folder of everything that the run writes.
+  """
+
+  mesh: Mesh
+  start: int
+  state: nnx.State
+  step_fn: Callable[..., Any]
+  batches: BatchIterator
+  placement: NamedSharding
+  evaluation: Evaluation
+  checkpoints: TrainingCheckpoints
+  log: StepLog
+  run_dir: str
+
+  def __enter__(self) -> Self:
+    return self
+
+  def __exit__(self, *exc: object) -> None:
+    self.batches.close()
+    try:
+      self.checkpoints.close()
+    finally:
+      self.log.close()
+
+
+def prepare(config: bridge.Config) -> Run:
+  """The run that a configuration describes, from its latest checkpoint when there is one.
+
+  Raises:
+    ValueError: its data, weights or checkpoints cannot be used.
+  """
+  mesh = bridge.make_mesh(config)
+  tokenizer = Tokenizer.from_directory(config.tokenizer_path)
+  hosts, chief = jax.process_count(), jax.process_index() == 0
+  rows = config.global_batch_size_to_load // hosts
+  inputs = InputConfig.from_config(config, split=config.train_split, rows=rows)
+  batches = train_iterator(
+    inputs, tokenizer, steps=config.steps, host_index=jax.process_index(), host_count=hosts
+  )
+
+  schedule, tx = make_optimizer(config, mesh)
+  init_fn = make_init_fn(config, lambda: make_model(config, mesh), tx)
+  if config.enable_checkpointing:
+    if chief:
+      set_aside(config.checkpoint_dir)
+    if hosts > 1:
+      multihost_utils.sync_global_devices("checkpoints that are not whole are set aside")
+  manager = bridge.checkpoint_manager(config, mesh, init_fn)
+  adapter = AdapterRecord.from_config(config)
+  checkpoints = TrainingCheckpoints(manager, background=config.async_checkpointing, adapter=adapter)
+  with bridge.mesh_scope(config, mesh):
+    graphdef = nnx.graphdef(nnx.eval_shape(init_fn))
+  source = manager if adapter is None else None  # a LoRA run's base weights are not in its own
+  state, shardings, _ = bridge.init_train_state(config, mesh, source, init_fn)
+  if adapter is not None:
+    state = checkpoints.restore_adapters(state)
+  start = checkpoints.latest() or 0
+  if start:
+    batches.resume(checkpoints.positions(start))
+
+  p_train, p_eval = bridge.jit_steps(
+    config, mesh, graphdef, state, shardings, train_step, eval_step
+  )
+  placement = bridge.input_sharding(config, mesh)
+  evaluation = Evaluation(
+    inputs.for_split(config.eval_split),
+    tokenizer,
+    interval=config.eval_interval,
+    step_fn=p_eval,
+    placement=placement,
+  )
+  run_dir = os.path.dirname(config.checkpoint_dir.rstrip("/"))
+  if chief:
+    write_model(config, run_dir)
+  board = config.tensorboard_dir if config.enable_tensorboard else None
+  writer = MetricWriter(run_dir, board, start=start) if chief else None
+  return Run(
+    mesh=mesh,
+    start=start,
+    state=state,
+    step_fn=p_train,
+    batches=batches,
+    placement=placement,
+    evaluation=evaluation,
+    checkpoints=checkpoints,
+    log=StepLog(writer, schedule),
+    run_dir=run_dir,
+  )

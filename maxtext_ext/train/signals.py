@@ -1,0 +1,71 @@
+"""A run that is asked to stop ends its step, saves, and ends well: SIGTERM, or Ctrl-C once."""
+
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopRequest:
+  """Notes SIGTERM and the first SIGINT while it is entered; a second SIGINT interrupts at once.
+
+  Attributes:
+    name: of the signal that this process was sent; empty: none.
+  """
+
+  def __init__(self) -> None:
+    self.name = ""
+    self._before: dict[int, Any] = {}
+    self._votes: jax.Array | None = None
+
+  def __enter__(self) -> Self:
+    # Python gives signals to its main thread only.
+    if threading.current_thread() is threading.main_thread():
+      self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+    return self
+
+  def _note(self, number: int, frame: FrameType | None) -> None:
+    del frame
+    self.name = signal.Signals(number).name
+    said = f"\n{self.name}: the step under way ends, then the run is saved"
+    if number == signal.SIGINT:
+      signal.signal(number, signal.default_int_handler)
+      said += "; once more stops it at once"
+    os.write(sys.__stderr__.fileno(), f"{said}\n".encode())  # print may be what was interrupted
+
+  def asked(self) -> bool:
+    """Whether the run is to stop before its next step; every host calls it and gets the same.
+
+    With several hosts the answer is that of the call before: their votes are counted on the devices
+    behind a step that has ended, so nobody waits for them.
+    """
+    if jax.process_count() == 1:
+      return bool(self.name)
+    before, self._votes = self._votes, _count(bool(self.name))
+    return before is not None and int(before) > 0
+
+  def __exit__(self, *exc: object) -> None:
+    for number, handler in self._before.items():
+      # None: a handler that was not Python's, which cannot be put back.
+      signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    self._before = {}
+
+
+def _count(vote: bool) -> jax.Array:
+  """How many devices' hosts say yes, on every device."""
+  mesh = Mesh(np.asarray(jax.devices()), ("devices",))
+  votes = np.full(jax.local_device_count(), vote, np.int32)
+  rows = NamedSharding(mesh, PartitionSpec("devices"))
+  everywhere = NamedSharding(mesh, PartitionSpec())
+  return jax.jit(jnp.sum, out_shardings=everywhere)(
+    jax.make_array_from_process_local_data(rows, votes)
+  )
