@@ -166,7 +166,7 @@ def _cut_lines() -> Iterator[Case]:
 def _huge(folder: pathlib.Path) -> pathlib.Path:
   _write(folder, _neighbour(BEFORE))
   with open(folder / "a.jsonl", "r+b") as file:
-    file.seek(1 << 30, os.SEEK_END)  # NUL bytes, which take no place on the disk
+    file.seek(1 << 28, os.SEEK_END)  # NUL bytes, which take no place on the disk
     file.write(b"\n" + _neighbour(AFTER) + b"\n")
   return folder
 
@@ -184,7 +184,7 @@ def _files() -> Iterator[Case]:
   for name, content in (("empty file", b""), ("blank lines only", b"\n \n\r\n")):
     write = lambda folder, content=content: _write(folder, content, end=b"")  # noqa: E731
     yield Case(name=name, write=write, refused="no lines")
-  yield Case(name="line of 1 GiB", write=_huge, bad=("line is longer than 4 MiB",))
+  yield Case(name="line of 256 MiB", write=_huge, bad=("line is longer than 4 MiB",))
 
 
 CASES = (
