@@ -137,7 +137,7 @@ class SpeechConfig(bridge.MaxTextConfig):
   max_new_tokens: int = Field(512, ge=1, description="Longest transcript, in tokens.")
   # Length of a run
   epochs: float = Field(
-    0.0, ge=0, description="Passes over the data, instead of steps; 0: as many steps as steps says."
+    0.0, ge=0, description="Passes over the data; 0, or steps given after it: so many steps."
   )
   # Survival
   on_oom: Literal["fail", "shrink"] = Field(
@@ -272,6 +272,11 @@ def load(path: str, overrides: Sequence[str] = ()) -> bridge.Config:
   # model's file is found wherever the experiment lies.
   settled = {**model, **{k: v for k, v in experiment.items() if k in model}}
   settled.update(_machine(asked))
+  # A number of steps that was said after the epochs, or nearer to the run, counts instead of them.
+  layers = [*(keys for _, keys in chain[first:]), command]
+  last = next((keys for keys in reversed(layers) if keys.keys() & {"steps", "epochs"}), {})
+  if "epochs" not in last or _env("steps") in os.environ:
+    settled["epochs"] = 0.0
   if not asked.get("run_name"):
     settled["run_name"] = pathlib.PurePath(path).stem
   settled = {k: v for k, v in settled.items() if k not in command and _env(k) not in os.environ}

@@ -43,6 +43,28 @@ def test_environment_variable_chooses_the_model(experiment, monkeypatch):
   assert load(experiment).emb_dim == 1024
 
 
+@pytest.mark.parametrize(
+  ("keys", "env", "expected"),
+  [
+    ([], {}, (3.0, 1000)),
+    (["steps=7"], {}, (0.0, 7)),
+    (["steps=7", "epochs=2"], {}, (2.0, 7)),
+    ([], {"M_STEPS": "7"}, (0.0, 7)),
+    ([], {"M_STEPS": "7", "M_EPOCHS": "2"}, (2.0, 7)),
+  ],
+  ids=str,
+)
+def test_steps_count_where_they_are_said_after_epochs(tmp_path, monkeypatch, keys, env, expected):
+  base = os.path.abspath("configs/speech.yml")
+  path = write(
+    tmp_path / "run.yml", f"base_config: {base}\nmodel_name: qwen3-asr-tiny\nepochs: 3\n"
+  )
+  for key, value in env.items():
+    monkeypatch.setenv(key, value)
+  config = load(path, keys)
+  assert (config.epochs, config.steps) == expected
+
+
 def test_name_of_the_run_is_the_files(experiment):
   assert load(experiment).run_name == "run7"
   assert load(experiment, ["run_name=other"]).run_name == "other"
@@ -51,11 +73,9 @@ def test_name_of_the_run_is_the_files(experiment):
 
 def test_shipped_configurations_load():
   for path in config_lib._experiments():
-    # The experiment on a converted checkpoint says what is missing until it is there.
-    keys = (
-      [] if "finetune" not in path else ["model_name=qwen3-asr-0.6b", "load_parameters_path=''"]
-    )
-    assert load(path, keys).speech_encoder == "qwen3_audio"
+    # An experiment on a converted checkpoint says what is missing until it is there.
+    shape = ["model_name=qwen3-asr-0.6b"] if "finetune" in path else []
+    assert load(path, [*shape, "load_parameters_path=''"]).speech_encoder == "qwen3_audio"
   for name in ("qwen3-asr-0.6b", "qwen3-asr-1.7b", "qwen3-omni-30b-a3b"):
     assert load(DEMO, [f"model_name={name}"]).output_dim_for_audio in (1024, 2048)
 
