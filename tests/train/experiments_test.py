@@ -65,6 +65,7 @@ def test_a_step_is_16_rows_of_16_clips(name, chips):
   assert chips * config.per_device_batch_size * config.gradient_accumulation_steps == 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_each_trains_a_step(name, tmp_path):
   keys = [key for key in tiny.make_run(tmp_path, train=16) if not key.startswith("data_dir=")]

@@ -12,6 +12,8 @@ from orbax.checkpoint import v1 as ocp
 
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint.adapter import read_record
+from maxtext_ext.checkpoint.merge import export_adapter, merge_adapter
+from maxtext_ext.checkpoint.orbax_io import ParamsReader
 from maxtext_ext.config import load
 from maxtext_ext.decode.run import load_weights
 from maxtext_ext.train.loop import main
@@ -45,12 +47,12 @@ def keys(tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(keys):
   """The folder of a LoRA run of four steps."""
-  return main(tiny.DEMO, [*keys, "run_name=whole"]).run_dir
+  return main(tiny.DEMO, [*keys, "run_name=whole", "eval_interval=2"]).run_dir
 
 
-def losses(run_dir: str) -> list[float]:
+def losses(run_dir: str, name: str = "loss") -> list[float]:
   lines = pathlib.Path(run_dir, "metrics.jsonl").read_text("utf-8").splitlines()
-  return [line["loss"] for line in map(json.loads, lines) if "loss" in line]
+  return [line[name] for line in map(json.loads, lines) if name in line]
 
 
 def saved(run_dir: str, step: int) -> dict[str, np.ndarray]:
@@ -84,8 +86,9 @@ def test_a_checkpoint_holds_adapters_and_their_optimizer_state_only(whole, keys)
 
 
 def test_a_run_learns_with_its_adapters_and_its_base_stays(whole):
-  curve = losses(whole)
-  assert curve[3] < curve[0]
+  # On the same clips: the losses of training are of others in every step.
+  halfway, end = losses(whole, "eval_loss")
+  assert end < halfway
   first, last = saved(whole, 2), saved(whole, 4)
   moved = [path for path in last if path.startswith("/params/") and path.endswith("_lora_b")]
   assert all(np.abs(last[path] - first[path]).max() > 0 for path in moved)
@@ -151,3 +154,44 @@ def test_a_base_that_moved_is_known_and_one_that_changed_is_not(keys, whole, tmp
     main(tiny.DEMO, [*others, moved, "run_name=whole"])
   with pytest.raises(ValueError, match="holds adapters; give the weights"):
     main(tiny.DEMO, [*others, f"load_parameters_path={whole}", "run_name=onto adapters"])
+
+
+@pytest.fixture
+def beside(keys):
+  """Keys of a run that trains the projector beside the adapters of attention and of itself."""
+  others = [key for key in keys if not key.startswith("lora_targets")]
+  mixed = ["lora_targets=[attention,projector]", "lora_dropout=0.1"]
+  return [*others, *mixed, "train_parts={adapters: 1.0e-2, projector: 2.0e-3}"]
+
+
+@pytest.mark.slow
+def test_parts_beside_the_adapters_are_saved_resumed_decoded_and_merged(beside, tmp_path):
+  whole = main(tiny.DEMO, [*beside, "run_name=beside"]).run_dir
+  main(tiny.DEMO, [*beside, "run_name=beside-cut", "steps=2", "learning_rate_schedule_steps=4"])
+  resumed = main(tiny.DEMO, [*beside, "run_name=beside-cut"]).run_dir
+  assert losses(resumed) == losses(whole)
+  arrays, again = saved(whole, 4), saved(resumed, 4)
+  assert arrays.keys() == again.keys()
+  assert not [path for path in arrays if not np.array_equal(arrays[path], again[path])]
+
+  base = saved(str(pathlib.Path(whole).parent / "base"), 1)
+  trained = {path for path in arrays if path.startswith("/params/") and "_lora_" not in path}
+  assert trained == {path for path in base if path.startswith("/params/params/projector/")}
+  assert all(not np.array_equal(arrays[path], base[path]) for path in trained)
+
+  config = load(tiny.DEMO, [*beside, "run_name=beside"])
+  _, params = load_weights(config, bridge.make_mesh(config))
+  for path, value in flat(params).items():
+    at = f"/params/params/{path}"
+    np.testing.assert_array_equal(value, arrays[at] if at in arrays else base[at])
+  merge_adapter(whole, str(tmp_path / "merged"))
+  merged = ParamsReader(f"{tmp_path}/merged/0/items")
+  bias = merged.open("projector/linear_1/bias")
+  np.testing.assert_array_equal(
+    bias.read((slice(None),)), arrays["/params/params/projector/linear_1/bias"]
+  )
+  with pytest.raises(ValueError, match="trained projector beside its adapters"):
+    export_adapter(whole, str(tmp_path / "peft"))
+  without = [key for key in beside if not key.startswith("train_parts")]
+  with pytest.raises(ValueError, match=r"a run that trained adapters, projector, got adapters:"):
+    main(tiny.DEMO, [*without, "run_name=beside", "steps=5"])
