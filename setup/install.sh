@@ -8,8 +8,8 @@ usage: setup/install.sh [EXTRA[,EXTRA...]]
        setup/install.sh --print-python     only show which Python would be used
 
 Installs the project, editable, with the versions of setup/constraints.txt.
-  EXTRA    dev, tensorflow, cuda12, tpu, gcs, serve, beam; or `none`.
-           Default: dev,tensorflow,beam,gcs.
+  EXTRA    dev, tensorflow, cuda12, tpu, gcs, plan, serve, beam; or `none`.
+           Default: dev,tensorflow,beam,gcs,plan.
            They are added to the ones that .venv has already.
   EXTRAS   the same, as an environment variable
   PYTHON   the Python to use, 3.12 or newer; otherwise one is looked for
@@ -113,8 +113,8 @@ check_extras() {
   local extra
   for extra in ${1//,/ }; do
     case "$extra" in
-      dev | tensorflow | cuda12 | tpu | gcs | serve | beam) ;;
-      *) die "unknown extra $extra; there are dev, tensorflow, cuda12, tpu, gcs, serve, beam, or none" ;;
+      dev | tensorflow | cuda12 | tpu | gcs | plan | serve | beam) ;;
+      *) die "unknown extra $extra; there are dev, tensorflow, cuda12, tpu, gcs, plan, serve, beam, or none" ;;
     esac
   done
 }
@@ -125,7 +125,7 @@ main() {
     --print-python) find_python; exit ;;
     -*) usage >&2; exit 2 ;;
   esac
-  extras="$(all_extras "${1:-${EXTRAS-dev,tensorflow,beam,gcs}}")"
+  extras="$(all_extras "${1:-${EXTRAS-dev,tensorflow,beam,gcs,plan}}")"
   check_extras "$extras"
   if wanted | cmp -s - "$stamp" && "$venv/bin/python" -c '' 2>/dev/null; then
     return

@@ -64,6 +64,7 @@ def load_for(path: str, overrides: Sequence[str], target: Slice) -> bridge.Confi
   """
   settled = [
     "enable_checkpointing=false",
+    'load_parameters_path=""',  # shapes alone matter, and the weights need not be here yet
     "log_config=false",
     "skip_jax_distributed_system=true",
   ]
@@ -147,7 +148,7 @@ def compile_step(
     cost = Cost(
       flops=analysis["flops"],
       hbm_bytes=analysis["bytes accessed"],
-      sent_bytes=sum(sent_bytes(compiled.as_text(), len(devices)).values()),
+      sent_bytes=sum(sent_bytes(compiled.as_text(), len(devices)).values(), 0.0),
     )
   return Compiled(
     memory=memory.of_compiled(compiled.memory_analysis(), available),

@@ -33,7 +33,7 @@ class Cost:
       sent_bytes=self.sent_bytes + other.sent_bytes,
     )
 
-  def __mul__(self, times: float) -> Self:
+  def __mul__(self, times: int) -> Self:
     return type(self)(
       flops=self.flops * times,
       hbm_bytes=self.hbm_bytes * times,

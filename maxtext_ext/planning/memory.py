@@ -49,8 +49,8 @@ def of_compiled(analysis: Any, available: float) -> Memory:
   """From `memory_analysis()` of a compiled program."""
   outputs = analysis.output_size_in_bytes - analysis.alias_size_in_bytes
   return Memory(
-    arguments=analysis.argument_size_in_bytes + outputs,
-    temporaries=analysis.temp_size_in_bytes,
+    arguments=float(analysis.argument_size_in_bytes + outputs),
+    temporaries=float(analysis.temp_size_in_bytes),
     available=available,
   )
 

@@ -28,9 +28,9 @@ TARGET_TILES = 4  # one in so many
 class Passes:
   """How often a part's matrix products are done: 1 forward, 2 with gradients of activations, 3."""
 
-  encoder: float
-  decoder: float
-  head: float
+  encoder: int
+  decoder: int
+  head: int
 
 
 def passes(config: Any) -> Passes:
@@ -38,9 +38,9 @@ def passes(config: Any) -> Passes:
   trained = set(rates(config))
   adapters = "adapters" in trained
   in_tower = adapters and _adapts(config.lora_targets, ("speech_encoder",))
-  encoder = 3.0 if "encoder" in trained else (2.0 if in_tower else 1.0)
+  encoder = 3 if "encoder" in trained else (2 if in_tower else 1)
   # Whatever trains before or in the decoder needs the gradient through it.
-  decoder = 3.0 if "lm" in trained else 2.0
+  decoder = 3 if "lm" in trained else 2
   return Passes(encoder=encoder, decoder=decoder, head=decoder)
 
 
@@ -65,7 +65,7 @@ def encoder_flops_per_window(config: Any) -> float:
   return CHUNKS_PER_WINDOW * convolutions + tokens
 
 
-def decoder_flops_per_token(config: Any) -> float:
+def decoder_flops_per_token(config: Any) -> int:
   """Forward, of one token through all layers, without the head."""
   dim, head = config.emb_dim, config.head_dim
   heads = 2 * config.num_query_heads + 2 * config.num_kv_heads  # query and out, key and value

@@ -35,7 +35,7 @@ class Chip:
 
   name: str
   flops: float
-  hbm_bytes: float
+  hbm_bytes: int
   hbm_bandwidth: float
   link_bandwidth: float
   price: Price
@@ -128,7 +128,7 @@ V6E = Chip(
 H100 = Chip(
   name="H100 SXM",
   flops=989e12,
-  hbm_bytes=80e9,
+  hbm_bytes=80 * 10**9,
   hbm_bandwidth=3350e9,
   link_bandwidth=450e9,
   price=Price(dollars_per_hour=2.99, source="jarvislabs.ai, on demand", date="2026-04"),

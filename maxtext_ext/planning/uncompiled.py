@@ -39,7 +39,7 @@ def _state_bytes(config: bridge.Config) -> tuple[float, float]:
   return _nbytes(nnx.state(state)), _nbytes(nnx.state(state.model, trained(config)))
 
 
-def memory_of(config: bridge.Config, hbm_bytes: float) -> Memory:
+def memory_of(config: bridge.Config, hbm_bytes: int) -> Memory:
   """State and gradients exactly; activations by formula.
 
   With recomputation a layer's input is kept and one layer's inside exists at a time; without, all

@@ -29,7 +29,7 @@ class _Answers:
     config = compile_step.load_for(path, overrides, self._target)
     return {
       "rows": config.global_batch_size_to_load,
-      "micro_rows_per_chip": config.per_device_batch_size,
+      "micro_rows_per_chip": float(config.per_device_batch_size),
       "accumulation": config.gradient_accumulation_steps,
       "tokens_per_row": config.max_target_length,
       "windows_per_row": config.windows_per_row,
