@@ -124,9 +124,12 @@ def replace(config: Config, **changes: Any) -> Config:
 
 
 def quiet(verbose: bool = False) -> None:
-  """Shows errors of MaxText and Orbax only, or every line of theirs."""
+  """Shows no line of MaxText's and Orbax's, or every one.
+
+  Their errors are exceptions; of a save that fails, Orbax prints every thread's traceback before.
+  """
   absl_logging.use_absl_handler()
-  absl_logging.set_verbosity(absl_logging.INFO if verbose else absl_logging.ERROR)
+  absl_logging.set_verbosity(absl_logging.INFO if verbose else absl_logging.FATAL)
   absl_logging.get_absl_handler().addFilter(_not_ours)  # log.py shows them, plainly
 
 

@@ -21,6 +21,7 @@ def run(tmp_path):
 
 
 def test_the_newest_whole_one_is_found_with_a_warning(run, caplog):
+  caplog.set_level("WARNING", "maxtext_ext")
   folder = run / "checkpoints"
   assert find_checkpoint(str(folder), "latest") == f"{folder}/4/items"
   assert f"{folder}/10 is cut short (items: the index" in caplog.text
@@ -43,6 +44,7 @@ def test_nothing_whole_is_said(tmp_path):
 
 
 def test_a_run_goes_on_from_the_whole_one_and_may_save_the_step_again(run, caplog):
+  caplog.set_level("WARNING", "maxtext_ext")
   folder = run / "checkpoints"
   (folder / "12.orbax-checkpoint-tmp" / "items").mkdir(parents=True)
   for _ in range(2):  # also when it happens again
