@@ -92,11 +92,11 @@ def test_mistakes(capsys, tmp_path, monkeypatch, args, said):
   assert not (tmp_path / "out").exists()
 
 
-def write_long_source(folder: pathlib.Path) -> str:
+def write_long_source(folder: pathlib.Path, shards: int = 6) -> str:
   rng = np.random.default_rng(0)
   samples = [rng.integers(-9_000, 9_000, 16_000).astype(np.int16) for _ in range(8)]
-  shards = [[encoded(f"{n}-{i}", samples[i % 8]) for i in range(100)] for n in range(6)]
-  return write_shards(folder, *shards)
+  content = [[encoded(f"{n}-{i}", samples[i % 8]) for i in range(100)] for n in range(shards)]
+  return write_shards(folder, *content)
 
 
 def command(*args: str) -> list[str]:
@@ -135,7 +135,8 @@ def read_all(descriptor: int) -> str:
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_interrupted(tmp_path, workers):
   """Ctrl-C goes to all processes of a terminal: one line, and nothing half done."""
-  source, out = write_long_source(tmp_path / "in"), tmp_path / "out"
+  # Long enough for a signal on a busy machine: seconds, of which the first shard takes little.
+  source, out = write_long_source(tmp_path / "in", shards=40), tmp_path / "out"
   args = command("convert", source, str(out), "--from", "tfrecord", "--workers", workers)
   process = subprocess.Popen(
     args, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -150,4 +151,4 @@ def test_interrupted(tmp_path, workers):
   assert err == "interrupted; run the same command again to go on from here\n"
   assert not list(out.glob("*.tmp-*"))
   assert subprocess.run(args, cwd=ROOT, capture_output=True).returncode == 0
-  assert sum(map(len, ids_of(out))) == 600
+  assert sum(map(len, ids_of(out))) == 4000

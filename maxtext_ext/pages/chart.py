@@ -176,7 +176,7 @@ def histogram(values_R: np.ndarray) -> Histogram | None:
   y_ticks = [mark for mark in ticks(0.0, top, 5) if mark == int(mark)]
   return Histogram(
     bars=[bar(i) for i, count in enumerate(counts) if count],
-    x_ticks=[Tick(position=x(place), label=f"{mark:,.7g}") for place, mark in x_ticks],
+    x_ticks=[Tick(position=x(place), label=f"{mark:,.10g}") for place, mark in x_ticks],
     y_ticks=[Tick(position=HALF.y(mark / top), label=f"{int(mark):,}") for mark in y_ticks],
     logarithmic=logarithmic,
   )
