@@ -175,6 +175,7 @@ def test_a_folder_beside_the_weights_is_a_model(tmp_path, experiment):
 )
 def test_weights_are_found_in_what_holds_them(tmp_path, given, found):
   for step in (9, 12):
+    write(tmp_path / f"run/checkpoints/{step}/_CHECKPOINT_METADATA", '{"item_handlers": {}}')
     write(tmp_path / f"run/checkpoints/{step}/items/_METADATA", "")
   config = load(DEMO, [f"load_parameters_path={tmp_path / given}"])
   assert config.load_parameters_path == str(tmp_path / found)
