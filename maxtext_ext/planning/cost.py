@@ -40,6 +40,12 @@ class Cost:
       sent_bytes=self.sent_bytes * times,
     )
 
+  def of_rows(self, times: float) -> Self:
+    """Of so many times the rows: chips send weights and gradients, whose size stays the same."""
+    return type(self)(
+      flops=self.flops * times, hbm_bytes=self.hbm_bytes * times, sent_bytes=self.sent_bytes
+    )
+
   def less(self, other: Self) -> Self:
     """What this has more than `other`; never below zero, which noise between programs could be."""
     return type(self)(

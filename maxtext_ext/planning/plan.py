@@ -4,12 +4,15 @@ from collections.abc import Callable, Sequence
 
 from maxtext_ext.planning import cost as costs
 from maxtext_ext.planning.compiler import Compiler, Shape
-from maxtext_ext.planning.cost import StepCost
+from maxtext_ext.planning.cost import Cost, StepCost
 from maxtext_ext.planning.estimate import Plan
 from maxtext_ext.planning.memory import Memory
 from maxtext_ext.planning.roofline import step_time
 
 Say = Callable[[str], None]
+_COUNTED = (costs.BASE, costs.MORE_DECODER, costs.MORE_ENCODER)
+# Rows of a step whose cost is counted; without loops it needs more memory than the real one.
+COUNTED_ROWS = 8
 
 
 def make_plan(
@@ -61,19 +64,37 @@ def _step_cost(
   compiler: Compiler, path: str, overrides: Sequence[str], shape: Shape, say: Say
 ) -> tuple[StepCost, float]:
   """The cost of all micro-batches of a step, and the seconds that compiling took."""
+  rows, seconds = max(1, min(int(shape.micro_rows_per_chip), COUNTED_ROWS)), 0.0
+  while rows:
+    keys = [*overrides, f"per_device_batch_size={rows}"]
+    measured, more = _count(compiler, path, keys, shape, say)
+    seconds += more
+    if len(measured) == len(_COUNTED):
+      times = shape.micro_rows_per_chip / rows
+      cost = costs.whole_step(
+        *(cost.of_rows(times) for cost in measured),
+        decoder_layers=shape.decoder_layers,
+        encoder_layers=shape.encoder_layers,
+      )
+      return cost.times(shape.accumulation), seconds
+    rows //= 2
+  raise ValueError(
+    f"a step of two layers that are not looped over does not fit a chip of {compiler.target.name}"
+    " even with one row: lower max_target_length"
+  )
+
+
+def _count(
+  compiler: Compiler, path: str, overrides: Sequence[str], shape: Shape, say: Say
+) -> tuple[list[Cost], float]:
+  """Costs of the small steps, up to one that does not fit; and the seconds of compiling."""
   measured, seconds = [], 0.0
-  for layers in (costs.BASE, costs.MORE_DECODER, costs.MORE_ENCODER):
+  for layers in _COUNTED:
     say(f"counting a step of {layers[0]} decoder and {layers[1]} encoder layers")
     small = [*overrides, *costs.small_overrides(layers, vocab_tiles=shape.vocab_tiles)]
     compiled = compiler.compile(path, small, with_cost=True)
-    if compiled.cost is None:
-      raise ValueError(
-        f"a step of {layers[0]} decoder and {layers[1]} encoder layers does"
-        f" not fit a chip of {compiler.target.name}; lower per_device_batch_size"
-      )
-    measured.append(compiled.cost)
     seconds += compiled.seconds
-  cost = costs.whole_step(
-    *measured, decoder_layers=shape.decoder_layers, encoder_layers=shape.encoder_layers
-  )
-  return cost.times(shape.accumulation), seconds
+    if compiled.cost is None:
+      break
+    measured.append(compiled.cost)
+  return measured, seconds

@@ -25,6 +25,10 @@ _CONVOLUTION_COPIES = 4.3
 _USABLE = 0.96
 
 
+def _recomputes(config: bridge.Config) -> bool:
+  return config.remat_policy not in ("none", None)  # None: none of a command line
+
+
 def _nbytes(tree: Any) -> float:
   return float(sum(np.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree)))
 
@@ -56,7 +60,7 @@ def memory_of(config: bridge.Config, hbm_bytes: int) -> Memory:
   convolution *= 2 * config.downsample_hidden_size_for_audio * _CONVOLUTION_COPIES
   logits = 4 * 3 * tokens / config.num_vocab_tiling * config.vocab_size
   inside = _LAYER_BYTES / 2
-  kept = 1 if config.remat_policy != "none" else inside
+  kept = 1 if _recomputes(config) else inside
   saved = kept * (
     config.num_decoder_layers * decoder_layer + config.encoder_layers_for_audio * encoder_layer
   )
@@ -68,7 +72,7 @@ def memory_of(config: bridge.Config, hbm_bytes: int) -> Memory:
 
 def cost_of(config: bridge.Config) -> Cost:
   """FLOPs with recomputation; bytes of the state's update and of the layers' insides."""
-  recomputed = 4 / 3 if config.remat_policy != "none" else 1.0
+  recomputed = 4 / 3 if _recomputes(config) else 1.0
   tokens = config.per_device_batch_size * config.max_target_length
   audio = config.per_device_batch_size * config.windows_per_row * TOKENS_PER_WINDOW
   activations = config.num_decoder_layers * tokens * config.emb_dim

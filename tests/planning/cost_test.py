@@ -32,6 +32,13 @@ def test_layers_times_their_cost(decoder, encoder, rest, decoder_layers, encoder
   near(whole.times(3).total, whole.total * 3, 1e18)
 
 
+@given(COST, st.floats(0.5, 64))
+def test_more_rows_are_more_work_and_send_the_same(cost, times):
+  more = cost.of_rows(times)
+  assert (more.flops, more.hbm_bytes) == (cost.flops * times, cost.hbm_bytes * times)
+  assert more.sent_bytes == cost.sent_bytes
+
+
 def test_a_layer_never_costs_less_than_nothing():
   base = Cost(flops=10.0, hbm_bytes=10.0, sent_bytes=0.0)
   less = Cost(flops=9.0, hbm_bytes=12.0, sent_bytes=0.0)

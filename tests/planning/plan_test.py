@@ -35,15 +35,12 @@ def test_the_real_step_is_compiled_for_a_v4_8():
     with pytest.raises(ValueError, match="unknown key nonsense"):
       compiler.describe(CONFIG, ["nonsense=1"])
     compiled = compiler.compile(CONFIG, TINY, with_cost=True)
-    assert compiled.memory.available == 30.75 * GIB
+    assert compiled.memory.available == 30.75 * GIB  # the compiler's own words, on a refusal
     assert 0.001 < compiled.memory.arguments / GIB < 0.1
     assert compiled.memory.fits
     assert compiled.cost.flops > 1e8
     assert compiled.cost.hbm_bytes > 1e6
     assert compiled.cost.sent_bytes > 1e5  # weights and gradients of 0.7M parameters over 4 chips
-    refused = compiler.compile(CONFIG, [*TINY, "per_device_batch_size=8192"])
-    assert not refused.memory.fits
-    assert refused.cost is None
 
 
 @pytest.mark.integration_test
