@@ -62,7 +62,7 @@ class Launcher:
     self._folder = folder
     self._process = subprocess.Popen(
       [sys.executable, "-c", LAUNCHER],
-      env={**os.environ, "PYTHONPATH": path},
+      env={**os.environ, "PYTHONPATH": path, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"},
       cwd=ROOT,
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,

@@ -14,6 +14,7 @@ from tests.train.processes import launcher, saved_steps, wait_until
 # Packing and shuffling are always on.
 EVERYTHING = (
   "lora_rank=2",
+  "lora_dropout=0.1",
   "enable_dropout=true",
   "dropout_rate=0.2",
   "gradient_accumulation_steps=2",
