@@ -110,7 +110,7 @@ def test_a_converted_folder_is_enough(transcriber, run_dir, tmp_path):
   moved.mkdir()
   for name in ("model.yml", "tokenizer.json", "tokenizer_config.json"):
     shutil.copy(run_dir / name, moved / name)
-  shutil.copytree(run_dir / "checkpoints" / "1" / "items", moved / "0" / "items")
+  shutil.copytree(run_dir / "checkpoints" / "1", moved / "0")
   again = Transcriber.from_pretrained(moved, max_new_tokens=12)
   assert again.transcribe(clips()[0]) == transcriber.transcribe(clips()[0])
 

@@ -145,7 +145,7 @@ def test_the_second_run_does_nothing(machine):
   assert machine.venvs_made() == 1
   assert machine.pip_installs() == [
     "-m pip install --no-input --progress-bar off -c setup/constraints.txt"
-    " -e .[beam,dev,gcs,tensorflow]"
+    " -e .[beam,dev,gcs,plan,tensorflow]"
   ]
   second = machine.install()
   assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
