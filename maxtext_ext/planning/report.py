@@ -40,7 +40,7 @@ def as_dict(plan: Plan, epoch: Epoch | None = None) -> dict[str, Any]:
     "mfu": time and round(plan.mfu, 4),
     "epoch_audio_hours": epoch and epoch.audio_hours,
     "epoch_hours": epoch and round(epoch.hours, 3),
-    "epoch_dollars": epoch and round(epoch.dollars, 2),
+    "epoch_dollars": epoch and round(epoch.dollars, 4),
     "compiling_seconds": round(plan.compiling_seconds, 1),
   }
 
