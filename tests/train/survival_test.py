@@ -82,25 +82,3 @@ def test_a_run_that_is_asked_to_stop_saves_and_ends_well(start, number):
   process, _ = start(*keys, f"steps={done + 2}")
   assert process.wait() == 0, process.errors
   assert len(losses(str(folder))) == done + 2
-
-
-@pytest.mark.integration_test
-@pytest.mark.slow
-@pytest.mark.parametrize("background", ["true", "false"])
-def test_a_disk_that_takes_no_more_stops_the_run_with_the_last_checkpoint_whole(start, background):
-  keys = (f"run_name=full-{background}", "checkpoint_period=2", f"async_checkpointing={background}")
-  process, runs = start(*keys, "steps=2")
-  assert process.wait() == 0, process.errors
-  folder = runs / f"full-{background}"
-  before = weights(str(folder), 2)
-  process, _ = start(*keys, "steps=1000", largest_file=300_000)
-  assert process.wait() == 2
-  last = process.errors.splitlines()[-1]
-  assert last.startswith(f"error: the checkpoint of step 4 could not be saved in {folder}")
-  assert "File too large; that of step 2 is whole" in last
-  assert find_checkpoint(str(folder / "checkpoints"), "latest").endswith("/2/items")
-  assert_same_weights(weights(str(folder), 2), before)
-  assert len(losses(str(folder))) < 20, "it was noticed soon, not at the end"
-  process, _ = start(*keys, "steps=4")
-  assert process.wait() == 0, process.errors
-  assert saved_steps(folder) == [2, 4]
