@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-from maxtext_ext.checkpoint.training import find_checkpoint
 from tests import tiny
 from tests.train.loop_test import assert_same_weights, losses, weights
 from tests.train.processes import launcher, saved_steps, wait_until
