@@ -139,7 +139,13 @@ def test_interrupted(tmp_path, workers):
   source, out = write_long_source(tmp_path / "in", shards=40), tmp_path / "out"
   args = command("convert", source, str(out), "--from", "tfrecord", "--workers", workers)
   process = subprocess.Popen(
-    args, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+    args,
+    cwd=ROOT,
+    stderr=subprocess.PIPE,
+    text=True,
+    start_new_session=True,
+    # What a shell starts in the background, this suite too, is deaf to it, and so are its children.
+    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
   )
   deadline = time.monotonic() + 60
   while not list(out.glob("*.array_record")):
