@@ -32,6 +32,7 @@ from absl import logging as absl_logging
 from flax import nnx
 from flax.core.spmd import logical_axis_rules
 from jax.sharding import Mesh, NamedSharding
+from orbax.checkpoint import v1 as ocp
 
 
 @contextmanager
@@ -53,7 +54,7 @@ def _without_extras() -> Iterator[None]:
 
 
 with _without_extras():
-  from maxtext.common import checkpointing, train_state_nnx
+  from maxtext.common import checkpoint_context, checkpointing, train_state_nnx
   from maxtext.common.common_types import (
     MODEL_MODE_AUTOREGRESSIVE,
     MODEL_MODE_PREFILL,
@@ -65,7 +66,7 @@ with _without_extras():
   from maxtext.layers.linears import DenseGeneral
   from maxtext.layers.moe import GateLogit, RoutedMoE
   from maxtext.models.models import Transformer
-  from maxtext.utils import maxtext_utils, maxtext_utils_nnx, sharding, train_utils
+  from maxtext.utils import gcs_utils, maxtext_utils, maxtext_utils_nnx, sharding, train_utils
   from maxtext.utils.globals import MAXTEXT_CONFIGS_DIR
 
 __all__ = [
@@ -78,6 +79,7 @@ __all__ = [
   "Embed",
   "GateLogit",
   "MaxTextConfig",
+  "PreservationPolicy",
   "RoutedMoE",
   "TrainState",
   "Transformer",
@@ -106,6 +108,7 @@ __all__ = [
 Config = pyconfig.HyperParameters
 MaxTextConfig = types.MaxTextConfig
 TrainState = train_state_nnx.TrainStateNNX
+PreservationPolicy = ocp.training.preservation_policies.PreservationPolicy
 
 
 def initialize(
@@ -196,11 +199,34 @@ def clip_gradients(grads: Any, threshold: float) -> Any:
   return maxtext_utils.apply_gradient_clipping(grads, None, threshold)
 
 
-def checkpoint_manager(config: Config, mesh: Mesh, init_fn: Callable[[], TrainState]) -> Any | None:
-  """The Orbax v1 `Checkpointer` of `checkpoint_dir`, or None when checkpointing is off."""
-  # Orbax refuses relative paths, and only when it saves.
-  config = replace(config, checkpoint_dir=absolute(config.checkpoint_dir))
-  return train_utils.create_checkpoint_manager(config, mesh, init_fn)
+def checkpoint_manager(
+  config: Config, keep: PreservationPolicy
+) -> ocp.training.Checkpointer | None:
+  """Orbax's manager of `checkpoint_dir`, or None when checkpointing is off.
+
+  MaxText's own, but for what is kept: `max_num_checkpoints_to_keep` of the newest, and `keep`.
+  """
+  if not config.enable_checkpointing:
+    return None
+  context = checkpoint_context.build_context(
+    use_ocdbt=config.checkpoint_storage_use_ocdbt,
+    use_zarr3=config.checkpoint_storage_use_zarr3,
+    ocdbt_target_data_file_size_bytes=config.checkpoint_storage_target_data_file_size_bytes,
+    checkpoint_storage_concurrent_gb=config.checkpoint_storage_concurrent_gb,
+    todelete_subdir=config.checkpoint_todelete_subdir,
+    todelete_full_path=config.checkpoint_todelete_full_path,
+    partial_load=True,
+  )
+  newest = ocp.training.preservation_policies.LatestN(config.max_num_checkpoints_to_keep)
+  return ocp.training.Checkpointer(
+    # Orbax refuses relative paths, and only when it saves.
+    gcs_utils.mkdir_and_check_permissions(absolute(config.checkpoint_dir)),
+    context=context,
+    save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(
+      config.checkpoint_period
+    ),
+    preservation_policy=ocp.training.preservation_policies.AnyPreservationPolicy([newest, keep]),
+  )
 
 
 def absolute(path: str) -> str:

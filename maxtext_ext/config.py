@@ -130,8 +130,11 @@ class SpeechConfig(bridge.MaxTextConfig):
   split: str = Field("test", description="The split to decode.")
   output: str = Field("", description="Folder of hypotheses; default: {run}/decoded/{split}.")
   decode_checkpoint: str = Field(
-    "latest",
-    description="latest or a step of the run, base: load_parameters_path, or untrained: as drawn.",
+    "best",
+    description=(
+      "best (the lowest eval/wer), latest or a step of the run, base: load_parameters_path, or"
+      " untrained: as drawn."
+    ),
   )
   decode_rows: int = Field(32, ge=1, description="Clips decoded together on one device.")
   max_new_tokens: int = Field(512, ge=1, description="Longest transcript, in tokens.")

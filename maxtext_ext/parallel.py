@@ -1,7 +1,8 @@
-"""Rows of a batch between the hosts and the mesh."""
+"""Rows of a batch between the hosts and the mesh, and words between the hosts."""
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
 
 
@@ -18,3 +19,15 @@ def local_rows(array: jax.Array) -> np.ndarray:
     return np.asarray(array)
   rows = {shard.index[0].start or 0: np.asarray(shard.data) for shard in array.addressable_shards}
   return np.concatenate([rows[start] for start in sorted(rows)])
+
+
+def gather_texts(text: str) -> list[str]:
+  """One string of every host, in their order, on every host."""
+  if jax.process_count() == 1:
+    return [text]
+  data = np.frombuffer(text.encode(), np.uint8)
+  lengths = multihost_utils.process_allgather(np.asarray(len(data)))
+  padded = np.zeros(int(lengths.max()), np.uint8)
+  padded[: len(data)] = data
+  rows = multihost_utils.process_allgather(padded)
+  return [bytes(row[:length]).decode() for row, length in zip(rows, lengths, strict=True)]

@@ -81,7 +81,7 @@ class Transcriber:
 
   @classmethod
   def from_pretrained(cls, path: str | os.PathLike[str], **overrides: Any) -> Self:
-    """Loads a converted checkpoint, or a training run (LoRA or not) with its latest checkpoint.
+    """Loads a converted checkpoint, or a training run (LoRA or not) with its best checkpoint.
 
     Args:
       path: what `maxtext-ext convert to-maxtext` wrote, or {base_output_directory}/{run_name} of a

@@ -76,7 +76,7 @@ SIGNATURES = {
   bridge.maxtext_utils.get_abstract_state: ("config", "mesh", "init_state_fn", "is_training"),
   bridge.maxtext_utils.apply_gradient_clipping: ("raw_grads", "state", "clipping_threshold"),
   bridge.train_utils.create_training_optimizer: ("config", "model", "mesh"),
-  bridge.train_utils.create_checkpoint_manager: ("config", "mesh", "init_state_fn"),
+  bridge.gcs_utils.mkdir_and_check_permissions: ("path",),
   bridge.train_utils.jit_train_and_eval_step: (
     "config",
     "model",

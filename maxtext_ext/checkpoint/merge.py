@@ -28,7 +28,7 @@ from maxtext_ext.train.parts import ADAPTERS
 
 
 def merge_adapter(run: str, out: str) -> None:
-  """Writes the base weights of a LoRA run with its latest adapters added, as a whole checkpoint.
+  """Writes the base weights of a LoRA run with its best adapters added, as a whole checkpoint.
 
   Layer by layer, so memory does not grow with the model. `out` is a converted checkpoint where the
   base is one.
@@ -75,7 +75,7 @@ def merge_adapter(run: str, out: str) -> None:
 
 
 def export_adapter(run: str, out: str, *, base_name: str | None = None) -> None:
-  """Writes the latest adapters of a LoRA run as a PEFT folder.
+  """Writes the best adapters of a LoRA run as a PEFT folder.
 
   Args:
     base_name: the model that PEFT is to load them onto, a hub id or a path.

@@ -9,11 +9,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import jax
-import numpy as np
 from etils import epath
 from flax import nnx
-from jax.experimental import multihost_utils
 
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint.adapter import (
@@ -23,7 +20,9 @@ from maxtext_ext.checkpoint.adapter import (
   restore,
   trained_part,
 )
+from maxtext_ext.checkpoint.best import ranked
 from maxtext_ext.checkpoint.whole import TREE_METADATA, fault
+from maxtext_ext.parallel import gather_texts
 
 # Names of the parts of a checkpoint. MaxText calls the state so; its tools look for this name.
 STATE = "items"
@@ -91,7 +90,7 @@ class TrainingCheckpoints:
     whole = self._adapter is None
     parts = {
       STATE: bridge.to_checkpoint(state if whole else trained_part(state, self._adapter.saved)),
-      INPUT: {"hosts": json.dumps(_gather(json.dumps(position)))},
+      INPUT: {"hosts": json.dumps(gather_texts(json.dumps(position)))},
     }
     if not whole:
       parts[ADAPTER] = {"record": self._adapter.to_json()}
@@ -163,18 +162,6 @@ class TrainingCheckpoints:
         self._manager.close()
 
 
-def _gather(text: str) -> list[str]:
-  """One string of every host, in their order."""
-  if jax.process_count() == 1:
-    return [text]
-  data = np.frombuffer(text.encode(), np.uint8)
-  lengths = multihost_utils.process_allgather(np.asarray(len(data)))
-  padded = np.zeros(int(lengths.max()), np.uint8)
-  padded[: len(data)] = data
-  rows = multihost_utils.process_allgather(padded)
-  return [bytes(row[:length]).decode() for row, length in zip(rows, lengths, strict=True)]
-
-
 def _reason(error: Exception) -> str:
   """What a failed write says, without TensorStore's path through its own layers."""
   code = re.search(r"os_error_code='(\d+)'", str(error))
@@ -215,17 +202,19 @@ def _steps(checkpoint_dir: str) -> list[int]:
 
 
 def find_checkpoint(checkpoint_dir: str, which: str) -> str:
-  """The path of a run's weights: `latest` or a number of steps.
+  """The path of a run's weights: `best`, `latest` or a number of steps.
 
-  The latest is the newest that is whole; newer ones are passed over with a warning.
+  The best has the lowest word error rate of all checkpoints that were evaluated; where none was, it
+  is the latest, with a warning. The latest is the newest. One that is not whole is passed over with
+  a warning, unless its number was asked for.
 
   Raises:
     ValueError: when there is no such checkpoint, or it is cut short; lists those there are.
   """
-  if which == "latest":
-    wanted, torn = _newest_whole(checkpoint_dir)
-    for step, reason in torn:
-      _log.warning("%s/%d is cut short (%s): passed over", checkpoint_dir, step, reason)
+  if which == "best":
+    wanted = _best_whole(checkpoint_dir)
+  elif which == "latest":
+    wanted = _latest_whole(checkpoint_dir)
   else:
     wanted = next((step for step in _steps(checkpoint_dir) if str(step) == which), None)
   if wanted is None:
@@ -236,6 +225,27 @@ def find_checkpoint(checkpoint_dir: str, which: str) -> str:
       " load_parameters_path"
     )
   return _require_whole(os.path.join(checkpoint_dir, str(wanted)))
+
+
+def _latest_whole(checkpoint_dir: str) -> int | None:
+  wanted, torn = _newest_whole(checkpoint_dir)
+  for step, reason in torn:
+    _log.warning("%s/%d is cut short (%s): passed over", checkpoint_dir, step, reason)
+  return wanted
+
+
+def _best_whole(checkpoint_dir: str) -> int | None:
+  for step in ranked(os.path.dirname(checkpoint_dir.rstrip("/")), _steps(checkpoint_dir)):
+    if (reason := fault(bridge.absolute(os.path.join(checkpoint_dir, str(step))))) is None:
+      return step
+    _log.warning("%s/%d is cut short (%s): passed over", checkpoint_dir, step, reason)
+  if (latest := _latest_whole(checkpoint_dir)) is not None:
+    _log.warning(
+      "no checkpoint in %s was evaluated, so none is the best: the latest is taken, of step %d",
+      checkpoint_dir,
+      latest,
+    )
+  return latest
 
 
 def _require_whole(checkpoint: str) -> str:
@@ -249,17 +259,17 @@ def find_weights(path: str) -> str:
   """The weights that a path means.
 
   Args:
-    path: a converted checkpoint, a run (its latest checkpoint), a folder of checkpoints, one of
-      them, or its `items`; local or a URL.
+    path: a converted checkpoint, a run (its best checkpoint, as `find_checkpoint` says), a folder
+      of checkpoints, one of them, or its `items`; local or a URL.
 
   Raises:
     ValueError: there is nothing of the kind.
   """
   names = _listdir(path)
   if CHECKPOINTS in names:
-    return find_checkpoint(os.path.join(path, CHECKPOINTS), "latest")
+    return find_checkpoint(os.path.join(path, CHECKPOINTS), "best")
   if any(name.isdigit() for name in names):
-    return find_checkpoint(path, "latest")
+    return find_checkpoint(path, "best")
   if STATE in names:
     return _require_whole(path)
   if TREE_METADATA not in names:

@@ -2,7 +2,11 @@
 
 import json
 import os
-import pathlib
+
+from etils import epath
+
+# The file in the folder of a run.
+METRICS_FILE = "metrics.jsonl"
 
 
 def read_metrics(path: str | os.PathLike[str], name: str = "loss") -> list[tuple[int, float]]:
@@ -14,7 +18,7 @@ def read_metrics(path: str | os.PathLike[str], name: str = "loss") -> list[tuple
   Raises:
     ValueError: no such file, or a line that is not of this form; the message names the line.
   """
-  path = pathlib.Path(path)
+  path = epath.Path(path)
   if not path.is_file():
     raise ValueError(f"{path}: no such file; expected the metrics.jsonl of a training run")
   values: dict[int, float] = {}

@@ -18,7 +18,8 @@ from rich.progress import (
 )
 from tensorboardX import SummaryWriter
 
-METRICS_FILE = "metrics.jsonl"
+from maxtext_ext.evaluate.metrics import METRICS_FILE
+
 PLAIN_INTERVAL = 10.0  # seconds between lines where there is no terminal to draw in
 
 

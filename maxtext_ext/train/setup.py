@@ -12,6 +12,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint.adapter import AdapterRecord
+from maxtext_ext.checkpoint.best import Best
 from maxtext_ext.checkpoint.model_file import write_model
 from maxtext_ext.checkpoint.training import TrainingCheckpoints, set_aside
 from maxtext_ext.input.pipeline import BatchIterator, InputConfig, train_iterator
@@ -81,7 +82,8 @@ def prepare(config: bridge.Config) -> Run:
       set_aside(config.checkpoint_dir)
     if hosts > 1:
       multihost_utils.sync_global_devices("checkpoints that are not whole are set aside")
-  manager = bridge.checkpoint_manager(config, mesh, init_fn)
+  best = Best(patience=0)
+  manager = bridge.checkpoint_manager(config, best)
   adapter = AdapterRecord.from_config(config)
   checkpoints = TrainingCheckpoints(manager, background=config.async_checkpointing, adapter=adapter)
   with bridge.mesh_scope(config, mesh):

@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 from transformers import Qwen3ASRConfig
 
 from maxtext_ext import bridge
+from maxtext_ext.checkpoint.best import Best
 from maxtext_ext.checkpoint.convert import to_hf, to_maxtext
 from maxtext_ext.checkpoint.keymap import KeyTableError
 from maxtext_ext.checkpoint.orbax_io import ParamsReader
@@ -160,7 +161,7 @@ def test_what_training_saved_goes_back(tmp_path):
     model = make_model(config, mesh)
     nnx.update(model, moved)
   state = bridge.TrainState(model, None)
-  manager = bridge.checkpoint_manager(config, mesh, lambda: state)
+  manager = bridge.checkpoint_manager(config, Best(patience=0))
   checkpoints = TrainingCheckpoints(manager, background=False)
   checkpoints.save(7, nnx.state(state), {})
   checkpoints.close()
