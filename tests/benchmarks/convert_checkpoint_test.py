@@ -24,7 +24,7 @@ def test_memory_hardly_grows_with_the_checkpoint():
   )
   figures = json.loads(run.stdout.splitlines()[-1])
   assert figures["name"] == "convert_checkpoint"
-  # Peaks vary by tens of MB from run to run; a conversion that held the checkpoint would be above 1.
+  # Peaks vary by tens of MB from run to run; a conversion that held it all would be above 1.
   assert figures["ours"] < 0.25
   assert figures["peer"] > 1
   assert figures["ratio"] < 0.25
