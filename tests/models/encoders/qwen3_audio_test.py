@@ -224,7 +224,8 @@ def test_gradient_reaches_every_parameter_and_rematerialising_changes_nothing():
     if path[-2:] != ("k_proj", "bias"):  # softmax does not see what is added to all scores
       assert np.abs(leaf[...]).reshape(len(leaf[...]), -1).max(axis=1).min() > 0, path
   for a, b in zip(jax.tree.leaves(gradient), jax.tree.leaves(recomputed), strict=True):
-    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    # Convolutions are recomputed window by window, and their gradients added in another order.
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 + 2e-6 * np.abs(a).max())
 
 
 def test_bfloat16_stays_near_float32_and_keeps_float32_weights():
