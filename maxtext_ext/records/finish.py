@@ -101,7 +101,8 @@ def _write_quarantine(
   plan: Plan, results: Sequence[ShardResult], duplicates: Sequence[Duplicates]
 ) -> Quarantine:
   path = storage.join(plan.out, QUARANTINE_NAME)
-  with Quarantine(path, plan.options.splits) as quarantine:
+  # Conversions of other splits into the same folder, which may end now too, have lines in it.
+  with storage.alone(plan.out), Quarantine(path, plan.options.splits) as quarantine:
     quarantine.copy_other_splits(path)
     for job, result, rows in zip(plan.jobs, results, duplicates, strict=True):
       order = {file: index for index, file in enumerate(result.files)}

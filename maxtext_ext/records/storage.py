@@ -6,6 +6,7 @@ functions of the operating system; URLs go through `remote`.
 
 import contextlib
 import errno
+import fcntl
 import glob
 import os
 import shutil
@@ -115,6 +116,23 @@ def replacing(path: str) -> Iterator[str]:
   finally:
     with contextlib.suppress(FileNotFoundError):
       os.remove(temporary)
+
+
+@contextlib.contextmanager
+def alone(folder: str) -> Iterator[None]:
+  """Waits until no other process of this machine is in such a block for the same local folder.
+
+  At a URL there is no waiting.
+  """
+  if remote.is_url(folder):
+    yield
+    return
+  opened = os.open(folder, os.O_RDONLY)
+  try:
+    fcntl.flock(opened, fcntl.LOCK_EX)
+    yield
+  finally:
+    os.close(opened)
 
 
 def leftovers(folder: str) -> dict[str, str]:

@@ -4,12 +4,14 @@ import dataclasses
 import json
 import random
 import shutil
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from maxtext_ext.records import storage
 from maxtext_ext.records.convert import TooManyBadError, convert, finish, plan_conversion, run_shard
 from maxtext_ext.records.manifest import read_manifest
 from maxtext_ext.records.schema import Record
@@ -190,3 +192,19 @@ def test_counts_over_random_shards_agree_with_the_files(tmp_path):
     manifest = json.loads((out / f"{split}.manifest.json").read_text())
     assert [shard["records"] for shard in manifest["shards"]] == list(map(len, ids_of(out, split)))
     assert sum(shard["bytes"] for shard in manifest["shards"]) == manifest["bytes"]
+
+
+def test_conversions_that_end_at_once_keep_each_others_lines(tmp_path):
+  out = tmp_path / "out"
+  plans = [
+    plan_conversion(write_shards(tmp_path / split, ["a", "a"]), str(out), options(splits=(split,)))
+    for split in ("train", "test")
+  ]
+  results = [[run_shard(job) for job in plan.jobs] for plan in plans]
+  with ThreadPoolExecutor() as pool:
+    with storage.alone(str(out)):
+      ended = [pool.submit(finish, *both) for both in zip(plans, results, strict=True)]
+      assert not wait(ended, timeout=0.5).done
+      assert not (out / "quarantine.jsonl").exists()
+    assert [future.result().quarantined for future in ended] == [1, 1]
+  assert sorted(line["split"] for line in quarantined(out)) == ["test", "train"]
