@@ -123,7 +123,11 @@ def initialize(
     ValueError, TypeError: for a value that MaxText refuses (pydantic's ValidationError is one).
   """
   argv = ["", path, *overrides]
-  return Config(pyconfig._initialize_pydantic(argv, config_class=config_class, **settled))
+  config = Config(pyconfig._initialize_pydantic(argv, config_class=config_class, **settled))
+  if config.remat_policy is None:
+    # MaxText reads the word none as None, which its decoder takes for recomputing everything.
+    config = replace(config, remat_policy="none")
+  return config
 
 
 def replace(config: Config, **changes: Any) -> Config:

@@ -71,6 +71,11 @@ def test_name_of_the_run_is_the_files(experiment):
   assert load(experiment).checkpoint_dir == "out/runs/run7/checkpoints/"
 
 
+def test_no_recomputation_is_a_word_for_the_decoder_too(experiment):
+  """MaxText reads it as None, and then recomputes everything."""
+  assert load(experiment, ["remat_policy=none"]).remat_policy == "none"
+
+
 def test_shipped_configurations_load():
   for path in config_lib._experiments():
     # An experiment on a converted checkpoint says what is missing until it is there.

@@ -26,7 +26,7 @@ _USABLE = 0.96
 
 
 def _recomputes(config: bridge.Config) -> bool:
-  return config.remat_policy not in ("none", None)  # None: none of a command line
+  return config.remat_policy != "none"
 
 
 def _nbytes(tree: Any) -> float:

@@ -1,13 +1,15 @@
 """LayerNorm, the halving convolution and GELU against numpy in float64."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax import lax
 from scipy.signal import correlate2d
 from scipy.special import erf
 
-from maxtext_ext.models.layers import HalvingConv, LayerNorm, gelu
+from maxtext_ext.models.layers import HalvingConv, LayerNorm, gelu, halving_convolution
 
 FLOAT32 = {"weight_dtype": jnp.float32}
 
@@ -30,6 +32,28 @@ def test_convolution_halves_rounding_up(frames, mels):
   got = np.asarray(conv(jnp.asarray(x)))[0]
   assert got.shape == ((frames + 1) // 2, (mels + 1) // 2, 3)
   np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("frames", "mels"), [(100, 80), (25, 20), (13, 7), (1, 1)])
+def test_gradients_of_the_convolution_are_those_of_xla(frames, mels):
+  rng = np.random.default_rng(0)
+  x, kernel = (
+    jnp.asarray(rng.normal(size=shape), jnp.float32)
+    for shape in ((2, frames, mels, 3), (3, 3, 3, 5))
+  )
+  out, transpose = jax.vjp(halving_convolution, x, kernel)
+  d = jnp.asarray(rng.normal(size=out.shape), jnp.float32)
+
+  def plain(x, kernel):
+    dimensions = ("NWHC", "HWIO", "NWHC")
+    return lax.conv_general_dilated(
+      x, kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=dimensions
+    )
+
+  want_out, want_transpose = jax.vjp(plain, x, kernel)
+  np.testing.assert_array_equal(out, want_out)
+  for got, want in zip(transpose(d), want_transpose(d), strict=True):
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * np.abs(want).max())
 
 
 def test_layer_norm_is_float32_inside():

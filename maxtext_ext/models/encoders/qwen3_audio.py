@@ -162,7 +162,7 @@ class Qwen3AudioEncoder(nnx.Module):
         downsample_channels=config.downsample_hidden_size_for_audio,
         dtype=config.dtype,
         weight_dtype=config.weight_dtype,
-        remat=config.remat_policy not in ("none", None),  # None: none of a command line
+        remat=config.remat_policy != "none",
         unroll=not config.scan_layers,
       ),
       rngs=rngs,
