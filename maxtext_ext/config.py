@@ -299,6 +299,22 @@ def load(path: str, overrides: Sequence[str] = ()) -> bridge.Config:
   return bridge.replace(config, load_parameters_path=weights)
 
 
+def given(path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+  """Keys as files, command line and environment give them; `hardware` is found out if it is auto.
+
+  For what must be known before `load`, which asks for the devices.
+
+  Raises:
+    ConfigError: for an unknown key or a missing file.
+  """
+  keys: dict[str, Any] = {}
+  for source, own in [*read_chain(path), ("the command line", _parse_overrides(overrides))]:
+    _check_keys(own, source)
+    keys |= own
+  keys |= {key: os.environ[_env(key)] for key in keys if _env(key) in os.environ}
+  return keys | ({"hardware": _detect_hardware()} if keys["hardware"] == "auto" else {})
+
+
 def _env(key: str) -> str:
   return f"M_{key.upper()}"
 
@@ -345,9 +361,8 @@ def _machine(asked: dict[str, Any]) -> dict[str, Any]:
   found: dict[str, Any] = {}
   if hardware == "auto":
     hardware = found["hardware"] = _detect_hardware()
-  several = "JAX_COORDINATOR_ADDRESS" in os.environ
-  if hardware in ("cpu", "gpu") and not several and "skip_jax_distributed_system" not in asked:
-    found["skip_jax_distributed_system"] = True
+  if "skip_jax_distributed_system" not in asked:
+    found["skip_jax_distributed_system"] = True  # `hosts` has done it, if there are several
   if "megablox" not in asked:
     # MaxText's own kernel for mixtures of experts; off a TPU it would be interpreted, slowly.
     found["megablox"] = hardware == "tpu"

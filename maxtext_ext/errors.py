@@ -9,13 +9,15 @@ from typing import Any
 from maxtext_ext.log import show_warnings
 
 TRACEBACK_VARIABLE = "MAXTEXT_EXT_TRACEBACK"
+# What a user can mend; any other exception is a fault of the program and keeps its traceback.
+_OF_USERS = (ValueError, OSError)
+_INTERRUPTED = 130
 
 
 def exit_with_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
   """Turns the errors a user can mend (ValueError, OSError) into `error: ...` and exit status 2.
 
-  Set MAXTEXT_EXT_TRACEBACK=1 to see where they come from. Any other exception is a fault of the
-  program and keeps its traceback.
+  Set MAXTEXT_EXT_TRACEBACK=1 to see where they come from.
   """
 
   @functools.wraps(command)
@@ -23,13 +25,27 @@ def exit_with_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
     show_warnings()
     try:
       return command(*args, **kwargs)
-    except (ValueError, OSError) as error:
+    except _OF_USERS as error:
       if os.environ.get(TRACEBACK_VARIABLE):
         raise
-      sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-      raise SystemExit(2) from error
+      sys.stderr.write(f"error: {one_line(error)}\n")
+      raise SystemExit(exit_status(error)) from error
     except KeyboardInterrupt:
       sys.stderr.write("interrupted\n")
-      raise SystemExit(130) from None
+      raise SystemExit(_INTERRUPTED) from None
 
   return wrapped
+
+
+def one_line(error: BaseException) -> str:
+  """What an error says, on one line; its kind when it says nothing."""
+  return " ".join(str(error).split()) or type(error).__name__
+
+
+def exit_status(error: BaseException) -> int:
+  """The status with which a command ends that raised it."""
+  if isinstance(error, KeyboardInterrupt):
+    return _INTERRUPTED
+  if isinstance(error, SystemExit):
+    return error.code if isinstance(error.code, int) else int(error.code is not None)
+  return 2 if isinstance(error, _OF_USERS) else 1

@@ -14,6 +14,7 @@ from maxtext_ext.checkpoint.training import find_checkpoint
 from maxtext_ext.config import load
 from maxtext_ext.decode.generate import Generator
 from maxtext_ext.decode.writer import Hypothesis, HypothesisWriter, shard_path
+from maxtext_ext.hosts.join import joined
 from maxtext_ext.input.batch import ClipInfo
 from maxtext_ext.input.pipeline import InputConfig, decode_iterator
 from maxtext_ext.models.speech_lm import make_model
@@ -36,8 +37,10 @@ def main(path: str, overrides: Sequence[str] = ()) -> DecodeResult:
 
   Raises:
     ValueError: for a configuration, data or a checkpoint that cannot be used.
+    OSError: a process is missing, or was lost.
   """
-  return decode(load(path, overrides))
+  with joined(path, overrides):
+    return decode(load(path, overrides))
 
 
 def decode(config: bridge.Config) -> DecodeResult:

@@ -9,6 +9,7 @@ import jax
 
 from maxtext_ext import bridge
 from maxtext_ext.config import load
+from maxtext_ext.hosts.join import joined
 from maxtext_ext.input.pipeline import fill
 from maxtext_ext.parallel import to_device
 from maxtext_ext.train import oom
@@ -32,9 +33,10 @@ def main(path: str, overrides: Sequence[str] = ()) -> TrainResult:
 
   Raises:
     ValueError: for a configuration or data that cannot be used.
-    OSError: the run cannot be saved.
+    OSError: the run cannot be saved, or a process of it is missing.
   """
-  return train(load(path, overrides))
+  with joined(path, overrides):
+    return train(load(path, overrides))
 
 
 def train(config: bridge.Config) -> TrainResult:

@@ -5,11 +5,11 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 
 from tests import tiny
 
@@ -19,34 +19,51 @@ import json, os, resource, signal, sys
 import maxtext_ext.train.loop
 from maxtext_ext.compat.dispatch import train
 for line in sys.stdin:
-  argv, errors, limit = json.loads(line)
+  asked = json.loads(line)
+  if "wait" in asked:
+    print(os.waitstatus_to_exitcode(os.waitpid(asked["wait"], 0)[1]), flush=True)
+    continue
   child = os.fork()
-  if not child:
-    os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
-    if limit:
-      signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-      resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    train(argv)
-    sys.exit(0)
-  print(child, flush=True)
-  print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+  if child:
+    print(child, flush=True)
+    continue
+  said = os.open(asked["errors"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+  os.dup2(said, 1)
+  os.dup2(said, 2)
+  os.environ.update(asked["environment"])
+  if limit := asked["largest_file"]:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+  train(asked["argv"])
+  sys.exit(0)
 """
 
 
-@dataclass(frozen=True)
 class Training:
   """A training process."""
 
-  pid: int
-  _launcher: subprocess.Popen
-  _errors: pathlib.Path
+  def __init__(self, pid: int, launcher: "Launcher", errors: pathlib.Path) -> None:
+    self.pid = pid
+    self._launcher = launcher
+    self._errors = errors
+    self._status: int | None = None
 
   def send(self, number: signal.Signals) -> None:
     os.kill(self.pid, number)
 
+  @property
+  def alive(self) -> bool:
+    """Whether it has not ended."""
+    if self._status is not None:
+      return False
+    state = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return state != "Z"
+
   def wait(self) -> int:
     """Its exit status, or -signal."""
-    return int(self._launcher.stdout.readline())
+    if self._status is None:
+      self._status = int(self._launcher.ask(wait=self.pid))
+    return self._status
 
   @property
   def errors(self) -> str:
@@ -55,11 +72,12 @@ class Training:
 
 
 class Launcher:
-  """Starts training processes, one at a time."""
+  """Starts training processes."""
 
   def __init__(self, folder: pathlib.Path) -> None:
     path = os.pathsep.join([str(ROOT), str(ROOT / "maxtext_ext" / "compat")])
     self._folder = folder
+    self._started: list[Training] = []
     self._process = subprocess.Popen(
       [sys.executable, "-c", LAUNCHER],
       env={**os.environ, "PYTHONPATH": path, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"},
@@ -69,22 +87,53 @@ class Launcher:
       text=True,
     )
 
-  def start(self, *keys: str, largest_file: int = 0) -> Training:
+  def ask(self, **message: object) -> str:
+    """The launcher's answer, a line."""
+    self._process.stdin.write(json.dumps(message) + "\n")
+    self._process.stdin.flush()
+    return self._process.stdout.readline()
+
+  def start(
+    self, *keys: str, largest_file: int = 0, environment: Mapping[str, str] | None = None
+  ) -> Training:
     """Trains the tiny run; the programs compiled by one process serve the next.
 
     Args:
       largest_file: bytes; the system refuses to write more into a file. 0: no such limit.
+      environment: more variables.
     """
     argv = ["train", tiny.DEMO, *keys, f"jax_cache_dir={self._folder / 'cache'}"]
-    errors = self._folder / "errors.txt"
-    self._process.stdin.write(json.dumps([argv, str(errors), largest_file]) + "\n")
-    self._process.stdin.flush()
-    return Training(int(self._process.stdout.readline()), self._process, errors)
+    errors = self._folder / f"errors-{len(self._started)}.txt"
+    asked = {"argv": argv, "errors": str(errors), "largest_file": largest_file}
+    pid = int(self.ask(**asked, environment=dict(environment or {})))
+    self._started.append(Training(pid, self, errors))
+    return self._started[-1]
+
+  def start_all(self, processes: int, *keys: str, devices: int = 1) -> list[Training]:
+    """Trains with so many processes of so many devices; for one process, without the others."""
+    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    if processes > 1:
+      flags |= {"JAX_COORDINATOR_ADDRESS": free_address(), "JAX_NUM_PROCESSES": str(processes)}
+    return [
+      self.start(*keys, environment={**flags, "JAX_PROCESS_ID": str(index)})
+      for index in range(processes)
+    ]
 
   def close(self) -> None:
+    for training in self._started:
+      if training.alive:
+        training.send(signal.SIGKILL)
+        training.wait()
     self._process.stdin.close()
     self._process.wait()
     self._process.stdout.close()
+
+
+def free_address() -> str:
+  """An address of this machine where nobody listens."""
+  with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    return f"127.0.0.1:{free.getsockname()[1]}"
 
 
 @contextlib.contextmanager
@@ -96,12 +145,12 @@ def launcher(folder: pathlib.Path) -> Iterator[Launcher]:
     made.close()
 
 
-def wait_until(condition: Callable[[], bool], training: Training) -> None:
-  """Returns when the condition holds; an error when the process ends before, or in 5 minutes."""
+def wait_until(condition: Callable[[], bool], *trainings: Training) -> None:
+  """Returns when the condition holds; an error when a process ends before, or in 5 minutes."""
   until = time.monotonic() + 300
   while not condition():
-    alive = pathlib.Path(f"/proc/{training.pid}").exists()
-    assert alive and time.monotonic() < until, training.errors
+    alive = all(training.alive for training in trainings)
+    assert alive and time.monotonic() < until, [training.errors for training in trainings]
     time.sleep(0.005)
 
 

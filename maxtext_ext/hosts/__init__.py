@@ -1,0 +1,1 @@
+"""A run on several hosts: who takes part, the start together, and what follows when one is lost."""

@@ -1,0 +1,65 @@
+"""Being one of several processes of a run, from the start of a command to its end."""
+
+import atexit
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+import jax
+
+from maxtext_ext.config import given
+from maxtext_ext.errors import exit_status, one_line
+from maxtext_ext.hosts.cluster import find
+from maxtext_ext.hosts.roll_call import LIMIT
+from maxtext_ext.hosts.watch import Watch
+
+# An error may come of the loss of another process, whose name is the better message. Seconds.
+_NEWS = 3.0
+_SHUTDOWN = 30  # seconds for what JAX does at the end, when all are done
+
+
+@contextlib.contextmanager
+def joined(path: str, overrides: Sequence[str] = ()) -> Iterator[None]:
+  """Joins the other processes of a run on several hosts, if there are others; before any device.
+
+  When one of them is lost, all end with its name; when one fails, the others end with its error.
+
+  Args:
+    path, overrides: of the configuration.
+
+  Raises:
+    OSError: not all have come in time; names those that have not.
+    ValueError: the environment or the configuration is wrong.
+  """
+  keys = given(path, overrides)
+  alone = str(keys["skip_jax_distributed_system"]).lower() == "true"
+  seconds = int(keys[LIMIT])
+  cluster = None if alone else find(keys["hardware"], seconds)
+  if cluster is None or jax.distributed.is_initialized():
+    yield
+    return
+  watch = Watch(cluster, seconds)
+  try:
+    jax.distributed.initialize(
+      watch.coordinator,
+      cluster.count,
+      cluster.index,
+      initialization_timeout=seconds,
+      shutdown_timeout_seconds=_SHUTDOWN,
+    )
+    yield
+    watch.finish()
+  except BaseException as error:
+    time.sleep(_NEWS)
+    watch.fail(one_line(error), exit_status(error))
+    atexit.register(_leave, exit_status(error))
+    raise
+
+
+def _leave(status: int) -> None:
+  """Ends the process without JAX's own end, which waits for the others."""
+  sys.stdout.flush()
+  sys.stderr.flush()
+  os._exit(status)

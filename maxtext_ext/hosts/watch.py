@@ -1,0 +1,114 @@
+"""While a run goes on, each process knows when another is lost, and ends with its name.
+
+A collective operation that waits for a lost process may wait for ever, in code that Python cannot
+interrupt, so the end is that of the whole process.
+"""
+
+import asyncio
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Coroutine
+from typing import Any
+
+from maxtext_ext.hosts.cluster import Cluster
+from maxtext_ext.hosts.link import Link
+from maxtext_ext.hosts.relay import Relay
+from maxtext_ext.hosts.roll_call import meet, name
+
+STATUS = 2  # of a process that ends because another is lost
+_TELL = 2.0  # seconds at most to tell the others before the end
+
+
+class Watch:
+  """A process's links to the others, served by a thread of its own.
+
+  Args:
+    cluster: the processes of the run.
+    seconds: for all of them to come.
+
+  Attributes:
+    coordinator: the address of JAX's service for this process.
+
+  Raises:
+    OSError, ValueError: as `roll_call.meet`.
+  """
+
+  def __init__(self, cluster: Cluster, seconds: float) -> None:
+    self._loop = asyncio.new_event_loop()
+    threading.Thread(target=self._loop.run_forever, name="hosts", daemon=True).start()
+    self._index = cluster.index
+    self._hosts, self._links = self._call(meet(cluster, seconds))
+    self._finished: set[int] = set()  # processes whose work is done
+    self._over = asyncio.Event()  # that of all
+    self._ending = False
+    self.coordinator = cluster.address
+    if cluster.index:
+      self.coordinator = self._call(Relay(cluster.host, cluster.port).listen())
+    self._listeners = [
+      asyncio.run_coroutine_threadsafe(self._listen(index, link), self._loop)
+      for index, link in self._links.items()
+    ]
+
+  def _call[T](self, coroutine: Coroutine[Any, Any, T]) -> T:
+    """Runs something on the thread; its result."""
+    return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+  def finish(self) -> None:
+    """Says that the work of this process is done; returns when that of all is."""
+    self._call(self._finish(self._index))
+    self._call(self._over.wait())
+
+  def fail(self, reason: str, status: int) -> None:
+    """Tells the others why this process ends, and sees to it that it does, with this status."""
+    self._ending = True
+    self._call(self._tell(f"{self._name(self._index)} stopped: {reason}"))
+    # Threads may wait for the others, and Python for the threads.
+    self._loop.call_soon_threadsafe(self._loop.call_later, _TELL, os._exit, status)
+
+  def _name(self, index: int) -> str:
+    return name(index, self._hosts[index])
+
+  async def _listen(self, index: int, link: Link) -> None:
+    """Hears what a process says, to its end."""
+    while (message := await link.receive()) is not None:
+      match message:
+        case {"finished": True}:
+          await self._finish(index)
+        case {"lost": str(text)}:
+          await self._end(text)
+    if not self._over.is_set():
+      await self._end(
+        f"{self._name(index)} is gone: it was killed, or its machine or the network to it failed"
+      )
+
+  async def _finish(self, index: int) -> None:
+    """Notes that a process is done; process 0 knows when all are, and says so."""
+    self._finished.add(index)
+    if self._index == 0 and len(self._finished) == len(self._hosts):
+      await self._say(finished=True)
+      self._over.set()
+    elif self._index and index == 0:
+      self._over.set()
+    elif self._index and index == self._index:
+      await self._say(finished=True)
+
+  async def _say(self, **message: Any) -> None:
+    await asyncio.gather(*(link.send(**message) for link in self._links.values()))
+
+  async def _tell(self, text: str) -> None:
+    with contextlib.suppress(TimeoutError):
+      async with asyncio.timeout(_TELL):
+        await self._say(lost=text)
+
+  async def _end(self, text: str) -> None:
+    """Ends this process, unless it is ending by itself."""
+    if self._ending:
+      return
+    self._ending = True
+    await self._tell(text)
+    shown = "\n\x1b[?25h" if sys.__stderr__.isatty() else ""  # a progress bar hides the cursor
+    line = f"{shown}error: {text}; to go on, give the same command on every host\n"
+    os.write(sys.__stderr__.fileno(), line.encode())
+    os._exit(STATUS)

@@ -1,0 +1,97 @@
+"""Who is lost is named by all others; a run that ends well ends for all."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.train.processes import free_address
+
+HOST = socket.gethostname()
+# After the roll call, each does what it is told: sleep, finish, fail.
+PROCESS = """
+import sys, time
+from maxtext_ext.hosts.cluster import Cluster
+from maxtext_ext.hosts.watch import Watch
+address, index, does = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+watch = Watch(Cluster(address=address, count=3, index=index), 300)
+print("here", flush=True)
+if does == "finish":
+  watch.finish()
+elif does == "fail":
+  watch.fail("no more data", 7)
+  time.sleep(1000)
+else:
+  time.sleep(1000)
+"""
+
+
+@pytest.fixture
+def begin():
+  """Starts three processes that do what they are told, and waits until all have come."""
+  started = []
+
+  def start(*does: str) -> list[subprocess.Popen]:
+    address = free_address()
+    for index, what in enumerate(does):
+      command = [sys.executable, "-c", PROCESS, address, str(index), what]
+      pipe = subprocess.PIPE
+      started.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True))
+    for process in started:
+      assert process.stdout.readline() == "here\n", process.stderr.read()
+    return started
+
+  yield start
+  for process in started:
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.integration_test
+@pytest.mark.parametrize("lost", [0, 2])
+def test_the_others_name_the_one_that_is_lost(begin, lost):
+  processes = begin("sleep", "finish", "sleep")
+  processes[lost].send_signal(signal.SIGKILL)
+  for process in (process for index, process in enumerate(processes) if index != lost):
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert errors.startswith(f"error: process {lost} ({HOST}) is gone: it was killed, or")
+    assert len(errors.splitlines()) == 1
+
+
+@pytest.mark.integration_test
+@pytest.mark.parametrize("failing", [0, 1])
+def test_the_others_say_why_one_stopped(begin, failing):
+  does = ["sleep", "sleep", "finish"]
+  does[failing] = "fail"
+  processes = begin(*does)
+  for index, process in enumerate(processes):
+    _, errors = process.communicate(timeout=60)
+    if index == failing:
+      assert (process.returncode, errors) == (7, "")
+    else:
+      assert process.returncode == 2
+      assert errors.startswith(f"error: process {failing} ({HOST}) stopped: no more data; to go on")
+
+
+@pytest.mark.integration_test
+def test_those_that_are_done_wait_for_the_others(begin):
+  processes = begin("finish", "finish", "finish")
+  for process in processes:
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+
+
+@pytest.mark.integration_test
+def test_one_that_is_done_ends_when_another_is_lost(begin):
+  first, done, lost = begin("finish", "finish", "sleep")
+  time.sleep(0.5)
+  assert first.poll() is None and done.poll() is None, "they wait"
+  lost.kill()
+  for process in (first, done):
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert f"process 2 ({HOST}) is gone" in errors
