@@ -363,6 +363,9 @@ def _machine(asked: dict[str, Any]) -> dict[str, Any]:
     hardware = found["hardware"] = _detect_hardware()
   if "skip_jax_distributed_system" not in asked:
     found["skip_jax_distributed_system"] = True  # `hosts` has done it, if there are several
+  if not (asked.get("dump_hlo") or asked.get("dump_hlo_xla_flags") or os.environ.get("XLA_FLAGS")):
+    # MaxText would have every run write its programs to /tmp/xla_dump, asked or not.
+    found["dump_hlo_xla_flags"] = "--xla_dump_to="
   if "megablox" not in asked:
     # MaxText's own kernel for mixtures of experts; off a TPU it would be interpreted, slowly.
     found["megablox"] = hardware == "tpu"

@@ -58,9 +58,15 @@ def write_split(folder: pathlib.Path, split: str, clips: Iterable[Record], shard
         writer.write(encode_example(clip, audio="pcm16"))
 
 
-def make_run(folder: pathlib.Path, *, train: int = 48, test: int = 6) -> list[str]:
+def make_run(
+  folder: pathlib.Path,
+  *,
+  train: int = 48,
+  test: int = 6,
+  seconds: tuple[float, float] = (0.3, 3.0),
+) -> list[str]:
   """Data and tokenizer of a run under `folder`; returns `key=value` strings that point there."""
-  clips = records(train)
+  clips = records(train, seconds=seconds)
   write_split(folder / "data", "train", clips)
   write_split(folder / "data", "validation", records(test, seed=1), shards=1)
   write_split(folder / "data", "test", records(test, seed=2), shards=1)

@@ -21,6 +21,7 @@ from maxtext_ext.checkpoint.adapter import (
   trained_part,
 )
 from maxtext_ext.checkpoint.best import ranked
+from maxtext_ext.checkpoint.echoes import hush
 from maxtext_ext.checkpoint.whole import TREE_METADATA, fault
 from maxtext_ext.parallel import gather_texts
 
@@ -94,6 +95,7 @@ class TrainingCheckpoints:
     }
     if not whole:
       parts[ADAPTER] = {"record": self._adapter.to_json()}
+    hush()
     with self._explained(step):
       if self._background:
         answer = self._manager.save_checkpointables_async(step, parts, force=True)

@@ -46,7 +46,7 @@ async def meet(cluster: Cluster, seconds: float) -> tuple[list[str], dict[int, L
   try:
     await asyncio.wait_for(call.complete, seconds)
   except (TimeoutError, ValueError) as error:
-    text = str(error) or f"{call.missing()} within {seconds:g} s ({LIMIT})"
+    text = str(error) or call.missing(seconds)
     await call.tell(refused=text)
     raise (ValueError if isinstance(error, ValueError) else OSError)(text) from error
   finally:
@@ -99,14 +99,14 @@ class _Call:
     there = {index for index, link in self.links.items() if not link.closed}
     return sorted({*range(1, self._cluster.count)} - there)
 
-  def missing(self) -> str:
-    """Who is missing, and who is not."""
+  def missing(self, seconds: float) -> str:
+    """Who is missing after so long, and who is not."""
     absent = self._absent()
     here = [index for index in range(self._cluster.count) if index not in absent]
     return (
-      f"{len(absent)} of {self._cluster.count} processes did not come: "
-      f"{', '.join(map(str, absent))} are missing, "
-      f"{', '.join(name(index, self._names[index]) for index in here)} are here"
+      f"{len(absent)} of {self._cluster.count} processes did not come within {seconds:g} s"
+      f" ({LIMIT}); missing: {', '.join(map(str, absent))};"
+      f" here: {', '.join(name(index, self._names[index]) for index in here)}"
     )
 
   async def tell(self, **message: object) -> None:

@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from tests import tiny
 
 ROOT = pathlib.Path(__file__).parents[2]
+QUICK_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 LAUNCHER = """
 import json, os, resource, signal, sys
+sys.modules["tensorflow"] = None
 import maxtext_ext.train.loop
 from maxtext_ext.compat.dispatch import train
 for line in sys.stdin:
@@ -110,8 +112,8 @@ class Launcher:
     return self._started[-1]
 
   def start_all(self, processes: int, *keys: str, devices: int = 1) -> list[Training]:
-    """Trains with so many processes of so many devices; for one process, without the others."""
-    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    """Trains with so many processes of so many devices."""
+    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {QUICK_TO_COMPILE}"}
     if processes > 1:
       flags |= {"JAX_COORDINATOR_ADDRESS": free_address(), "JAX_NUM_PROCESSES": str(processes)}
     return [

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from maxtext_ext.checkpoint.training import find_checkpoint
 from tests import tiny
 from tests.train.loop_test import assert_same_weights, losses, weights
 from tests.train.processes import launcher, saved_steps, wait_until
@@ -20,7 +21,10 @@ EVERYTHING = (
   "spec_augment_mels=8",
   "spec_augment_frames=10",
 )
-SMALL = ("per_device_batch_size=1", "max_target_length=128", "windows_per_row=1", "max_seconds=4")
+SMALL = (
+  *("per_device_batch_size=1", "max_target_length=128", "windows_per_row=1", "max_seconds=4"),
+  *("base_num_decoder_layers=1", "encoder_layers_for_audio=1"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +85,30 @@ def test_a_run_that_is_asked_to_stop_saves_and_ends_well(start, number):
   process, _ = start(*keys, f"steps={done + 2}")
   assert process.wait() == 0, process.errors
   assert len(losses(str(folder))) == done + 2
+
+
+@pytest.mark.integration_test
+@pytest.mark.slow
+@pytest.mark.parametrize("background", ["true", "false"])
+def test_a_disk_that_takes_no_more_stops_the_run_with_the_last_checkpoint_whole(start, background):
+  name = f"full-{background}"
+  keys = (f"run_name={name}", "checkpoint_period=2", f"async_checkpointing={background}")
+  keys = (*keys, "learning_rate_schedule_steps=1000")
+  process, runs = start(*keys, "steps=2")
+  assert process.wait() == 0, process.errors
+  folder = runs / name
+  before = weights(str(folder), 2)
+  # Weights are written in as many pieces as happen to be ready; this file always in one.
+  largest = (folder / "checkpoints" / "2" / "items" / "_METADATA").stat().st_size
+  process, _ = start(*keys, "steps=1000", largest_file=largest // 2)
+  assert process.wait() == 2, process.errors
+  last = process.errors.splitlines()[-1]
+  assert last.startswith(f"error: the checkpoint of step 4 could not be saved in {folder}")
+  assert "File too large; that of step 2 is whole" in last
+  assert "Traceback" not in process.errors, "of what else failed nothing is said"
+  assert find_checkpoint(str(folder / "checkpoints"), "latest").endswith("/2/items")
+  assert_same_weights(weights(str(folder), 2), before)
+  assert len(losses(str(folder))) <= 6, "the next save is not begun"
+  process, _ = start(*keys, "steps=4")
+  assert process.wait() == 0, process.errors
+  assert saved_steps(folder) == [2, 4]
