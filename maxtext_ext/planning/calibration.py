@@ -1,27 +1,52 @@
-"""How near to its published peak a chip comes: runs that others measured.
+"""How near to its published peak a chip comes: fitted to runs that others measured.
 
-The step time is calibrated on one run whose step was compiled the way of `cost`; the model FLOP
-utilisations that MaxText's README lists (github.com/google/maxtext, April 2024, commit cc7478e; one
-slice, rows of 2048 tokens) carry it over to other generations, and tell how far runs of one
-generation lie apart: no roofline is better than that.
+`published.json` holds what the steps of `published.RUNS` cost, counted by the planner's own way
+(`python benchmarks/calibrate.py`). The share of the peak that makes the estimate of a run equal to
+its measured time is that run's; a generation's is the median of its runs. The error of an estimate
+is the largest that a run of the generation gets from its other runs; for a chip without any, that a
+run gets from those of other generations.
 """
 
+import functools
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from statistics import median
 
-from maxtext_ext.planning.topology import V4, Chip
+from maxtext_ext.planning.cost import Cost, StepCost
+from maxtext_ext.planning.published import RUNS, PublishedRun
+from maxtext_ext.planning.roofline import StepTime, step_time
+from maxtext_ext.planning.topology import Chip, parse_topology
 
-# MaxText 22B (48 layers of 6144/24576, 24 heads, fsdp 64, 13 rows of 2048 a chip, remat full) on a
-# v4-128: 156 TFLOP/s of the model's a chip.
-CALIBRATED_FLOPS = 5.05e15  # of a chip and step, recomputation included
-MEASURED_SECONDS = 22.6
+COUNTED = "published.json"
 
-# Model FLOP utilisation by generation: v4 22B; v5p 32B to 512B; v5e 16B, 32B, 64B and 128B.
-PUBLISHED = {
-  "TPU v4": (0.567,),
-  "TPU v5p": (0.7147, 0.7031, 0.6868, 0.6853, 0.6882, 0.6399),
-  "TPU v5e": (0.6110, 0.6686, 0.5990, 0.5606),
-}
+
+@dataclass(frozen=True, kw_only=True)
+class CountedRun:
+  """A published run and what its step costs a chip."""
+
+  run: PublishedRun
+  cost: StepCost
+
+  @property
+  def chip(self) -> Chip:
+    """That it ran on."""
+    return parse_topology(self.run.topology).chip
+
+  def estimate(self, share: float) -> StepTime:
+    """Its step at a share of the peak."""
+    return step_time(self.cost, self.chip, share)
+
+  @property
+  def share(self) -> float:
+    """Of the peak, with which the estimate is the measured time; 1 where it would be more."""
+    low, high = 0.01, 1.0
+    for _ in range(50):
+      middle = (low + high) / 2
+      slower = self.estimate(middle).seconds > self.run.seconds
+      low, high = (middle, high) if slower else (low, middle)
+    return high
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +55,7 @@ class Efficiency:
 
   Attributes:
     share: of the published peak.
-    error: largest deviation of a published run from it, as a share of the time.
+    error: of an estimate with it, as a share of the time.
     basis: where both come from.
   """
 
@@ -39,25 +64,54 @@ class Efficiency:
   basis: str
 
 
-def efficiency(chip: Chip) -> Efficiency:
-  """That of a generation; of v4 where there is no run of it."""
-  reached = CALIBRATED_FLOPS / V4.flops / MEASURED_SECONDS
-  (reference,) = PUBLISHED[V4.name]
-  spreads = {name: _spread(runs) for name, runs in PUBLISHED.items()}
-  runs = PUBLISHED.get(chip.name)
-  if runs is None:
-    lowest, highest = min(map(min, PUBLISHED.values())), max(map(max, PUBLISHED.values()))
-    error = max(reference / lowest - 1, 1 - reference / highest)
-    return Efficiency(
-      share=reached, error=error, basis="a TPU v4's efficiency; no published run of this chip"
+def from_json(text: str) -> list[CountedRun]:
+  """The runs whose cost was counted, in the order of RUNS."""
+  costs: Mapping[str, Mapping[str, Mapping[str, float]]] = json.loads(text)
+  return [
+    CountedRun(
+      run=run,
+      cost=StepCost(**{part: Cost(**amounts) for part, amounts in costs[run.name].items()}),
     )
+    for run in RUNS
+    if run.name in costs
+  ]
+
+
+@functools.cache
+def counted_runs() -> tuple[CountedRun, ...]:
+  """Those of the file in this package."""
+  return tuple(from_json(resources.files(__package__).joinpath(COUNTED).read_text("utf-8")))
+
+
+def efficiency(chip: Chip, runs: Sequence[CountedRun] | None = None) -> Efficiency:
+  """That of a generation; of all of them where there is no run of it.
+
+  Args:
+    runs: to fit to; default: the package's.
+  """
+  runs = counted_runs() if runs is None else runs
+  own = [run for run in runs if run.chip == chip]
+  if own:
+    return Efficiency(
+      share=median(run.share for run in own),
+      error=max(abs(left_out_error(run, runs)) for run in own),
+      basis=f"{len(own)} published MaxText run{'s' * (len(own) > 1)} on {chip.name}",
+    )
+  others = [[other for other in runs if other.chip != run.chip] or runs for run in runs]
+  errors = [abs(error_of(run, other)) for run, other in zip(runs, others, strict=True)]
   return Efficiency(
-    share=reached * median(runs) / reference,
-    error=spreads[chip.name] or max(spreads.values()),
-    basis=f"{len(runs)} published MaxText run{'s' * (len(runs) > 1)} on {chip.name}",
+    share=median(run.share for run in runs),
+    error=max(errors),
+    basis=f"{len(runs)} published MaxText runs on other chips",
   )
 
 
-def _spread(runs: tuple[float, ...]) -> float:
-  middle = median(runs)
-  return max(abs(middle / run - 1) for run in runs)
+def left_out_error(run: CountedRun, runs: Sequence[CountedRun]) -> float:
+  """`error_of` a run, fitted to the other runs of its generation; to all others without any."""
+  others = [other for other in runs if other.run != run.run]
+  return error_of(run, [other for other in others if other.chip == run.chip] or others)
+
+
+def error_of(run: CountedRun, fitted_to: Sequence[CountedRun]) -> float:
+  """How much longer a run's estimate is than its measured time, as a share of that."""
+  return run.estimate(median(other.share for other in fitted_to)).seconds / run.run.seconds - 1

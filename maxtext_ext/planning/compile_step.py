@@ -27,6 +27,12 @@ from maxtext_ext.train.step import eval_step, make_init_fn, train_step
 # Share of a row's tokens that are audio where windows_per_row is not given; as of speech at 3 to 4
 # words a second in Latin, Arabic or Hebrew letters.
 AUDIO_SHARE = 0.76
+# For counting: else products of arrays that tensor parallelism divides become loops, whose bodies
+# are counted once.
+_WITHOUT_LOOPS = {
+  "xla_tpu_enable_windowed_einsum_for_all_gather": False,
+  "xla_tpu_enable_windowed_einsum_for_reduce_scatter": False,
+}
 # More bytes than any chip has: a program that is refused, in words that tell what there is.
 _TOO_MUCH = 2**44
 
@@ -135,8 +141,9 @@ def compile_step(
   step, _ = bridge.jit_steps(config, mesh, graphdef, state, shardings, train_step, eval_step)
   with bridge.mesh_scope(config, mesh):
     lowered = step.lower(state, abstract_batch(config, mesh))
+  options = {"optimization_level": effort, **(_WITHOUT_LOOPS if with_cost else {})}
   try:
-    compiled = lowered.compile(compiler_options={"optimization_level": effort})
+    compiled = lowered.compile(compiler_options=options)
   except jax.errors.JaxRuntimeError as error:
     refusal = memory.of_refusal(str(error))
     if refusal is None:

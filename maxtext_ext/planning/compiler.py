@@ -26,6 +26,7 @@ class Shape:
     rows: of a step, on all chips, in all its micro-batches.
     vocab_tiles: `cost.small_overrides`.
     model_flops: of a step, on all chips.
+    sharding: how many chips divide what, such as {"fsdp": 16}.
   """
 
   model: str
@@ -39,6 +40,7 @@ class Shape:
   decoder_layers: int
   encoder_layers: int
   model_flops: float
+  sharding: dict[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,6 +79,14 @@ class StepCost:
     """Decoder, encoder, rest."""
     return self.decoder, self.encoder, self.rest
 
+  def of_rows(self, times: float) -> Self:
+    """Of so many times the rows."""
+    return type(self)(
+      decoder=self.decoder.of_rows(times),
+      encoder=self.encoder.of_rows(times),
+      rest=self.rest.of_rows(times),
+    )
+
   def times(self, steps: int) -> Self:
     """That of so many micro-batches; the optimizer's update, a part of rest, included in each."""
     return type(self)(

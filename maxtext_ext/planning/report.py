@@ -13,7 +13,7 @@ from maxtext_ext.planning.memory import GIB
 
 def as_dict(plan: Plan, epoch: Epoch | None = None) -> dict[str, Any]:
   """What `--json` prints; times are None where the step does not fit."""
-  time = plan.time
+  time, reached = plan.time, efficiency(plan.target.chip)
   return {
     "model": plan.shape.model,
     "topology": plan.target.name,
@@ -23,6 +23,7 @@ def as_dict(plan: Plan, epoch: Epoch | None = None) -> dict[str, Any]:
     "rows_per_chip": plan.shape.micro_rows_per_chip,
     "gradient_accumulation_steps": plan.shape.accumulation,
     "tokens_per_row": plan.shape.tokens_per_row,
+    "sharding": plan.shape.sharding,
     "windows_per_row": plan.shape.windows_per_row,
     "remat_policy": plan.shape.remat,
     "hbm_gib_per_chip": round(plan.memory.used / GIB, 3),
@@ -30,7 +31,7 @@ def as_dict(plan: Plan, epoch: Epoch | None = None) -> dict[str, Any]:
     "hbm_gib_temporaries": round(plan.memory.temporaries / GIB, 3),
     "hbm_gib_available": round(plan.memory.available / GIB, 3),
     "seconds_per_step": time and round(time.seconds, 4),
-    "seconds_error": time and round(time.error, 3),
+    "seconds_error": time and round(reached.error, 3),
     "seconds_computing": time and round(time.computing, 4),
     "seconds_memory": time and round(time.memory, 4),
     "seconds_sending": time and round(time.sending, 4),
@@ -53,13 +54,20 @@ def json_line(plan: Plan, epoch: Epoch | None = None) -> str:
 def show(plan: Plan, console: Console, epoch: Epoch | None = None) -> None:
   """Prints the table."""
   target, shape, memory, chip = plan.target, plan.shape, plan.memory, plan.target.chip
-  table = Table(title=f"{shape.model} on {target.name}: {target.chips} x {chip.name}", box=None)
+  table = Table(
+    title=f"{shape.model} on {target.name}: {target.chips} x {chip.name}",
+    box=None,
+    show_header=False,
+  )
   table.add_column()
   table.add_column(justify="right")
   table.add_column()
   cut = f", {shape.accumulation} micro-batches" if shape.accumulation > 1 else ""
   size = f"{shape.tokens_per_row} tokens, {shape.windows_per_row} windows of 8 s{cut}"
   table.add_row("rows a chip", f"{shape.micro_rows_per_chip:g}", f"{size}; remat {shape.remat}")
+  if shape.sharding:
+    divided = ", ".join(f"{axis} {chips}" for axis, chips in shape.sharding.items())
+    table.add_row("sharding", divided, "chips")
   how = "compiled for it" if target.compiled else "by estimate"
   table.add_row("memory a chip", f"{memory.used / GIB:.2f} GiB", f"{how}; the most at once")
   table.add_row("  arguments", f"{memory.arguments / GIB:.2f} GiB", "weights, optimizer, batch")
@@ -70,7 +78,7 @@ def show(plan: Plan, console: Console, epoch: Epoch | None = None) -> None:
     total = plan.cost.total
     table.add_row("model FLOPs", f"{shape.model_flops:.3g}", "a step, all chips")
     table.add_row("hardware FLOPs", f"{total.flops * target.chips:.3g}", "recomputation included")
-    error = f"±{time.error:.0%}, {reached.basis}"
+    error = f"±{reached.error:.0%}, {reached.basis}"
     table.add_row("step, estimated", f"{time.seconds:.3g} s", error)
     table.add_row("  computing", f"{time.computing:.3g} s", f"at {reached.share:.0%} of the peak")
     table.add_row("  memory", f"{time.memory:.3g} s", f"{total.hbm_bytes / 1e9:.0f} GB a chip")

@@ -2,25 +2,18 @@
 
 from dataclasses import dataclass
 
-from maxtext_ext.planning.calibration import efficiency
 from maxtext_ext.planning.cost import StepCost
 from maxtext_ext.planning.topology import Chip
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepTime:
-  """Seconds of one step, and what they would be if only one thing limited it.
-
-  Attributes:
-    seconds: the estimate.
-    error: its error as a share, of runs that were measured.
-  """
+  """Seconds of one step, and what they would be if only one thing limited it."""
 
   seconds: float
   computing: float
   memory: float
   sending: float
-  error: float
 
   @property
   def bound(self) -> str:
@@ -28,12 +21,15 @@ class StepTime:
     return max(("computing", "memory", "sending"), key=lambda name: getattr(self, name))
 
 
-def step_time(cost: StepCost, chip: Chip) -> StepTime:
-  """Parts run one after the other; within one, its slowest resource hides the other two."""
-  reached = efficiency(chip)
+def step_time(cost: StepCost, chip: Chip, share: float) -> StepTime:
+  """Parts run one after the other; within one, its slowest resource hides the other two.
+
+  Args:
+    share: of the chip's published FLOP/s, that it reaches.
+  """
   limits = [
     (
-      part.flops / (chip.flops * reached.share),
+      part.flops / (chip.flops * share),
       part.hbm_bytes / chip.hbm_bandwidth,
       part.sent_bytes / chip.link_bandwidth,
     )
@@ -45,5 +41,4 @@ def step_time(cost: StepCost, chip: Chip) -> StepTime:
     computing=computing,
     memory=memory,
     sending=sending,
-    error=reached.error,
   )

@@ -1,7 +1,8 @@
 """`--search`: the most rows on a chip that fit, and the least recomputation that still does."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from maxtext_ext.planning.compiler import Compiler
 from maxtext_ext.planning.memory import GIB, Memory
@@ -25,7 +26,9 @@ class Found:
     return [f"per_device_batch_size={self.rows_per_chip}", f"remat_policy={self.remat}"]
 
 
-def largest(measure: Callable[[int], Memory], start: int) -> tuple[int, Memory] | None:
+def largest(
+  measure: Callable[[int], Memory], start: int, known: Mapping[int, Memory] = MappingProxyType({})
+) -> tuple[int, Memory] | None:
   """The most rows whose memory fits, and that memory; None where one row does not.
 
   Memory grows almost linearly with rows, so a line through two measurements guesses well; only what
@@ -34,33 +37,33 @@ def largest(measure: Callable[[int], Memory], start: int) -> tuple[int, Memory] 
   Args:
     measure: memory of so many rows.
     start: the rows to try first.
+    known: what was measured before.
   """
-  fits: dict[int, Memory] = {}
-  too_many, rows = MOST_ROWS + 1, start
+  measured = dict(known)
+  rows = start
   while True:
-    memory = measure(rows)
-    if memory.fits:
-      fits[rows] = memory
-    else:
-      too_many = rows
-    most = max(fits, default=0)
+    if rows not in measured:
+      measured[rows] = measure(rows)
+    most = max((n for n, memory in measured.items() if memory.fits), default=0)
+    too_many = min((n for n, memory in measured.items() if not memory.fits), default=MOST_ROWS + 1)
     if most + 1 >= too_many:
-      return (most, fits[most]) if fits else None
-    rows = min(max(_guess(fits, too_many), most + 1), too_many - 1)
+      return (most, measured[most]) if most else None
+    rows = min(max(_guess(measured, too_many), most + 1), too_many - 1)
 
 
-def _guess(fits: dict[int, Memory], too_many: int) -> int:
-  """Rows to try next, between what fits and what does not."""
-  known = sorted(fits)
-  if not known:
-    return too_many // 2
-  if len(known) == 1:
-    return 2 * known[0]
-  low, high = known[-2:]
-  slope = (fits[high].used - fits[low].used) / (high - low)
+def _guess(measured: dict[int, Memory], too_many: int) -> int:
+  """Rows to try next, between what fits and what does not: where a line meets what there is.
+
+  A refusal tells how much was wanted, but not as exactly as a fit, so lines prefer fits.
+  """
+  nearest = sorted(measured, key=lambda n: (not measured[n].fits, abs(n - too_many)))[:2]
+  if len(nearest) == 1:
+    return 2 * nearest[0] if measured[nearest[0]].fits else too_many // 2
+  low, high = sorted(nearest)
+  slope = (measured[high].used - measured[low].used) / (high - low)
   if slope <= 0:
-    return 2 * high
-  return high + int(fits[high].free / slope)
+    return (low + too_many) // 2
+  return low + int(measured[low].free / slope)
 
 
 def search(
@@ -68,10 +71,14 @@ def search(
   path: str,
   overrides: Sequence[str],
   *,
+  known: Mapping[int, Memory] = MappingProxyType({}),
   effort: str = "O0",
   say: Callable[[str], None] = lambda _: None,
 ) -> Found:
   """Rows with everything recomputed first, then less recomputation with as many rows.
+
+  Args:
+    known: memory by rows, everything recomputed, that was measured before.
 
   Raises:
     ValueError: not even one row fits.
@@ -85,7 +92,7 @@ def search(
     return memory
 
   start = max(1, int(compiler.describe(path, overrides).micro_rows_per_chip))
-  found = largest(lambda rows: measure(rows, POLICIES[-1]), start)
+  found = largest(lambda rows: measure(rows, POLICIES[-1]), start, known)
   if found is None:
     raise ValueError(
       f"not one row of this configuration fits a chip of {compiler.target.name}: take a larger"

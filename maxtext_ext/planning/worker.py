@@ -10,6 +10,7 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
+from maxtext_ext import bridge
 from maxtext_ext.planning import compile_step, uncompiled
 from maxtext_ext.planning.compiler import Compiled
 from maxtext_ext.planning.model_flops import TARGET_TILES, model_flops
@@ -39,7 +40,14 @@ class _Answers:
       "encoder_layers": config.encoder_layers_for_audio,
       "model": config.model_name,
       "model_flops": model_flops(config),
+      "sharding": self._sharding(config),
     }
+
+  def _sharding(self, config: bridge.Config) -> dict[str, int]:
+    if not self._target.compiled:
+      return {}
+    mesh = bridge.make_mesh(config, self._devices)
+    return {axis: size for axis, size in mesh.shape.items() if size > 1}
 
   def compile(
     self, path: str, overrides: list[str], with_cost: bool, effort: str
