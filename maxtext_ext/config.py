@@ -19,6 +19,7 @@ from pydantic import Field
 
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint.training import find_weights
+from maxtext_ext.text.normalize import NORMALIZERS, get_normalizer
 from maxtext_ext.train import parts
 
 BASE_CONFIG = "base_config"
@@ -126,6 +127,19 @@ class SpeechConfig(bridge.MaxTextConfig):
   curriculum: list[tuple[float, int]] = Field(
     [], description="[until this fraction of the steps, only texts of at most so many words]."
   )
+  # Evaluation, every eval_interval steps of training on eval_split
+  eval_clips: int = Field(
+    500, ge=0, description="Clips that are transcribed at each, always the same; 0: the loss alone."
+  )
+  eval_samples: int = Field(
+    20, ge=0, description="Of these, so many go to TensorBoard and to samples.jsonl to be read."
+  )
+  normalizer: str = Field(
+    "basic", description=f"Of both sides before scoring: {', '.join(NORMALIZERS)}."
+  )
+  early_stopping_patience: int = Field(
+    0, ge=0, description="The run ends after so many without a lower eval/wer; 0: it never does."
+  )
   # Decoding
   split: str = Field("test", description="The split to decode.")
   output: str = Field("", description="Folder of hypotheses; default: {run}/decoded/{split}.")
@@ -163,6 +177,12 @@ class SpeechConfig(bridge.MaxTextConfig):
       raise ValueError(
         f"load_balance_loss_weight={self.load_balance_loss_weight} would count padding as tokens:"
         " give router_aux_loss_coef instead, which is num_experts_per_tok times as strong"
+      )
+    get_normalizer(self.normalizer)
+    if self.early_stopping_patience and not (self.eval_interval > 0 and self.eval_clips):
+      raise ValueError(
+        f"early_stopping_patience={self.early_stopping_patience} counts evaluations with"
+        " transcripts, and there are none: give eval_interval and eval_clips above 0"
       )
     if self.lora_dropout and not self.lora_rank:
       raise ValueError(f"lora_dropout={self.lora_dropout} without adapters: give lora_rank too")

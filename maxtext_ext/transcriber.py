@@ -5,6 +5,7 @@ print(Transcriber.from_pretrained("out/qwen3-asr").transcribe("clip.wav").text)
 """
 
 import dataclasses
+import functools
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -70,14 +71,7 @@ class Transcriber:
     self._tokenizer = tokenizer
     self._devices = jax.device_count()
     self._windows = config.decode_rows
-    self._generate = Generator(
-      config,
-      mesh,
-      params,
-      eos_ids=tokenizer.eos_ids,
-      vocab_size=min(tokenizer.vocab_size, config.vocab_size),
-      max_new_tokens=config.max_new_tokens,
-    )
+    self._generate = functools.partial(Generator.of(config, mesh, tokenizer), params)
 
   @classmethod
   def from_pretrained(cls, path: str | os.PathLike[str], **overrides: Any) -> Self:

@@ -103,6 +103,11 @@ WRONG = {
   "wrong type": (["steps=many"], "steps: Input should be a valid integer"),
   "wrong choice": (["audio_dtype=float64"], "audio_dtype: Input should be 'float32' or 'int16'"),
   "out of range": (["max_seconds=-1"], "max_seconds: Input should be greater than 0"),
+  "unknown normalizer": (["normalizer=greek"], "unknown normalizer 'greek'; expected one of none"),
+  "nothing to lose patience with": (
+    ["early_stopping_patience=3"],
+    "give eval_interval and eval_clips above 0",
+  ),
   "no equals sign": (["steps"], "expected key=value"),
   "no converted model": (["model_name=checkpoints/x"], "convert to-maxtext SOURCE checkpoints/x"),
   "unknown model": (["model_name=qwen9"], "no models/qwen9.yml; known here: qwen3-asr-0.6b"),

@@ -4,7 +4,7 @@ Not a model of speech: what is tested with it is arithmetic and bookkeeping.
 """
 
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -27,14 +27,18 @@ SHAPE = (
 
 
 def records(
-  count: int, *, seed: int = 0, seconds: tuple[float, float] = (0.3, 3.0)
+  count: int,
+  *,
+  seed: int = 0,
+  seconds: tuple[float, float] = (0.3, 3.0),
+  words: Sequence[str] = WORDS,
 ) -> list[Record]:
   """Clips of noise with words that have nothing to do with it."""
   rng = np.random.default_rng(seed)
   made = []
   for i in range(count):
     samples = rng.normal(size=int(rng.uniform(*seconds) * 16_000)) * rng.uniform(0.01, 0.2)
-    text = " ".join(rng.choice(WORDS, size=rng.integers(1, 5)))
+    text = " ".join(rng.choice(words, size=rng.integers(1, 5)))
     made.append(
       Record(
         sample_id=f"clip{seed}-{i:04d}",
@@ -64,12 +68,13 @@ def make_run(
   train: int = 48,
   test: int = 6,
   seconds: tuple[float, float] = (0.3, 3.0),
+  words: Sequence[str] = WORDS,
 ) -> list[str]:
   """Data and tokenizer of a run under `folder`; returns `key=value` strings that point there."""
-  clips = records(train, seconds=seconds)
+  clips = records(train, seconds=seconds, words=words)
   write_split(folder / "data", "train", clips)
-  write_split(folder / "data", "validation", records(test, seed=1), shards=1)
-  write_split(folder / "data", "test", records(test, seed=2), shards=1)
+  write_split(folder / "data", "validation", records(test, seed=1, words=words), shards=1)
+  write_split(folder / "data", "test", records(test, seed=2, words=words), shards=1)
   train_char_tokenizer((clip.text for clip in clips), folder / "tokenizer", ["English", "Hebrew"])
   return [
     f"data_dir={folder / 'data'}",

@@ -6,30 +6,41 @@ that was cut chooses as one that was not.
 """
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from etils import epath
 
 from maxtext_ext.evaluate.metrics import METRICS_FILE, read_metrics
 
-# The metric by which checkpoints are chosen.
-WER = "eval_wer"
+# Metrics of an evaluation; checkpoints are chosen by the first.
+_WER, _LOSS = "eval_wer", "eval_loss"
 
 
-def read_evaluations(run_dir: str) -> list[tuple[int, float]]:
-  """Steps after which a run was evaluated, and the word error rate of each; by rising step.
+def read_evaluations(run_dir: str, until: int | None = None) -> list[tuple[int, float | None]]:
+  """Steps after which a run was evaluated, by rising step.
+
+  Args:
+    until: the last step that counts; None: all do.
+
+  Returns:
+    each step with its word error rate, a fraction; None where nothing was transcribed.
 
   Raises:
     ValueError: its `metrics.jsonl` is malformed.
   """
   path = os.path.join(run_dir, METRICS_FILE)
-  return read_metrics(path, WER) if epath.Path(path).exists() else []
+  if not epath.Path(path).exists():
+    return []
+  rates = dict(read_metrics(path, _WER))
+  steps = rates.keys() | dict(read_metrics(path, _LOSS)).keys()
+  return [(step, rates.get(step)) for step in sorted(steps) if until is None or step <= until]
 
 
 def ranked(run_dir: str, there: Collection[int]) -> list[int]:
-  """Those steps among `there` that were evaluated, the best first, and of equals the first."""
-  found = [(wer, step) for step, wer in read_evaluations(run_dir) if step in there]
+  """Those steps among `there` that were transcribed, the best first, and of equals the first."""
+  evaluated = read_evaluations(run_dir)
+  found = [(wer, step) for step, wer in evaluated if wer is not None and step in there]
   return [step for _, step in sorted(found)]
 
 
@@ -51,14 +62,24 @@ class Best:
     self.wer = float("inf")
     self.since = 0
 
+  def restore(self, past: Iterable[tuple[int, float | None]], there: Collection[int]) -> None:
+    """Takes the evaluations before a run was cut; `there` are the steps of its checkpoints."""
+    for step, wer in past:
+      # Of what is gone, nothing can be the best.
+      if wer is not None and (step in there or not self._is_better(wer)):
+        self.note(step, wer)
+
   def note(self, step: int, wer: float) -> bool:
-    """Takes the next evaluation; whether it is the best so far, and better than those before."""
-    better = self.step is None or wer < self.wer
+    """Takes the next evaluation; whether it is better than all before."""
+    better = self._is_better(wer)
     if better:
       self.step, self.wer, self.since = step, wer, 0
     else:
       self.since += 1
     return better
+
+  def _is_better(self, wer: float) -> bool:
+    return self.step is None or wer < self.wer
 
   @property
   def ends_run(self) -> bool:

@@ -77,6 +77,12 @@ class TrainingCheckpoints:
       return None
     return latest.step
 
+  def steps(self) -> list[int]:
+    """The number of steps of each checkpoint."""
+    if self._manager is None:
+      return []
+    return [checkpoint.step for checkpoint in self._manager.checkpoints]
+
   def save(self, step: int, state: nnx.State, position: dict[str, Any]) -> None:
     """Saves the state after `step` steps with this host's input position; every host calls it.
 

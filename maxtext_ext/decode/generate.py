@@ -6,6 +6,7 @@ segment 0 in the cache and is never attended to, so a row's tokens do not depend
 
 import functools
 from collections.abc import Iterable
+from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -17,14 +18,14 @@ from jaxtyping import Array, Int
 from maxtext_ext import bridge
 from maxtext_ext.models.speech_lm import AUDIO_KEYS, Batch, SpeechLM, make_model
 from maxtext_ext.parallel import local_rows, to_device
+from maxtext_ext.text.tokenizer import Tokenizer
 
 
 class Generator:
-  """Greedy generation from a model's parameters; one compiled program per batch shape.
+  """Greedy generation by a model; one compiled program per batch shape.
 
   Args:
     config: the model's configuration; lengths and rows are taken from each batch instead.
-    params: parameters of a SpeechLM, as `load_params` or a train state's model gives them.
     eos_ids: tokens that end a transcript.
     vocab_size: tokens that may be written; a checkpoint's vocabulary is padded beyond them.
   """
@@ -33,23 +34,34 @@ class Generator:
     self,
     config: bridge.Config,
     mesh: Mesh,
-    params: nnx.State,
     *,
     eos_ids: Iterable[int],
     vocab_size: int,
     max_new_tokens: int,
   ) -> None:
-    self._config, self._mesh, self._params = config, mesh, params
+    self._config, self._mesh = config, mesh
     self._placement = bridge.input_sharding(config, mesh)
     self._eos_ids = tuple(sorted(eos_ids))
     self._vocab_size = vocab_size
     self._max_new_tokens = max_new_tokens
     self._programs = functools.cache(self._program)
 
-  def __call__(self, batch: dict[str, np.ndarray]) -> list[list[int]]:
+  @classmethod
+  def of(cls, config: bridge.Config, mesh: Mesh, tokenizer: Tokenizer) -> Self:
+    """The generator of a configuration, for texts of a tokenizer."""
+    return cls(
+      config,
+      mesh,
+      eos_ids=tokenizer.eos_ids,
+      vocab_size=min(tokenizer.vocab_size, config.vocab_size),
+      max_new_tokens=config.max_new_tokens,
+    )
+
+  def __call__(self, params: nnx.State, batch: dict[str, np.ndarray]) -> list[list[int]]:
     """Tokens written for each of this host's rows, without the one that ended them.
 
     Args:
+      params: of a SpeechLM, as `load_params` or the model of a train state gives them.
       batch: `inputs`, `inputs_position`, `inputs_segmentation` [B, P] with prompts from column 0,
         and the audio keys.
     """
@@ -57,7 +69,7 @@ class Generator:
     keys = ("inputs", "inputs_position", "inputs_segmentation", *AUDIO_KEYS)
     arrays = to_device({key: batch[key] for key in keys if key in batch}, self._placement)
     with bridge.mesh_scope(self._config, self._mesh):
-      tokens = self._programs(rows * jax.process_count(), prompt)(self._params, arrays)
+      tokens = self._programs(rows * jax.process_count(), prompt)(params, arrays)
     return [self._cut(row) for row in local_rows(tokens).tolist()]
 
   def _cut(self, tokens: list[int]) -> list[int]:

@@ -13,12 +13,11 @@ from maxtext_ext.checkpoint import adapter
 from maxtext_ext.checkpoint.training import find_checkpoint
 from maxtext_ext.config import load
 from maxtext_ext.decode.generate import Generator
-from maxtext_ext.decode.writer import Hypothesis, HypothesisWriter, shard_path
+from maxtext_ext.decode.transcribe import transcribe
+from maxtext_ext.decode.writer import HypothesisWriter, shard_path
 from maxtext_ext.hosts.join import joined
-from maxtext_ext.input.batch import ClipInfo
 from maxtext_ext.input.pipeline import InputConfig, decode_iterator
 from maxtext_ext.models.speech_lm import make_model
-from maxtext_ext.text.prompt import parse_output
 from maxtext_ext.text.tokenizer import Tokenizer
 from maxtext_ext.train.metrics import ProgressLine
 
@@ -48,14 +47,7 @@ def decode(config: bridge.Config) -> DecodeResult:
   mesh = bridge.make_mesh(config)
   tokenizer = Tokenizer.from_directory(config.tokenizer_path)
   config, params = load_weights(config, mesh)
-  generator = Generator(
-    config,
-    mesh,
-    params,
-    eos_ids=tokenizer.eos_ids,
-    vocab_size=min(tokenizer.vocab_size, config.vocab_size),
-    max_new_tokens=config.max_new_tokens,
-  )
+  generator = Generator.of(config, mesh, tokenizer)
   run_dir = os.path.dirname(config.checkpoint_dir.rstrip("/"))
   output = config.output or os.path.join(run_dir, "decoded", config.split)
   rows = config.decode_rows * jax.local_device_count()
@@ -68,10 +60,9 @@ def decode(config: bridge.Config) -> DecodeResult:
     ProgressLine("decode", len(batches), visible=host == 0) as progress,
   ):
     for number, batch in enumerate(batches, 1):
-      texts = [tokenizer.decode(tokens) for tokens in generator(batch.arrays)]
-      for utterance, text in zip(batch.utterances, texts, strict=False):
-        writer.write(_hypothesis(utterance, text))
-        clips, seconds = clips + 1, seconds + utterance.seconds
+      for hypothesis in transcribe(generator, params, batch, tokenizer):
+        writer.write(hypothesis)
+        clips, seconds = clips + 1, seconds + hypothesis.duration
       progress.update(number, f"{clips} clips, {seconds:.0f} s of audio")
   return DecodeResult(output=output, clips=clips, audio_seconds=seconds)
 
@@ -95,15 +86,3 @@ def load_weights(config: bridge.Config, mesh: Mesh) -> tuple[bridge.Config, nnx.
   else:
     path = find_checkpoint(config.checkpoint_dir, config.decode_checkpoint)
   return adapter.load_weights(config, mesh, path, lambda config: make_model(config, mesh))
-
-
-def _hypothesis(clip: ClipInfo, text: str) -> Hypothesis:
-  _, transcript = parse_output(text)
-  return Hypothesis(
-    id=clip.id,
-    dataset=clip.dataset,
-    language=clip.language,
-    duration=clip.seconds,
-    reference=clip.reference,
-    hypothesis=transcript,
-  )

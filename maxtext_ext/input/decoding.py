@@ -2,9 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import grain
+import numpy as np
 
 from maxtext_ext.input.batch import DecodeBatch, decode_shape, make_decode_batch
 from maxtext_ext.input.config import InputConfig
@@ -65,6 +66,102 @@ class _MakeBatch(grain.transforms.Map):
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class DecodeSplit:
+  """The clips of a split by the shape of their batches; iterated, the batches of this host.
+
+  Attributes:
+    config: of the input; `rows` of a batch on this host.
+    utterances: all records of the split.
+    clips: shape of a batch (windows, text slots) -> numbers of the records that go into such ones.
+    dropped: records that cannot be decoded, by reason.
+  """
+
+  config: InputConfig
+  utterances: grain.MapDataset
+  clips: dict[tuple[int, int], list[int]]
+  dropped: dict[str, int]
+  pad_id: int
+  host_index: int
+  host_count: int
+
+  def with_rows(self, rows: int) -> "DecodeSplit":
+    """The same clips in batches of so many rows."""
+    return replace(self, config=replace(self.config, rows=rows))
+
+  def __len__(self) -> int:
+    return len(self._plan())
+
+  def __iter__(self) -> DecodeIterator:
+    make = _MakeBatch(self.utterances, self.config.rows, self.pad_id, self.config.audio_dtype)
+    batches = grain.MapDataset.source(self._plan()).map(make)
+    return DecodeIterator(batches, self.config, self.dropped)
+
+  def _plan(self) -> list[_Planned]:
+    rows, planned = self.config.rows, []
+    for shape, indices in sorted(self.clips.items()):
+      for start in range(0, len(indices), rows * self.host_count):
+        first = start + self.host_index * rows
+        planned.append(_Planned(shape, tuple(indices[first : first + rows])))
+    return planned
+
+
+def decode_split(
+  config: InputConfig,
+  tokenizer: Tokenizer,
+  split: str | None = None,
+  *,
+  host_index: int = 0,
+  host_count: int = 1,
+  most: int | None = None,
+  filtered: bool = False,
+) -> DecodeSplit:
+  """The clips of a split that can be read, as prompts without targets.
+
+  A clip's shape follows from its own length (`decode_shape`), batches are made of clips of one
+  shape, so few programs are compiled and no clip is padded to another. All hosts give the same
+  shapes in the same order: each reads the lengths of the whole split first, then its own clips.
+  Empty rows fill the last batch of a shape.
+
+  Args:
+    most: so many records, always the same ones of a split, drawn from all of it; None: all.
+    filtered: leave out what the filters of the configuration do.
+
+  Raises:
+    ValueError: no data, or more of it than `max_bad_fraction` cannot be read.
+  """
+  check_hosts(host_index, host_count)
+  config = config if split is None else config.for_split(split)
+  read = ReadUtterance(tokenizer=tokenizer, config=config, any_record=not filtered)
+  data = open_data(config, read)
+  utterances = grain.MapDataset.source(data.source).map(data.read)
+  chosen = range(len(data))
+  if most is not None and most < len(data):
+    chosen = sorted(np.random.default_rng(0).permutation(len(data))[:most].tolist())
+  clips: dict[tuple[int, int], list[int]] = defaultdict(list)
+  tally = Tally(config.max_bad_fraction)
+  lengths = grain.MapDataset.source(chosen).map(lambda index: utterances[index])
+  for index, utterance in zip(chosen, lengths.to_iter_dataset(read_options(config)), strict=True):
+    tally.count()
+    if isinstance(utterance, Dropped):
+      tally.drop(utterance)
+    else:
+      clips[decode_shape(utterance)].append(index)
+  if not clips:
+    raise ValueError(
+      f"{data.where}: none of {len(chosen)} records can be decoded: {dict(tally.dropped)}"
+    )
+  return DecodeSplit(
+    config=config,
+    utterances=utterances,
+    clips=dict(clips),
+    dropped=dict(tally.dropped),
+    pad_id=tokenizer.pad_id,
+    host_index=host_index,
+    host_count=host_count,
+  )
+
+
 def decode_iterator(
   config: InputConfig,
   tokenizer: Tokenizer,
@@ -73,37 +170,10 @@ def decode_iterator(
   host_index: int = 0,
   host_count: int = 1,
 ) -> DecodeIterator:
-  """Every clip of a split that can be read, whatever the filters say, as prompts without targets.
-
-  A clip's shape follows from its own length (`decode_shape`), batches are made of clips of one
-  shape, so few programs are compiled and no clip is padded to another. All hosts give the same
-  shapes in the same order: each reads the lengths of the whole split first, then its own clips.
-  Empty rows fill the last batch of a shape.
+  """Every clip of a split that can be read, whatever the filters say, once (`decode_split`).
 
   Raises:
     ValueError: no data, or more of it than `max_bad_fraction` cannot be read.
   """
-  check_hosts(host_index, host_count)
-  config = config if split is None else config.for_split(split)
-  data = open_data(config, ReadUtterance(tokenizer=tokenizer, config=config, any_record=True))
-  utterances = grain.MapDataset.source(data.source).map(data.read)
-  clips: dict[tuple[int, int], list[int]] = defaultdict(list)
-  tally = Tally(config.max_bad_fraction)
-  lengths = utterances.to_iter_dataset(read_options(config))
-  for index, utterance in enumerate(lengths):
-    tally.count()
-    if isinstance(utterance, Dropped):
-      tally.drop(utterance)
-    else:
-      clips[decode_shape(utterance)].append(index)
-  planned = []
-  for shape, indices in sorted(clips.items()):
-    for start in range(0, len(indices), config.rows * host_count):
-      first = start + host_index * config.rows
-      planned.append(_Planned(shape, tuple(indices[first : first + config.rows])))
-  if not planned:
-    raise ValueError(
-      f"{data.where}: none of {len(data)} records can be decoded: {dict(tally.dropped)}"
-    )
-  make = _MakeBatch(utterances, config.rows, tokenizer.pad_id, config.audio_dtype)
-  return DecodeIterator(grain.MapDataset.source(planned).map(make), config, dict(tally.dropped))
+  hosts = {"host_index": host_index, "host_count": host_count}
+  return iter(decode_split(config, tokenizer, split, **hosts))

@@ -9,7 +9,12 @@ import numpy as np
 
 from maxtext_ext.input.batch import Arrays, DecodeBatch, Fill, fill, make_decode_batch
 from maxtext_ext.input.config import InputConfig
-from maxtext_ext.input.decoding import DecodeIterator, decode_iterator
+from maxtext_ext.input.decoding import (
+  DecodeIterator,
+  DecodeSplit,
+  decode_iterator,
+  decode_split,
+)
 from maxtext_ext.input.filters import Filters
 from maxtext_ext.input.host_augment import HostAugment, NoiseOnly, find_sounds
 from maxtext_ext.input.mixture import Element, InTurn, Mixture, NamedData, Order
@@ -35,6 +40,7 @@ __all__ = [
   "BatchIterator",
   "DecodeBatch",
   "DecodeIterator",
+  "DecodeSplit",
   "Fill",
   "Filters",
   "HostAugment",
@@ -44,6 +50,7 @@ __all__ = [
   "NoiseOnly",
   "SpecAugment",
   "decode_iterator",
+  "decode_split",
   "eval_iterator",
   "fill",
   "make_decode_batch",

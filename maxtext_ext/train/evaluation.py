@@ -1,59 +1,137 @@
 """Evaluation in the loop: what a held-out split says about the model of a step."""
 
+import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 from flax import nnx
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh, NamedSharding
 
+from maxtext_ext import bridge
+from maxtext_ext.evaluate.wer import Scores, score
 from maxtext_ext.input.pipeline import InputConfig, eval_iterator
 from maxtext_ext.parallel import to_device
 from maxtext_ext.text.tokenizer import Tokenizer
+from maxtext_ext.train.metrics import ProgressLine
+from maxtext_ext.train.samples import Sample, choose
+from maxtext_ext.train.transcripts import BrokenOff, Transcripts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+  """What an evaluation found.
+
+  Attributes:
+    loss: nats a target token, over the whole split.
+    scores: error rates of the clips that were transcribed; None: there were to be none.
+    samples: some of the transcripts.
+  """
+
+  loss: float
+  scores: Scores | None = None
+  samples: tuple[Sample, ...] = ()
+
+  def scalars(self) -> dict[str, float]:
+    """As `MetricWriter` takes them."""
+    if self.scores is None:
+      return {"eval/loss": self.loss}
+    return {"eval/loss": self.loss, "eval/wer": self.scores.wer, "eval/cer": self.scores.cer}
+
+  def __str__(self) -> str:
+    said = f"eval loss {self.loss:.3f}"
+    if self.scores is None:
+      return said
+    return f"{said}, WER {self.scores.wer:.2%}, CER {self.scores.cer:.2%}"
 
 
 class Evaluation:
-  """The evaluation of a run.
+  """The evaluation of a run: the loss over a split, and error rates of its clips, transcribed.
 
   Args:
-    inputs: of the split, on this host.
-    tokenizer: the model's.
-    interval: steps from one to the next; 0 or less: none.
+    inputs: of the split, on this host, as for training.
+    evaluated: the last step of an evaluation before.
     step_fn: `step.eval_step`, compiled.
     placement: of a batch on the mesh.
+
+  Raises:
+    ValueError: the split is not there, or nothing in it can be used.
   """
 
   def __init__(
     self,
+    config: bridge.Config,
+    mesh: Mesh,
     inputs: InputConfig,
     tokenizer: Tokenizer,
     *,
-    interval: int,
+    evaluated: int,
     step_fn: Callable[..., Any],
     placement: NamedSharding,
   ) -> None:
+    self._config = config
     self._inputs = inputs
     self._tokenizer = tokenizer
-    self._interval = interval
+    self._evaluated = evaluated
     self._step_fn = step_fn
     self._placement = placement
+    self._transcripts: Transcripts | None = None
+    if config.eval_interval > 0 and config.eval_clips:
+      self._transcripts = Transcripts(config, mesh, tokenizer)
 
   def due(self, step: int) -> bool:
-    """Whether it follows on so many completed steps."""
-    return self._interval > 0 and step % self._interval == 0
+    """Whether it follows on so many completed steps, and has not taken place."""
+    interval = self._config.eval_interval
+    return interval > 0 and step > self._evaluated and step % interval == 0
 
-  def __call__(self, state: nnx.State) -> dict[str, float]:
-    """Scalars of the whole split: the mean loss over its target tokens, in nats.
+  def __call__(
+    self, step: int, state: nnx.State, progress: ProgressLine, asked: Callable[[], bool]
+  ) -> Findings:
+    """Evaluates the model of a train state, which stays as it is.
+
+    Args:
+      step: steps completed.
+      progress: under which its own is drawn.
+      asked: whether to break it off; every host gets the same answer.
+
+    Returns:
+      the same on every host.
 
     Raises:
-      ValueError: the split has no target tokens.
+      BrokenOff: it was asked for.
+      ValueError: there are no target tokens, or no words, in the split.
     """
+    findings = self._evaluate(state, progress, asked)
+    self._evaluated = step
+    return findings
+
+  def _evaluate(
+    self, state: nnx.State, progress: ProgressLine, asked: Callable[[], bool]
+  ) -> Findings:
+    loss = self._loss(state, asked)
+    if self._transcripts is None:
+      return Findings(loss=loss)
+    clips = self._transcripts(state["model"].filter(nnx.Param), progress, asked)
+    scores = score(clips, self._config.normalizer)
+    if not scores.overall.words.units:
+      raise ValueError(
+        f"the {len(clips)} clips of evaluation have no words: check eval_split,"
+        f" normalizer={self._config.normalizer} and data_dir, or give eval_clips=0"
+      )
+    samples = choose(clips, self._config.eval_samples, self._config.normalizer)
+    return Findings(loss=loss, scores=scores, samples=samples)
+
+  def _loss(self, state: nnx.State, asked: Callable[[], bool]) -> float:
     hosts = {"host_index": jax.process_index(), "host_count": jax.process_count()}
     total = tokens = 0.0
-    for batch in eval_iterator(self._inputs, self._tokenizer, **hosts):
-      metrics = jax.device_get(self._step_fn(state, to_device(batch, self._placement)))
-      total += float(metrics["total"])
-      tokens += float(metrics["target_tokens"])
+    with contextlib.closing(eval_iterator(self._inputs, self._tokenizer, **hosts)) as batches:
+      for batch in batches:
+        if asked():
+          raise BrokenOff
+        metrics = jax.device_get(self._step_fn(state, to_device(batch, self._placement)))
+        total += float(metrics["total"])
+        tokens += float(metrics["target_tokens"])
     if tokens == 0:
       raise ValueError("the evaluation split has no target tokens: check eval_split and data_dir")
-    return {"eval/loss": total / tokens}
+    return total / tokens

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from maxtext_ext.input.pipeline import Fill
+from maxtext_ext.train.evaluation import Findings
 from maxtext_ext.train.metrics import MetricWriter
 from maxtext_ext.train.nonfinite import Watch
 
@@ -60,9 +61,8 @@ class StepLog:
     speed = filled.audio_seconds * jax.process_count() / max(seconds, 1e-9)
     self.loss, updates = values["loss"], int(values["updates"])
     usable = math.isfinite(self.loss) and math.isfinite(values["gradient_norm"])
-    self.write(
-      step,
-      {
+    if self._writer is not None:
+      scalars = {
         "learning/loss": self.loss,
         "learning/learning_rate": float(self._schedule(updates - usable)),
         "learning/gradient_norm": values["gradient_norm"],
@@ -74,8 +74,8 @@ class StepLog:
         "input/chunk_fill": filled.chunk_fill,
         **{f"learning/{key}": values[key] for key in _OPTIONAL if key in values},
         **inputs,
-      },
-    )
+      }
+      self._writer.write(step, scalars)
     self._watch.note(step, usable=usable, records=records)
     return f"loss {self.loss:.3f}  {speed:.0f} audio s/s  fill {filled.token_fill:.0%}"
 
@@ -85,10 +85,14 @@ class StepLog:
     if self._writer is not None:
       self._writer.flush()
 
-  def write(self, step: int, scalars: dict[str, float]) -> None:
-    """Writes other numbers of a step, on the host that writes."""
+  def write_evaluation(self, step: int, findings: Findings) -> None:
+    """Writes what an evaluation found, and counts none of its time as the next step's."""
     if self._writer is not None:
-      self._writer.write(step, scalars)
+      self._writer.write_samples(step, findings.samples)
+      # After the samples: what stands in the metrics has taken place.
+      self._writer.write(step, findings.scalars())
+      self._writer.flush()
+    self._time = time.monotonic()
 
   def close(self) -> None:
     """Ends the files."""

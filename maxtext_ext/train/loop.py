@@ -1,4 +1,4 @@
-"""The training loop: restore, then for each step: next batch, step, log, evaluate, save."""
+"""The training loop: restore, then for each step: evaluate, save, next batch, step, log."""
 
 import gc
 import sys
@@ -13,10 +13,12 @@ from maxtext_ext.hosts.join import joined
 from maxtext_ext.input.pipeline import fill
 from maxtext_ext.parallel import to_device
 from maxtext_ext.train import oom
+from maxtext_ext.train.evaluation import Findings
 from maxtext_ext.train.length import with_steps
 from maxtext_ext.train.metrics import ProgressLine
-from maxtext_ext.train.setup import prepare
+from maxtext_ext.train.setup import Run, prepare
 from maxtext_ext.train.signals import StopRequest
+from maxtext_ext.train.transcripts import BrokenOff
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +44,9 @@ def main(path: str, overrides: Sequence[str] = ()) -> TrainResult:
 def train(config: bridge.Config) -> TrainResult:
   """Trains until `config.steps`, from the run's latest checkpoint when there is one.
 
-  SIGTERM or Ctrl-C ends it earlier, saved. When the device is out of memory, the run goes on from
-  its latest checkpoint with the same batches in smaller pieces.
+  SIGTERM or Ctrl-C ends it earlier, saved, as do `early_stopping_patience` evaluations that were no
+  better than one before. When the device is out of memory, the run goes on from its latest
+  checkpoint with the same batches in smaller pieces.
   """
   config = with_steps(config)
   with StopRequest() as stop:
@@ -63,26 +66,58 @@ def _train(config: bridge.Config, stop: StopRequest) -> TrainResult:
     ProgressLine("train", config.steps, start=run.start, visible=chief) as progress,
   ):
     state, log, done = run.state, run.log, run.start
-    while done < config.steps and not stop.asked():
+
+    def show() -> None:
+      if note := log.flush():
+        progress.update(done, note)
+
+    while True:
+      best = False
+      if run.evaluation.due(done):  # of a resumed run also where it stands, if it was broken off
+        show()
+        try:
+          best = _note(run, done, run.evaluation(done, state, progress, stop.asked))
+        except BrokenOff:
+          break
+      if done > run.start and (best or done % config.checkpoint_period == 0):
+        show()
+        log.sync()
+        run.checkpoints.save(done, state, run.batches.get_state())
+      if done >= config.steps or run.best.ends_run or stop.asked():
+        break
       batch = next(run.batches)
       state, metrics = run.step_fn(state, to_device(batch, run.placement))
       # The device works on this step while the host writes down the one before.
-      progress.update(done, log.flush())
+      show()
       done += 1
       log.hold(done, metrics, fill(batch), run.batches.metrics(), run.batches.records)
-      if run.evaluation.due(done):
-        log.write(done, run.evaluation(state))
-      if done % config.checkpoint_period == 0:
-        log.sync()
-        run.checkpoints.save(done, state, run.batches.get_state())
       run.checkpoints.check()
-    progress.update(done, log.flush())
+    show()
     if done > run.start:
       log.sync()
       run.checkpoints.save(done, state, run.batches.get_state())
-  if done < config.steps and chief:
-    kept = "the same command goes on from there"
-    kept = kept if config.enable_checkpointing else "nothing is saved: enable_checkpointing=false"
-    who = stop.name or "a signal to another host"
-    sys.stderr.write(f"{who}: stopped after step {done} of {config.steps}; {kept}\n")
+  if chief and (done < config.steps or run.evaluation.due(done)):
+    sys.stderr.write(f"{_why_it_ended(config, run, done, stop)}\n")
   return TrainResult(steps=done, loss=log.loss, run_dir=run.run_dir)
+
+
+def _note(run: Run, step: int, findings: Findings) -> bool:
+  """Takes down what an evaluation found; whether it is the best so far."""
+  run.log.write_evaluation(step, findings)
+  best = findings.scores is not None and run.best.note(step, findings.scores.wer)
+  if jax.process_index() == 0:
+    sys.stderr.write(f"step {step}: {findings}{', the best so far' if best else ''}\n")
+  return best
+
+
+def _why_it_ended(config: bridge.Config, run: Run, done: int, stop: StopRequest) -> str:
+  ended = f"stopped after step {done} of {config.steps}"
+  if run.best.ends_run:
+    return (
+      f"{ended}: in {run.best.since} evaluations no better word error rate than {run.best.wer:.2%}"
+      f" of step {run.best.step}; to go on, give an early_stopping_patience above"
+      f" {run.best.since}, or 0"
+    )
+  kept = "the same command goes on from there"
+  kept = kept if config.enable_checkpointing else "nothing is saved: enable_checkpointing=false"
+  return f"{stop.name or 'a signal to another host'}: {ended}; {kept}"

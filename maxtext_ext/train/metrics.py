@@ -1,12 +1,12 @@
 """Where the numbers of a run go: TensorBoard, `metrics.jsonl`, and the terminal."""
 
-import json
+import dataclasses
 import math
 import sys
 import time
-from typing import IO, Any
+from collections.abc import Sequence
+from typing import Any
 
-from etils import epath
 from rich.console import Console
 from rich.progress import (
   BarColumn,
@@ -19,35 +19,28 @@ from rich.progress import (
 from tensorboardX import SummaryWriter
 
 from maxtext_ext.evaluate.metrics import METRICS_FILE
+from maxtext_ext.train.lines import StepLines
+from maxtext_ext.train.samples import SAMPLES_FILE, Sample, to_markdown
 
 PLAIN_INTERVAL = 10.0  # seconds between lines where there is no terminal to draw in
 
 
 class MetricWriter:
-  """Scalars of a run into `{run_dir}/metrics.jsonl` and a TensorBoard folder.
+  """Scalars of a run into `{run_dir}/metrics.jsonl` and a TensorBoard folder; samples beside them.
 
-  On a disk the file grows line by line; a bucket, which cannot append, gets it whole at `flush`. A
-  disk that is full is so noticed at once, before TensorBoard's thread fails where nobody looks.
+  A disk that is full is noticed by the file, before TensorBoard's thread fails where nobody looks.
 
   Args:
-    start: steps completed before; what an earlier attempt wrote after it is dropped, so that a
-      resumed run's file reads like an uninterrupted one's.
+    start: steps completed before; what an earlier attempt wrote after it is dropped.
+    evaluated: the last step of an evaluation that counts, up to `start`. One after it was broken
+      off, and its samples are dropped.
   """
 
-  def __init__(self, run_dir: str, tensorboard_dir: str | None, *, start: int) -> None:
-    folder = epath.Path(run_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    self._path = folder / METRICS_FILE
-    self._appends = "://" not in run_dir
-    self._kept = [line for line in _lines(self._path) if json.loads(line)["step"] <= start]
-    if not start:
-      self._kept = []
-    self._file: IO[str] | None = None
-    if self._appends:
-      partial = folder / f"{METRICS_FILE}.partial"
-      partial.write_text("".join(self._kept))
-      partial.replace(self._path)
-      self._file = open(self._path, "a", 1, encoding="utf-8")  # noqa: SIM115 - closed in close()
+  def __init__(
+    self, run_dir: str, tensorboard_dir: str | None, *, start: int, evaluated: int = 0
+  ) -> None:
+    self._metrics = StepLines(run_dir, METRICS_FILE, until=start)
+    self._samples = StepLines(run_dir, SAMPLES_FILE, until=evaluated)
     self._board = (
       SummaryWriter(tensorboard_dir, purge_step=start + 1 if start else None)
       if tensorboard_dir
@@ -67,56 +60,65 @@ class MetricWriter:
       key.replace("/", "_") if key.startswith("eval/") else key.split("/", 1)[1]: value
       for key, value in scalars.items()
     }
-    line = json.dumps({"step": step, **names}) + "\n"
-    if self._file is not None:
-      try:
-        self._file.write(line)
-      except OSError as error:
-        raise OSError(f"{self._path} cannot be written: {error.strerror}") from error
-    else:
-      self._kept.append(line)
+    self._metrics.write({"step": step, **names})
     if self._board is not None:
       for key, value in scalars.items():
         self._board.add_scalar(key, value, step)
 
+  def write_samples(self, step: int, samples: Sequence[Sample]) -> None:
+    """Writes samples of an evaluation.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    for sample in samples:
+      self._samples.write({"step": step, **dataclasses.asdict(sample)})
+    if self._board is not None and samples:
+      self._board.add_text("eval/samples", to_markdown(samples), step)
+
   def flush(self) -> None:
     """Makes what was written visible to others."""
-    if self._file is not None:
-      self._file.flush()
-    else:
-      self._path.write_text("".join(self._kept))
+    self._samples.flush()  # before the metrics, which say that the evaluation took place
+    self._metrics.flush()
     if self._board is not None:
       self._board.flush()
 
   def close(self) -> None:
-    """Flushes, and closes the file and the board."""
-    self.flush()
-    if self._file is not None:
-      self._file.close()
+    """Flushes, and closes the files and the board."""
+    self._samples.close()
+    self._metrics.close()
     if self._board is not None:
       self._board.close()
 
 
-def _lines(path: epath.Path) -> list[str]:
-  """The whole lines of a file; a run that was killed may have left half a line at its end."""
-  if not path.exists():
-    return []
-  return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-
-
 class ProgressLine:
-  """A line of progress with time left: drawn on a terminal, printed now and then elsewhere."""
+  """A line of progress with time left: drawn on a terminal, printed now and then elsewhere.
 
-  def __init__(self, title: str, total: int, *, start: int = 0, visible: bool = True) -> None:
+  Args:
+    above: the line, entered, under which this one is drawn as long as it is entered.
+  """
+
+  def __init__(
+    self,
+    title: str,
+    total: int,
+    *,
+    start: int = 0,
+    visible: bool = True,
+    above: "ProgressLine | None" = None,
+  ) -> None:
     self._title, self._total, self._start = title, total, start
-    self._visible = visible
+    self._visible = visible if above is None else above._visible
+    self._above = above
     self._began = self._last = time.monotonic()
     self._console = Console(file=sys.stderr)
     self._bar: Progress | None = None
     self._task: Any = None
 
   def __enter__(self) -> "ProgressLine":
-    if self._visible and self._console.is_terminal:
+    if self._above is not None:
+      self._bar = self._above._bar
+    elif self._visible and self._console.is_terminal:
       self._bar = Progress(
         TextColumn("[bold]{task.description}"),
         BarColumn(),
@@ -128,6 +130,7 @@ class ProgressLine:
         console=self._console,
       )
       self._bar.start()
+    if self._bar is not None:
       self._task = self._bar.add_task(
         self._title, total=self._total, completed=self._start, note=""
       )
@@ -149,5 +152,9 @@ class ProgressLine:
     return now - self._last >= PLAIN_INTERVAL or done == self._total
 
   def __exit__(self, *exc: object) -> None:
-    if self._bar is not None:
+    if self._bar is None:
+      return
+    if self._above is not None:
+      self._bar.remove_task(self._task)
+    else:
       self._bar.stop()

@@ -1,5 +1,6 @@
 """What a run begins with: its state, new or from its latest checkpoint, and all that moves it."""
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,11 +13,12 @@ from jax.sharding import Mesh, NamedSharding
 
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint.adapter import AdapterRecord
-from maxtext_ext.checkpoint.best import Best
+from maxtext_ext.checkpoint.best import Best, read_evaluations
 from maxtext_ext.checkpoint.model_file import write_model
 from maxtext_ext.checkpoint.training import TrainingCheckpoints, set_aside
 from maxtext_ext.input.pipeline import BatchIterator, InputConfig, train_iterator
 from maxtext_ext.models.speech_lm import make_model
+from maxtext_ext.parallel import gather_texts
 from maxtext_ext.text.tokenizer import Tokenizer
 from maxtext_ext.train.evaluation import Evaluation
 from maxtext_ext.train.log import StepLog
@@ -35,6 +37,7 @@ class Run:
     step_fn: `step.train_step`, compiled on first use: state and batch to state and metrics.
     batches: this host's, from where `start` left them.
     placement: of a batch on the mesh.
+    best: the evaluations so far.
     run_dir: folder of everything that the run writes.
   """
 
@@ -45,6 +48,7 @@ class Run:
   batches: BatchIterator
   placement: NamedSharding
   evaluation: Evaluation
+  best: Best
   checkpoints: TrainingCheckpoints
   log: StepLog
   run_dir: str
@@ -82,7 +86,7 @@ def prepare(config: bridge.Config) -> Run:
       set_aside(config.checkpoint_dir)
     if hosts > 1:
       multihost_utils.sync_global_devices("checkpoints that are not whole are set aside")
-  best = Best(patience=0)
+  best = Best(config.early_stopping_patience)
   manager = bridge.checkpoint_manager(config, best)
   adapter = AdapterRecord.from_config(config)
   checkpoints = TrainingCheckpoints(manager, background=config.async_checkpointing, adapter=adapter)
@@ -95,23 +99,28 @@ def prepare(config: bridge.Config) -> Run:
   start = checkpoints.latest() or 0
   if start:
     batches.resume(checkpoints.positions(start))
+  run_dir = os.path.dirname(config.checkpoint_dir.rstrip("/"))
+  past = _past_evaluations(run_dir, start)
+  best.restore(past, checkpoints.steps())
+  evaluated = past[-1][0] if past else 0
 
   p_train, p_eval = bridge.jit_steps(
     config, mesh, graphdef, state, shardings, train_step, eval_step
   )
   placement = bridge.input_sharding(config, mesh)
   evaluation = Evaluation(
+    config,
+    mesh,
     inputs.for_split(config.eval_split),
     tokenizer,
-    interval=config.eval_interval,
+    evaluated=evaluated,
     step_fn=p_eval,
     placement=placement,
   )
-  run_dir = os.path.dirname(config.checkpoint_dir.rstrip("/"))
   if chief:
     write_model(config, run_dir)
   board = config.tensorboard_dir if config.enable_tensorboard else None
-  writer = MetricWriter(run_dir, board, start=start) if chief else None
+  writer = MetricWriter(run_dir, board, start=start, evaluated=evaluated) if chief else None
   return Run(
     mesh=mesh,
     start=start,
@@ -120,7 +129,14 @@ def prepare(config: bridge.Config) -> Run:
     batches=batches,
     placement=placement,
     evaluation=evaluation,
+    best=best,
     checkpoints=checkpoints,
     log=StepLog(writer, schedule),
     run_dir=run_dir,
   )
+
+
+def _past_evaluations(run_dir: str, start: int) -> list[tuple[int, float | None]]:
+  """The evaluations of a run up to `start`, as the first host reads them."""
+  read = read_evaluations(run_dir, until=start) if start and jax.process_index() == 0 else []
+  return [(step, wer) for step, wer in json.loads(gather_texts(json.dumps(read))[0])]

@@ -64,14 +64,14 @@ def clips(tokenizer, seconds=(0.2, 1.0, 3.3, 7.9, 9.5)):
 
 def generator(directory, scanned, eos_ids):
   config, mesh, params, tokenizer = setup(directory, scanned)
-  return Generator(
+  generate = Generator(
     config,
     mesh,
-    params,
     eos_ids=eos_ids,
     vocab_size=tokenizer.vocab_size,
     max_new_tokens=NEW_TOKENS,
   )
+  return functools.partial(generate, params)
 
 
 def uncached(directory, scanned, clip, eos_ids) -> list[int]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from maxtext_ext.input.filters import Filters
-from maxtext_ext.input.pipeline import decode_iterator
+from maxtext_ext.input.pipeline import decode_iterator, decode_split
 
 CLIPS = 48  # of conftest.py
 
@@ -48,7 +48,32 @@ def test_too_much_that_cannot_be_read_is_an_error(config, tokenizer, faulty_dir)
     decode_iterator(config, tokenizer)
 
 
+def test_a_few_clips_are_drawn_from_the_whole_split_and_always_the_same(config, tokenizer):
+  def drawn(rows: int, most: int) -> set[str]:
+    made = decode_split(dataclasses.replace(config, rows=rows), tokenizer, most=most)
+    batches = list(made)
+    assert len(batches) == len(made)
+    return {clip.id for batch in batches for clip in batch.utterances}
+
+  few = drawn(3, 8)
+  assert len(few) == 8 and few == drawn(5, 8)
+  numbers = sorted(int(name.removeprefix("clip")) for name in few)
+  assert numbers[0] < CLIPS // 2 <= numbers[-1]
+  assert len(drawn(5, CLIPS + 1)) == CLIPS
+
+
+def test_batches_can_be_read_again_in_other_sizes(config, tokenizer):
+  split = decode_split(dataclasses.replace(config, rows=4), tokenizer)
+  for made in (split, split, split.with_rows(2)):
+    rows = [len(batch.arrays["inputs"]) for batch in made]
+    assert len(rows) == len(made)
+    assert set(rows) == {made.config.rows}
+    assert sum(len(batch.utterances) for batch in made) == CLIPS
+
+
 def test_filters_leave_nothing_out_of_decoding(config, tokenizer):
   filters = Filters(max_seconds=5.0, min_characters=1_000)
   batches = decode_iterator(dataclasses.replace(config, filters=filters), tokenizer)
   assert sum(len(batch.utterances) for batch in batches) == CLIPS
+  with pytest.raises(ValueError, match=f"none of {CLIPS} records can be decoded"):
+    decode_split(dataclasses.replace(config, filters=filters), tokenizer, filtered=True)

@@ -48,12 +48,12 @@ def test_tokens_with_a_cache_are_those_without():
   generate = Generator(
     model.config,
     model.mesh,
-    nnx.state(model.merge(), nnx.Param),
     eos_ids={reference.IM_END},
     vocab_size=reference.VOCABULARY,
     max_new_tokens=NEW_TOKENS,
   )
-  written = generate(make_decode_batch(clips, pad_id=reference.PAD).arrays)
+  params = nnx.state(model.merge(), nnx.Param)
+  written = generate(params, make_decode_batch(clips, pad_id=reference.PAD).arrays)
   assert len({tuple(tokens) for tokens in written}) > 1, "the clips differ in what they say"
   batch = make_decode_batch(clips, pad_id=reference.PAD, shape=(2, 256)).arrays
   for row, (clip, tokens) in enumerate(zip(clips, written, strict=True)):
