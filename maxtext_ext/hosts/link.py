@@ -6,9 +6,10 @@ import socket
 from typing import Any, Self
 
 # A machine that has lost power or network says nothing more: it counts as gone after 30 s.
+_IDLE = "TCP_KEEPIDLE" if hasattr(socket, "TCP_KEEPIDLE") else "TCP_KEEPALIVE"  # Linux, macOS
 _KEEP_ALIVE = (
   (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-  (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10),  # seconds of silence until it is asked
+  (socket.IPPROTO_TCP, getattr(socket, _IDLE), 10),  # seconds of silence until it is asked
   (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),  # seconds from one question to the next
   (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),  # questions
 )
