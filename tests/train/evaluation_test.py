@@ -171,3 +171,24 @@ def test_a_run_that_is_killed_while_its_best_is_saved_chooses_the_same(args, who
   assert evaluations(str(folder)) == evaluations(whole)
   assert samples(str(folder)) == samples(whole)
   assert saved(str(folder)) == saved(whole)
+
+
+@pytest.mark.cpu_only
+@pytest.mark.integration_test
+@pytest.mark.slow
+def test_two_processes_find_what_one_does(keys, tmp_path):
+  # Nothing is learned, for the batches of one process and of two have other clips.
+  args = [*keys, *EVALUATED, "steps=1", "eval_interval=1", "learning_rate=0"]
+  args += [f"base_output_directory={tmp_path}", "enable_checkpointing=false"]
+  found, shown = [], []
+  with launcher(tmp_path) as made:
+    for processes in (1, 2):
+      name = f"run_name=of-{processes}"
+      for process in made.start_all(processes, *args, name, devices=2 // processes):
+        assert process.wait() == 0, process.errors
+      run_dir = str(tmp_path / f"of-{processes}")
+      found.append(evaluations(run_dir)[1])
+      shown.append(samples(run_dir))
+  assert shown[0] == shown[1] and len(shown[0]) == 3
+  assert found[0].pop("eval_loss") == pytest.approx(found[1].pop("eval_loss"), rel=1e-6)
+  assert found[0] == found[1]
