@@ -32,6 +32,7 @@ def as_dict(plan: Plan, epoch: Epoch | None = None) -> dict[str, Any]:
     "hbm_gib_available": round(plan.memory.available / GIB, 3),
     "seconds_per_step": time and round(time.seconds, 4),
     "seconds_error": time and round(reached.error, 3),
+    "seconds_bound": time and time.bound,
     "seconds_computing": time and round(time.computing, 4),
     "seconds_memory": time and round(time.memory, 4),
     "seconds_sending": time and round(time.sending, 4),
@@ -79,6 +80,8 @@ def show(plan: Plan, console: Console, epoch: Epoch | None = None) -> None:
     table.add_row("model FLOPs", f"{shape.model_flops:.3g}", "a step, all chips")
     table.add_row("hardware FLOPs", f"{total.flops * target.chips:.3g}", "recomputation included")
     error = f"±{reached.error:.0%}, {reached.basis}"
+    if time.bound != "computing":  # no published run was limited like that
+      error = f"limited by {time.bound}; ±{reached.error:.0%} holds where computing limits"
     table.add_row("step, estimated", f"{time.seconds:.3g} s", error)
     table.add_row("  computing", f"{time.computing:.3g} s", f"at {reached.share:.0%} of the peak")
     table.add_row("  memory", f"{time.memory:.3g} s", f"{total.hbm_bytes / 1e9:.0f} GB a chip")
