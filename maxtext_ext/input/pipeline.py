@@ -1,6 +1,7 @@
 """The input of training, evaluation and decoding: records -> utterances -> rows -> batches."""
 
 import dataclasses
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -65,6 +66,7 @@ class BatchIterator(Owner, Iterator[Arrays]):
   Attributes:
     windows_per_row: W.
     records: ids of the records in the last batch given out, row by row.
+    waited: seconds that the last batch was not ready when it was asked for.
   """
 
   def __init__(self, plan: PackPlan) -> None:
@@ -75,9 +77,12 @@ class BatchIterator(Owner, Iterator[Arrays]):
     self._plan = plan
     self.windows_per_row = plan.windows
     self.records: tuple[str, ...] = ()
+    self.waited = 0.0
 
   def __next__(self) -> Arrays:
+    asked = time.monotonic()
     batch = next(self._iterator)
+    self.waited = time.monotonic() - asked
     self.records = batch.records
     return batch.arrays
 

@@ -90,7 +90,8 @@ def _train(config: bridge.Config, stop: StopRequest) -> TrainResult:
       # The device works on this step while the host writes down the one before.
       show()
       done += 1
-      log.hold(done, metrics, fill(batch), run.batches.metrics(), run.batches.records)
+      inputs = {"input/wait_seconds": run.batches.waited, **run.batches.metrics()}
+      log.hold(done, metrics, fill(batch), inputs, run.batches.records)
       run.checkpoints.check()
     show()
     if done > run.start:

@@ -91,10 +91,12 @@ def test_a_run_learns_and_writes_down_what_it_did(keys):
     "audio_seconds_per_second",
     "token_fill",
     "chunk_fill",
+    "wait_seconds",
     "epoch",
     "dropped",
   } <= first.keys()
   assert 0.3 < first["token_fill"] <= 1
+  assert 0 <= first["wait_seconds"] < first["step_seconds"]
   board = b"".join(p.read_bytes() for p in pathlib.Path(result.run_dir, "tensorboard").glob("*"))
   for tag in ("learning/loss", "learning/learning_rate", "learning/gradient_norm", "eval/loss"):
     assert tag.encode() in board
