@@ -127,7 +127,7 @@ class SpeechConfig(bridge.MaxTextConfig):
   curriculum: list[tuple[float, int]] = Field(
     [], description="[until this fraction of the steps, only texts of at most so many words]."
   )
-  # Evaluation, every eval_interval steps of training on eval_split
+  # Evaluation on eval_split, every eval_interval steps of training and at its end
   eval_clips: int = Field(
     500, ge=0, description="Clips that are transcribed at each, always the same; 0: the loss alone."
   )

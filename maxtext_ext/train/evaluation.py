@@ -81,9 +81,11 @@ class Evaluation:
       self._transcripts = Transcripts(config, mesh, tokenizer)
 
   def due(self, step: int) -> bool:
-    """Whether it follows on so many completed steps, and has not taken place."""
+    """Whether it follows on so many completed steps, or on the last, and has not taken place."""
     interval = self._config.eval_interval
-    return interval > 0 and step > self._evaluated and step % interval == 0
+    if interval <= 0 or step <= self._evaluated:
+      return False
+    return step % interval == 0 or step == self._config.steps
 
   def __call__(
     self, step: int, state: nnx.State, progress: ProgressLine, asked: Callable[[], bool]

@@ -9,8 +9,8 @@ from etils import epath
 class StepLines:
   """Lines of JSON in the folder of a run, each with the `step` that it belongs to.
 
-  On a disk the file grows line by line; a bucket, which cannot append, gets it whole at `flush`. A
-  disk that is full is so noticed at once.
+  On a disk the file grows line by line, from the first; a bucket, which cannot append, gets it
+  whole at `flush`. A disk that is full is so noticed at once.
 
   Args:
     name: of the file.
@@ -24,12 +24,12 @@ class StepLines:
     self._path = folder / name
     lines = _whole_lines(self._path) if until else []
     self._kept = [line for line in lines if json.loads(line)["step"] <= until]
+    self._appends = "://" not in run_dir
     self._file: IO[str] | None = None
-    if "://" not in run_dir:
+    if self._appends and self._path.exists():
       partial = folder / f"{name}.partial"
       partial.write_bytes("".join(self._kept).encode())
       partial.replace(self._path)
-      self._file = open(self._path, "a", 1, encoding="utf-8")  # noqa: SIM115 - closed in close()
 
   def write(self, line: dict[str, Any]) -> None:
     """Adds a line.
@@ -38,10 +38,12 @@ class StepLines:
       OSError: the file cannot be written.
     """
     text = json.dumps(line, ensure_ascii=False) + "\n"
-    if self._file is None:
+    if not self._appends:
       self._kept.append(text)
       return
     try:
+      if self._file is None:
+        self._file = open(self._path, "a", 1, encoding="utf-8")  # noqa: SIM115 - see close()
       self._file.write(text)
     except OSError as error:
       raise OSError(f"{self._path} cannot be written: {error.strerror}") from error
@@ -50,7 +52,7 @@ class StepLines:
     """Makes what was written visible to others."""
     if self._file is not None:
       self._file.flush()
-    else:
+    elif not self._appends and (self._kept or self._path.exists()):
       self._path.write_bytes("".join(self._kept).encode())
 
   def close(self) -> None:

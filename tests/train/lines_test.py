@@ -31,8 +31,10 @@ def test_a_resumed_run_drops_what_came_after_its_start(tmp_path):
   assert write(tmp_path, 1, until=0) == [1], "a new run begins anew"
 
 
-def test_each_line_is_there_at_once(tmp_path):
+def test_each_line_is_there_at_once_and_no_file_without_one(tmp_path):
   lines = StepLines(str(tmp_path), "a.jsonl", until=0)
+  lines.flush()
+  assert not (tmp_path / "a.jsonl").exists()
   lines.write({"step": 1})
   assert read(tmp_path / "a.jsonl") == [{"step": 1}]
   lines.close()
