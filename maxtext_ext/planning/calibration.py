@@ -64,23 +64,24 @@ class Efficiency:
   basis: str
 
 
-def from_json(text: str) -> list[CountedRun]:
-  """The runs whose cost was counted, in the order of RUNS."""
+def from_json(text: str, runs: Sequence[PublishedRun] = RUNS) -> list[CountedRun]:
+  """Those of `runs` whose cost was counted."""
   costs: Mapping[str, Mapping[str, Mapping[str, float]]] = json.loads(text)
   return [
     CountedRun(
       run=run,
       cost=StepCost(**{part: Cost(**amounts) for part, amounts in costs[run.name].items()}),
     )
-    for run in RUNS
+    for run in runs
     if run.name in costs
   ]
 
 
 @functools.cache
-def counted_runs() -> tuple[CountedRun, ...]:
+def counted_runs(runs: tuple[PublishedRun, ...] = RUNS) -> tuple[CountedRun, ...]:
   """Those of the file in this package."""
-  return tuple(from_json(resources.files(__package__).joinpath(COUNTED).read_text("utf-8")))
+  text = resources.files(__package__).joinpath(COUNTED).read_text("utf-8")
+  return tuple(from_json(text, runs))
 
 
 def efficiency(chip: Chip, runs: Sequence[CountedRun] | None = None) -> Efficiency:

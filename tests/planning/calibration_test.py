@@ -11,7 +11,7 @@ from maxtext_ext.planning.calibration import (
   left_out_error,
 )
 from maxtext_ext.planning.cost import Cost, StepCost
-from maxtext_ext.planning.published import RUNS, TOKENS
+from maxtext_ext.planning.published import RUNS, TODAY, TOKENS
 from maxtext_ext.planning.topology import H100, V4, V5E, V5P, V6E
 
 NOTHING = Cost(flops=0.0, hbm_bytes=0.0, sent_bytes=0.0)
@@ -65,6 +65,8 @@ def test_the_package_holds_the_cost_of_every_run():
   assert [run.run for run in runs] == list(RUNS)
   v4 = runs[0]
   assert v4.estimate(1.0).computing == pytest.approx(16.5, abs=0.1)
+  (today,) = counted_runs((TODAY,))
+  assert today.cost.total.flops == pytest.approx(5.05e15, rel=0.002)
   for run in runs:
     # Six FLOPs a weight and token, and two again, but for the layer's last product.
     needed = 6 * run.run.weights * run.run.rows * TOKENS
