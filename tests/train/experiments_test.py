@@ -20,7 +20,7 @@ TINY = (
   "windows_per_row=1",
   "max_seconds=4",
   "enable_checkpointing=false",
-  "max_new_tokens=4",  # of the evaluation after the last step
+  "eval_interval=-1",  # also after the last step
 )
 SMALL = {
   "hebrew_lora": ("model_name=qwen3-asr-tiny",),
