@@ -14,6 +14,10 @@ _OF_USERS = (ValueError, OSError)
 _INTERRUPTED = 130
 
 
+class Unreachable(OSError):
+  """What is written to cannot be reached, and threads may go on trying for a quarter of an hour."""
+
+
 def exit_with_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
   """Turns the errors a user can mend (ValueError, OSError) into `error: ...` and exit status 2.
 
@@ -29,6 +33,8 @@ def exit_with_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
       if os.environ.get(TRACEBACK_VARIABLE):
         raise
       sys.stderr.write(f"error: {one_line(error)}\n")
+      if isinstance(error, Unreachable):
+        leave(exit_status(error))
       raise SystemExit(exit_status(error)) from error
     except KeyboardInterrupt:
       sys.stderr.write("interrupted\n")
@@ -49,3 +55,10 @@ def exit_status(error: BaseException) -> int:
   if isinstance(error, SystemExit):
     return error.code if isinstance(error.code, int) else int(error.code is not None)
   return 2 if isinstance(error, _OF_USERS) else 1
+
+
+def leave(status: int) -> None:
+  """Ends the process at once, whoever in it still waits for something."""
+  sys.stdout.flush()
+  sys.stderr.flush()
+  os._exit(status)

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from maxtext_ext import config as config_lib
-from maxtext_ext.config import ConfigError, is_speech, load
+from maxtext_ext.config import ConfigError, given, is_speech, load
 
 DEMO = "configs/experiments/demo.yml"
 
@@ -36,6 +36,25 @@ def test_order_of_the_sources(experiment, monkeypatch):
   monkeypatch.setenv("M_MAX_SECONDS", "12.5")
   from_env = load(experiment)
   assert (from_env.head_dim, from_env.max_seconds) == (64, 12.5)
+
+
+def test_what_is_given_is_known_before_the_devices_are(experiment, monkeypatch):
+  monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+  monkeypatch.setenv("M_EPOCHS", "2")
+  keys = given(experiment, ["checkpoint_period=3"])
+  names = ("steps", "checkpoint_period", "epochs", "hardware", "skip_jax_distributed_system")
+  assert [keys[name] for name in names] == [7, 3, "2", "gpu", False]
+  with pytest.raises(ConfigError, match="the command line: unknown key stepz; did you mean steps"):
+    given(experiment, ["stepz=1"])
+
+
+def test_programs_are_written_down_only_when_that_is_asked_for(experiment, monkeypatch, tmp_path):
+  monkeypatch.setenv("XLA_FLAGS", "")
+  load(experiment)
+  assert os.environ["XLA_FLAGS"] == "--xla_dump_to="
+  monkeypatch.setenv("XLA_FLAGS", "")
+  load(experiment, ["dump_hlo=true", f"dump_hlo_local_dir={tmp_path}"])
+  assert os.environ["XLA_FLAGS"].startswith(f"--xla_dump_to={tmp_path}")
 
 
 def test_environment_variable_chooses_the_model(experiment, monkeypatch):

@@ -87,6 +87,7 @@ class GcsServer:
     self.environment = {
       "STORAGE_EMULATOR_HOST": self.address,
       "CLOUD_STORAGE_EMULATOR_ENDPOINT": self.address,  # of Google's C++ client, in array_record
+      "TENSORSTORE_GCS_HTTP_URL": self.address,
       "FSSPEC_GS_TOKEN": "anon",
       "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",  # asks for the kind of a bucket over gRPC
     }
@@ -96,6 +97,16 @@ class GcsServer:
     return self
 
   def __exit__(self, *exception) -> None:
+    self._http.shutdown()
+    self._http.server_close()
+
+  def vanish(self) -> None:
+    """Answers nobody any more, on no connection."""
+
+    def hang_up(method: str, path: str) -> None:
+      raise ConnectionResetError
+
+    self.on_request = hang_up
     self._http.shutdown()
     self._http.server_close()
 
@@ -199,13 +210,15 @@ class _Handler(BaseHTTPRequestHandler):
         self._route(url.path, query, body)
       except Refused as refusal:
         error = {"error": {"code": refusal.status, "message": str(refusal)}}
-        self._answer(refusal.status, json.dumps(error).encode())
+        bodiless = refusal.status == 304
+        self._answer(refusal.status, b"" if bodiless else json.dumps(error).encode())
     except (BrokenPipeError, ConnectionResetError):
       self.close_connection = True  # the client is gone
 
   def _route(self, path: str, query: dict[str, str], body: bytes) -> None:
     match = re.fullmatch(
-      r"(?P<area>/upload|/download)?/storage/v1/b/(?P<bucket>[^/]+)(?P<objects>/o(/(?P<name>.+))?)?",
+      r"(?P<area>/upload|/download)?/storage/v1/b/(?P<bucket>[^/]+)(?P<objects>/o(/(?P<name>[^/]+))?)?"
+      r"(/moveTo/o/(?P<to_name>[^/]+))?",
       path,
     )
     if not match:
@@ -213,12 +226,14 @@ class _Handler(BaseHTTPRequestHandler):
     area, bucket, name = match["area"], unquote(match["bucket"]), unquote(match["name"] or "")
     if area == "/upload":
       self._upload(bucket, query, body)
+    elif match["to_name"]:
+      self._move(bucket, name, unquote(match["to_name"]))
     elif self.command == "DELETE" and name:
       self._delete(bucket, name)
     elif self.command != "GET":
       raise Refused(405, "Method Not Allowed")
     elif name and (area == "/download" or query.get("alt") == "media"):
-      self._download(self._find(bucket, name).data)
+      self._download(self._find(bucket, name), query)
     elif name:
       self._answer_json(describe(bucket, name, self._find(bucket, name)))
     elif match["objects"]:
@@ -254,10 +269,16 @@ class _Handler(BaseHTTPRequestHandler):
       answer["nextPageToken"] = page[-1]
     self._answer_json(answer)
 
-  def _download(self, data: bytes) -> None:
+  def _download(self, stored: StoredObject, query: dict[str, str]) -> None:
+    generation = str(stored.generation)
+    if query.get("ifGenerationNotMatch") == generation:
+      raise Refused(304, "Not Modified")
+    if query.get("ifGenerationMatch", generation) != generation:
+      raise Refused(412, "At least one of the pre-conditions you specified did not hold.")
+    data, headers = stored.data, {"x-goog-generation": generation}
     wanted = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
     if not wanted:
-      self._answer(200, data)
+      self._answer(200, data, headers)
       return
     if wanted[1]:
       start, end = int(wanted[1]), min(int(wanted[2] or len(data)) + 1, len(data))
@@ -265,8 +286,15 @@ class _Handler(BaseHTTPRequestHandler):
       start, end = max(0, len(data) - int(wanted[2])), len(data)
     if start >= len(data):
       raise Refused(416, "Requested range not satisfiable")
-    headers = {"Content-Range": f"bytes {start}-{end - 1}/{len(data)}"}
+    headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(data)}"
     self._answer(206, data[start:end], headers)
+
+  def _move(self, bucket: str, name: str, to_name: str) -> None:
+    service = self.server.service
+    stored = service.store(bucket, to_name, self._find(bucket, name).data, None)
+    with service.lock:
+      del service.buckets[bucket][name]
+    self._answer_json(describe(bucket, to_name, stored))
 
   def _delete(self, bucket: str, name: str) -> None:
     self._find(bucket, name)
@@ -283,6 +311,9 @@ class _Handler(BaseHTTPRequestHandler):
       name, data = _split_multipart(self.headers["Content-Type"], body)
       stored = service.store(bucket, name, data, query.get("ifGenerationMatch"))
       self._answer_json(describe(bucket, name, stored))
+    elif query["uploadType"] == "media":  # as TensorStore does
+      stored = service.store(bucket, query["name"], body, query.get("ifGenerationMatch"))
+      self._answer_json(describe(bucket, query["name"], stored))
     else:
       assert query["uploadType"] == "resumable", query
       name = json.loads(body)["name"]
@@ -332,9 +363,10 @@ def _split_multipart(content_type: str, body: bytes) -> tuple[str, bytes]:
   """Name and data of an upload in one request: metadata and content, apart by a boundary."""
   boundary = email.parser.HeaderParser().parsestr(f"Content-Type: {content_type}").get_boundary()
   mark = b"--" + boundary.encode()
-  start, _, rest = body.removeprefix(mark).partition(b"\n" + mark)
-  data = rest.rpartition(b"\n" + mark + b"--")[0].partition(b"\n\n")[2]
-  return json.loads(start.partition(b"\n\n")[2])["name"], data
+  end = b"\r\n" if body.startswith(mark + b"\r") else b"\n"
+  start, _, rest = body.removeprefix(mark).partition(end + mark)
+  data = rest.rpartition(end + mark + b"--")[0].partition(2 * end)[2]
+  return json.loads(start.partition(2 * end)[2])["name"], data
 
 
 @contextlib.contextmanager

@@ -135,12 +135,19 @@ class TrainingCheckpoints:
       raise
     except (OSError, ValueError) as error:  # TensorStore's are ValueError
       self._saving = None
-      there, _ = _newest_whole(str(self._manager.directory))
-      kept = "no checkpoint is there" if there is None else f"that of step {there} is whole"
+      kept = self._kept()
       raise OSError(
         f"the checkpoint of step {step} could not be saved in {self._manager.directory}:"
         f" {_reason(error)}; {kept}. Make room or mend the access, then give the same command"
       ) from error
+
+  def _kept(self) -> str:
+    """What is left when a save has failed."""
+    directory = str(self._manager.directory)
+    if "://" in directory:
+      return "the newest that is whole stays"  # which it is cannot be asked there now
+    there, _ = _newest_whole(directory)
+    return "no checkpoint is there" if there is None else f"that of step {there} is whole"
 
   def restore_adapters(self, state: nnx.State) -> nnx.State:
     """A LoRA run's state, in which the base weights are, with the rest of its latest checkpoint."""
@@ -173,7 +180,7 @@ class TrainingCheckpoints:
 def _reason(error: Exception) -> str:
   """What a failed write says, without TensorStore's path through its own layers."""
   code = re.search(r"os_error_code='(\d+)'", str(error))
-  return os.strerror(int(code[1])) if code else str(error)
+  return os.strerror(int(code[1])) if code else str(error).partition(" [tensorstore_spec=")[0]
 
 
 def set_aside(checkpoint_dir: str) -> None:

@@ -2,15 +2,13 @@
 
 import atexit
 import contextlib
-import os
-import sys
 import time
 from collections.abc import Iterator, Sequence
 
 import jax
 
 from maxtext_ext.config import given
-from maxtext_ext.errors import exit_status, one_line
+from maxtext_ext.errors import exit_status, leave, one_line
 from maxtext_ext.hosts.cluster import find
 from maxtext_ext.hosts.roll_call import LIMIT
 from maxtext_ext.hosts.watch import Watch
@@ -54,12 +52,5 @@ def joined(path: str, overrides: Sequence[str] = ()) -> Iterator[None]:
   except BaseException as error:
     time.sleep(_NEWS)
     watch.fail(one_line(error), exit_status(error))
-    atexit.register(_leave, exit_status(error))
+    atexit.register(leave, exit_status(error))  # before JAX's own end, which waits for the others
     raise
-
-
-def _leave(status: int) -> None:
-  """Ends the process without JAX's own end, which waits for the others."""
-  sys.stdout.flush()
-  sys.stderr.flush()
-  os._exit(status)

@@ -18,6 +18,8 @@ from typing import Any, BinaryIO
 
 import fsspec
 
+from maxtext_ext.errors import Unreachable, one_line
+
 BLOCK = 8 * 2**20  # bytes of a request: long enough against the time to the first byte
 _BLOCKS_KEPT = 3  # the one being read, the one before it, and the one being fetched
 _BUFFER = 2**20  # bytes
@@ -239,6 +241,25 @@ def _failures(scheme: str) -> tuple[type[Exception], ...]:
   from google.auth.exceptions import GoogleAuthError
 
   return (*common, HttpError, aiohttp.ClientError, GoogleAuthError)
+
+
+def failures(url: str) -> tuple[type[Exception], ...]:
+  """What requests to the file system of a URL end with; nothing for a local path."""
+  kinds = _failures(_scheme(url)) if is_url(url) else ()
+  return tuple(kind for kind in kinds if kind is not ValueError)
+
+
+@contextlib.contextmanager
+def reaching(url: str) -> Iterator[None]:
+  """For work that goes on writing below a URL; nothing of it can be put right after a failure.
+
+  Raises:
+    Unreachable: a request failed.
+  """
+  try:
+    yield
+  except failures(url) as error:
+    raise Unreachable(f"{url}: {one_line(error)}; the same command goes on from there") from error
 
 
 @contextlib.contextmanager

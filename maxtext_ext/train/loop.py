@@ -12,6 +12,7 @@ from maxtext_ext.config import load
 from maxtext_ext.hosts.join import joined
 from maxtext_ext.input.pipeline import fill
 from maxtext_ext.parallel import to_device
+from maxtext_ext.records.remote import reaching
 from maxtext_ext.train import oom
 from maxtext_ext.train.evaluation import Findings
 from maxtext_ext.train.length import with_steps
@@ -49,7 +50,7 @@ def train(config: bridge.Config) -> TrainResult:
   checkpoint with the same batches in smaller pieces.
   """
   config = with_steps(config)
-  with StopRequest() as stop:
+  with StopRequest() as stop, reaching(config.base_output_directory):
     while True:
       try:
         return _train(config, stop)

@@ -19,6 +19,7 @@ from maxtext_ext.checkpoint.training import TrainingCheckpoints, set_aside
 from maxtext_ext.input.pipeline import BatchIterator, InputConfig, train_iterator
 from maxtext_ext.models.speech_lm import make_model
 from maxtext_ext.parallel import gather_texts
+from maxtext_ext.records.remote import failures
 from maxtext_ext.text.tokenizer import Tokenizer
 from maxtext_ext.train.evaluation import Evaluation
 from maxtext_ext.train.log import StepLog
@@ -56,8 +57,12 @@ class Run:
   def __enter__(self) -> Self:
     return self
 
-  def __exit__(self, *exc: object) -> None:
+  def __exit__(
+    self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+  ) -> None:
     self.batches.close()
+    if isinstance(error, failures(self.run_dir)):
+      return  # a save under way would be waited for in vain
     try:
       self.checkpoints.close()
     finally:

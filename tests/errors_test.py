@@ -1,0 +1,44 @@
+"""How commands end."""
+
+import subprocess
+import sys
+
+import pytest
+
+from maxtext_ext.errors import Unreachable, exit_status, one_line
+
+
+@pytest.mark.parametrize(
+  ("error", "status"),
+  [
+    (ValueError("a"), 2),
+    (FileNotFoundError("a"), 2),
+    (Unreachable("a"), 2),
+    (KeyError("a"), 1),
+    (KeyboardInterrupt(), 130),
+    (SystemExit(3), 3),
+    (SystemExit(None), 0),
+    (SystemExit("a"), 1),
+  ],
+)
+def test_the_status_tells_the_kind_of_end(error, status):
+  assert exit_status(error) == status
+
+
+def test_an_error_is_one_line():
+  assert one_line(ValueError("a\n  b")) == "a b"
+  assert one_line(TimeoutError()) == "TimeoutError"
+
+
+def test_an_end_for_want_of_a_bucket_waits_for_no_thread():
+  code = """
+import threading, time
+from maxtext_ext.errors import Unreachable, exit_with_one_line
+threading.Thread(target=time.sleep, args=(1000,)).start()
+@exit_with_one_line
+def command():
+  raise Unreachable("gs://bucket: gone")
+command()
+"""
+  ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+  assert (ended.returncode, ended.stderr) == (2, "error: gs://bucket: gone\n")
