@@ -124,7 +124,7 @@ WRONG = {
   "out of range": (["max_seconds=-1"], "max_seconds: Input should be greater than 0"),
   "unknown normalizer": (["normalizer=greek"], "unknown normalizer 'greek'; expected one of none"),
   "nothing to lose patience with": (
-    ["early_stopping_patience=3"],
+    ["early_stopping_patience=3", "eval_interval=-1"],
     "give eval_interval and eval_clips above 0",
   ),
   "no equals sign": (["steps"], "expected key=value"),
