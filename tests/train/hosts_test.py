@@ -1,9 +1,12 @@
 """A run on several hosts: the losses of one, its end when one is lost, another number of hosts."""
 
 import math
+import os
 import pathlib
 import signal
 import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from maxtext_ext.checkpoint.training import TrainingCheckpoints
 from maxtext_ext.input.position import Position, for_host
 from tests import tiny
 from tests.train.loop_test import losses
-from tests.train.processes import launcher, saved_steps, wait_until
+from tests.train.processes import ROOT, free_address, launcher, saved_steps, wait_until
 
 SMALL = ("base_num_decoder_layers=1", "encoder_layers_for_audio=1", "per_device_batch_size=1")
 
@@ -58,6 +61,22 @@ def test_several_processes_have_the_losses_of_one(started, runs, tmp_path):
   # gradient's, so where a gradient is all but 0, rounding decides on the direction.
   for processes in (2, 4):
     np.testing.assert_allclose(found[processes], found[1], rtol=1e-5)
+
+
+@pytest.mark.cpu_only
+@pytest.mark.integration_test
+@pytest.mark.slow
+def test_the_command_names_those_that_do_not_come():
+  limit = "jax_distributed_initialization_timeout"
+  command = [sys.executable, "-m", "maxtext_ext.cli", "train", tiny.DEMO, f"{limit}=1"]
+  cluster = {"JAX_COORDINATOR_ADDRESS": free_address(), "JAX_NUM_PROCESSES": "2"}
+  environment = {**os.environ, **cluster, "JAX_PROCESS_ID": "0"}
+  ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+  assert ended.returncode == 2
+  assert ended.stderr == (
+    f"error: 1 of 2 processes did not come within 1 s ({limit}); missing: 1;"
+    f" here: process 0 ({socket.gethostname()})\n"
+  )
 
 
 @pytest.mark.cpu_only
