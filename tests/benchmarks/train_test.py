@@ -89,7 +89,7 @@ def test_both_sides_read_the_same_shape(tmp_path):
     assert {key: read.get(key) for key in keys} == keys
 
 
-@pytest.mark.parametrize("vocab_size", [16_384, 151_936])
+@pytest.mark.parametrize("vocab_size", [24_576, 151_936])
 def test_one_tokenizer_for_both_sides(tmp_path, vocab_size):
   clips = make_clips(4)
   texts = [clip.text for clip in clips]
