@@ -85,5 +85,6 @@ def make_run(
     "windows_per_row=3",
     "max_seconds=8",
     "packing_lookahead=512",  # what the demo is tuned to is no matter of the tests
+    "eval_interval=-1",  # else each run would be evaluated at its end
     *SHAPE,
   ]
