@@ -68,7 +68,7 @@ def _asr(topology: str, *, searched: bool = False) -> Setup:
   )
 
 
-SCALING = (_asr("v4-8", searched=True), _asr("v4-32"))
+SCALING = (_asr("v4-8", searched=True), _asr("v4-32"), _asr("v4-128"))
 OMNI_LORA = Setup(
   name="omni-lora",
   title="Qwen3-Omni-30B-A3B, LoRA of attention",
