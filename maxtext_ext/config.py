@@ -164,7 +164,7 @@ class SpeechConfig(bridge.MaxTextConfig):
   verbose: bool = Field(False, description="Show MaxText's and Orbax's information lines.")
 
   @pydantic.model_validator(mode="after")
-  def _check_parts(self) -> Self:
+  def _check_together(self) -> Self:
     parts.check(self.train_parts, lora_rank=self.lora_rank, num_experts=self.num_experts)
     if self.router_aux_loss_coef and (
       self.num_experts <= 1 or parts.ROUTER not in parts.rates(self)
@@ -183,6 +183,11 @@ class SpeechConfig(bridge.MaxTextConfig):
       raise ValueError(
         f"early_stopping_patience={self.early_stopping_patience} counts evaluations with"
         " transcripts, and there are none: give eval_interval and eval_clips above 0"
+      )
+    if self.attention.startswith("cudnn_flash"):
+      raise ValueError(
+        f"attention={self.attention} does not keep the clips of a row apart: give autoselected or"
+        " dot_product"
       )
     if self.lora_dropout and not self.lora_rank:
       raise ValueError(f"lora_dropout={self.lora_dropout} without adapters: give lora_rank too")

@@ -127,6 +127,7 @@ WRONG = {
     ["early_stopping_patience=3", "eval_interval=-1"],
     "give eval_interval and eval_clips above 0",
   ),
+  "a kernel that mixes clips": (["attention=cudnn_flash_jax"], "keep the clips of a row apart"),
   "no equals sign": (["steps"], "expected key=value"),
   "no converted model": (["model_name=checkpoints/x"], "convert to-maxtext SOURCE checkpoints/x"),
   "unknown model": (["model_name=qwen9"], "no models/qwen9.yml; known here: qwen3-asr-0.6b"),
