@@ -77,7 +77,23 @@ OMNI_LORA = Setup(
   rows=4,
   searched=True,
 )
-LARGEST = (OMNI_LORA, SCALING[0])
+ASR_LORA = Setup(
+  name="asr-lora",
+  title="Qwen3-ASR-1.7B, LoRA of attention and FFN",
+  topology="v4-8",
+  overrides=(*ASR, "lora_rank=16", HALF),
+  rows=16,
+  searched=True,
+)
+OMNI_FULL = Setup(
+  name="omni-full",
+  title="Qwen3-Omni-30B-A3B, every weight",
+  topology="v4-128",
+  overrides=OMNI,
+  rows=4,
+  searched=True,
+)
+LARGEST = (OMNI_LORA, OMNI_FULL, ASR_LORA, SCALING[0])
 
 
 def measure(setup: Setup, console: Console) -> dict[str, Any]:
