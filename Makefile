@@ -17,7 +17,7 @@ demo:  ## train and test on synthetic speech, or on your own: make demo DATA=my.
 	$(python) -m maxtext_ext.cli demo --out out/demo $(if $(DATA),--data "$(DATA)")
 
 test: env  ## the whole test suite, or a part: make test TESTS=tests/audio
-	$(python) -m pytest -n $(workers) --dist loadfile --durations 5 $(TESTS)
+	$(python) -m pytest -n $(workers) --dist loadfile --no-loadscope-reorder --durations 5 $(TESTS)
 
 parity: env  ## measure every comparison with other programs again, for docs/parity.md
 	$(python) -m tools.parity
