@@ -12,6 +12,8 @@ help:  ## this list
 env:  ## the environment for development in .venv; nothing to do when it is complete
 	@setup/install.sh
 
+# XLA gets the memory of every step anew; in huge pages that takes the system far less time.
+demo: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 demo:  ## train and test on synthetic speech, or on your own: make demo DATA=my.jsonl
 	@setup/install.sh none
 	$(python) -m maxtext_ext.cli demo --out out/demo $(if $(DATA),--data "$(DATA)")

@@ -85,15 +85,7 @@ ASR_LORA = Setup(
   rows=16,
   searched=True,
 )
-OMNI_FULL = Setup(
-  name="omni-full",
-  title="Qwen3-Omni-30B-A3B, every weight",
-  topology="v4-128",
-  overrides=OMNI,
-  rows=4,
-  searched=True,
-)
-LARGEST = (OMNI_LORA, OMNI_FULL, ASR_LORA, SCALING[0])
+LARGEST = (OMNI_LORA, ASR_LORA, SCALING[0])
 
 
 def measure(setup: Setup, console: Console) -> dict[str, Any]:
