@@ -16,6 +16,12 @@ from maxtext_ext.cli import main
 from tests.records.small_shards import encoded, ids_of, write_shards
 
 ROOT = pathlib.Path(__file__).parents[1]
+# What a shell starts in the background, this suite too, is deaf to Ctrl-C, and so are its children.
+HEARING = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 def run(capsys, *args: str) -> tuple[int, str, str]:
@@ -139,13 +145,11 @@ def test_interrupted(tmp_path, workers):
   source, out = write_long_source(tmp_path / "in", shards=40), tmp_path / "out"
   args = command("convert", source, str(out), "--from", "tfrecord", "--workers", workers)
   process = subprocess.Popen(
-    args,
+    [sys.executable, "-c", HEARING, *args],
     cwd=ROOT,
     stderr=subprocess.PIPE,
     text=True,
     start_new_session=True,
-    # What a shell starts in the background, this suite too, is deaf to it, and so are its children.
-    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
   )
   deadline = time.monotonic() + 60
   while not list(out.glob("*.array_record")):
