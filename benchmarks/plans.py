@@ -26,7 +26,7 @@ from maxtext_ext.planning.compiler import Compiler
 from maxtext_ext.planning.estimate import epoch
 from maxtext_ext.planning.plan import make_plan
 from maxtext_ext.planning.published import RUNS, TODAY
-from maxtext_ext.planning.search import POLICIES, search
+from maxtext_ext.planning.search import search
 from maxtext_ext.planning.topology import parse_topology
 
 CONFIG = "configs/speech.yml"
@@ -57,23 +57,40 @@ class Setup:
   searched: bool = False
 
 
-def _asr(topology: str, *, searched: bool = False) -> Setup:
+def _sharded(**chips: int) -> tuple[str, ...]:
+  """The keys that divide the model among so many chips by each axis of the mesh."""
+  return tuple(f"ici_{axis}_parallelism={count}" for axis, count in chips.items())
+
+
+def _asr(topology: str, *, searched: bool = False, **chips: int) -> Setup:
   return Setup(
-    name=f"asr-{topology}",
+    name="-".join(["asr", topology, *(f"{axis}{count}" for axis, count in chips.items())]),
     title="Qwen3-ASR-1.7B, every weight",
     topology=topology,
-    overrides=ASR,
+    overrides=(*ASR, *_sharded(**chips)),
     rows=16,
     searched=searched,
   )
 
 
+def _omni_lora(*, searched: bool = False, **chips: int) -> Setup:
+  return Setup(
+    name="-".join(["omni-lora", *(f"{axis}{count}" for axis, count in chips.items())]),
+    title="Qwen3-Omni-30B-A3B, LoRA of attention",
+    topology="v4-32",
+    overrides=(*OMNI, *LORA, *_sharded(**chips)),
+    rows=4,
+    searched=searched,
+  )
+
+
 SCALING = (_asr("v4-8", searched=True), _asr("v4-32"), _asr("v4-128"))
-OMNI_LORA = Setup(
-  name="omni-lora",
-  title="Qwen3-Omni-30B-A3B, LoRA of attention",
-  topology="v4-32",
-  overrides=(*OMNI, *LORA),
+OMNI_LORA = _omni_lora(searched=True)
+OMNI_FULL = Setup(
+  name="omni-full",
+  title="Qwen3-Omni-30B-A3B, every weight",
+  topology="v4-128",
+  overrides=OMNI,
   rows=4,
   searched=True,
 )
@@ -85,7 +102,14 @@ ASR_LORA = Setup(
   rows=16,
   searched=True,
 )
-LARGEST = (OMNI_LORA, ASR_LORA, SCALING[0])
+LARGEST = (OMNI_LORA, OMNI_FULL, ASR_LORA, SCALING[0])
+OMNI_SHARDINGS = (
+  OMNI_LORA,
+  _omni_lora(fsdp=8, tensor=2),
+  _omni_lora(fsdp=8, expert=2),
+  _omni_lora(fsdp=4, expert=4),
+)
+ASR_SHARDINGS = (SCALING[1], _asr("v4-32", fsdp=8, tensor=2), _asr("v4-32", data=4, fsdp=4))
 
 
 def measure(setup: Setup, console: Console) -> dict[str, Any]:
@@ -104,11 +128,8 @@ def measure(setup: Setup, console: Console) -> dict[str, Any]:
     results = {"asked": report.as_dict(asked, epoch(asked, EPOCH_HOURS))}
     if setup.searched:
       found = search(compiler, CONFIG, keys, known={setup.rows: asked.memory}, say=say)
-      more = found.rows_per_chip / setup.rows
-      # Counted once: less recomputation is counted anew, more rows are so many times the work.
-      cost = asked.cost.of_rows(more) if found.remat == POLICIES[-1] else None
       keys += found.overrides
-      largest = make_plan(compiler, CONFIG, keys, memory=found.memory, cost=cost, say=say)
+      largest = make_plan(compiler, CONFIG, keys, memory=found.memory, say=say)
       results["largest"] = report.as_dict(largest, epoch(largest, EPOCH_HOURS))
   kept.parent.mkdir(parents=True, exist_ok=True)
   kept.write_text(json.dumps(results), "utf-8")
@@ -132,11 +153,11 @@ def table(rows: Sequence[tuple[Setup, dict[str, Any]]]) -> list[str]:
   return lines
 
 
-def limits(rows: Sequence[tuple[str, dict[str, Any]]], head: str) -> list[str]:
-  """Markdown lines of what takes how long."""
+def limits(rows: Sequence[tuple[str, dict[str, Any]]], *heads: str) -> list[str]:
+  """Markdown lines of what takes how long; the name of a row has a cell for every head."""
   lines = [
-    f"| {head} | GiB a chip | computing s | memory s | sending s | s a step |",
-    "|---|---:|---:|---:|---:|---:|",
+    f"| {' | '.join(heads)} | GiB a chip | computing s | memory s | sending s | s a step |",
+    f"|{'---|' * len(heads)}---:|---:|---:|---:|---:|",
   ]
   lines += [
     f"| {name} | {plan['hbm_gib_per_chip']:.2f} | {plan['seconds_computing']:.2f}"
@@ -145,6 +166,17 @@ def limits(rows: Sequence[tuple[str, dict[str, Any]]], head: str) -> list[str]:
     for name, plan in rows
   ]
   return lines
+
+
+def divided(plan: dict[str, Any]) -> str:
+  """How many chips divide what."""
+  return ", ".join(f"{axis} {chips}" for axis, chips in plan["sharding"].items())
+
+
+def fastest(shardings: Sequence[tuple[str, dict[str, Any]]]) -> str:
+  """That of the shortest step, in words."""
+  chips, plan = min(shardings, key=lambda named: named[1]["seconds_per_step"])
+  return f"{plan['model']} by {chips}"
 
 
 def prose(text: str) -> list[str]:
@@ -176,6 +208,11 @@ def page(results: dict[str, dict[str, Any]]) -> str:
   asked = [(setup, results[setup.name]["asked"]) for setup in (OMNI_LORA, SCALING[0])]
   largest = [(setup, results[setup.name]["largest"]) for setup in LARGEST]
   scaling = [(setup.topology, results[setup.name]["asked"]) for setup in SCALING]
+  omni, asr = (
+    [(divided(results[setup.name]["asked"]), results[setup.name]["asked"]) for setup in setups]
+    for setups in (OMNI_SHARDINGS, ASR_SHARDINGS)
+  )
+  shardings = [(f"{plan['model']} | {chips}", plan) for chips, plan in (*omni, *asr)]
   lines = [
     "# What fits, and how fast it would be",
     "",
@@ -204,10 +241,24 @@ def page(results: dict[str, dict[str, Any]]) -> str:
       f"""{SCALING[0].title}, {SCALING[0].rows} rows a chip on every slice, collectives included: a
       step on {SCALING[-1].topology} takes {1 + growth:.3f} times one on {SCALING[0].topology}, as
       what fsdp sends is hidden behind computing; {in_turn[1] / in_turn[0]:.3f} times, were nothing
-      of it hidden. So nothing is gained by dividing weights in other ways."""
+      of it hidden."""
     ),
     "",
     *limits(scaling, "slice"),
+    "",
+    "## How to divide a model",
+    "",
+    *prose(
+      f"""The same rows on the 16 chips of a v4-32, divided in other ways (`ici_fsdp_parallelism=8
+      ici_tensor_parallelism=2`). Fastest by these estimates: {fastest(asr)}; {fastest(omni)}. Fsdp
+      sends weights, which it needs anyway and early; tensor parallelism sends every layer's
+      activations, and experts that are divided are sent their tokens. For these MaxText keeps room
+      as if all tokens chose the experts of one chip, and room that stays empty is counted as work,
+      so that the lines with experts are the worst case. Replicas (data) need memory, and send
+      gradients instead of weights. The experiments therefore ask for fsdp alone."""
+    ),
+    "",
+    *limits(shardings, "", "chips"),
     "",
     "## How far estimates of time are off",
     "",
@@ -219,8 +270,7 @@ def page(results: dict[str, dict[str, Any]]) -> str:
       in the same way (`python benchmarks/calibrate.py`). The last column is the error of a run's
       estimate from its generation's other run. All of them are dense and limited by computing: for
       the mixture of experts above, which memory limits, there is nothing to hold the estimate
-      against. Bytes are counted at up to 8 rows and multiplied, weights too, so steps of more rows
-      are estimated long."""
+      against. Steps of more than 8 rows are extrapolated from steps of 4 and of 8."""
     ),
     "",
     *calibration(),
@@ -246,7 +296,7 @@ def main() -> None:
   if options.fresh:
     shutil.rmtree(KEPT, ignore_errors=True)
   console = Console(stderr=True)
-  setups = dict.fromkeys((*LARGEST, *SCALING))
+  setups = dict.fromkeys((*LARGEST, *SCALING, *OMNI_SHARDINGS, *ASR_SHARDINGS))
   results = {setup.name: measure(setup, console) for setup in setups}
   options.out.write_text(page(results), "utf-8")
   smallest, largest = (

@@ -33,17 +33,11 @@ class Cost:
       sent_bytes=self.sent_bytes + other.sent_bytes,
     )
 
-  def __mul__(self, times: int) -> Self:
+  def __mul__(self, times: int | float) -> Self:
     return type(self)(
       flops=self.flops * times,
       hbm_bytes=self.hbm_bytes * times,
       sent_bytes=self.sent_bytes * times,
-    )
-
-  def of_rows(self, times: float) -> Self:
-    """Of so many times the rows: chips send weights and gradients, whose size stays the same."""
-    return type(self)(
-      flops=self.flops * times, hbm_bytes=self.hbm_bytes * times, sent_bytes=self.sent_bytes
     )
 
   def less(self, other: Self) -> Self:
@@ -79,15 +73,18 @@ class StepCost:
     """Decoder, encoder, rest."""
     return self.decoder, self.encoder, self.rest
 
-  def of_rows(self, times: float) -> Self:
-    """Of so many times the rows."""
-    return type(self)(
-      decoder=self.decoder.of_rows(times),
-      encoder=self.encoder.of_rows(times),
-      rest=self.rest.of_rows(times),
-    )
+  def of_more_rows(self, fewer: Self, times: int | float) -> Self:
+    """This, and so many times what it costs more than a step of fewer rows.
 
-  def times(self, steps: int) -> Self:
+    What does not grow with the rows, as reading and sending weights, is counted once.
+    """
+    decoder, encoder, rest = (
+      part + part.less(of_fewer) * times
+      for part, of_fewer in zip(self.parts, fewer.parts, strict=True)
+    )
+    return type(self)(decoder=decoder, encoder=encoder, rest=rest)
+
+  def times(self, steps: int | float) -> Self:
     """That of so many micro-batches; the optimizer's update, a part of rest, included in each."""
     return type(self)(
       decoder=self.decoder * steps, encoder=self.encoder * steps, rest=self.rest * steps

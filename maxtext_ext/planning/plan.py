@@ -5,14 +5,15 @@ from collections.abc import Callable, Sequence
 from maxtext_ext.planning import cost as costs
 from maxtext_ext.planning.calibration import efficiency
 from maxtext_ext.planning.compiler import Compiler, Shape
-from maxtext_ext.planning.cost import Cost, StepCost
+from maxtext_ext.planning.cost import StepCost
 from maxtext_ext.planning.estimate import Plan
 from maxtext_ext.planning.memory import Memory
 from maxtext_ext.planning.roofline import step_time
 
 Say = Callable[[str], None]
 COUNTED = (costs.BASE, costs.MORE_DECODER, costs.MORE_ENCODER)
-# Rows of a step whose cost is counted; without loops it needs more memory than the real one.
+# The most rows of a step whose cost is counted; without loops it needs more memory than the real
+# one.
 COUNTED_ROWS = 8
 
 
@@ -22,7 +23,6 @@ def make_plan(
   overrides: Sequence[str],
   *,
   memory: Memory | None = None,
-  cost: StepCost | None = None,
   effort: str = "O0",
   say: Say = lambda _: None,
 ) -> Plan:
@@ -30,7 +30,6 @@ def make_plan(
 
   Args:
     memory: of the step, when it has been compiled already.
-    cost: of the step, when it has been counted already.
     effort: the compiler's for the step itself, O0 to O3.
     say: told what is going on.
 
@@ -52,16 +51,14 @@ def make_plan(
       time=None,
       compiling_seconds=seconds,
     )
-  if cost is None:
-    cost, more = step_cost(compiler, path, overrides, shape, say)
-    seconds += more
+  cost, more = step_cost(compiler, path, overrides, shape, say)
   return Plan(
     target=compiler.target,
     shape=shape,
     memory=memory,
     cost=cost,
     time=step_time(cost, compiler.target.chip, efficiency(compiler.target.chip).share),
-    compiling_seconds=seconds,
+    compiling_seconds=seconds + more,
   )
 
 
@@ -76,6 +73,9 @@ def step_cost(
 ) -> tuple[StepCost, float]:
   """The cost of all micro-batches of a step, and the seconds that compiling took.
 
+  A step of more rows than COUNTED_ROWS, or than fit, is extrapolated from one of half the rows to
+  one of all that are counted.
+
   Args:
     counted: layers of the small steps; without that of MORE_ENCODER an encoder's layers cost
       nothing.
@@ -83,27 +83,27 @@ def step_cost(
   Raises:
     ValueError: not even one row of a small step fits.
   """
-  rows, seconds = max(1, min(int(shape.micro_rows_per_chip), COUNTED_ROWS)), 0.0
-  while rows:
-    keys = [*overrides, f"per_device_batch_size={rows}"]
-    measured, more = _count(compiler, path, keys, shape, counted, say)
-    seconds += more
-    if len(measured) == len(counted):
-      times = shape.micro_rows_per_chip / rows
-      base, more_decoder, *more_encoder = (cost.of_rows(times) for cost in measured)
-      cost = costs.whole_step(
-        base,
-        more_decoder,
-        *(more_encoder or [base]),
-        decoder_layers=shape.decoder_layers,
-        encoder_layers=shape.encoder_layers,
+  wanted = shape.micro_rows_per_chip
+  rows = min(wanted, COUNTED_ROWS)
+  cost, seconds = _count(compiler, path, overrides, shape, counted, rows, say)
+  while cost is None:
+    if rows <= 1:
+      raise ValueError(
+        f"a step of two layers that are not looped over does not fit a chip of"
+        f" {compiler.target.name} even with one row: lower max_target_length"
       )
-      return cost.times(shape.accumulation), seconds
-    rows //= 2
-  raise ValueError(
-    f"a step of two layers that are not looped over does not fit a chip of {compiler.target.name}"
-    " even with one row: lower max_target_length"
-  )
+    rows = int(rows) // 2
+    cost, more = _count(compiler, path, overrides, shape, counted, rows, say)
+    seconds += more
+  if 1 < rows < wanted:
+    fewer = rows // 2
+    of_fewer, more = _count(compiler, path, overrides, shape, counted, fewer, say)
+    seconds += more
+    assert of_fewer is not None, "fewer rows need less memory"
+    cost = cost.of_more_rows(of_fewer, (wanted - rows) / (rows - fewer))
+  elif rows < wanted:
+    cost = cost.times(wanted)  # there are no fewer rows to compare with
+  return cost.times(shape.accumulation), seconds
 
 
 def _count(
@@ -112,16 +112,26 @@ def _count(
   overrides: Sequence[str],
   shape: Shape,
   counted: Sequence[tuple[int, int]],
+  rows: int | float,
   say: Say,
-) -> tuple[list[Cost], float]:
-  """Costs of the small steps, up to one that does not fit; and the seconds of compiling."""
+) -> tuple[StepCost | None, float]:
+  """The cost of so many rows, None where a small step does not fit; the seconds of compiling."""
   measured, seconds = [], 0.0
-  for layers in counted:
-    say(f"counting a step of {layers[0]} decoder and {layers[1]} encoder layers")
-    small = [*overrides, *costs.small_overrides(layers, vocab_tiles=shape.vocab_tiles)]
-    compiled = compiler.compile(path, small, with_cost=True)
+  for decoder, encoder in counted:
+    say(f"counting a step of {rows:g} rows, {decoder} decoder and {encoder} encoder layers")
+    small = costs.small_overrides((decoder, encoder), vocab_tiles=shape.vocab_tiles)
+    keys = [*overrides, f"per_device_batch_size={rows:g}", *small]
+    compiled = compiler.compile(path, keys, with_cost=True)
     seconds += compiled.seconds
     if compiled.cost is None:
-      break
+      return None, seconds
     measured.append(compiled.cost)
-  return measured, seconds
+  base, more_decoder, *more_encoder = measured
+  cost = costs.whole_step(
+    base,
+    more_decoder,
+    *(more_encoder or [base]),
+    decoder_layers=shape.decoder_layers,
+    encoder_layers=shape.encoder_layers,
+  )
+  return cost, seconds

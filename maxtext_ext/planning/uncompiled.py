@@ -46,8 +46,9 @@ def _state_bytes(config: bridge.Config) -> tuple[float, float]:
 def memory_of(config: bridge.Config, hbm_bytes: int) -> Memory:
   """State and gradients exactly; activations by formula.
 
-  With recomputation a layer's input is kept and one layer's inside exists at a time; without, all
-  of it is kept.
+  With recomputation a layer's input is kept, and one layer's inside exists at a time, or the
+  convolutions of one window of every row; without, all of it is kept. `benchmarks/gpu_memory.py`
+  holds it against the compiler's memory.
   """
   state, gradients = _state_bytes(config)
   rows = config.per_device_batch_size
@@ -56,7 +57,7 @@ def memory_of(config: bridge.Config, hbm_bytes: int) -> Memory:
   decoder_layer = 2 * tokens * config.emb_dim
   encoder_layer = 2 * windows * TOKENS_PER_WINDOW * config.d_model_for_audio
   frames, mels = FRAMES_PER_CHUNK // 2, config.num_mel_bins_for_audio // 2
-  convolution = windows * CHUNKS_PER_WINDOW * frames * mels
+  convolution = (rows if _recomputes(config) else windows) * CHUNKS_PER_WINDOW * frames * mels
   convolution *= 2 * config.downsample_hidden_size_for_audio * _CONVOLUTION_COPIES
   logits = 4 * 3 * tokens / config.num_vocab_tiling * config.vocab_size
   inside = _LAYER_BYTES / 2
@@ -65,6 +66,8 @@ def memory_of(config: bridge.Config, hbm_bytes: int) -> Memory:
     config.num_decoder_layers * decoder_layer + config.encoder_layers_for_audio * encoder_layer
   )
   working = max(inside * decoder_layer, inside * encoder_layer, convolution, logits)
+  if config.gradient_accumulation_steps > 1:
+    gradients *= 2  # the sum so far, and those of a micro-batch
   return Memory(
     arguments=state, temporaries=gradients + saved + working, available=_USABLE * hbm_bytes
   )

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxtext_ext.planning.cost import BASE, MORE_DECODER, MORE_ENCODER, Cost, whole_step
+from maxtext_ext.planning.cost import BASE, MORE_DECODER, MORE_ENCODER, Cost, StepCost, whole_step
 
 AMOUNT = st.floats(0, 1e15)
 COST = st.builds(Cost, flops=AMOUNT, hbm_bytes=AMOUNT, sent_bytes=AMOUNT)
@@ -32,11 +32,15 @@ def test_layers_times_their_cost(decoder, encoder, rest, decoder_layers, encoder
   near(whole.times(3).total, whole.total * 3, 1e18)
 
 
-@given(COST, st.floats(0.5, 64))
-def test_more_rows_are_more_work_and_send_the_same(cost, times):
-  more = cost.of_rows(times)
-  assert (more.flops, more.hbm_bytes) == (cost.flops * times, cost.hbm_bytes * times)
-  assert more.sent_bytes == cost.sent_bytes
+@given(*[COST] * 6, st.integers(2, 8), st.integers(0, 64))
+def test_what_grows_with_the_rows_and_what_does_not(a, b, c, d, e, f, rows, more):
+  def step(rows: int | float) -> StepCost:
+    return StepCost(decoder=a + b * rows, encoder=c + d * rows, rest=e + f * rows)
+
+  fewer = rows // 2
+  extrapolated = step(rows).of_more_rows(step(fewer), more / (rows - fewer))
+  for part, expected in zip(extrapolated.parts, step(rows + more).parts, strict=True):
+    near(part, expected, 1e18)
 
 
 def test_a_layer_never_costs_less_than_nothing():

@@ -26,6 +26,12 @@ def test_adamw_keeps_three_numbers_a_weight():
   assert adapted.temporaries < full.temporaries
 
 
+def test_micro_batches_have_a_sum_of_gradients_beside_their_own():
+  whole, pieces = memory_of(), memory_of("gradient_accumulation_steps=2")
+  gradients = whole.arguments / 3
+  assert pieces.temporaries - whole.temporaries == pytest.approx(gradients, rel=0.01)
+
+
 def test_memory_grows_with_rows_on_a_line():
   one, two, four = (memory_of(f"per_device_batch_size={rows}") for rows in (1, 2, 4))
   assert one.arguments == two.arguments

@@ -15,6 +15,7 @@ from orbax.checkpoint import v1 as ocp
 
 from maxtext_ext.train.loop import main
 from tests import tiny
+from tests.train.processes import xla_flags
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -155,11 +156,10 @@ def test_accumulation_equals_the_large_batch(keys):
 def test_several_devices_give_the_loss_of_one(keys, axis):
   name = axis.split("_")[1]
   one = main(tiny.DEMO, [*keys, f"run_name=one-{name}", "per_device_batch_size=4"])
-  flags = "--xla_force_host_platform_device_count=4"
   args = [*keys, f"run_name=four-{name}", "per_device_batch_size=1", axis]
   args += ["ici_fsdp_parallelism=1"] if name == "data" else []
   finished = subprocess.run(
-    command(*args), env=environment(XLA_FLAGS=flags), cwd=ROOT, capture_output=True
+    command(*args), env=environment(XLA_FLAGS=xla_flags(devices=4)), cwd=ROOT, capture_output=True
   )
   assert finished.returncode == 0, finished.stderr.decode()
   four = str(pathlib.Path(one.run_dir).parent / f"four-{name}")

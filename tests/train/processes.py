@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping
 from tests import tiny
 
 ROOT = pathlib.Path(__file__).parents[2]
-QUICK_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 LAUNCHER = """
 import json, os, resource, signal, sys
 sys.modules["tensorflow"] = None
@@ -113,7 +112,7 @@ class Launcher:
 
   def start_all(self, processes: int, *keys: str, devices: int = 1) -> list[Training]:
     """Trains with so many processes of so many devices."""
-    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {QUICK_TO_COMPILE}"}
+    flags = {"XLA_FLAGS": xla_flags(devices)}
     if processes > 1:
       flags |= {"JAX_COORDINATOR_ADDRESS": free_address(), "JAX_NUM_PROCESSES": str(processes)}
     return [
@@ -129,6 +128,11 @@ class Launcher:
     self._process.stdin.close()
     self._process.wait()
     self._process.stdout.close()
+
+
+def xla_flags(devices: int) -> str:
+  """Those of this process, and so many devices."""
+  return f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
 
 
 def free_address() -> str:
