@@ -92,7 +92,7 @@ def step_cost(
         f"a step of two layers that are not looped over does not fit a chip of"
         f" {compiler.target.name} even with one row: lower max_target_length"
       )
-    rows = int(rows) // 2
+    rows = (int(rows) + 1) // 2
     cost, more = _count(compiler, path, overrides, shape, counted, rows, say)
     seconds += more
   if 1 < rows < wanted:

@@ -24,7 +24,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 def keys(tmp_path_factory):
   """`key=value` strings of a run with data; give each test a run_name of its own."""
   folder = tmp_path_factory.mktemp("run")
-  return [*tiny.make_run(folder), "per_device_batch_size=2", "checkpoint_period=3", "steps=6"]
+  keys = [*tiny.make_run(folder), "base_num_decoder_layers=1", "encoder_layers_for_audio=1"]
+  return [*keys, "per_device_batch_size=2", "checkpoint_period=3", "steps=6"]
 
 
 def losses(run_dir: str) -> dict[int, float]:
