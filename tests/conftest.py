@@ -15,7 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # processes share one GPU
 
 # Most of a test's time is compiling what then runs for a second, so it is compiled quickly rather
-# than well, here and in the processes that tests start: a fifth less for the whole suite.
+# than well, here and in the processes that tests start: training tests take a fifth less CPU.
 if os.environ["JAX_PLATFORMS"] == "cpu":
   quickly = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
   os.environ.setdefault("XLA_FLAGS", quickly)
