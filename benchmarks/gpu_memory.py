@@ -7,8 +7,10 @@ that every kernel they ask for exists there. About two minutes of one core for e
 is JSON: the estimate that is furthest off, and what it is an estimate of.
 """
 
+import importlib.util
 import json
 import os
+import sys
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 
@@ -75,6 +77,8 @@ def measure(overrides: tuple[str, ...]) -> tuple[Memory, Memory]:
 
 def main() -> None:
   """Prints the comparison."""
+  if importlib.util.find_spec("jax_cuda12_plugin") is None:
+    sys.exit("error: XLA's compiler for CUDA is not installed here: setup/install.sh cuda12")
   flags.FLAGS(["", "--tokamax_cross_compile"])  # its kernels ask for the GPU that is not here
   console = Console()
   table = Table(title="GiB of an H100", box=None)

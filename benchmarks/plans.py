@@ -62,9 +62,13 @@ def _sharded(**chips: int) -> tuple[str, ...]:
   return tuple(f"ici_{axis}_parallelism={count}" for axis, count in chips.items())
 
 
+def _name(model: str, chips: dict[str, int]) -> str:
+  return "-".join([model, *(f"{axis}{count}" for axis, count in chips.items())])
+
+
 def _asr(topology: str, *, searched: bool = False, **chips: int) -> Setup:
   return Setup(
-    name="-".join(["asr", topology, *(f"{axis}{count}" for axis, count in chips.items())]),
+    name=_name(f"asr-{topology}", chips),
     title="Qwen3-ASR-1.7B, every weight",
     topology=topology,
     overrides=(*ASR, *_sharded(**chips)),
@@ -75,7 +79,7 @@ def _asr(topology: str, *, searched: bool = False, **chips: int) -> Setup:
 
 def _omni_lora(*, searched: bool = False, **chips: int) -> Setup:
   return Setup(
-    name="-".join(["omni-lora", *(f"{axis}{count}" for axis, count in chips.items())]),
+    name=_name("omni-lora", chips),
     title="Qwen3-Omni-30B-A3B, LoRA of attention",
     topology="v4-32",
     overrides=(*OMNI, *LORA, *_sharded(**chips)),
