@@ -211,7 +211,8 @@ def loss_and_gradient(config: EncoderConfig):
   def run(state, mel, frames, segment):
     out = nnx.merge(graph, state)(mel, frames, segment)
     valid = jnp.arange(TOKENS_PER_CHUNK) < audio_tokens(frames)[..., None]
-    return (jnp.tanh(out) * valid.reshape(*out.shape[:3], 1)).sum()
+    # Squares do not cancel, so the digits of their sum are as good as those of the outputs.
+    return (jnp.tanh(out) ** 2 * valid.reshape(*out.shape[:3], 1)).sum()
 
   return run(state, *small_batch())
 
@@ -219,7 +220,7 @@ def loss_and_gradient(config: EncoderConfig):
 def test_gradient_reaches_every_parameter_and_rematerialising_changes_nothing():
   loss, gradient = loss_and_gradient(SMALL)
   again, recomputed = loss_and_gradient(dataclasses.replace(SMALL, remat=True))
-  assert np.isclose(loss, again, rtol=0, atol=2e-4)  # a sum of thousands of values up to 1
+  assert np.isclose(loss, again, rtol=1e-6)
   for path, leaf in nnx.to_flat_state(gradient):
     if path[-2:] != ("k_proj", "bias"):  # softmax does not see what is added to all scores
       assert np.abs(leaf[...]).reshape(len(leaf[...]), -1).max(axis=1).min() > 0, path
