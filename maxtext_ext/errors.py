@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from maxtext_ext.escape import printable
 from maxtext_ext.log import show_warnings
 
 TRACEBACK_VARIABLE = "MAXTEXT_EXT_TRACEBACK"
@@ -44,8 +45,8 @@ def exit_with_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def one_line(error: BaseException) -> str:
-  """What an error says, on one line; its kind when it says nothing."""
-  return " ".join(str(error).split()) or type(error).__name__
+  """An error's message on one line, safe to print; its kind when it has none."""
+  return printable(" ".join(str(error).split())) or type(error).__name__
 
 
 def exit_status(error: BaseException) -> int:

@@ -3,12 +3,14 @@
 import logging
 import sys
 
+from maxtext_ext.escape import printable
+
 
 class _Plain(logging.Handler):
   """Writes to what `sys.stderr` is at that moment: a progress line may stand in for it."""
 
   def emit(self, record: logging.LogRecord) -> None:
-    sys.stderr.write(f"{record.levelname.lower()}: {record.getMessage()}\n")
+    sys.stderr.write(f"{record.levelname.lower()}: {printable(record.getMessage())}\n")
 
 
 _plain = _Plain()

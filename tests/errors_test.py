@@ -30,6 +30,10 @@ def test_an_error_is_one_line():
   assert one_line(TimeoutError()) == "TimeoutError"
 
 
+def test_what_an_error_quotes_reaches_no_terminal_as_a_command():
+  assert one_line(ValueError("clip \x1b[2J\u202e: שלום")) == r"clip \x1b[2J\u202e: שלום"
+
+
 def test_an_end_for_want_of_a_bucket_waits_for_no_thread():
   code = """
 import threading, time
