@@ -19,6 +19,7 @@ from pydantic import Field
 
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint.training import find_weights
+from maxtext_ext.run_identity import CHANGEABLE
 from maxtext_ext.text.normalize import NORMALIZERS, get_normalizer
 from maxtext_ext.train import parts
 
@@ -157,6 +158,10 @@ class SpeechConfig(bridge.MaxTextConfig):
     0.0, ge=0, description="Passes over the data; 0, or steps given after it: so many steps."
   )
   # Survival
+  accept_changes: list[str] = Field(
+    [],
+    description="Of the keys that make a run what it is, those that may change when it goes on.",
+  )
   on_oom: Literal["fail", "shrink"] = Field(
     "shrink", description="Out of memory: go on with the same batches in smaller pieces, or fail."
   )
@@ -188,6 +193,11 @@ class SpeechConfig(bridge.MaxTextConfig):
       raise ValueError(
         f"attention={self.attention} does not keep the clips of a row apart: give autoselected or"
         " dot_product"
+      )
+    if unknown := sorted(set(self.accept_changes) - set(CHANGEABLE)):
+      raise ValueError(
+        f"accept_changes: {', '.join(unknown)} cannot change within a run; those that can are"
+        f" {', '.join(CHANGEABLE)}"
       )
     if self.lora_dropout and not self.lora_rank:
       raise ValueError(f"lora_dropout={self.lora_dropout} without adapters: give lora_rank too")
