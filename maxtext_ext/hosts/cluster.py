@@ -1,9 +1,7 @@
-"""Which process of how many this is, as the environment says it."""
+"""Cluster membership: which process of how many this is, as the environment says it."""
 
 import os
 from dataclasses import dataclass
-
-from jax._src import clusters
 
 ADDRESS = "JAX_COORDINATOR_ADDRESS"
 COUNT = "JAX_NUM_PROCESSES"
@@ -67,6 +65,8 @@ def find(hardware: str, seconds: int) -> Cluster | None:
     return None
   count, index = _number(COUNT, "NNODES"), _number(INDEX, "NODE_RANK")
   if None in (address, count, index):
+    from jax._src import clusters  # the rest of this module needs no JAX
+
     try:
       address, count, index, _ = clusters.ClusterEnv.auto_detect_unset_distributed_params(
         address, count, index, None, None, seconds

@@ -16,6 +16,9 @@ from maxtext_ext.hosts.watch import Watch
 # An error may come of the loss of another process, whose name is the better message. Seconds.
 _NEWS = 3.0
 _SHUTDOWN = 30  # seconds for what JAX does at the end, when all are done
+# JAX aborts a process that hears nothing of another for so long, in pages of C++ and without its
+# name. The watch is quicker, also when a frozen process goes on after a while.
+_JAX_HEARTBEAT = 600  # seconds
 
 
 @contextlib.contextmanager
@@ -45,6 +48,7 @@ def joined(path: str, overrides: Sequence[str] = ()) -> Iterator[None]:
       cluster.count,
       cluster.index,
       initialization_timeout=seconds,
+      heartbeat_timeout_seconds=_JAX_HEARTBEAT,
       shutdown_timeout_seconds=_SHUTDOWN,
     )
     yield

@@ -1,10 +1,15 @@
-"""A connection between two processes of a run: lines of JSON, and its end tells of a death."""
+"""A connection between two processes of a run: JSON lines over TCP; its end means the peer died."""
 
 import asyncio
+import contextlib
 import json
 import socket
 from typing import Any, Self
 
+import pydantic_core
+
+MAX_LINE = 2**20  # bytes of a message; who sends more is none of ours
+MAX_TEXT = 2_000  # characters that are shown of what another process says
 # A machine that has lost power or network says nothing more: it counts as gone after 30 s.
 _IDLE = "TCP_KEEPIDLE" if hasattr(socket, "TCP_KEEPIDLE") else "TCP_KEEPALIVE"  # Linux, macOS
 _KEEP_ALIVE = (
@@ -25,8 +30,9 @@ class Link:
   def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     self._reader = reader
     self._writer = writer
-    for option in _KEEP_ALIVE:
-      writer.get_extra_info("socket").setsockopt(*option)
+    with contextlib.suppress(OSError):  # it is gone already: `receive` says so
+      for option in _KEEP_ALIVE:
+        writer.get_extra_info("socket").setsockopt(*option)
 
   @classmethod
   async def to(cls, host: str, port: int) -> Self:
@@ -35,7 +41,13 @@ class Link:
     Raises:
       OSError: it does not.
     """
-    return cls(*await asyncio.open_connection(host, port))
+    return cls(*await asyncio.open_connection(host, port, limit=MAX_LINE))
+
+  @property
+  def peer(self) -> str:
+    """Address of the other end, for messages."""
+    name = self._writer.get_extra_info("peername")
+    return str(name[0]) if name else "an unknown address"
 
   async def send(self, **message: Any) -> None:
     """Sends a message; nothing happens when the other end is gone."""
@@ -46,10 +58,14 @@ class Link:
       self._writer.close()  # who listens to this link learns it there
 
   async def receive(self) -> dict[str, Any] | None:
-    """The next message; None when the other end is gone, or is none of ours."""
+    """The next message; None when the other end is gone, or is none of ours.
+
+    Who writes lines that are too long, too deep or no JSON is none of ours.
+    """
     try:
-      message = json.loads(await self._reader.readline())
-    except (OSError, ValueError):  # an empty line is no JSON; nor is what other programs say
+      # Unlike `json`, this limits the depth.
+      message = pydantic_core.from_json(await self._reader.readline())
+    except (OSError, ValueError):
       return None
     return message if isinstance(message, dict) else None
 

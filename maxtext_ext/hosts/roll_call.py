@@ -1,28 +1,65 @@
 """The start of a run on several hosts: process 0 waits until all have come, and says who has not.
 
-It listens at the address where JAX's own service will be, and leaves the port to it: the
-connections stay open.
+Process 0 listens at the address where JAX's own service will be, and leaves the port to it: the
+connections stay open. It sends each that connects a challenge; the answer is a report with an HMAC
+over both, under the run's secret (`MAXTEXT_EXT_RUN_SECRET`, from whoever launches the run; empty
+without one). So the secret does not travel, and a report that was overheard cannot be used again.
+Whoever does not answer like that is turned away and changes nothing.
 """
 
 import asyncio
+import contextlib
+import hmac
 import os
+import secrets
 import socket
+from collections.abc import Mapping
+from typing import Annotated
 
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from maxtext_ext.escape import printable
 from maxtext_ext.hosts.cluster import INDEX, Cluster
-from maxtext_ext.hosts.link import Link
+from maxtext_ext.hosts.link import MAX_LINE, MAX_TEXT, Link
 
 LIMIT = "jax_distributed_initialization_timeout"  # the key
+SECRET = "MAXTEXT_EXT_RUN_SECRET"  # the variable
 _RETRY = 0.5  # seconds
 _MARGIN = 10  # seconds that process 0 has to answer after its limit
+_REPORT_SECONDS = 20.0  # for a report after a connection; who is one of ours tries again
+# Connections without a report at a time, beside one of each process; of more, the oldest is closed:
+# a process of the run reports at once.
+_UNKNOWN = 64
+_SHOWN = 200  # characters of a value in a message
+
+
+class _Report(BaseModel):
+  """A process's answer to the challenge."""
+
+  model_config = ConfigDict(strict=True, extra="forbid")
+
+  index: Annotated[int, Field(ge=1)]
+  count: int
+  host: Annotated[str, StringConstraints(min_length=1, max_length=255)]
+  facts: dict[str, str]
+
+
+class _Stranger(Exception):
+  """One that connected and is no process of this run; says why."""
 
 
 def name(index: int, host: str) -> str:
   """How a process is called in messages."""
-  return f"process {index} ({host})"
+  return f"process {index} ({printable(host)})"
 
 
-async def meet(cluster: Cluster, seconds: float) -> tuple[list[str], dict[int, Link]]:
+async def meet(
+  cluster: Cluster, seconds: float, facts: Mapping[str, str] | None = None
+) -> tuple[list[str], dict[int, Link]]:
   """Waits until all processes of the run have come.
+
+  Args:
+    facts: what all processes must have in common, a value by its name.
 
   Returns:
     the names of their hosts, in order, and links: of process 0 to every other by its index, of the
@@ -30,14 +67,17 @@ async def meet(cluster: Cluster, seconds: float) -> tuple[list[str], dict[int, L
 
   Raises:
     OSError: some have not come within `seconds`, or process 0 cannot be reached.
-    ValueError: two processes have the same index, or differ about the number of processes.
+    ValueError: two processes have the same index, or differ about the number of processes, the
+      facts or the secret.
   """
+  facts = dict(facts or {})
+  secret = os.environ.get(SECRET, "")
   if cluster.index:
-    return await _report(cluster, seconds)
-  call = _Call(cluster)
+    return await _report(cluster, seconds, facts, secret)
+  call = _Call(cluster, facts, secret)
   host = os.environ.get("JAX_COORDINATOR_BIND_ADDRESS", "").rpartition(":")[0].strip("[]")
   try:
-    server = await asyncio.start_server(call.take, host or None, cluster.port)
+    server = await asyncio.start_server(call.take, host or None, cluster.port, limit=MAX_LINE)
   except OSError as error:
     raise OSError(
       f"process 0 cannot listen on port {cluster.port}: {os.strerror(error.errno or 0)}; another"
@@ -51,6 +91,7 @@ async def meet(cluster: Cluster, seconds: float) -> tuple[list[str], dict[int, L
     raise (ValueError if isinstance(error, ValueError) else OSError)(text) from error
   finally:
     server.close()
+    call.close_unknown()
   await call.tell(hosts=call.hosts)
   return call.hosts, call.links
 
@@ -58,11 +99,15 @@ async def meet(cluster: Cluster, seconds: float) -> tuple[list[str], dict[int, L
 class _Call:
   """Who has come to process 0."""
 
-  def __init__(self, cluster: Cluster) -> None:
+  def __init__(self, cluster: Cluster, facts: dict[str, str], secret: str) -> None:
     self.complete: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     self.links: dict[int, Link] = {}
     self._cluster = cluster
+    self._facts = facts
+    self._secret = secret
     self._names = {0: socket.gethostname()}
+    self._unknown: list[Link] = []  # the oldest first
+    self._turned_away = ""  # the last stranger
 
   @property
   def hosts(self) -> list[str]:
@@ -72,28 +117,62 @@ class _Call:
   async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Notes one that comes."""
     link = Link(reader, writer)
-    match await link.receive():
-      case {"index": int(index), "count": int(count), "host": str(host)}:
-        pass
-      case _:  # a stranger
-        link.close()
-        return
+    self._unknown.append(link)
+    if len(self._unknown) > _UNKNOWN + self._cluster.count:
+      self._unknown[0].close()  # its own `take` ends with that
+      del self._unknown[0]
+    try:
+      async with asyncio.timeout(_REPORT_SECONDS):
+        report = await self._hear(link)
+    except (TimeoutError, _Stranger) as error:
+      self._turned_away = f"; turned away: {link.peer}, which {str(error) or 'said nothing'}"
+      link.close()
+      return
+    finally:
+      with contextlib.suppress(ValueError):  # it was the oldest
+        self._unknown.remove(link)
     if self.complete.done():
       link.close()
       return
-    before = self.links.get(index)
-    problem = ""
-    if count != self._cluster.count:
-      problem = f"{name(index, host)} says {count} processes, process 0 {self._cluster.count}"
-    elif before is not None and not before.closed:
-      problem = f"{INDEX}={index} is given twice: on {self._names[index]} and on {host}"
-    if problem:
+    if problem := self._problem(report):
       self.complete.set_exception(ValueError(problem))
       await link.send(refused=problem)
       return
-    self.links[index], self._names[index] = link, host
+    self.links[report.index], self._names[report.index] = link, report.host
     if not self._absent():
       self.complete.set_result(None)
+
+  async def _hear(self, link: Link) -> _Report:
+    """The report of a process that has the secret."""
+    challenge = secrets.token_hex(32)
+    await link.send(challenge=challenge, secret=bool(self._secret))
+    match await link.receive():
+      case {"report": str(text), "proof": str(proof)}:
+        pass
+      case _:
+        raise _Stranger("is no process of a run")
+    if not hmac.compare_digest(proof.encode(), _proof(self._secret, challenge, text).encode()):
+      await link.send(refused=f"the {SECRET} of process 0 is another: give the same on every host")
+      raise _Stranger(f"has another {SECRET}")
+    try:
+      return _Report.model_validate_json(text)
+    except ValidationError as error:
+      raise _Stranger("sent a report that cannot be") from error
+
+  def _problem(self, report: _Report) -> str:
+    """Why the run cannot begin with this process; empty: it can."""
+    who = name(report.index, report.host)
+    before = self.links.get(report.index)
+    if report.count != self._cluster.count:
+      return f"{who} says {report.count} processes, process 0 {self._cluster.count}"
+    if report.index >= report.count:
+      return f"{who} is one too many of {report.count} processes: expected 0 to {report.count - 1}"
+    if before is not None and not before.closed:
+      hosts = (printable(host) for host in (self._names[report.index], report.host))
+      return f"{INDEX}={report.index} is given twice: on {' and on '.join(hosts)}"
+    if different := _differences(report.facts, self._facts):
+      return f"{who} and process 0 differ: {different}; give the same command on every host"
+    return ""
 
   def _absent(self) -> list[int]:
     there = {index for index, link in self.links.items() if not link.closed}
@@ -106,33 +185,77 @@ class _Call:
     return (
       f"{len(absent)} of {self._cluster.count} processes did not come within {seconds:g} s"
       f" ({LIMIT}); missing: {', '.join(map(str, absent))};"
-      f" here: {', '.join(name(index, self._names[index]) for index in here)}"
+      f" here: {', '.join(name(index, self._names[index]) for index in here)}{self._turned_away}"
     )
 
   async def tell(self, **message: object) -> None:
     """Says something to all that have come."""
     await asyncio.gather(*(link.send(**message) for link in self.links.values()))
 
+  def close_unknown(self) -> None:
+    """Ends the connections that no report came from."""
+    for link in self._unknown:
+      link.close()
 
-async def _report(cluster: Cluster, seconds: float) -> tuple[list[str], dict[int, Link]]:
-  me = name(cluster.index, host := socket.gethostname())
+
+def _proof(secret: str, challenge: str, report: str) -> str:
+  return hmac.new(os.fsencode(secret), f"{challenge} {report}".encode(), "sha256").hexdigest()
+
+
+def _differences(theirs: Mapping[str, str], ours: Mapping[str, str]) -> str:
+  """Names of the facts that differ, with the values there and on process 0."""
+  keys = sorted(key for key in {*theirs, *ours} if theirs.get(key) != ours.get(key))
+  return ", ".join(
+    f"{_shown(key)}={_shown(theirs.get(key, 'absent'))} there,"
+    f" {_shown(ours.get(key, 'absent'))} on process 0"
+    for key in keys
+  )
+
+
+def _shown(text: str) -> str:
+  return printable(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
+
+
+async def _report(
+  cluster: Cluster, seconds: float, facts: dict[str, str], secret: str
+) -> tuple[list[str], dict[int, Link]]:
+  host = socket.gethostname()
+  report = _Report(index=cluster.index, count=cluster.count, host=host, facts=facts)
   clock = asyncio.get_running_loop().time
   deadline = clock() + seconds
   while clock() < deadline:
     try:
       async with asyncio.timeout(seconds + _MARGIN):
         link = await Link.to(cluster.host, cluster.port)
-        await link.send(index=cluster.index, count=cluster.count, host=host)
-        answer = await link.receive()
+        answer = await _answer(link, report.model_dump_json(), secret)
     except OSError:  # TimeoutError is one
       answer = None
     match answer:
-      case {"hosts": list(hosts)}:
-        return hosts, {0: link}
+      case {"hosts": list(hosts)} if len(hosts) == cluster.count:
+        return [str(each) for each in hosts], {0: link}
       case {"refused": str(text)}:
-        raise OSError(text)
+        raise OSError(text[:MAX_TEXT])
     await asyncio.sleep(_RETRY)
   raise OSError(
-    f"process 0 did not answer at {cluster.address} within {seconds:g} s ({LIMIT}); {me} is here:"
-    " start the same command on the host of that address, and see that its port can be reached"
+    f"process 0 did not answer at {cluster.address} within {seconds:g} s ({LIMIT});"
+    f" {name(cluster.index, host)} is here: start the same command on the host of that address, and"
+    " see that its port can be reached"
   )
+
+
+async def _answer(link: Link, report: str, secret: str) -> dict[str, object] | None:
+  """What process 0 says to the report; None: it is gone, or is none."""
+  match await link.receive():
+    case {"challenge": str(challenge), "secret": bool(asked)}:
+      pass
+    case _:
+      link.close()
+      return None
+  if asked != bool(secret):
+    link.close()
+    there, here = ("with", "without") if asked else ("without", "with")
+    raise ValueError(
+      f"process 0 was started {there} {SECRET}, this process {here}: give the same on every host"
+    )
+  await link.send(report=report, proof=_proof(secret, challenge, report))
+  return await link.receive()

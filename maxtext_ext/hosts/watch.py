@@ -1,4 +1,4 @@
-"""While a run goes on, each process knows when another is lost, and ends with its name.
+"""Watch of a run's processes: when one is lost or frozen, the others end with its name.
 
 A collective operation that waits for a lost process may wait for ever, in code that Python cannot
 interrupt, so the end is that of the whole process.
@@ -9,24 +9,32 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
+from maxtext_ext.escape import printable
 from maxtext_ext.hosts.cluster import Cluster
-from maxtext_ext.hosts.link import Link
+from maxtext_ext.hosts.link import MAX_TEXT, Link
 from maxtext_ext.hosts.relay import Relay
 from maxtext_ext.hosts.roll_call import meet, name
 
 STATUS = 2  # of a process that ends because another is lost
+BEAT = 5.0  # seconds from one sign of life to the next
+MISSED = 8  # beats without one until a process counts as frozen
 _TELL = 2.0  # seconds at most to tell the others before the end
 
 
 class Watch:
   """A process's links to the others, served by a thread of its own.
 
+  Every process sends signs of life from that thread. Work in other threads delays them only while
+  it holds Python's lock, which compiling, computing and reading do not.
+
   Args:
     cluster: the processes of the run.
     seconds: for all of them to come.
+    facts: what they must have in common.
+    beat: seconds between signs of life.
 
   Attributes:
     coordinator: the address of JAX's service for this process.
@@ -35,21 +43,27 @@ class Watch:
     OSError, ValueError: as `roll_call.meet`.
   """
 
-  def __init__(self, cluster: Cluster, seconds: float) -> None:
+  def __init__(
+    self,
+    cluster: Cluster,
+    seconds: float,
+    facts: Mapping[str, str] | None = None,
+    *,
+    beat: float = BEAT,
+  ) -> None:
     self._loop = asyncio.new_event_loop()
     threading.Thread(target=self._loop.run_forever, name="hosts", daemon=True).start()
     self._index = cluster.index
-    self._hosts, self._links = self._call(meet(cluster, seconds))
+    self._hosts, self._links = self._call(meet(cluster, seconds, facts))
+    self._silent = dict.fromkeys(self._links, 0)  # beats since a process was heard
     self._finished: set[int] = set()  # processes whose work is done
     self._over = asyncio.Event()  # that of all
     self._ending = False
     self.coordinator = cluster.address
     if cluster.index:
       self.coordinator = self._call(Relay(cluster.host, cluster.port).listen())
-    self._listeners = [
-      asyncio.run_coroutine_threadsafe(self._listen(index, link), self._loop)
-      for index, link in self._links.items()
-    ]
+    served = [self._beat(beat), *(self._listen(index, link) for index, link in self._links.items())]
+    self._tasks = [asyncio.run_coroutine_threadsafe(each, self._loop) for each in served]
 
   def _call[T](self, coroutine: Coroutine[Any, Any, T]) -> T:
     """Runs something on the thread; its result."""
@@ -70,9 +84,27 @@ class Watch:
   def _name(self, index: int) -> str:
     return name(index, self._hosts[index])
 
+  async def _beat(self, seconds: float) -> None:
+    """Sends signs of life, and misses those of the others.
+
+    What counts is the number of own beats without one, not the time: a process that was frozen
+    itself, or had no turn, first reads what came meanwhile.
+    """
+    while not self._over.is_set():
+      await self._say(alive=True)
+      await asyncio.sleep(seconds)
+      for index in self._silent:
+        self._silent[index] += 1
+        if self._silent[index] > MISSED:
+          await self._end(
+            f"{self._name(index)} has given no sign of life for {seconds * MISSED:g} s: it is"
+            " stopped (SIGSTOP, a debugger), or its machine or the network to it hangs"
+          )
+
   async def _listen(self, index: int, link: Link) -> None:
     """Hears what a process says, to its end."""
     while (message := await link.receive()) is not None:
+      self._silent[index] = 0
       match message:
         case {"finished": True}:
           await self._finish(index)
@@ -109,6 +141,7 @@ class Watch:
     self._ending = True
     await self._tell(text)
     shown = "\n\x1b[?25h" if sys.__stderr__.isatty() else ""  # a progress bar hides the cursor
+    text = printable(text[:MAX_TEXT])
     line = f"{shown}error: {text}; to go on, give the same command on every host\n"
     os.write(sys.__stderr__.fileno(), line.encode())
     os._exit(STATUS)

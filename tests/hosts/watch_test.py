@@ -12,21 +12,22 @@ from tests.train.processes import free_address
 
 HOST = socket.gethostname()
 # After the roll call, each does what it is told: sleep, finish, fail.
-PROCESS = """
+PROCESS = r"""
 import sys, time
 from maxtext_ext.hosts.cluster import Cluster
 from maxtext_ext.hosts.watch import Watch
 address, index, does = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-watch = Watch(Cluster(address=address, count=3, index=index), 300)
+watch = Watch(Cluster(address=address, count=3, index=index), 300, beat=float(sys.argv[4]))
 print("here", flush=True)
 if does == "finish":
   watch.finish()
 elif does == "fail":
-  watch.fail("no more data", 7)
+  watch.fail("no more\x1b[2J " + 5_000 * "x", 7)
   time.sleep(1000)
 else:
   time.sleep(1000)
 """
+BEAT = 0.5  # seconds: a process counts as frozen after 4
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def begin():
   def start(*does: str) -> list[subprocess.Popen]:
     address = free_address()
     for index, what in enumerate(does):
-      command = [sys.executable, "-c", PROCESS, address, str(index), what]
+      command = [sys.executable, "-c", PROCESS, address, str(index), what, str(BEAT)]
       pipe = subprocess.PIPE
       started.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True))
     for process in started:
@@ -74,7 +75,7 @@ def test_the_others_say_why_one_stopped(begin, failing):
       assert (process.returncode, errors) == (7, "")
     else:
       assert process.returncode == 2
-      assert errors.startswith(f"error: process {failing} ({HOST}) stopped: no more data; to go on")
+      assert errors.startswith(f"error: process {failing} ({HOST}) stopped: no more")
 
 
 @pytest.mark.integration_test
@@ -95,3 +96,28 @@ def test_one_that_is_done_ends_when_another_is_lost(begin):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
     assert f"process 2 ({HOST}) is gone" in errors
+
+
+@pytest.mark.integration_test
+@pytest.mark.parametrize("frozen", [0, 2])
+def test_one_that_is_frozen_is_named_and_ends_when_it_goes_on(begin, frozen):
+  processes = begin("sleep", "finish", "sleep")
+  processes[frozen].send_signal(signal.SIGSTOP)
+  others = [process for index, process in enumerate(processes) if index != frozen]
+  ended = [(process.communicate(timeout=60)[1], process.returncode) for process in others]
+  processes[frozen].send_signal(signal.SIGCONT)
+  ended.append((processes[frozen].communicate(timeout=60)[1], processes[frozen].returncode))
+  for errors, status in ended:
+    assert status == 2
+    assert errors.startswith(
+      f"error: process {frozen} ({HOST}) has given no sign of life for 4 s: it is stopped"
+    )
+    assert len(errors.splitlines()) == 1
+
+
+@pytest.mark.integration_test
+def test_what_others_say_is_escaped_and_cut(begin):
+  watches = begin("sleep", "sleep", "fail")
+  _, errors = watches[0].communicate(timeout=60)
+  assert errors.startswith(rf"error: process 2 ({HOST}) stopped: no more\x1b[2J xxx")
+  assert len(errors) < 2_100
