@@ -12,6 +12,7 @@ from maxtext_ext.errors import exit_status, leave, one_line
 from maxtext_ext.hosts.cluster import find
 from maxtext_ext.hosts.roll_call import LIMIT
 from maxtext_ext.hosts.watch import Watch
+from maxtext_ext.run_identity import fingerprint_of_process
 
 # An error may come of the loss of another process, whose name is the better message. Seconds.
 _NEWS = 3.0
@@ -32,7 +33,7 @@ def joined(path: str, overrides: Sequence[str] = ()) -> Iterator[None]:
 
   Raises:
     OSError: not all have come in time; names those that have not.
-    ValueError: the environment or the configuration is wrong.
+    ValueError: the environment or the configuration is wrong, or that of another process differs.
   """
   keys = given(path, overrides)
   alone = str(keys["skip_jax_distributed_system"]).lower() == "true"
@@ -41,7 +42,7 @@ def joined(path: str, overrides: Sequence[str] = ()) -> Iterator[None]:
   if cluster is None or jax.distributed.is_initialized():
     yield
     return
-  watch = Watch(cluster, seconds)
+  watch = Watch(cluster, seconds, fingerprint_of_process(keys))
   try:
     jax.distributed.initialize(
       watch.coordinator,

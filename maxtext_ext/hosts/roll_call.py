@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from maxtext_ext.escape import printable
 from maxtext_ext.hosts.cluster import INDEX, Cluster
 from maxtext_ext.hosts.link import MAX_LINE, MAX_TEXT, Link
+from maxtext_ext.run_identity import describe_differences
 
 LIMIT = "jax_distributed_initialization_timeout"  # the key
 SECRET = "MAXTEXT_EXT_RUN_SECRET"  # the variable
@@ -30,7 +31,8 @@ _REPORT_SECONDS = 20.0  # for a report after a connection; who is one of ours tr
 # Connections without a report at a time, beside one of each process; of more, the oldest is closed:
 # a process of the run reports at once.
 _UNKNOWN = 64
-_SHOWN = 200  # characters of a value in a message
+_NAMED = 8  # differences in a message
+_LABELS = ("is", "on process 0")
 
 
 class _Report(BaseModel):
@@ -170,8 +172,12 @@ class _Call:
     if before is not None and not before.closed:
       hosts = (printable(host) for host in (self._names[report.index], report.host))
       return f"{INDEX}={report.index} is given twice: on {' and on '.join(hosts)}"
-    if different := _differences(report.facts, self._facts):
-      return f"{who} and process 0 differ: {different}; give the same command on every host"
+    if different := describe_differences(report.facts, self._facts, labels=_LABELS):
+      more = f" and {len(different) - _NAMED} more" if len(different) > _NAMED else ""
+      return (
+        f"{who} was started otherwise than process 0: {', '.join(different[:_NAMED])}{more};"
+        " give the same command and environment on every host"
+      )
     return ""
 
   def _absent(self) -> list[int]:
@@ -200,20 +206,6 @@ class _Call:
 
 def _proof(secret: str, challenge: str, report: str) -> str:
   return hmac.new(os.fsencode(secret), f"{challenge} {report}".encode(), "sha256").hexdigest()
-
-
-def _differences(theirs: Mapping[str, str], ours: Mapping[str, str]) -> str:
-  """Names of the facts that differ, with the values there and on process 0."""
-  keys = sorted(key for key in {*theirs, *ours} if theirs.get(key) != ours.get(key))
-  return ", ".join(
-    f"{_shown(key)}={_shown(theirs.get(key, 'absent'))} there,"
-    f" {_shown(ours.get(key, 'absent'))} on process 0"
-    for key in keys
-  )
-
-
-def _shown(text: str) -> str:
-  return printable(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
 
 
 async def _report(
