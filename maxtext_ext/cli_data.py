@@ -49,6 +49,9 @@ def convert_data(
   text_key: Annotated[str | None, typer.Option(help="Column or member of the text.")] = None,
   audio_key: Annotated[str | None, typer.Option(help="Column or member of the sound.")] = None,
   id_key: Annotated[str | None, typer.Option(help="Column or member of the id.")] = None,
+  allow_urls: Annotated[
+    bool, typer.Option("--allow-urls", help="Fetch sound files that records name by http(s)://.")
+  ] = False,
   max_bad_fraction: Annotated[
     float, typer.Option(help="Stop where a larger share of the records is bad.")
   ] = 0.01,
@@ -89,6 +92,7 @@ def convert_data(
       id_key=id_key,
       language=language,
       dataset_name=dataset,
+      allow_urls=allow_urls,
     ),
   )
   if beam_args and engine != "beam":

@@ -88,13 +88,14 @@ def _identity(
   content = [[path, version] for path, version in zip(files, storage.versions(files), strict=True)]
   content += [repr(shard) for shard in shards]
   digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+  asked = dataclasses.asdict(options.source)
   identity = {
     "source": source,
     "source_format": options.source_format,
     "splits": list(options.splits),
     "audio": options.audio,
     "selector": describe_selector(options.selector),
-    **dataclasses.asdict(options.source),
+    **{key: value for key, value in asked.items() if key != "allow_urls"},
     "content of the source": digest[:32],
   }
   return json.loads(json.dumps(identity))

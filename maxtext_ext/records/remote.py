@@ -13,7 +13,8 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO
 
 import fsspec
@@ -23,6 +24,9 @@ from maxtext_ext.errors import Unreachable, one_line
 BLOCK = 8 * 2**20  # bytes of a request: long enough against the time to the first byte
 _BLOCKS_KEPT = 3  # the one being read, the one before it, and the one being fetched
 _BUFFER = 2**20  # bytes
+_REQUESTS_AT_ONCE = 16
+_LIST_FROM = 100  # files of a folder; from there on a listing takes fewer requests than asking each
+ABSENT = "absent"  # the version of what is no file
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://")
 _CODES_OF_ACCESS = (401, 403)
@@ -39,16 +43,7 @@ def list_folder(url: str, suffix: str = "") -> list[str]:
   Raises:
     FileNotFoundError: there is no such bucket.
   """
-  files = _file_system(url)
-  folder = url.rstrip("/") + "/"
-  with _explained("list", url):
-    try:
-      entries = files.ls(folder, detail=True)
-    except FileNotFoundError:
-      # As much is said of an empty folder; this lists nothing, and fails without the bucket.
-      files.find(folder)
-      entries = []
-  names = sorted(entry["name"] for entry in entries if entry["type"] == "file")
+  names = sorted(entry["name"] for entry in _entries(url) if entry["type"] == "file")
   return [_url(url, name) for name in names if name.endswith(suffix) and not name.endswith("/")]
 
 
@@ -86,8 +81,30 @@ def version_of(url: str) -> str:
   entry = _info(url)
   if entry is None:
     raise FileNotFoundError(_missing(url))
-  times = (entry.get(key) for key in ("generation", "ETag", "etag", "mtime", "created"))
-  return f"{entry['size']}-{next((time for time in times if time), '')}"
+  return _as_version(entry)
+
+
+def versions_if_there(urls: Sequence[str]) -> dict[str, str | None]:
+  """What storage.versions_if_there says, of URLs.
+
+  A folder of which many files are asked for is listed, a thousand files a request; else each file
+  is a request of its own, several at once.
+  """
+  folders: dict[str, list[str]] = {}
+  for url in dict.fromkeys(urls):
+    folders.setdefault(url.rpartition("/")[0], []).append(url)
+  with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+    return {
+      url: version
+      for found in pool.map(_versions_in_folder, folders, folders.values())
+      for url, version in found.items()
+    }
+
+
+def version_of_open(file: BinaryIO) -> str | None:
+  """The version of a file that `open_read` has opened; None of any other."""
+  raw = getattr(file, "raw", None)
+  return raw.version if isinstance(raw, _Reading) else None
 
 
 def open_read(url: str) -> BinaryIO:
@@ -152,6 +169,27 @@ def remove(url: str) -> None:
     _file_system(url).rm_file(url)
 
 
+def _versions_in_folder(folder: str, urls: Sequence[str]) -> dict[str, str | None]:
+  try:
+    if len(urls) < _LIST_FROM:
+      entries = {url: _info(url) for url in urls}
+    else:
+      entries = {_url(folder, entry["name"]): entry for entry in _entries(folder)}
+  except OSError:
+    return dict.fromkeys(urls)
+  found: dict[str, str | None] = {}
+  for url in urls:
+    entry = entries.get(url)
+    is_file = entry is not None and entry["type"] == "file"
+    found[url] = _as_version(entry) if is_file else ABSENT
+  return found
+
+
+def _as_version(entry: Mapping[str, Any]) -> str:
+  times = (entry.get(key) for key in ("generation", "ETag", "etag", "mtime", "created"))
+  return f"{entry['size']}-{next((time for time in times if time), '')}"
+
+
 class _Reading(io.RawIOBase):
   """A file of fsspec whose errors are one clear line."""
 
@@ -160,6 +198,12 @@ class _Reading(io.RawIOBase):
   def __init__(self, url: str, file: Any) -> None:
     self.name = url
     self._file = file
+
+  @property
+  def version(self) -> str:
+    """See `version_of`, of what was opened."""
+    details = getattr(self._file, "details", None)
+    return _as_version(details) if details else version_of(self.name)
 
   def readable(self) -> bool:
     return True
@@ -199,6 +243,18 @@ def _file_system(url: str) -> fsspec.AbstractFileSystem:
     raise ValueError(f"{url}: a package for {scheme}:// is missing ({error}){extra}") from error
   except ValueError as error:
     raise ValueError(f"{url}: {error}, expected a local path or gs://bucket/...") from error
+
+
+def _entries(folder: str) -> list[dict[str, Any]]:
+  files = _file_system(folder)
+  folder = folder.rstrip("/") + "/"
+  with _explained("list", folder):
+    try:
+      return files.ls(folder, detail=True)
+    except FileNotFoundError:
+      # As much is said of an empty folder; this lists nothing, and fails without the bucket.
+      files.find(folder)
+      return []
 
 
 def _info(url: str) -> dict[str, Any] | None:

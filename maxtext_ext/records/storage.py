@@ -17,8 +17,10 @@ from typing import BinaryIO
 
 from maxtext_ext.records import remote
 
+ABSENT = remote.ABSENT  # the version of what is no file
 _TEMPORARY = ".tmp-"
 _REQUESTS_AT_ONCE = 16
+_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ENAMETOOLONG, errno.ELOOP)
 
 
 def find_files(source: str, pattern: str) -> list[str]:
@@ -72,6 +74,24 @@ def versions(paths: Sequence[str]) -> list[str]:
     with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
       return list(pool.map(_version, paths))
   return [_version(path) for path in paths]
+
+
+def versions_if_there(paths: Sequence[str]) -> list[str | None]:
+  """The same, ABSENT where there is no such file; None where that cannot be told."""
+  remotes = remote.versions_if_there([path for path in paths if remote.is_url(path)])
+  return [remotes[path] if remote.is_url(path) else _version_if_there(path) for path in paths]
+
+
+def version_of_open(file: BinaryIO) -> str:
+  """The version of a file that `open_read` has opened."""
+  if version := remote.version_of_open(file):
+    return version
+  return _as_version(os.fstat(file.fileno()))
+
+
+def is_absent(error: OSError) -> bool:
+  """Whether opening a file failed since there is none of that name."""
+  return isinstance(error, FileNotFoundError) or error.errno in _NO_FILE
 
 
 def open_read(path: str) -> BinaryIO:
@@ -184,7 +204,18 @@ def join(*parts: str) -> str:
 def _version(path: str) -> str:
   if remote.is_url(path):
     return remote.version_of(path)
-  facts = os.stat(path)
+  return _as_version(os.stat(path))
+
+
+def _version_if_there(path: str) -> str | None:
+  try:
+    facts = os.stat(path)
+  except OSError as error:
+    return ABSENT if is_absent(error) else None
+  return _as_version(facts) if stat.S_ISREG(facts.st_mode) else ABSENT
+
+
+def _as_version(facts: os.stat_result) -> str:
   return f"{facts.st_size}-{facts.st_mtime_ns}"
 
 

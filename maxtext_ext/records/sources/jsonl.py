@@ -12,8 +12,9 @@ from array import array
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
-from maxtext_ext.audio.io import AudioError, load_audio
+from maxtext_ext.audio.io import AudioError
 from maxtext_ext.records import storage
+from maxtext_ext.records.named_files import load_named
 from maxtext_ext.records.schema import Record, RecordError
 from maxtext_ext.records.sources.cutting import cut_rows
 from maxtext_ext.records.sources.entry import Bad, Good
@@ -156,7 +157,7 @@ def read_line(content: bytes, folder: str, options: SourceOptions | None = None)
     if not path:
       raise RecordError(f"no '{options.audio_key or 'audio'}': expected the path of an audio file")
     fields = read_fields(values, names, sample_id, options)
-    audio = load_audio(storage.join(folder, path), **_part(values))
+    audio = load_named(path, folder, allow_urls=options.allow_urls, **_part(values))
   except (RecordError, AudioError) as error:
     raise RecordError(str(error), sample_id) from error
   return fields.with_audio(audio)

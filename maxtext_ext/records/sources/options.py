@@ -15,6 +15,7 @@ class SourceOptions:
     audio_key, text_key, id_key: name of the column or member; None: the usual names of the format.
     language: of records that do not say theirs, Qwen3-ASR's name ("Hebrew").
     dataset_name: of records that do not say theirs.
+    allow_urls: whether sound files that records name may be fetched from the web.
   """
 
   records_per_shard: int = RECORDS_PER_SHARD
@@ -24,6 +25,8 @@ class SourceOptions:
   id_key: str | None = None
   language: str | None = None
   dataset_name: str = ""
+  # Not in the identity of a conversion: which files were fetched is noted with each shard.
+  allow_urls: bool = dataclasses.field(default=False, repr=False)
 
   def __post_init__(self) -> None:
     for name in ("records_per_shard", "shards"):

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from maxtext_ext.audio.io import AudioError, convert_samples, decode_audio, load_audio
+from maxtext_ext.audio.io import AudioError, convert_samples, decode_audio
 from maxtext_ext.records import storage
+from maxtext_ext.records.named_files import load_named
 from maxtext_ext.records.schema import Record, RecordError
 from maxtext_ext.records.sources.cutting import RowRange, cut_rows
 from maxtext_ext.records.sources.dataset_files import shared_folder
@@ -118,7 +119,7 @@ class _Audio:
 
   Attributes:
     leaves: the columns, in the order of the reader's arguments.
-    read: takes a value of each and the folder of the file; gives [T] samples at 16 kHz.
+    read: takes a value of each, and where named files are; gives [T] samples at 16 kHz.
     path: the column with the name of the sound file, if there is one.
   """
 
@@ -139,7 +140,8 @@ def _read_record(
     values[names["id"]] = _join_id([values[leaf] for leaf in _id_leaves(names["id"])])
   fields = read_fields(values, names, default_id, options)
   try:
-    samples = audio.read(*(values[leaf] for leaf in audio.leaves), os.path.dirname(path))
+    where = _Where(folder=os.path.dirname(path), allow_urls=options.allow_urls)
+    samples = audio.read(*(values[leaf] for leaf in audio.leaves), where)
   except AudioError as error:
     raise RecordError(str(error), fields.sample_id) from error
   return fields.with_audio(samples)
@@ -237,25 +239,33 @@ def _audio_of(field: pa.Field) -> _Audio | None:
   return None
 
 
-def _decode_or_load(data: bytes | None, path: str | None, folder: str) -> np.ndarray:
-  return _decode_bytes(data, folder) if data is not None else _load(path, folder)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Where:
+  """Where named files are looked for: see `open_named`."""
+
+  folder: str
+  allow_urls: bool
 
 
-def _decode_bytes(data: bytes | None, folder: str) -> np.ndarray:
-  del folder
+def _decode_or_load(data: bytes | None, path: str | None, where: _Where) -> np.ndarray:
+  return _decode_bytes(data, where) if data is not None else _load(path, where)
+
+
+def _decode_bytes(data: bytes | None, where: _Where) -> np.ndarray:
+  del where
   if data is None:
     raise AudioError("audio is missing")
   return decode_audio(data)
 
 
-def _load(path: str | None, folder: str) -> np.ndarray:
+def _load(path: str | None, where: _Where) -> np.ndarray:
   if not path:
     raise AudioError("audio is missing: it has neither bytes nor a path")
-  return load_audio(storage.join(folder, path))
+  return load_named(path, where.folder, allow_urls=where.allow_urls)
 
 
-def _convert(samples: np.ndarray | None, rate: int | None, folder: str) -> np.ndarray:
-  del folder
+def _convert(samples: np.ndarray | None, rate: int | None, where: _Where) -> np.ndarray:
+  del where
   if samples is None or not isinstance(rate, int):
     raise AudioError("audio is missing: it has no array, or no sampling_rate")
   return convert_samples(samples, rate)
