@@ -43,7 +43,7 @@ def convert_data(
     int, typer.Option(help="Or of so many records; TFRecord files are a shard each.")
   ] = 1_000,
   language: Annotated[
-    str | None, typer.Option(help="Of records that do not say theirs: Hebrew")
+    str | None, typer.Option(help="Of records that do not say theirs: Hebrew, he or heb.")
   ] = None,
   dataset: Annotated[str, typer.Option(help="Name of the corpus, likewise.")] = "",
   text_key: Annotated[str | None, typer.Option(help="Column or member of the text.")] = None,

@@ -32,7 +32,7 @@ from maxtext_ext.input.batch import decode_shape, make_decode_batch
 from maxtext_ext.input.utterance import Utterance, build_utterance
 from maxtext_ext.models.speech_lm import make_model
 from maxtext_ext.records.schema import MAX_PEAK, PCM16_SCALE, Record
-from maxtext_ext.text.languages import canonical_language
+from maxtext_ext.text.languages import NO_LANGUAGE, language_name
 from maxtext_ext.text.prompt import parse_output
 from maxtext_ext.text.tokenizer import Tokenizer
 
@@ -96,7 +96,7 @@ class Transcriber:
 
   @overload
   def transcribe(
-    self, audio: Audio, language: str | None = None, context: str = ""
+    self, audio: Audio, language: str | None = None, context: str | None = None
   ) -> Transcription: ...
 
   @overload
@@ -104,23 +104,24 @@ class Transcriber:
     self,
     audio: list[Audio],
     language: str | Sequence[str | None] | None = None,
-    context: str | Sequence[str] = "",
+    context: str | Sequence[str | None] | None = None,
   ) -> list[Transcription]: ...
 
   def transcribe(
     self,
     audio: Audio | list[Audio],
     language: str | Sequence[str | None] | None = None,
-    context: str | Sequence[str] = "",
+    context: str | Sequence[str | None] | None = None,
   ) -> Transcription | list[Transcription]:
     """Transcribes a clip of up to 1200 s, or a list of them in batches.
 
     Args:
       audio: a path, the bytes of a sound file, mono samples at 16 kHz (float of full scale 1, or
         int16), or (samples, rate). A list of these gives a list.
-      language: such as "Hebrew", where it is known; None lets the model name it. For a list of
-        clips, one for all or a list.
-      context: text that helps, such as names to expect; for a list of clips, one for all or a list.
+      language: a name or a code, such as "Hebrew" or "he", where it is known; None lets the model
+        name it. For a list of clips, one for all or a list.
+      context: text that helps, such as names to expect; None: there is none. For a list of clips,
+        one for all or a list.
 
     Raises:
       AudioError: audio that cannot be used; says which item.
@@ -150,16 +151,20 @@ class Transcriber:
     return [_transcription(clip, answers[number]) for number, clip in enumerate(clips)]
 
   def _utterance(
-    self, number: int, count: int, audio: Audio, language: str | None, context: str
+    self, number: int, count: int, audio: Audio, language: str | None, context: str | None
   ) -> Utterance:
     try:
       samples = _samples(audio)
     except AudioError as error:
       raise AudioError(f"audio[{number}]: {error}" if count > 1 else str(error)) from error
-    record = Record(sample_id=f"audio[{number}]", audio=samples, text="", language=language)
-    return build_utterance(
-      record, self._tokenizer, language_in_prompt=language is not None, context=context
+    name = None if language is None else language_name(language)
+    record = Record(
+      sample_id=f"audio[{number}]",
+      audio=samples,
+      text="",
+      language=None if name == NO_LANGUAGE else name,
     )
+    return build_utterance(record, self._tokenizer, language_in_prompt=True, context=context or "")
 
   def _batches(self, clips: list[Utterance]) -> Iterator[tuple[tuple[int, int], list[int]]]:
     """Shapes of batches and the numbers of the clips in them; long clips in smaller batches."""
@@ -174,14 +179,18 @@ class Transcriber:
 
 def _transcription(clip: Utterance, answer: str) -> Transcription:
   language, text = parse_output(answer)
-  if clip.language is not None:
-    language = canonical_language(clip.language)
-  return Transcription(text=text, language=language, seconds=clip.seconds)
+  return Transcription(text=text, language=clip.language or language, seconds=clip.seconds)
 
 
-def _for_each[T: (str, str | None)](value: T | Sequence[T], name: str, count: int) -> Sequence[T]:
+def _for_each(
+  value: str | Sequence[str | None] | None, name: str, count: int
+) -> Sequence[str | None]:
   if value is None or isinstance(value, str):
     return [value] * count
+  if not isinstance(value, Sequence) or not all(
+    each is None or isinstance(each, str) for each in value
+  ):
+    raise ValueError(f"{name} is {value!r}; expected text, None, or a list of these")
   if len(value) != count:
     raise ValueError(f"{count} clips, but a {name} list of {len(value)}; give one each, or one")
   return value

@@ -9,6 +9,7 @@ from maxtext_ext.audio.frames import audio_tokens, num_frames
 from maxtext_ext.audio.io import SAMPLE_RATE
 from maxtext_ext.input.windows import num_chunks
 from maxtext_ext.records.schema import PCM16_SCALE, Record
+from maxtext_ext.text.languages import language_name
 from maxtext_ext.text.prompt import Prompt, build_prompt, build_target
 from maxtext_ext.text.tokenizer import Tokenizer
 
@@ -84,18 +85,19 @@ def build_utterance(
   Raises:
     ValueError: the audio holds NaN or infinite samples, or the language is no name.
   """
-  forced = language_in_prompt and record.language is not None
-  template = _prompt(tokenizer, record.language if forced else None, record.prompt or context)
+  language = language_name(record.language) if record.language else None
+  forced = language_in_prompt and language is not None
+  template = _prompt(tokenizer, language if forced else None, record.prompt or context)
   pads = audio_tokens(num_frames(len(record.audio)))
   before, after = template.before, template.after
   prompt = np.full(len(before) + pads + len(after), tokenizer.audio_pad_id, np.int32)
   prompt[: len(before)] = before
   prompt[len(before) + pads :] = after
-  target = build_target(tokenizer, record.text, language=record.language, forced=forced)
+  target = build_target(tokenizer, record.text, language=language, forced=forced)
   return Utterance(
     sample_id=record.sample_id,
     dataset_name=record.dataset_name,
-    language=record.language,
+    language=language,
     text=record.text,
     samples=_samples(record, audio_dtype),
     prompt=prompt,

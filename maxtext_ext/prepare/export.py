@@ -20,7 +20,7 @@ import soundfile
 from maxtext_ext.audio.io import SAMPLE_RATE
 from maxtext_ext.records import checksum, reader, storage
 from maxtext_ext.records.schema import Record, RecordError, decode_example, pcm16_samples
-from maxtext_ext.text.languages import NO_LANGUAGE, canonical_language
+from maxtext_ext.text.languages import NO_LANGUAGE, language_name
 
 Progress = Callable[[int, int], None]  # shards done, shards in all
 
@@ -97,7 +97,7 @@ def export(
 
 def format_line(record: Record, path: str) -> str:
   """The JSON line of a record whose audio is at `path`; ends in a line break."""
-  language = canonical_language(record.language) if record.language else NO_LANGUAGE
+  language = language_name(record.language) if record.language else NO_LANGUAGE
   line = {"audio": path, "text": f"language {language}<asr_text>{record.text}"}
   if record.prompt:
     line["prompt"] = record.prompt

@@ -1,7 +1,14 @@
-"""Names of languages as Qwen3-ASR writes them in its prompts and answers."""
+"""Names of languages as the models write them in prompts and answers."""
+
+import difflib
+import functools
+import logging
+import pathlib
+import re
+import unicodedata
 
 # The 30 languages of the published models (README of QwenLM/Qwen3-ASR). Fine-tuning may add others,
-# Hebrew for one: a name outside the list is used as it is given.
+# Hebrew for one.
 LANGUAGES = (
   "Chinese",
   "English",
@@ -37,69 +44,99 @@ LANGUAGES = (
 
 NO_LANGUAGE = "None"  # what the model answers for silence, and what targets say when none is known
 
+# Rows of name, ISO 639 codes, other names: English and native names as in Unicode's CLDR, the codes
+# of ISO 639-1, 639-2 (both kinds) and 639-3, also former ones ("iw"). Dialects of Arabic and
+# varieties of Persian, Malay and others count as the language that the models name.
+_TABLE = pathlib.Path(__file__).with_name("languages.tsv")
+# A code, perhaps with BCP 47 subtags, or a POSIX locale: he, heb, he-IL, zh_Hant_TW, en_US.UTF-8
+_TAG = re.compile(r"([a-z]{2,3})((?:[-_][a-z0-9]{1,8})*)(?:[.@].*)?")
+_CANTONESE_REGIONS = {"hk", "mo"}  # corpora mark Cantonese as zh-HK
 
-def canonical_language(name: str) -> str:
-  """The spelling that stands in a prompt: `" hebrew"` -> `"Hebrew"`.
-
-  Names all in one case get a capital first letter and small others; mixed case is kept as given.
-
-  Raises:
-    ValueError: the name is empty, or holds a line break or a `<`, which would break the template.
-  """
-  stripped = name.strip()
-  if not stripped or "<" in stripped or len(stripped.splitlines()) > 1:
-    raise ValueError(
-      f"{name!r} is not a language name; expected one line of text without '<', such as 'Hebrew'"
-    )
-  return stripped.capitalize() if stripped.islower() or stripped.isupper() else stripped
-
-
-def is_published(name: str) -> bool:
-  """Whether the published Qwen3-ASR models were trained on this language."""
-  return canonical_language(name) in LANGUAGES
-
-
-# ISO 639 codes of these and of Hebrew, as corpora mark their clips.
-_CODES = {
-  "zh": "Chinese",
-  "cmn": "Chinese",
-  "en": "English",
-  "yue": "Cantonese",
-  "ar": "Arabic",
-  "de": "German",
-  "fr": "French",
-  "es": "Spanish",
-  "pt": "Portuguese",
-  "id": "Indonesian",
-  "it": "Italian",
-  "ko": "Korean",
-  "ru": "Russian",
-  "th": "Thai",
-  "vi": "Vietnamese",
-  "ja": "Japanese",
-  "tr": "Turkish",
-  "hi": "Hindi",
-  "ms": "Malay",
-  "nl": "Dutch",
-  "sv": "Swedish",
-  "da": "Danish",
-  "fi": "Finnish",
-  "pl": "Polish",
-  "cs": "Czech",
-  "fil": "Filipino",
-  "fa": "Persian",
-  "el": "Greek",
-  "hu": "Hungarian",
-  "mk": "Macedonian",
-  "ro": "Romanian",
-  "he": "Hebrew",
-  "iw": "Hebrew",
-}
+_log = logging.getLogger(__name__)
 
 
 def language_name(value: str) -> str:
-  """The name for a code with or without a region ("he", "en-US", "zh_CN"); all else unchanged."""
-  code, _, region = value.strip().replace("_", "-").partition("-")
-  if code.lower() == "zh" and region.upper() == "HK":
+  """The name that the models use for a language given by code or name, in any case.
+
+  "he", "iw", "heb", "he-IL", "HEBREW" and "עברית" are "Hebrew"; "und" is "None". Several languages
+  of one clip are joined by a slash: "ar/en" is "Arabic/English". What is not known is kept, names
+  with a capital first letter and codes as written, with a warning once a process.
+
+  Raises:
+    ValueError: the value could not stand in a prompt (see `is_name`).
+  """
+  if not is_name(value):
+    raise ValueError(
+      f"{value!r} is not a language name; expected one line of text without '<', such as 'Hebrew'"
+    )
+  if None in _find(value):
+    _warn_unknown(value.strip())
+  return spell(value)
+
+
+def is_name(value: str) -> bool:
+  """Whether a text can name a language: not empty, one line, and nothing of the template in it."""
+  return bool(value.strip()) and "<" not in value and value.strip().isprintable()
+
+
+def spell(value: str) -> str:
+  """`language_name` of a text that can name a language, without the warning."""
+  parts = zip(value.split("/"), _find(value), strict=True)
+  return "/".join(known or _spell_unknown(part.strip()) for part, known in parts)
+
+
+@functools.lru_cache(maxsize=1024)
+def _find(value: str) -> tuple[str | None, ...]:
+  """Names of the known languages among those that stand between slashes."""
+  return tuple(_find_one(part) for part in value.split("/"))
+
+
+def _spell_unknown(name: str) -> str:
+  in_one_case = name.islower() or name.isupper()
+  return name.capitalize() if in_one_case and not _TAG.fullmatch(name.lower()) else name
+
+
+def _find_one(value: str) -> str | None:
+  value = value.strip()
+  if name := _names().get(_fold(value)):
+    return name
+  tag = _TAG.fullmatch(value.lower())
+  if tag is None:
+    return None
+  name, subtags = _codes().get(tag[1]), re.split("[-_]", tag[2])[1:]
+  if name != "Chinese":
+    return name
+  if _CANTONESE_REGIONS & set(subtags):
     return "Cantonese"
-  return _CODES.get(code.lower(), value)
+  # zh-yue: a language of its own behind the one that encompasses it.
+  return _codes().get(subtags[0], name) if subtags and len(subtags[0]) == 3 else name
+
+
+def _fold(name: str) -> str:
+  return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFC", name)).casefold()
+
+
+@functools.cache
+def _rows() -> list[tuple[str, list[str], list[str]]]:
+  lines = _TABLE.read_text(encoding="utf-8").splitlines()
+  rows = (line.split("\t") for line in lines)
+  return [(name, codes.split(), others.split("; ")) for name, codes, others in rows]
+
+
+@functools.cache
+def _codes() -> dict[str, str]:
+  return {code: name for name, codes, _ in _rows() for code in codes}
+
+
+@functools.cache
+def _names() -> dict[str, str]:
+  return {_fold(other): name for name, _, others in _rows() for other in (name, *others) if other}
+
+
+@functools.cache
+def _warn_unknown(value: str) -> None:
+  near = difflib.get_close_matches(_fold(value), _names(), n=1, cutoff=0.75)
+  hint = f"; did you mean {_names()[near[0]]!r}?" if near else ""
+  _log.warning(
+    "language %r is no name or ISO 639 code that is known, and is used as written%s", value, hint
+  )

@@ -12,7 +12,7 @@ Source: chat template of Qwen/Qwen3-ASR, `qwen_asr/inference/utils.py` and `fine
 import dataclasses
 import re
 
-from maxtext_ext.text.languages import NO_LANGUAGE, canonical_language
+from maxtext_ext.text.languages import NO_LANGUAGE, is_name, language_name, spell
 from maxtext_ext.text.tokenizer import ASR_TEXT, Tokenizer
 
 _LANGUAGE_LINE = re.compile(r"^\s*language\s+(\S.*?)\s*$", re.IGNORECASE | re.MULTILINE)
@@ -36,12 +36,12 @@ def build_prompt(tokenizer: Tokenizer, *, language: str | None = None, context: 
 
   Args:
     tokenizer: the model's tokenizer.
-    language: forces the answer's language (then the answer is the transcript alone); None lets the
-      model name it. A language outside the published list is allowed.
+    language: forces the answer's language (then the answer is the transcript alone), a code or a
+      name; None lets the model name it. A language outside the published list is allowed.
     context: free text for the system turn (names, terms, style); never read as special tokens.
 
   Raises:
-    ValueError: the language is not a name (see `canonical_language`).
+    ValueError: the language is not a name (see `language_name`).
   """
   t = tokenizer
   before = [t.im_start_id, *t.encode(f"system\n{context}"), t.im_end_id, *t.encode("\n")]
@@ -70,19 +70,23 @@ def build_target(
 def parse_output(text: str) -> tuple[str | None, str]:
   """Splits an answer into `(language, transcript)`.
 
-  The language is None where the answer names none, says `language None`, or was forced by the
-  prompt. Only the first `<asr_text>` splits; white space around the transcript is dropped, and
-  U+FFFD, which a tokenizer writes for bytes that make no character.
+  Any text can be split. The language is None where the answer names none, says `language None` or
+  something that is no name, or was forced by the prompt. Only the first `<asr_text>` splits; white
+  space around the transcript is dropped, and U+FFFD, which a tokenizer writes for bytes that make
+  no character.
   """
   head, tag, transcript = text.replace("\ufffd", "").partition(ASR_TEXT)
   if not tag:
     return None, head.strip()
   named = _LANGUAGE_LINE.search(head)
-  if named is None or named[1].lower() == NO_LANGUAGE.lower():
-    return None, transcript.strip()
-  return canonical_language(named[1]), transcript.strip()
+  return None if named is None else _heard(named[1]), transcript.strip()
+
+
+def _heard(name: str) -> str | None:
+  language = spell(name) if is_name(name) else NO_LANGUAGE
+  return None if language == NO_LANGUAGE else language
 
 
 def _language_tag(tokenizer: Tokenizer, language: str) -> list[int]:
-  name = canonical_language(language)
+  name = language_name(language)
   return [*tokenizer.encode(f"language {name}"), tokenizer.asr_text_id]

@@ -16,7 +16,7 @@ from pathlib import Path
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
-from maxtext_ext.text.languages import NO_LANGUAGE, canonical_language
+from maxtext_ext.text.languages import NO_LANGUAGE, language_name
 
 PAD = "<|endoftext|>"
 IM_START = "<|im_start|>"
@@ -177,7 +177,7 @@ def train_char_tokenizer(
     languages: names to have as single tokens; `None` (no language) is always there.
   """
   template = ("system", "user", "assistant", "language", f" {NO_LANGUAGE}")
-  names = sorted({f" {canonical_language(language)}" for language in languages})
+  names = sorted({f" {language_name(language)}" for language in languages})
   characters = sorted({" ", "\n"}.union(*texts))
   byte_tokens = [f"<0x{byte:02X}>" for byte in range(256)]
   entries = dict.fromkeys((*_REQUIRED, *template, *names, *characters, *byte_tokens))

@@ -8,7 +8,7 @@ import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxtext_ext.text.languages import LANGUAGES
+from maxtext_ext.text.languages import LANGUAGES, language_name
 from maxtext_ext.text.prompt import build_prompt, build_target, parse_output
 from maxtext_ext.text.tokenizer import Tokenizer, train_char_tokenizer
 
@@ -168,6 +168,18 @@ def test_an_answer_equal_to_the_target_is_read_back(
   assert parse_output(answer) == (language, text)
 
 
+@given(
+  st.lists(
+    st.sampled_from(["language", " ", "\n", "<asr_text>", "None", "<non_speech>", "English"])
+    | st.text(max_size=6)
+  ).map("".join)
+)
+def test_any_answer_is_read_without_an_exception(answer: str) -> None:
+  language, text = parse_output(answer)
+  assert text in answer.replace("\ufffd", "") and text == text.strip()
+  assert language is None or language_name(language) == language
+
+
 @pytest.mark.parametrize(
   ("answer", "expected"),
   [
@@ -190,6 +202,11 @@ def test_an_answer_equal_to_the_target_is_read_back(
     (" just words ", (None, "just words")),
     ("language English<asr_text>\ufffd\ufffd wor\ufffdds\ufffd", ("English", "words")),
     ("language English", (None, "language English")),
+    ("language <non_speech><asr_text>hi", (None, "hi")),
+    ("language a\u2028b<asr_text>hi", (None, "hi")),
+    ("language he<asr_text>שלום", ("Hebrew", "שלום")),
+    ("language dothraki<asr_text>hi", ("Dothraki", "hi")),
+    ("language und<asr_text>hi", (None, "hi")),
     ("", (None, "")),
   ],
 )

@@ -9,7 +9,7 @@ import numpy as np
 
 from maxtext_ext.records.schema import Record, RecordError
 from maxtext_ext.records.sources.options import SourceOptions
-from maxtext_ext.text.languages import canonical_language, language_name
+from maxtext_ext.text.languages import NO_LANGUAGE, language_name
 
 # In order: of several that a record has, the first counts.
 USUAL_NAMES = {
@@ -127,12 +127,11 @@ def read_fields(
   sample_id = read_id(values, names, default_id)
   try:
     text, named = split_language(_string(values, names, "text"))
-    declared = language_name(_string(values, names, "language"))
-    if declared and named and declared != language_name(named):
+    declared, named = _language(_string(values, names, "language")), _language(named)
+    if declared and named and declared != named:
       raise RecordError(f"language is '{declared}', but the text says '{named}'; drop one")
     if not text.strip():
       raise RecordError("text is missing or empty; give the record one or leave it out")
-    _check_language(declared or named)
     return Fields(
       sample_id=sample_id,
       text=text,
@@ -145,12 +144,15 @@ def read_fields(
     raise RecordError(str(error), sample_id) from error
 
 
-def _check_language(name: str | None) -> None:
-  if name:
-    try:
-      canonical_language(name)
-    except ValueError as error:
-      raise RecordError(f"language: {error}") from error
+def _language(value: str | None) -> str | None:
+  """The models' name of it; None where it says none."""
+  if not value:
+    return None
+  try:
+    name = language_name(value)
+  except ValueError as error:
+    raise RecordError(f"language: {error}") from error
+  return None if name == NO_LANGUAGE else name
 
 
 def split_language(text: str) -> tuple[str, str | None]:

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from maxtext_ext.text.languages import NO_LANGUAGE, language_name
+
 RECORDS_PER_SHARD = 1_000  # some 300 MB of float samples: few files, yet enough for many hosts
 
 
@@ -13,7 +15,7 @@ class SourceOptions:
     records_per_shard: of a source that is not cut into shards by its own files.
     shards: so many output shards instead; None: by `records_per_shard`, or one a file.
     audio_key, text_key, id_key: name of the column or member; None: the usual names of the format.
-    language: of records that do not say theirs, Qwen3-ASR's name ("Hebrew").
+    language: of records that do not say theirs, a code or a name; kept as the models' name.
     dataset_name: of records that do not say theirs.
     allow_urls: whether sound files that records name may be fetched from the web.
   """
@@ -33,3 +35,6 @@ class SourceOptions:
       value = getattr(self, name)
       if value is not None and value < 1:
         raise ValueError(f"{name} is {value}, expected 1 or more")
+    if self.language is not None:
+      name = language_name(self.language)
+      object.__setattr__(self, "language", None if name == NO_LANGUAGE else name)
