@@ -8,7 +8,7 @@ NORMALIZERS: dict[str, Callable[[str], str]] = {
   "none": basic.collapse_spaces,
   "basic": basic.normalize,
   "english": english.normalize,
-  "english_leaderboard": english.normalize_once,
+  "english_whisper": english.normalize_whisper,
   "hebrew": hebrew.normalize,
   "arabic": arabic.normalize,
   "arabic_strict": arabic.normalize_strict,
