@@ -5,7 +5,6 @@ print(Transcriber.from_pretrained("out/qwen3-asr").transcribe("clip.wav").text)
 """
 
 import dataclasses
-import functools
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -51,11 +50,13 @@ class Transcription:
     language: the language that was asked for, or else the one that the model heard; None where it
       heard none.
     seconds: length of the audio.
+    complete: the model ended its answer; False where `max_new_tokens` cut it.
   """
 
   text: str
   language: str | None
   seconds: float
+  complete: bool
 
 
 class Transcriber:
@@ -71,7 +72,8 @@ class Transcriber:
     self._tokenizer = tokenizer
     self._devices = jax.device_count()
     self._windows = config.decode_rows
-    self._generate = functools.partial(Generator.of(config, mesh, tokenizer), params)
+    self._params = params
+    self._generator = Generator.of(config, mesh, tokenizer)
 
   @classmethod
   def from_pretrained(cls, path: str | os.PathLike[str], **overrides: Any) -> Self:
@@ -135,7 +137,7 @@ class Transcriber:
       self._utterance(number, len(audio), *item)
       for number, item in enumerate(zip(audio, languages, contexts, strict=True))
     ]
-    answers: dict[int, str] = {}
+    answers: dict[int, list[int]] = {}
     for shape, numbers in self._batches(clips):
       rows = self._devices
       while rows < len(numbers):
@@ -146,9 +148,8 @@ class Transcriber:
         rows=rows,
         shape=shape,
       )
-      for number, tokens in zip(numbers, self._generate(batch.arrays), strict=False):
-        answers[number] = self._tokenizer.decode(tokens)
-    return [_transcription(clip, answers[number]) for number, clip in enumerate(clips)]
+      answers |= zip(numbers, self._generator(self._params, batch.arrays), strict=False)
+    return [self._read(clip, answers[number]) for number, clip in enumerate(clips)]
 
   def _utterance(
     self, number: int, count: int, audio: Audio, language: str | None, context: str | None
@@ -166,6 +167,15 @@ class Transcriber:
     )
     return build_utterance(record, self._tokenizer, language_in_prompt=True, context=context or "")
 
+  def _read(self, clip: Utterance, tokens: list[int]) -> Transcription:
+    language, text = parse_output(self._tokenizer.decode(tokens))
+    return Transcription(
+      text=text,
+      language=clip.language or language,
+      seconds=clip.seconds,
+      complete=self._generator.is_complete(tokens),
+    )
+
   def _batches(self, clips: list[Utterance]) -> Iterator[tuple[tuple[int, int], list[int]]]:
     """Shapes of batches and the numbers of the clips in them; long clips in smaller batches."""
     by_shape: dict[tuple[int, int], list[int]] = defaultdict(list)
@@ -175,11 +185,6 @@ class Transcriber:
       most = max(1, self._windows // windows) * self._devices
       for start in range(0, len(numbers), most):
         yield (windows, slots), numbers[start : start + most]
-
-
-def _transcription(clip: Utterance, answer: str) -> Transcription:
-  language, text = parse_output(answer)
-  return Transcription(text=text, language=clip.language or language, seconds=clip.seconds)
 
 
 def _for_each(

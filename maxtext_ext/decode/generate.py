@@ -43,7 +43,7 @@ class Generator:
     self._placement = bridge.input_sharding(config, mesh)
     self._eos_ids = tuple(sorted(eos_ids))
     self._vocab_size = vocab_size
-    self._max_new_tokens = max_new_tokens
+    self.max_new_tokens = max_new_tokens
     self._programs = functools.cache(self._program)
 
   @classmethod
@@ -72,6 +72,10 @@ class Generator:
       tokens = self._programs(rows * jax.process_count(), prompt)(params, arrays)
     return [self._cut(row) for row in local_rows(tokens).tolist()]
 
+  def is_complete(self, tokens: list[int]) -> bool:
+    """Whether the model ended what it wrote, and `max_new_tokens` did not."""
+    return len(tokens) < self.max_new_tokens
+
   def _cut(self, tokens: list[int]) -> list[int]:
     ends = [i for i, token in enumerate(tokens) if token in self._eos_ids]
     return tokens[: ends[0]] if ends else tokens
@@ -80,7 +84,7 @@ class Generator:
     config = bridge.replace(
       self._config,
       max_prefill_predict_length=prompt,
-      max_target_length=prompt + self._max_new_tokens,
+      max_target_length=prompt + self.max_new_tokens,
       micro_batch_size_to_train_on=rows,
       global_batch_size_to_train_on=rows,
       global_batch_size_to_load=rows,
@@ -96,7 +100,7 @@ class Generator:
       rest,
       eos_ids=self._eos_ids,
       vocab_size=self._vocab_size,
-      max_new_tokens=self._max_new_tokens,
+      max_new_tokens=self.max_new_tokens,
     )
     return jax.jit(run, out_shardings=self._placement)
 
@@ -130,7 +134,7 @@ def _generate(
   first_B = pick(
     model, jnp.take_along_axis(hidden_BPD, last_B11, axis=1), bridge.MODEL_MODE_PREFILL
   )
-  # An empty row, which only fills the batch, is over before it starts.
+  # Padding rows start finished.
   first_B = jnp.where(lengths_B > 0, first_B, eos[0])
   written_BN = jnp.full((first_B.shape[0], max_new_tokens), eos[0], jnp.int32)
   written_BN = written_BN.at[:, 0].set(first_B)

@@ -1,6 +1,7 @@
 """Decoding a split: checkpoint in, JSONL of hypotheses out."""
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,23 +13,45 @@ from maxtext_ext import bridge
 from maxtext_ext.checkpoint import adapter
 from maxtext_ext.checkpoint.training import find_checkpoint
 from maxtext_ext.config import load
+from maxtext_ext.decode import decoded
 from maxtext_ext.decode.generate import Generator
 from maxtext_ext.decode.transcribe import transcribe
-from maxtext_ext.decode.writer import HypothesisWriter, shard_path
+from maxtext_ext.decode.writer import HypothesisWriter, describe_cut, shard_path
+from maxtext_ext.escape import printable
 from maxtext_ext.hosts.join import joined
 from maxtext_ext.input.pipeline import InputConfig, decode_iterator
 from maxtext_ext.models.speech_lm import make_model
+from maxtext_ext.pages.render import format_duration
 from maxtext_ext.text.tokenizer import Tokenizer
 from maxtext_ext.train.metrics import ProgressLine
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeResult:
-  """What was decoded, and where it lies."""
+  """What was decoded, and where it lies.
+
+  Attributes:
+    output: the folder of the hypotheses.
+    clips: of this host.
+    audio_seconds: of these clips.
+    cut: their transcripts that max_new_tokens cut.
+    source: run, checkpoint and settings.
+  """
 
   output: str
   clips: int
   audio_seconds: float
+  cut: int
+  source: decoded.Decoded
+
+  def __str__(self) -> str:
+    said = (
+      f"{self.output}: {self.clips} clips of {self.source.split},"
+      f" {format_duration(self.audio_seconds)} of audio, by {self.source.weights}"
+      f" of {self.source.run}"
+    )
+    cut = describe_cut(self.cut, self.clips, self.source.max_new_tokens)
+    return f"{said}; {cut}" if self.cut else said
 
 
 def main(path: str, overrides: Sequence[str] = ()) -> DecodeResult:
@@ -39,14 +62,18 @@ def main(path: str, overrides: Sequence[str] = ()) -> DecodeResult:
     OSError: a process is missing, or was lost.
   """
   with joined(path, overrides):
-    return decode(load(path, overrides))
+    result = decode(load(path, overrides))
+    if jax.process_index() == 0:
+      sys.stderr.write(f"{printable(str(result))}\n")
+    return result
 
 
 def decode(config: bridge.Config) -> DecodeResult:
   """Decodes `config.split` with the checkpoint `config.decode_checkpoint`, greedily."""
   mesh = bridge.make_mesh(config)
   tokenizer = Tokenizer.from_directory(config.tokenizer_path)
-  config, params = load_weights(config, mesh)
+  weights = find_weights(config)
+  config, params = load_weights(config, mesh, weights)
   generator = Generator.of(config, mesh, tokenizer)
   run_dir = os.path.dirname(config.checkpoint_dir.rstrip("/"))
   output = config.output or os.path.join(run_dir, "decoded", config.split)
@@ -54,7 +81,10 @@ def decode(config: bridge.Config) -> DecodeResult:
   inputs = InputConfig.from_config(config, split=config.split, rows=rows)
   host, hosts = jax.process_index(), jax.process_count()
   batches = decode_iterator(inputs, tokenizer, config.split, host_index=host, host_count=hosts)
-  clips, seconds = 0, 0.0
+  source = decoded.Decoded.of(config, weights)
+  if host == 0:
+    decoded.remove(output)
+  clips, cut, seconds = 0, 0, 0.0
   with (
     HypothesisWriter(shard_path(output, host, hosts)) as writer,
     ProgressLine("decode", len(batches), visible=host == 0) as progress,
@@ -63,12 +93,33 @@ def decode(config: bridge.Config) -> DecodeResult:
       for hypothesis in transcribe(generator, params, batch, tokenizer):
         writer.write(hypothesis)
         clips, seconds = clips + 1, seconds + hypothesis.duration
-      progress.update(number, f"{clips} clips, {seconds:.0f} s of audio")
-  return DecodeResult(output=output, clips=clips, audio_seconds=seconds)
+        cut += not hypothesis.complete
+      note = f"{clips} clips, {seconds:.0f} s of audio"
+      progress.update(number, f"{note}, {cut} cut" if cut else note)
+  if host == 0:
+    source.write(output)
+  return DecodeResult(output=output, clips=clips, audio_seconds=seconds, cut=cut, source=source)
 
 
-def load_weights(config: bridge.Config, mesh: Mesh) -> tuple[bridge.Config, nnx.State]:
-  """What `decode_checkpoint` names: weights of the run, those it began with, or weights as drawn.
+def find_weights(config: bridge.Config) -> str:
+  """The path of the weights that `decode_checkpoint` names; "" for weights as drawn.
+
+  Raises:
+    ValueError: there are no such weights.
+  """
+  if config.decode_checkpoint == "untrained":
+    return ""
+  if config.decode_checkpoint != "base":
+    return find_checkpoint(config.checkpoint_dir, config.decode_checkpoint)
+  if not config.load_parameters_path:
+    raise ValueError("decode_checkpoint=base needs load_parameters_path, which is not given")
+  return config.load_parameters_path
+
+
+def load_weights(
+  config: bridge.Config, mesh: Mesh, path: str | None = None
+) -> tuple[bridge.Config, nnx.State]:
+  """The weights at a path that `find_weights` gave; None: those that `decode_checkpoint` names.
 
   Returns:
     the configuration of that model, and its parameters.
@@ -76,13 +127,8 @@ def load_weights(config: bridge.Config, mesh: Mesh) -> tuple[bridge.Config, nnx.
   Raises:
     ValueError: there are no such weights.
   """
-  if config.decode_checkpoint == "untrained":
+  path = find_weights(config) if path is None else path
+  if not path:
     with bridge.mesh_scope(config, mesh):
       return config, jax.jit(lambda: nnx.state(make_model(config, mesh), nnx.Param))()
-  if config.decode_checkpoint == "base":
-    path = config.load_parameters_path
-    if not path:
-      raise ValueError("decode_checkpoint=base needs load_parameters_path, which is not given")
-  else:
-    path = find_checkpoint(config.checkpoint_dir, config.decode_checkpoint)
   return adapter.load_weights(config, mesh, path, lambda config: make_model(config, mesh))

@@ -1,4 +1,4 @@
-"""From a batch of clips to what was said, and what the model says that was."""
+"""Transcription of a batch: references and hypotheses of its clips."""
 
 from flax import nnx
 
@@ -13,7 +13,7 @@ def transcribe(
   generator: Generator, params: nnx.State, batch: DecodeBatch, tokenizer: Tokenizer
 ) -> list[Hypothesis]:
   """What a model with these parameters writes for the clips of this host's batch, in order."""
-  texts = [tokenizer.decode(tokens) for tokens in generator(params, batch.arrays)]
+  rows = generator(params, batch.arrays)
   return [
     Hypothesis(
       id=clip.id,
@@ -21,7 +21,8 @@ def transcribe(
       language=clip.language,
       duration=clip.seconds,
       reference=clip.reference,
-      hypothesis=parse_output(text)[1],
+      hypothesis=parse_output(tokenizer.decode(tokens))[1],
+      complete=generator.is_complete(tokens),
     )
-    for clip, text in zip(batch.utterances, texts, strict=False)
+    for clip, tokens in zip(batch.utterances, rows, strict=False)
   ]

@@ -1,5 +1,6 @@
 """Hypotheses on disk: one JSON object a line, in shards that are complete or absent."""
 
+import codecs
 import collections
 import contextlib
 import dataclasses
@@ -13,6 +14,8 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from etils import epath
+
+from maxtext_ext.text.languages import NO_LANGUAGE, is_name, language_name
 
 _SHARD_NAME = re.compile(r"hypotheses-(\d{5})-of-(\d{5})\.jsonl")
 
@@ -28,6 +31,7 @@ class Hypothesis:
     duration: seconds of audio.
     reference: what was said; "" for noise and silence.
     hypothesis: what the model wrote.
+    complete: the model ended it; False where `max_new_tokens` cut it.
   """
 
   id: str
@@ -36,6 +40,7 @@ class Hypothesis:
   duration: float = 0.0
   reference: str
   hypothesis: str
+  complete: bool = True
 
   def __post_init__(self) -> None:
     if not self.id:
@@ -51,14 +56,32 @@ class Hypothesis:
 
 # What each field may be in JSON.
 _FIELD_TYPES: dict[str, tuple[type, ...]] = {
-  "id": (str,),
+  "id": (str, int),
   "dataset": (str,),
-  "language": (str, type(None)),
+  "language": (str,),
   "duration": (float, int),
   "reference": (str,),
   "hypothesis": (str,),
+  "complete": (bool,),
 }
-_REQUIRED = ("id", "reference", "hypothesis")
+# What they are called, here and by other systems: of several that a line has, the first counts.
+_TEXTS = ("text", "sentence", "transcript", "transcription")
+_FIELD_NAMES = {
+  "id": ("id", "sample_id", "utterance_id", "utt_id", "segment_id", "uuid"),
+  "dataset": ("dataset", "dataset_name"),
+  "language": ("language", "lang", "locale"),
+  "duration": ("duration",),
+  "reference": ("reference", "ref", "ground_truth", "target", *_TEXTS),
+  "hypothesis": ("hypothesis", "hyp", "pred_text", "prediction", "predicted_text", "pred", *_TEXTS),
+  "complete": ("complete",),
+}
+_AUDIO_NAMES = ("audio_filepath", "audio_path", "audio_file", "audio", "wav", "file")
+
+
+def describe_cut(cut: int, total: int, max_new_tokens: int | None) -> str:
+  """Says how many transcripts end where their room ended, and which key gives more of it."""
+  limit = "max_new_tokens" if max_new_tokens is None else f"max_new_tokens={max_new_tokens}"
+  return f"{cut:,} of {total:,} transcripts cut by {limit}: raise it"
 
 
 @contextlib.contextmanager
@@ -124,15 +147,16 @@ class HypothesisWriter:
     if key in self._seen:
       raise ValueError(f"{self.path}: {_describe(key)} is written twice; ids must be unique")
     self._seen.add(key)
-    line = {name: getattr(hypothesis, name) for name in _FIELD_TYPES}
-    self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    self._file.write(json.dumps(dataclasses.asdict(hypothesis), ensure_ascii=False) + "\n")
     self.count += 1
 
 
 def read_hypotheses(path: str | os.PathLike[str]) -> list[Hypothesis]:
   """Reads a file, or the *.jsonl files of a directory in the order of their names.
 
-  Fields besides those of Hypothesis are passed over, so that other systems' outputs can be scored.
+  Other systems' outputs can be scored: fields have the names that are usual (NeMo's `text` and
+  `pred_text`, for one), others are passed over, an utterance without an id is named by its sound
+  file or its line, and languages by code or name.
 
   Raises:
     ValueError: nothing at `path`, a shard missing from a set, a line that is not a hypothesis, or
@@ -147,8 +171,11 @@ def read_hypotheses(path: str | os.PathLike[str]) -> list[Hypothesis]:
         if not line.strip():
           continue
         place = f"{file}:{number}"
-        hypothesis = _parse(line, place)
+        hypothesis, named = _parse(line, place, f"{file.name}:{number}")
         key = (hypothesis.dataset, hypothesis.id)
+        if key in places and not named:
+          hypothesis = dataclasses.replace(hypothesis, id=f"{hypothesis.id} ({file.name}:{number})")
+          key = (hypothesis.dataset, hypothesis.id)
         if key in places:
           raise ValueError(
             f"{place}: {_describe(key)} occurred before, at {places[key]}; "
@@ -191,21 +218,57 @@ def _check_complete(directory: epath.Path, files: list[epath.Path]) -> None:
       raise ValueError(f"{directory}: {len(missing)} of {count} shards missing, first {missing[0]}")
 
 
-def _parse(line: bytes, place: str) -> Hypothesis:
+def _parse(line: bytes, place: str, nameless: str) -> tuple[Hypothesis, bool]:
+  """The hypothesis, and whether the line itself gives it an id; `nameless`: where nothing does."""
   try:
-    value = json.loads(line)
+    value = json.loads(line.removeprefix(codecs.BOM_UTF8))
   except (ValueError, RecursionError) as error:  # syntax and UTF-8; nesting without end
     raise ValueError(f"{place}: not a line of JSON in UTF-8: {error}") from error
   if type(value) is not dict:
     raise ValueError(f"{place}: expected a JSON object, got {type(value).__name__}")
-  if missing := [name for name in _REQUIRED if name not in value]:
-    raise ValueError(f"{place}: no {', '.join(missing)}; needed are {', '.join(_REQUIRED)}")
-  fields = {name: value[name] for name in _FIELD_TYPES if name in value}
-  for name, field in fields.items():
-    if type(field) not in _FIELD_TYPES[name]:  # isinstance would take true for a number
-      expected = " or ".join(kind.__name__ for kind in _FIELD_TYPES[name])
-      raise ValueError(f"{place}: {name} is {field!r}, expected {expected}")
+  fields = _choose(value, place)
+  named = "id" in fields
+  identifier = str(fields.get("id", "")) if named else _name_by_sound(value) or nameless
   try:
-    return Hypothesis(**fields | {"duration": float(fields.get("duration", 0.0))})
+    hypothesis = Hypothesis(
+      **fields
+      | {
+        "id": identifier,
+        "language": _language(fields.get("language", "")),
+        "duration": float(fields.get("duration", 0.0)),
+      }
+    )
   except (ValueError, OverflowError) as error:
     raise ValueError(f"{place}: {error}") from error
+  return hypothesis, named
+
+
+def _choose(line: dict[str, Any], place: str) -> dict[str, Any]:
+  """The fields of a hypothesis that a line has, by their names here."""
+  fields: dict[str, Any] = {}
+  taken = None  # the same text is not both reference and hypothesis
+  for field, names in _FIELD_NAMES.items():
+    name = next((name for name in names if name in line and name != taken), None)
+    if field == "reference":
+      taken = name
+    if name is None and field in ("reference", "hypothesis"):
+      raise ValueError(f"{place}: no {field}; expected one of {', '.join(names)}")
+    if name is None or (line[name] is None and field != "reference"):
+      continue
+    if type(line[name]) not in _FIELD_TYPES[field]:  # isinstance would take true for a number
+      expected = " or ".join(kind.__name__ for kind in _FIELD_TYPES[field])
+      raise ValueError(f"{place}: {name} is {line[name]!r:.80}, expected {expected}")
+    fields[field] = line[name]
+  return {"hypothesis": ""} | fields
+
+
+def _name_by_sound(line: dict[str, Any]) -> str:
+  """The name of the sound file, with what cuts a segment out of it; "" where there is none."""
+  path = next((line[name] for name in _AUDIO_NAMES if isinstance(line.get(name), str)), "")
+  offset = line.get("offset")
+  return os.path.basename(path) + (f"@{offset}" if path and offset else "")
+
+
+def _language(value: str) -> str | None:
+  name = language_name(value) if is_name(value) else value
+  return None if name in ("", NO_LANGUAGE) else name

@@ -56,12 +56,14 @@ class Score:
     empty_references: utterances whose normalised reference has no word. They add no reference
       words; all that the hypotheses have there counts as insertions.
     empty_hypotheses: utterances whose normalised hypothesis has no word.
+    cut: hypotheses that `max_new_tokens` cut.
   """
 
   utterances: int
   seconds: float
   empty_references: int
   empty_hypotheses: int
+  cut: int
   words: ErrorRate
   characters: ErrorRate
 
@@ -126,6 +128,7 @@ def score(hypotheses: Sequence[Hypothesis], normalizer: str = "basic", *, seed: 
     characters.append(count_edits(reference, hypothesis))
   words_U4, characters_U4 = np.array(words), np.array(characters)
   seconds_U = [item.duration for item in hypotheses]
+  complete_U = np.array([item.complete for item in hypotheses])
 
   def summarise(indices: np.ndarray) -> Score:
     group_words_U4 = words_U4[indices]
@@ -134,6 +137,7 @@ def score(hypotheses: Sequence[Hypothesis], normalizer: str = "basic", *, seed: 
       seconds=math.fsum(seconds_U[index] for index in indices),  # exact, so free of order
       empty_references=int(np.sum(_reference_units(group_words_U4) == 0)),
       empty_hypotheses=int(np.sum(_hypothesis_units(group_words_U4) == 0)),
+      cut=int(np.sum(~complete_U[indices])),
       words=_error_rate(group_words_U4, seed),
       characters=_error_rate(characters_U4[indices], seed),
     )

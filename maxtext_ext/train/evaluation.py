@@ -10,6 +10,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
 from maxtext_ext import bridge
+from maxtext_ext.decode.writer import describe_cut
 from maxtext_ext.evaluate.wer import Scores, score
 from maxtext_ext.input.pipeline import InputConfig, eval_iterator
 from maxtext_ext.parallel import to_device
@@ -27,11 +28,13 @@ class Findings:
     loss: nats a target token, over the whole split.
     scores: error rates of the clips that were transcribed; None: there were to be none.
     samples: some of the transcripts.
+    max_new_tokens: where they are cut.
   """
 
   loss: float
   scores: Scores | None = None
   samples: tuple[Sample, ...] = ()
+  max_new_tokens: int | None = None
 
   def scalars(self) -> dict[str, float]:
     """As `MetricWriter` takes them."""
@@ -43,7 +46,10 @@ class Findings:
     said = f"eval loss {self.loss:.3f}"
     if self.scores is None:
       return said
-    return f"{said}, WER {self.scores.wer:.2%}, CER {self.scores.cer:.2%}"
+    said += f", WER {self.scores.wer:.2%}, CER {self.scores.cer:.2%}"
+    clips = self.scores.overall
+    cut = describe_cut(clips.cut, clips.utterances, self.max_new_tokens)
+    return f"{said}, {cut}" if clips.cut else said
 
 
 class Evaluation:
@@ -122,7 +128,8 @@ class Evaluation:
         f" normalizer={self._config.normalizer} and data_dir, or give eval_clips=0"
       )
     samples = choose(clips, self._config.eval_samples, self._config.normalizer)
-    return Findings(loss=loss, scores=scores, samples=samples)
+    limit = self._config.max_new_tokens
+    return Findings(loss=loss, scores=scores, samples=samples, max_new_tokens=limit)
 
   def _loss(self, state: nnx.State, asked: Callable[[], bool]) -> float:
     hosts = {"host_index": jax.process_index(), "host_count": jax.process_count()}

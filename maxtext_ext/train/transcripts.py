@@ -81,7 +81,8 @@ class Transcripts:
         if asked():
           raise BrokenOff
         mine += transcribe(self._generator, params, batch, self._tokenizer)
-        line.update(number, f"{len(mine)} clips")
+        cut = sum(not clip.complete for clip in mine)
+        line.update(number, f"{len(mine)} clips" + (f", {cut} cut" if cut else ""))
     return list(_of_all_hosts(mine))
 
   def _decode_fewer(self, error: jax.errors.JaxRuntimeError) -> None:

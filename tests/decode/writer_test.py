@@ -1,3 +1,4 @@
+import codecs
 import dataclasses
 import json
 import pathlib
@@ -24,9 +25,13 @@ HYPOTHESES = st.lists(
     duration=st.floats(0, 1e5),
     reference=TEXT,
     hypothesis=TEXT,
+    complete=st.booleans(),
   ),
   unique_by=lambda item: (item.dataset, item.id),
 )
+
+
+GOOD = {"id": "a", "reference": "x", "hypothesis": "y"}
 
 
 def make(identifier: str = "a", **fields: object) -> Hypothesis:
@@ -58,6 +63,7 @@ def test_lines_are_plain_json_with_readable_text(tmp_path):
     "duration": 2.5,
     "reference": "one",
     "hypothesis": "שלום\u2028עולם",
+    "complete": True,
   }
 
 
@@ -122,7 +128,43 @@ def test_other_systems_files_need_only_three_fields(tmp_path):
   assert read_hypotheses(path) == [make(reference="x", hypothesis="", duration=3.0)]
 
 
-GOOD = {"id": "a", "reference": "x", "hypothesis": "y"}
+@pytest.mark.parametrize(
+  ("line", "expected"),
+  [
+    (
+      {"audio_filepath": "/data/x/a.wav", "duration": 2, "text": "one", "pred_text": "won"},
+      make("a.wav", duration=2.0),
+    ),
+    ({"id": 7, "ref": "one", "hyp": "won", "lang": "he-IL"}, make("7", language="Hebrew")),
+    ({"utt_id": "a", "reference": "one", "text": "won"}, make()),
+    ({"id": "a", "text": "one", "prediction": "won", "language": "und"}, make()),
+    ({"id": "a", "sentence": "one", "pred_text": None, "language": ""}, make(hypothesis="")),
+    (
+      {"id": "a", "text": "one", "transcription": "won", "dataset_name": "set"},
+      make(dataset="set"),
+    ),
+    (GOOD | {"language": "a<b"}, make(language="a<b", reference="x", hypothesis="y")),
+    (GOOD | {"language": None, "dataset": None, "duration": None}, make(**GOOD)),
+  ],
+)
+def test_the_usual_names_of_other_systems_are_read(tmp_path, line, expected):
+  path = tmp_path / "a.jsonl"
+  path.write_bytes(codecs.BOM_UTF8 + json.dumps(line).encode())
+  assert read_hypotheses(path) == [expected]
+
+
+def test_an_utterance_without_an_id_is_named_by_its_sound_or_its_line(tmp_path):
+  path = tmp_path / "nemo.jsonl"
+  lines = [
+    {"audio_filepath": "/data/a.wav", "offset": 2.5},
+    {"audio_filepath": "/data/a.wav", "offset": 7.0},
+    {"audio_filepath": "/other/a.wav", "offset": 7.0},
+    {},
+  ]
+  texts = {"text": "one", "pred_text": "won"}
+  path.write_text("\n".join(json.dumps(line | texts) for line in lines))
+  names = [item.id for item in read_hypotheses(path)]
+  assert names == ["a.wav@2.5", "a.wav@7.0", "a.wav@7.0 (nemo.jsonl:3)", "nemo.jsonl:4"]
 
 
 @pytest.mark.parametrize(
@@ -133,11 +175,15 @@ GOOD = {"id": "a", "reference": "x", "hypothesis": "y"}
     (b'{"id": "\xff"}', "not a line of JSON in UTF-8"),
     (b"[" * 100_000, "not a line of JSON in UTF-8"),
     (b"[]", "expected a JSON object, got list"),
-    (b'{"id": "a", "text": "x"}', "no reference, hypothesis; needed are id, reference, hypothesis"),
-    (GOOD | {"id": 7}, "id is 7, expected str"),
+    (b'{"id": "a", "text": "x"}', "no hypothesis; expected one of hypothesis, hyp, pred_text"),
+    (b'{"id": "a", "pred_text": "x"}', "no reference; expected one of reference, ref"),
+    (GOOD | {"id": 7.5}, "id is 7.5, expected str or int"),
+    (GOOD | {"id": True}, "id is True, expected str or int"),
     (GOOD | {"id": ""}, "id is empty"),
-    (GOOD | {"hypothesis": None}, "hypothesis is None, expected str"),
-    (GOOD | {"language": ["English"]}, "expected str or NoneType"),
+    (GOOD | {"reference": None}, "reference is None, expected str"),
+    (GOOD | {"hypothesis": 3}, "hypothesis is 3, expected str"),
+    (GOOD | {"language": ["English"]}, r"language is \['English'\], expected str"),
+    (GOOD | {"complete": 1}, "complete is 1, expected bool"),
     (GOOD | {"duration": "3"}, "duration is '3', expected float or int"),
     (GOOD | {"duration": True}, "duration is True, expected float or int"),
     (GOOD | {"duration": -1}, "duration is -1.0, expected seconds, finite and not negative"),
@@ -186,4 +232,5 @@ def test_hypothesis_holds_what_the_issue_lists():
     "duration",
     "reference",
     "hypothesis",
+    "complete",
   }

@@ -19,6 +19,7 @@ class Mute(Generator):
 
   def __init__(self) -> None:
     self.rows: list[int] = []
+    self.max_new_tokens = 1
 
   def __call__(self, params, batch):
     self.rows.append(len(batch["inputs"]))
