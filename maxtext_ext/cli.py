@@ -14,6 +14,7 @@ from maxtext_ext import __version__
 from maxtext_ext.cli_data import data_app
 from maxtext_ext.cli_plan import plan
 from maxtext_ext.errors import TRACEBACK_VARIABLE, exit_with_one_line
+from maxtext_ext.escape import printable
 from maxtext_ext.text.normalize import NORMALIZERS
 
 app = typer.Typer(
@@ -127,6 +128,9 @@ def convert_to_maxtext(
   scan_layers: Annotated[
     bool, typer.Option(help="Stack the decoder's layers, for scan_layers=true.")
   ] = True,
+  allow_nonfinite: Annotated[
+    bool, typer.Option("--allow-nonfinite", help="Convert NaN and infinite weights too.")
+  ] = False,
 ) -> None:
   """Convert a Hugging Face checkpoint, for training and decoding with MaxText.
 
@@ -134,7 +138,8 @@ def convert_to_maxtext(
   """
   from maxtext_ext.checkpoint.convert import to_maxtext
 
-  _convert(to_maxtext, source, out, dtype=dtype, scanned=scan_layers)
+  options = {"dtype": dtype, "scanned": scan_layers, "allow_nonfinite": allow_nonfinite}
+  _convert(to_maxtext, source, out, **options)
 
 
 @convert_app.command("to-hf")
@@ -186,7 +191,9 @@ def _convert(function: Callable[..., Any], source: str, out: str, **options: Any
     f" {report.nbytes / 1e9:.2f} GB, output head {report.head}"
   )
   for name in report.skipped:
-    typer.echo(f"  skipped: {name}")
+    typer.echo(f"  skipped: {printable(name)}")
+  for name, count in report.nonfinite.items():
+    typer.echo(f"  NaN or infinite: {count} in {printable(name)}")
 
 
 @convert_app.command("merge-adapter")

@@ -11,15 +11,22 @@ No tensor is held whole, so memory does not grow with the model. A converted che
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint import staging
 from maxtext_ext.checkpoint.families import FAMILIES, family_of
-from maxtext_ext.checkpoint.hf_io import MAX_SHARD_BYTES, HfReader, HfWriter
+from maxtext_ext.checkpoint.hf_io import (
+  MAX_SHARD_BYTES,
+  HfReader,
+  HfWriter,
+  NonfiniteError,
+  count_nonfinite,
+)
 from maxtext_ext.checkpoint.keymap import (
   Family,
   Place,
@@ -30,9 +37,18 @@ from maxtext_ext.checkpoint.keymap import (
   places_by_name,
 )
 from maxtext_ext.checkpoint.orbax_io import ParamsReader, ParamsWriter
-from maxtext_ext.checkpoint.plan import DTYPES, Report, array_specs, pieces, plan_from_hf
+from maxtext_ext.checkpoint.plan import (
+  DTYPES,
+  Record,
+  Report,
+  array_specs,
+  pieces,
+  plan_from_hf,
+)
 from maxtext_ext.checkpoint.staging import CONFIG, HF_FOLDER, RECORD
 from maxtext_ext.checkpoint.training import find_weights
+from maxtext_ext.files import foreign_json
+from maxtext_ext.files.foreign_json import shown
 
 Progress = Callable[[int, int], None]  # parts done, parts in all
 
@@ -43,6 +59,7 @@ def to_maxtext(
   *,
   dtype: str = "stored",
   scanned: bool = True,
+  allow_nonfinite: bool = False,
   progress: Progress | None = None,
 ) -> Report:
   """Converts a Hugging Face checkpoint.
@@ -53,16 +70,21 @@ def to_maxtext(
     dtype: of the parameters: float32, bfloat16, or "stored", the one that they have (float32 for
       float16, which it holds exactly).
     scanned: stack the decoder's layers, as MaxText's key `scan_layers` has it.
+    allow_nonfinite: convert NaN and infinite weights too; the report counts them.
 
   Raises:
     KeyTableError: a tensor is unknown, missing or misshapen; lists them all. Nothing is written.
+    NonfiniteError: weights are NaN or infinite.
     ValueError: a model that cannot be converted, a damaged file, or something in the way at `out`.
   """
   folder = staging.find_source(source)
   hf_config = staging.read_json(folder, CONFIG)
-  family = family_of(hf_config)
+  config_file = os.path.join(folder, CONFIG)
+  family = family_of(hf_config, config_file)
+  model = family.model_keys(hf_config, config_file)
+  staging.check_side_files(folder, model["vocab_size"])
+  nonfinite: Counter[str] = Counter()
   with HfReader(folder) as reader:
-    model = family.model_keys(hf_config)
     plan = plan_from_hf(family, reader, model, source)
     model |= {"logits_via_embedding": plan.tied, "scan_layers": scanned}
     rules = _in_form(plan.rules, scanned)
@@ -74,15 +96,19 @@ def to_maxtext(
         for place in places:
           for rows, units in pieces(place, plan.sizes):
             value = place.rule.view(reader.read(name, rows), plan.sizes)
-            target_dtype = arrays[place.path].dtype
-            writer.write(place.path, place.slot(units), value.astype(target_dtype, copy=False))
+            value = value.astype(arrays[place.path].dtype, copy=False)
+            nonfinite[name] += count_nonfinite(value)
+            writer.write(place.path, place.slot(units), value)
             done += value.size
             if progress is not None:
               progress(done, total)
+      nonfinite = +nonfinite
+      if nonfinite and not allow_nonfinite:
+        raise NonfiniteError(source, nonfinite)
       writer.finish()
       staging.copy_side_files(folder, target, plan.record(reader))
       staging.write_model(target, model, source)
-  return plan.report(reader)
+  return plan.report(reader, nonfinite)
 
 
 def to_hf(
@@ -112,18 +138,23 @@ def to_hf(
   checkpoint = bridge.absolute(checkpoint)
   reader = ParamsReader(find_weights(checkpoint))
   base = staging.find_base(bridge.absolute(base or checkpoint))
-  record = staging.read_json(base, HF_FOLDER, RECORD)
-  hf_config = staging.read_json(base, HF_FOLDER, CONFIG)
-  family, source_naming = FAMILIES[record["family"]], record["naming"]
+  hf_folder = os.path.join(base, HF_FOLDER)
+  record_file, config_file = (os.path.join(hf_folder, name) for name in (RECORD, CONFIG))
+  record = foreign_json.check(Record, staging.read_json(hf_folder, RECORD), record_file)
+  hf_config = staging.read_json(hf_folder, CONFIG)
+  if record.family not in FAMILIES:
+    raise ValueError(f"{record_file}: family {shown(record.family)}, known: {', '.join(FAMILIES)}")
+  family, source_naming = FAMILIES[record.family], record.naming
   naming = naming or source_naming
-  if naming not in family.namings:
-    raise ValueError(f"names {naming!r}: {family.name} has {', '.join(family.namings)}")
-  sizes = family.sizes(family.model_keys(hf_config))
+  for name in (naming, source_naming):
+    if name not in family.namings:
+      raise ValueError(f"names {shown(name)}: {family.name} has {', '.join(family.namings)}")
+  sizes = family.sizes(family.model_keys(hf_config, config_file))
   tied = not _head_paths(family, naming) & reader.shapes.keys()
   scanned = not any(path.startswith("decoder/layers_") for path in reader.shapes)
 
   def rules_of(naming: str) -> list[Rule]:
-    stored = tied and record["tied_head_stored"] and family.tied_head is not None
+    stored = tied and record.tied_head_stored and family.tied_head is not None
     rules = family.rules(naming, tied) + ([family.tied_head(naming)] if stored else [])
     return _in_form(rules, scanned)
 
@@ -150,7 +181,7 @@ def to_hf(
     tensors=len(tensors),
     nbytes=sum(info.nbytes for info in writer.tensors.values()),
     skipped=(),
-    head="untied" if not tied else "tied, stored" if record["tied_head_stored"] else "tied",
+    head="untied" if not tied else "tied, stored" if record.tied_head_stored else "tied",
   )
 
 
@@ -165,14 +196,14 @@ def _head_paths(family: Family, naming: str) -> set[str]:
 
 
 def _recorded_dtypes(
-  record: Mapping[str, Any], rules: list[Rule], source_rules: list[Rule], sizes: Sizes
+  record: Record, rules: list[Rule], source_rules: list[Rule], sizes: Sizes
 ) -> dict[str, np.dtype]:
   """The type that every tensor came with, also where it had another name then.
 
   The part of ours that a tensor is tells which it was.
   """
-  others = {name: np.dtype(dtype) for name, dtype in record["other_dtypes"].items()}
-  usual = np.dtype(record["dtype"])
+  others = {name: np.dtype(dtype) for name, dtype in record.other_dtypes.items()}
+  usual = np.dtype(record.dtype)
   came_with: dict[tuple[str, str], np.dtype] = {}
   for name, places in places_by_name(source_rules, sizes).items():
     for place in places:

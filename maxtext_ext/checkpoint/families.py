@@ -5,14 +5,18 @@ from typing import Any
 
 from maxtext_ext.checkpoint import qwen3_asr, qwen3_omni
 from maxtext_ext.checkpoint.keymap import Family
+from maxtext_ext.files.foreign_json import shown
 
 FAMILIES: dict[str, Family] = {
   family.name: family for family in (qwen3_asr.FAMILY, qwen3_omni.FAMILY)
 }
 
 
-def family_of(hf_config: Mapping[str, Any]) -> Family:
+def family_of(hf_config: Mapping[str, Any], source: str = "config.json") -> Family:
   """The family of a config.json, by its `model_type`.
+
+  Args:
+    source: the file, for messages.
 
   Raises:
     ValueError: none of ours.
@@ -22,4 +26,4 @@ def family_of(hf_config: Mapping[str, Any]) -> Family:
     if model_type in family.model_types:
       return family
   known = ", ".join(kind for family in FAMILIES.values() for kind in family.model_types)
-  raise ValueError(f"config.json: model_type {model_type!r} cannot be converted; known: {known}")
+  raise ValueError(f"{source}: model_type {shown(model_type)} cannot be converted; known: {known}")

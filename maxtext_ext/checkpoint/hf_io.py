@@ -10,76 +10,78 @@ import pathlib
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-import ml_dtypes
 import numpy as np
 from etils import epath
+
+from maxtext_ext.checkpoint.safetensors_header import DTYPES, TensorInfo, read_header
+from maxtext_ext.files import foreign_folder, foreign_json
+from maxtext_ext.files.foreign_json import shown
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 MAX_SHARD_BYTES = 5 * 10**9  # as transformers'
-_MAX_HEADER_BYTES = 100 * 10**6  # as the safetensors package's
-
-# Names of element types in a file's header; those that no weight of ours has are only passed over.
-DTYPES = {
-  "F32": np.dtype(np.float32),
-  "F16": np.dtype(np.float16),
-  "BF16": np.dtype(ml_dtypes.bfloat16),
-}
 _DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+# Bits of the exponent, all of which are set in a number that is infinite or none.
+_EXPONENTS = {"float32": 0x7F800000, "float16": 0x7C00, "bfloat16": 0x7F80}
+_LISTED = 5  # tensors that an error names
 
 
-@dataclass(frozen=True, kw_only=True)
-class TensorInfo:
-  """Where a tensor lies.
+class _Index(foreign_json.Schema):
+  metadata: dict[str, Any] | None = None
+  weight_map: dict[str, str]
 
-  Attributes:
-    file: name in the checkpoint's folder.
-    start: its first byte in the file.
-    dtype: as the header names it, such as BF16.
-  """
 
-  file: str
-  start: int
-  nbytes: int
-  dtype: str
-  shape: tuple[int, ...]
+class NonfiniteError(ValueError):
+  """Weights that are NaN or infinite, counted by tensor."""
 
-  @property
-  def numpy_dtype(self) -> np.dtype:
-    """The element type.
+  def __init__(self, source: str, counts: Mapping[str, int]) -> None:
+    worst = sorted(counts.items(), key=lambda item: -item[1])
+    listed = ", ".join(f"{count} in {shown(name)}" for name, count in worst[:_LISTED])
+    rest = f", and {len(worst) - _LISTED} more tensors" if len(worst) > _LISTED else ""
+    super().__init__(
+      f"{source}: {sum(counts.values())} weights are NaN or infinite ({listed}{rest}); take another"
+      " checkpoint, or convert it as it is with --allow-nonfinite"
+    )
 
-    Raises:
-      ValueError: it is none that a weight can have.
-    """
-    if self.dtype not in DTYPES:
-      raise ValueError(f"{self.file}: type {self.dtype}, expected one of {', '.join(DTYPES)}")
-    return DTYPES[self.dtype]
 
-  @property
-  def row_bytes(self) -> int:
-    """Bytes of one entry of the first axis."""
-    return self.nbytes // self.shape[0]
+def count_nonfinite(values: np.ndarray) -> int:
+  """How many entries of a float array are NaN or infinite; by their bits, which is fastest."""
+  mask = _EXPONENTS[values.dtype.name]
+  bits = values.view(f"u{values.dtype.itemsize}")
+  return int(np.count_nonzero((bits & mask) == mask))
 
 
 class HfReader:
   """The tensors of a checkpoint's folder; a context manager.
 
+  Args:
+    folder: local or a URL.
+    files: names of its safetensors files; default: those of a transformers model.
+
   Raises:
     ValueError: no checkpoint there, or a file that is cut short or is no safetensors file.
   """
 
-  def __init__(self, folder: str) -> None:
+  def __init__(self, folder: str, files: Sequence[str] | None = None) -> None:
     self._folder = epath.Path(folder)
     self._files: dict[str, BinaryIO] = {}
     self.tensors: dict[str, TensorInfo] = {}
-    for file in _list_files(self._folder):
-      for name, info in _read_header(self._folder / file, file).items():
+    self.metadata: dict[str, str] | None = None
+    expected = _list_files(folder) if files is None else dict.fromkeys(files, frozenset())
+    for file, names in expected.items():
+      path = foreign_folder.find(folder, file)
+      if path is None:
+        raise ValueError(f"{self._folder / file} is not there")
+      header = read_header(path)
+      if missing := sorted(names - header.tensors.keys()):
+        raise ValueError(f"{path} lacks {shown(missing[0])}, which {INDEX} says is there")
+      for name, info in header.tensors.items():
         if name in self.tensors:
-          raise ValueError(f"{folder}: {name} is in {self.tensors[name].file} and in {file}")
+          raise ValueError(f"{folder}: {shown(name)} is in {self.tensors[name].file} and in {file}")
         self.tensors[name] = info
+      self.metadata = header.metadata
 
   def __enter__(self) -> "HfReader":
     return self
@@ -108,43 +110,26 @@ class HfReader:
     return out
 
 
-def _list_files(folder: epath.Path) -> list[str]:
-  if (folder / INDEX).exists():
-    files = sorted(set(json.loads((folder / INDEX).read_text())["weight_map"].values()))
-    missing = [file for file in files if not (folder / file).exists()]
-    if missing:
-      raise ValueError(f"{folder}: {INDEX} names {', '.join(missing)}, which are not there")
-    return files
-  if (folder / SINGLE).exists():
-    return [SINGLE]
-  raise ValueError(f"{folder}: no {SINGLE} and no {INDEX}; expected a checkpoint in safetensors")
+def _list_files(folder: str) -> dict[str, frozenset[str]]:
+  """The files of a checkpoint, each with the tensors that an index says it holds.
 
-
-def _read_header(path: epath.Path, file: str) -> dict[str, TensorInfo]:
-  size = path.stat().length
-  with path.open("rb") as stream:
-    prefix = stream.read(8)
-    length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else size
-    if length > min(size - 8, _MAX_HEADER_BYTES):
-      raise ValueError(f"{path} is cut short or no safetensors file: {size} bytes")
-    try:
-      header = json.loads(stream.read(length))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-      raise ValueError(f"{path} is no safetensors file: its header is not JSON") from error
-  header.pop("__metadata__", None)
-  tensors, end = {}, 0
-  for name, entry in header.items():
-    first, last = entry["data_offsets"]
-    shape, dtype = tuple(entry["shape"]), entry["dtype"]
-    if dtype in DTYPES and math.prod(shape) * DTYPES[dtype].itemsize != last - first:
-      raise ValueError(f"{path}: {name} has {last - first} bytes, which do not make {shape}")
-    tensors[name] = TensorInfo(
-      file=file, start=8 + length + first, nbytes=last - first, dtype=dtype, shape=shape
-    )
-    end = max(end, last)
-  if size < (expected := 8 + length + end):
-    raise ValueError(f"{path} is cut short: got {size} bytes, expected {expected}")
-  return tensors
+  A single file goes before an index, as in transformers' `_get_resolved_checkpoint_files`.
+  """
+  if foreign_folder.find(folder, SINGLE) is not None:
+    return {SINGLE: frozenset()}
+  if (path := foreign_folder.find(folder, INDEX)) is None:
+    raise ValueError(f"{folder}: no {SINGLE} and no {INDEX}; expected a checkpoint in safetensors")
+  index = foreign_json.check(_Index, foreign_json.read(path), str(path))
+  names: dict[str, set[str]] = {}
+  for name, file in index.weight_map.items():
+    names.setdefault(file, set()).add(name)
+  missing = [file for file in sorted(names) if foreign_folder.find(folder, file) is None]
+  if missing:
+    listed = ", ".join(map(shown, missing[:3]))
+    raise ValueError(f"{path} names {listed}, of {len(missing)} files that are not there")
+  if not names:
+    raise ValueError(f"{path}: weight_map is empty")
+  return {file: frozenset(names[file]) for file in sorted(names)}
 
 
 class HfWriter:

@@ -15,6 +15,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from maxtext_ext.escape import printable
+
 Sizes = Mapping[str, int]
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
@@ -161,8 +163,8 @@ class Family:
     model_types: `model_type` values of the config.json files that belong to it.
     namings: names of its ways to call the tensors, the publisher's first.
     skip: regular expressions of tensors that we have no use for; they are listed in the report.
-    model_keys: config.json -> keys of SpeechConfig, as model.yml holds them. Raises ValueError
-      for a model that we cannot run.
+    model_keys: (config.json, its path for messages) -> keys of SpeechConfig, as model.yml holds
+      them. Raises ValueError for a model that we cannot run.
     sizes: keys of SpeechConfig -> sizes of the axes and counts of the indices of the rules.
     rules: (naming, tied) -> the rules, in their scanned form; tied: without an output head.
     hf_config: (config.json, naming, tied) -> config.json for that naming.
@@ -176,7 +178,7 @@ class Family:
   model_types: tuple[str, ...]
   namings: tuple[str, ...]
   skip: tuple[str, ...]
-  model_keys: Callable[[Mapping[str, Any]], dict[str, Any]]
+  model_keys: Callable[[Mapping[str, Any], str], dict[str, Any]]
   sizes: Callable[[Mapping[str, Any]], dict[str, int]]
   rules: Callable[[str, bool], list[Rule]]
   hf_config: Callable[[Mapping[str, Any], str, bool], dict[str, Any]]
@@ -221,6 +223,11 @@ def places_by_name(rules: Iterable[Rule], sizes: Sizes) -> dict[str, list[Place]
   return {name: found[name] for name in sorted(found)}
 
 
+def count_places(rules: Iterable[Rule], sizes: Sizes) -> int:
+  """How many tensors the rules make of a model, without naming them."""
+  return sum(math.prod(sizes[index] for index in rule.indices) for rule in rules)
+
+
 def our_shapes(rules: Iterable[Rule], sizes: Sizes) -> dict[str, tuple[int, ...]]:
   """Our tensors of a whole model by path, with their shapes."""
   return {place.path: rule.our_shape(sizes) for rule in rules for place in rule.places(sizes)}
@@ -234,7 +241,8 @@ def check_names(
   Raises:
     KeyTableError: they differ; lists every unknown, missing and misshapen name.
   """
-  problems = [f"unknown: {name} {_shape(found[name])}" for name in sorted(found.keys() - expected)]
+  unknown = sorted(found.keys() - expected)
+  problems = [f"unknown: {printable(name)} {_shape(found[name])}" for name in unknown]
   problems += [
     f"missing: {name} {_shape(expected[name])}" for name in sorted(expected.keys() - found)
   ]

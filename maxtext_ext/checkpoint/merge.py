@@ -1,5 +1,6 @@
 """What becomes of a LoRA run: whole weights, or a PEFT adapter; and a run from a PEFT adapter."""
 
+import os
 from typing import Any
 
 import numpy as np
@@ -175,5 +176,5 @@ def _copy_hf(base_items: str, target: str) -> None:
     return
   folder = epath.Path(target) / staging.HF_FOLDER
   folder.mkdir(parents=True, exist_ok=True)
-  for file in source.iterdir():
+  for file in staging.side_files(os.fspath(source)):
     (folder / file.name).write_bytes(file.read_bytes())

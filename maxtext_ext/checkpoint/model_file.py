@@ -15,8 +15,12 @@ from omegaconf import OmegaConf
 
 from maxtext_ext import bridge
 from maxtext_ext.config import MODEL_FILE, load, package_configs
+from maxtext_ext.files import foreign_folder
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt")
+TOKENIZER_FILES = (
+  *("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"),
+  *("added_tokens.json", "special_tokens_map.json"),
+)
 BASE = "configs/speech.yml"
 # How the parameters of that shape are stored.
 _STORAGE_KEYS = ("scan_layers", "dtype", "weight_dtype")
@@ -49,7 +53,7 @@ def copy_tokenizer(source: str, folder: str) -> None:
   if os.path.abspath(source) == bridge.absolute(folder):
     return
   for name in TOKENIZER_FILES:
-    if (file := epath.Path(source) / name).exists():
+    if (file := foreign_folder.find(source, name)) is not None:
       (epath.Path(folder) / name).write_bytes(file.read_bytes())
 
 
@@ -75,7 +79,7 @@ def pretrained_config(
     if "://" in path:
       folder = scratch
       for name in (MODEL_FILE, *TOKENIZER_FILES):
-        if (file := epath.Path(path) / name).exists():
+        if (file := foreign_folder.find(path, name)) is not None:
           (epath.Path(folder) / name).write_bytes(file.read_bytes())
     if not os.path.isfile(os.path.join(folder, MODEL_FILE)):
       raise ValueError(

@@ -1,23 +1,55 @@
 """What a conversion moves: the rules that fit a checkpoint, and the pieces of its tensors."""
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import ml_dtypes
 import numpy as np
+import pydantic
 
 from maxtext_ext.checkpoint.hf_io import HfReader
-from maxtext_ext.checkpoint.keymap import Family, Place, Rule, Sizes, check_names, places_by_name
+from maxtext_ext.checkpoint.keymap import (
+  Family,
+  Place,
+  Rule,
+  Sizes,
+  check_names,
+  count_places,
+  places_by_name,
+)
 from maxtext_ext.checkpoint.orbax_io import ArraySpec
+from maxtext_ext.files import foreign_json
 
+_StoredType = Literal["float32", "float16", "bfloat16"]
 DTYPES = {
   "float32": np.dtype(np.float32),
   "bfloat16": np.dtype(ml_dtypes.bfloat16),
 }
+_MAX_RATIO = 100  # experts in one tensor or apart differ by their number
 PIECE_VALUES = 2 * 2**20  # read, transposed and written at a time
+
+
+class Record(foreign_json.Schema):
+  """What the way back needs to know and the parameters do not tell: conversion.json.
+
+  Attributes:
+    dtype: that most tensors came with.
+    other_dtypes: those of the others, by name.
+    skipped: names of the tensors that were left out.
+  """
+
+  model_config = pydantic.ConfigDict(extra="ignore", strict=True, frozen=True)
+
+  family: str
+  naming: str
+  tied_head_stored: bool
+  dtype: _StoredType
+  other_dtypes: dict[str, _StoredType]
+  skipped: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +62,7 @@ class Report:
     tensors, nbytes: of the Hugging Face side, without the skipped ones.
     skipped: names that were left out on purpose.
     head: what became of the output head: "tied", "tied, stored", or "untied".
+    nonfinite: NaN and infinite values by tensor, which were asked for.
   """
 
   family: str
@@ -38,6 +71,7 @@ class Report:
   nbytes: int
   skipped: tuple[str, ...]
   head: str
+  nonfinite: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +90,7 @@ class Plan:
     """Names of the tensors that are converted, a stored tied head included."""
     return sorted(reader.tensors.keys() - set(self.skipped))
 
-  def report(self, reader: HfReader) -> Report:
+  def report(self, reader: HfReader, nonfinite: Mapping[str, int]) -> Report:
     """What is said at the end."""
     names = self.kept(reader)
     return Report(
@@ -66,26 +100,34 @@ class Plan:
       nbytes=sum(reader.tensors[name].nbytes for name in names),
       skipped=self.skipped,
       head="untied" if not self.tied else "tied, stored" if self.stored_head else "tied",
+      nonfinite=nonfinite,
     )
 
-  def record(self, reader: HfReader) -> dict[str, Any]:
-    """What the way back needs to know and the parameters do not tell."""
+  def record(self, reader: HfReader) -> Record:
+    """What is written into conversion.json."""
     dtypes = {name: reader.tensors[name].numpy_dtype.name for name in self.kept(reader)}
     usual = Counter(dtypes.values()).most_common(1)[0][0]
-    return {
-      "family": self.family.name,
-      "naming": self.naming,
-      "tied_head_stored": self.stored_head is not None,
-      "dtype": usual,
-      "other_dtypes": {name: dtype for name, dtype in dtypes.items() if dtype != usual},
-      "skipped": list(self.skipped),
-    }
+    return Record(
+      family=self.family.name,
+      naming=self.naming,
+      tied_head_stored=self.stored_head is not None,
+      dtype=usual,
+      other_dtypes={name: dtype for name, dtype in dtypes.items() if dtype != usual},
+      skipped=list(self.skipped),
+    )
 
 
 def plan_from_hf(family: Family, reader: HfReader, model: Mapping[str, Any], source: str) -> Plan:
   """Which rules fit the tensors that are there; raises KeyTableError where none do."""
   skipped = tuple(sorted(name for name in reader.tensors if family.skipped(name)))
-  found = {name: info.shape for name, info in reader.tensors.items() if name not in skipped}
+  left_out = frozenset(skipped)
+  found = {name: info.shape for name, info in reader.tensors.items() if name not in left_out}
+  expected = count_places(family.rules(family.namings[0], True), family.sizes(model))
+  few, many = sorted((expected, len(found)))
+  if many > _MAX_RATIO * few + _MAX_RATIO:  # too far apart to list the differences
+    raise ValueError(
+      f"{source}: config.json describes a model of {expected} tensors, got {len(found)}"
+    )
   naming, sizes = family.naming_of(found), family.sizes(model)
   tied, stored_head = bool(model["logits_via_embedding"]), None
   if tied and family.tied_head is not None and (head := family.tied_head(naming)).hf in found:

@@ -5,10 +5,12 @@ Source: the published checkpoints `Qwen/Qwen3-ASR-*` (original) and `Qwen/Qwen3-
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from maxtext_ext.audio.frames import TOKENS_PER_CHUNK
+from maxtext_ext.checkpoint import config_schema
+from maxtext_ext.files import foreign_json
 from maxtext_ext.text.languages import LANGUAGES
 
 ORIGINAL, NATIVE = "original", "native"
@@ -29,30 +31,15 @@ AUDIO_KEYS = {
   "downsample_hidden_size": "downsample_hidden_size_for_audio",
   "output_dim": "output_dim_for_audio",
 }
-# Other names for some of them, which transformers understands.
-AUDIO_ALIASES = {
-  "d_model": "hidden_size",
-  "encoder_layers": "num_hidden_layers",
-  "encoder_attention_heads": "num_attention_heads",
-  "encoder_ffn_dim": "intermediate_size",
-}
 # Keys of its text_config, and ours.
 TEXT_KEYS = {
   "hidden_size": "base_emb_dim",
-  "intermediate_size": "base_mlp_dim",
   "num_hidden_layers": "base_num_decoder_layers",
   "num_attention_heads": "base_num_query_heads",
   "num_key_value_heads": "base_num_kv_heads",
   "head_dim": "head_dim",
   "vocab_size": "vocab_size",
   "rms_norm_eps": "normalization_layer_epsilon",
-}
-# What our encoder and decoder are built for: another value would give other numbers.
-_FIXED_AUDIO = {
-  "n_window": 50,
-  "n_window_infer": 800,
-  "activation_function": "gelu",
-  "scale_embedding": False,
 }
 # Keys of the original's sections that transformers' native model does not know.
 _ORIGINAL_ONLY = {
@@ -61,21 +48,11 @@ _ORIGINAL_ONLY = {
   *("num_experts_per_tok", "norm_topk_prob", "output_router_logits", "router_aux_loss_coef"),
   "mlp_only_layers",
 }
-_FIXED_TEXT = {"hidden_act": "silu", "attention_bias": False, "use_sliding_window": False}
 
 
 def parts(hf_config: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-  """audio_config and text_config of a config.json, nested (original) or not (native).
-
-  Raises:
-    ValueError: there are none.
-  """
+  """audio_config and text_config of a config.json, nested (original) or not (native)."""
   inside = hf_config.get("thinker_config", hf_config)
-  missing = [key for key in ("audio_config", "text_config") if key not in inside]
-  if missing:
-    raise ValueError(
-      f"config.json has no {' and no '.join(missing)}, at its top or in its thinker_config"
-    )
   return inside["audio_config"], inside["text_config"]
 
 
@@ -85,60 +62,49 @@ def is_tied(hf_config: Mapping[str, Any]) -> bool:
   places = [hf_config, inside["text_config"]]
   if "thinker_config" in hf_config:
     places = [inside["text_config"], inside, hf_config]
-  for place in places:  # the first that says it is the one that its code reads
-    if "tie_word_embeddings" in place:
-      return bool(place["tie_word_embeddings"])
-  return True
+  # The first that says it is the one that its code reads.
+  return first_said("tie_word_embeddings", places, default=True)
 
 
-def require(section: str, given: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
-  """Raises ValueError for a value that would need another model."""
-  for key, value in fixed.items():
-    if given.get(key, value) != value:
-      raise ValueError(
-        f"config.json, {section}.{key}: got {given[key]!r}, this model is built for {value!r} only"
-      )
+def first_said(key: str, places: Sequence[Mapping[str, Any]], *, default: bool) -> bool:
+  """The first value of a key that is not null."""
+  return next((place[key] for place in places if place.get(key) is not None), default)
 
 
-def speech_keys(audio: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
+def speech_keys(audio: config_schema.Audio, text: config_schema.AnyText) -> dict[str, Any]:
   """Keys of SpeechConfig that every Qwen3 decoder with this audio tower shares."""
-  audio = {**{ours: audio[name] for ours, name in AUDIO_ALIASES.items() if name in audio}, **audio}
-  require("audio_config", audio, _FIXED_AUDIO)
-  require("text_config", text, _FIXED_TEXT)
-  if audio["output_dim"] != text["hidden_size"]:
-    raise ValueError(
-      f"config.json: audio_config.output_dim={audio['output_dim']} and"
-      f" text_config.hidden_size={text['hidden_size']} must be equal"
-    )
-  rope = {**text, **(text.get("rope_scaling") or {}), **(text.get("rope_parameters") or {})}
-  if rope.get("rope_type", "default") != "default":
-    raise ValueError(f"config.json: rope_type={rope['rope_type']!r}, only 'default' is known")
   return {
-    **{ours: text[theirs] for theirs, ours in TEXT_KEYS.items()},
-    "rope_max_timescale": int(rope["rope_theta"]),
+    **{ours: getattr(text, theirs) for theirs, ours in TEXT_KEYS.items()},
+    "rope_max_timescale": text.theta,
     "use_qk_norm": True,
     "mlp_activations": ["silu", "linear"],
     "normalize_embedding_logits": False,
     "speech_encoder": "qwen3_audio",
-    **{ours: audio[theirs] for theirs, ours in AUDIO_KEYS.items()},
+    **{ours: getattr(audio, theirs) for theirs, ours in AUDIO_KEYS.items()},
   }
 
 
-def model_keys(hf_config: Mapping[str, Any]) -> dict[str, Any]:
+def model_keys(hf_config: Mapping[str, Any], source: str = "config.json") -> dict[str, Any]:
   """The keys of model.yml.
 
   Args:
     hf_config: config.json.
+    source: the file, for messages.
 
   Raises:
     ValueError: config.json lacks a key, or asks for what we have not.
   """
-  audio, text = parts(hf_config)
-  try:
-    keys = speech_keys(audio, text)
-  except KeyError as error:
-    raise ValueError(f"config.json lacks the key {error} of the model's shape") from error
-  return {**keys, "decoder_block": "qwen3", "logits_via_embedding": is_tied(hf_config)}
+  schema = config_schema.AsrNative
+  if "thinker_config" in hf_config:
+    schema = config_schema.AsrOriginal
+  checked = foreign_json.check(schema, dict(hf_config), source)
+  inside = getattr(checked, "thinker_config", checked)
+  return {
+    **speech_keys(inside.audio_config, inside.text_config),
+    "base_mlp_dim": inside.text_config.intermediate_size,
+    "decoder_block": "qwen3",
+    "logits_via_embedding": is_tied(hf_config),
+  }
 
 
 def hf_config(source: Mapping[str, Any], naming: str, tied: bool) -> dict[str, Any]:
@@ -185,7 +151,7 @@ def _to_native(source: dict[str, Any]) -> dict[str, Any]:
 def _to_original(source: dict[str, Any]) -> dict[str, Any]:
   tied = is_tied(source)
   audio, text = (dict(part) for part in parts(source))
-  for ours, name in AUDIO_ALIASES.items():
+  for ours, name in config_schema.Audio.ALIASES.items():
     if name in audio:
       audio.setdefault(ours, audio.pop(name))
   audio.pop("max_position_embeddings", None)
@@ -245,7 +211,9 @@ def processor_files(files: Mapping[str, Any], naming: str) -> dict[str, Any]:
     processor = files["processor_config.json"]
     extractor = {
       key: value
-      for key, value in processor.get("feature_extractor", {}).items()
+      for key, value in foreign_json.expect_object(
+        processor.get("feature_extractor", {}), "processor_config.json, feature_extractor"
+      ).items()
       if key not in ("n_window", "min_length")
     }
     extractor["feature_extractor_type"] = "WhisperFeatureExtractor"

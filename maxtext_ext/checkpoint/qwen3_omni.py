@@ -9,9 +9,10 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from maxtext_ext.checkpoint import qwen3_asr
+from maxtext_ext.checkpoint import config_schema, qwen3_asr
 from maxtext_ext.checkpoint.keymap import Family, Rule
-from maxtext_ext.checkpoint.qwen3_asr_config import parts, require, speech_keys
+from maxtext_ext.checkpoint.qwen3_asr_config import first_said, speech_keys
+from maxtext_ext.files import foreign_json
 
 # As published: the whole model, whose thinker this is. Native: the thinker alone, as transformers
 # saves it. Both keep every expert's matrices apart; fused, as transformers has them in memory, one
@@ -23,8 +24,6 @@ FULL_TYPE, THINKER_TYPE = "qwen3_omni_moe", "qwen3_omni_moe_thinker"
 _FULL_CLASS = "Qwen3OmniMoeForConditionalGeneration"
 _THINKER_CLASS = "Qwen3OmniMoeThinkerForConditionalGeneration"
 
-# What our decoder is built for: every layer a mixture, the weights of the chosen adding up to one.
-_FIXED_TEXT = {"norm_topk_prob": True, "decoder_sparse_step": 1, "mlp_only_layers": []}
 # Settings under which MaxText's decoder gives transformers' numbers; the reasons stand in
 # configs/models/qwen3-omni-30b-a3b.yml.
 _EXACT = {
@@ -86,27 +85,28 @@ def sizes(model: Mapping[str, Any]) -> dict[str, int]:
   return {**qwen3_asr.sizes(model), "expert": model["num_experts"], "part": 2}
 
 
-def model_keys(hf_config: Mapping[str, Any]) -> dict[str, Any]:
+def model_keys(hf_config: Mapping[str, Any], source: str = "config.json") -> dict[str, Any]:
   """The keys of model.yml, from the config.json of the whole model or of its thinker alone.
+
+  Args:
+    source: the file, for messages.
 
   Raises:
     ValueError: config.json lacks a key, or asks for what we have not.
   """
-  audio, text = parts(hf_config)
-  require(
-    "text_config", {**text, "mlp_only_layers": text.get("mlp_only_layers") or []}, _FIXED_TEXT
-  )
-  try:
-    mlp = text["moe_intermediate_size"]
-    keys = speech_keys(audio, {**text, "intermediate_size": mlp})
-    experts = {key: text[key] for key in ("num_experts", "num_experts_per_tok")}
-  except KeyError as error:
-    raise ValueError(f"config.json lacks the key {error} of the model's shape") from error
+  schema = config_schema.OmniThinker
+  if "thinker_config" in hf_config:
+    schema = config_schema.OmniFull
+  checked = foreign_json.check(schema, dict(hf_config), source)
+  inside = getattr(checked, "thinker_config", checked)
+  text = inside.text_config
   return {
-    **keys,
-    "base_moe_mlp_dim": mlp,
+    **speech_keys(inside.audio_config, text),
+    "base_mlp_dim": text.moe_intermediate_size,
+    "base_moe_mlp_dim": text.moe_intermediate_size,
     "decoder_block": "qwen3_moe",
-    **experts,
+    "num_experts": text.num_experts,
+    "num_experts_per_tok": text.num_experts_per_tok,
     **_EXACT,
     "logits_via_embedding": _is_tied(hf_config),
   }
@@ -114,8 +114,8 @@ def model_keys(hf_config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_tied(hf_config: Mapping[str, Any]) -> bool:
   inside = hf_config.get("thinker_config", hf_config)
-  places = (inside, inside["text_config"])  # the first that says it is the one transformers reads
-  return next((bool(p["tie_word_embeddings"]) for p in places if "tie_word_embeddings" in p), False)
+  # The first that says it is the one that transformers reads.
+  return first_said("tie_word_embeddings", (inside, inside["text_config"]), default=False)
 
 
 def hf_config(source: Mapping[str, Any], naming: str, tied: bool) -> dict[str, Any]:

@@ -12,21 +12,23 @@ from etils import epath
 from omegaconf import OmegaConf
 
 from maxtext_ext import bridge
-from maxtext_ext.checkpoint import model_file
+from maxtext_ext.checkpoint import config_schema, model_file
+from maxtext_ext.checkpoint.plan import Record
 from maxtext_ext.config import MODEL_FILE
+from maxtext_ext.escape import printable
+from maxtext_ext.files import foreign_folder, foreign_json
+from maxtext_ext.text import tokenizer_files
+from maxtext_ext.text.tokenizer import count_entries
 
 CONFIG = "config.json"
 HF_FOLDER = "hf"
 RECORD = "conversion.json"
 PARTIAL = ".partial"  # what the folder's name ends in until it is whole
 
-# Files of the tokenizer lie beside model.yml, so that the folder is a `tokenizer_path`.
-TOKENIZER_FILES = (
-  *model_file.TOKENIZER_FILES,
-  "added_tokens.json",
-  "special_tokens_map.json",
-)
+# They lie beside model.yml, so that the folder is a `tokenizer_path`.
+TOKENIZER_FILES = model_file.TOKENIZER_FILES
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+_OBJECT_FILES = ("generation_config.json", "chat_template.json")
 ProcessorFiles = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 # Of the others those that configure something: generation, processor, chat template.
 _SIDE_SUFFIXES = (".json", ".jinja", ".txt")
@@ -95,46 +97,67 @@ def new_folder(path: str, *, local: bool = False) -> Iterator[str]:
   os.rename(partial, path)
 
 
-def read_json(folder: str, *names: str) -> dict[str, Any]:
-  """A JSON file of a folder.
+def read_json(folder: str, name: str) -> dict[str, Any]:
+  """The object in a JSON file of a folder.
 
   Raises:
     ValueError: it is not there or holds something else.
   """
-  file = epath.Path(folder).joinpath(*names)
-  if not file.exists():
-    raise ValueError(f"{file} is not there; expected the folder of a checkpoint")
-  try:
-    content = json.loads(file.read_text())
-  except json.JSONDecodeError as error:
-    raise ValueError(f"{file} is not JSON: {error}") from error
-  return content
+  file = foreign_folder.find(folder, name)
+  if file is None:
+    raise ValueError(f"{epath.Path(folder) / name} is not there; expected a checkpoint's folder")
+  return foreign_json.read_object(file)
 
 
-def copy_side_files(source: str, target: str, record: Mapping[str, Any]) -> None:
+def copy_side_files(source: str, target: str, record: Record) -> None:
   """Copies the tokenizer and the configuration files into a converted checkpoint."""
   hf = epath.Path(target) / HF_FOLDER
   hf.mkdir(parents=True, exist_ok=True)
-  for file in _side_files(source):
+  for file in side_files(source):
     folder = epath.Path(target) if file.name in TOKENIZER_FILES else hf
     (folder / file.name).write_bytes(file.read_bytes())
-  (hf / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+  (hf / RECORD).write_text(record.model_dump_json(indent=2) + "\n")
 
 
-def _side_files(folder: str) -> list[epath.Path]:
-  return sorted(
-    file
-    for file in epath.Path(folder).iterdir()
-    if file.suffix in _SIDE_SUFFIXES
-    and not file.name.endswith(".index.json")
-    and not file.name.startswith(".")
-    and not file.is_dir()
-  )
+def check_side_files(folder: str, vocab_size: int) -> None:
+  """Checks the files that lie beside a checkpoint's tensors.
+
+  Args:
+    vocab_size: rows of the model's embedding.
+
+  Raises:
+    ValueError: one is damaged, too large or no regular file of the folder, describes another sound
+      front end than ours, or the tokenizer has more entries than the model.
+  """
+  for file in side_files(folder):
+    limits = foreign_json.TOKENIZER if file.name in TOKENIZER_FILES else foreign_json.CONFIG
+    data = foreign_json.read_bytes(file, limits)
+    if file.suffix == ".json":
+      _check_content(file, foreign_json.parse(data, str(file), limits))
+  if tokenizer_files.is_in(folder) and (entries := count_entries(folder)) > vocab_size:
+    raise ValueError(
+      f"{folder}: its tokenizer has {entries} entries, its {CONFIG} vocab_size={vocab_size}; take"
+      " the tokenizer that belongs to the model"
+    )
+
+
+def _check_content(file: epath.Path, content: Any) -> None:
+  if file.name in PROCESSOR_FILES:
+    extractor = foreign_json.expect_object(content, str(file)).get("feature_extractor", content)
+    foreign_json.check(config_schema.FrontEnd, extractor, str(file))
+  elif file.name in (*TOKENIZER_FILES, *_OBJECT_FILES):
+    foreign_json.expect_object(content, str(file))
+
+
+def side_files(folder: str) -> list[epath.Path]:
+  """The files of a checkpoint's folder beside its tensors."""
+  files = foreign_folder.list_files(folder, _SIDE_SUFFIXES)
+  return [file for file in files if not file.name.endswith(".index.json")]
 
 
 def write_model(target: str, model: Mapping[str, Any], source: str) -> None:
   """Writes model.yml; with it the folder can be a `model_name`."""
-  text = f"# The shape of {source}.\n" + OmegaConf.to_yaml(OmegaConf.create(dict(model)))
+  text = f"# The shape of {printable(source)}.\n" + OmegaConf.to_yaml(OmegaConf.create(dict(model)))
   (epath.Path(target) / MODEL_FILE).write_text(text)
 
 
@@ -165,14 +188,14 @@ def copy_back(
   """
   (epath.Path(target) / CONFIG).write_text(_dump(hf_config))
   hf = epath.Path(base) / HF_FOLDER
-  files = [epath.Path(base) / name for name in TOKENIZER_FILES]
-  files = [file for file in (*files, *_side_files(os.fspath(hf))) if file.exists()]
+  tokenizer = [foreign_folder.find(base, name) for name in TOKENIZER_FILES]
+  files = [file for file in (*tokenizer, *side_files(os.fspath(hf))) if file is not None]
   changed = () if processor is None else PROCESSOR_FILES
   for file in files:
     if file.name not in (CONFIG, RECORD, *changed):
       (epath.Path(target) / file.name).write_bytes(file.read_bytes())
   if processor is not None:
-    given = {name: read_json(base, HF_FOLDER, name) for name in changed if (hf / name).exists()}
+    given = {name: read_json(os.fspath(hf), name) for name in changed if (hf / name).exists()}
     for name, content in processor(given).items():
       (epath.Path(target) / name).write_text(_dump(content))
 

@@ -48,12 +48,17 @@ class Generator:
 
   @classmethod
   def of(cls, config: bridge.Config, mesh: Mesh, tokenizer: Tokenizer) -> Self:
-    """The generator of a configuration, for texts of a tokenizer."""
+    """The generator of a configuration, for texts of a tokenizer.
+
+    Raises:
+      ValueError: the model has fewer entries than the tokenizer.
+    """
+    tokenizer.require_rows(config.vocab_size)
     return cls(
       config,
       mesh,
       eos_ids=tokenizer.eos_ids,
-      vocab_size=min(tokenizer.vocab_size, config.vocab_size),
+      vocab_size=tokenizer.vocab_size,
       max_new_tokens=config.max_new_tokens,
     )
 

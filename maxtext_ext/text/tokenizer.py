@@ -2,8 +2,9 @@
 
 Text is kept as it is: neither encoding nor decoding normalises it (the published tokenizer applies
 NFC first, so for text that is in NFC already the ids are the published ones), and
-`decode(encode(text)) == text` for every text. Special tokens exist as ids only: a transcript or a
-context that spells `<|im_end|>` becomes ordinary tokens.
+`decode(encode(text)) == text` for every text without tokens that someone added to the published
+ones. Control tokens exist as ids only: a transcript or a context that spells `<|im_end|>` becomes
+ordinary tokens.
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ from pathlib import Path
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
+from maxtext_ext.text import tokenizer_files
 from maxtext_ext.text.languages import NO_LANGUAGE, language_name
 
 PAD = "<|endoftext|>"
@@ -39,16 +41,21 @@ _ADDED = (
 QWEN3_ASR_TOKENS = {name: _QWEN3_SIZE + i for i, name in enumerate(_ADDED)}
 _ADDED_SPECIAL = (AUDIO_START, AUDIO_END, *_TTS, AUDIO_PAD)
 
-# Splits text into the pieces that byte-pair merges stay inside (tokenizer.json of Qwen/Qwen3-0.6B).
-_QWEN3_PIECES = (
-  r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-  r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+# What Qwen3 adds to its own entries.
+_QWEN3_TOKENS = (
+  *(PAD, IM_START, IM_END, "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>"),
+  *("<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>"),
+  *("<|vision_pad|>", "<|image_pad|>", "<|video_pad|>", "<tool_call>", "</tool_call>"),
+  *("<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>", "<|repo_name|>"),
+  *("<|file_sep|>", "<tool_response>", "</tool_response>", "<think>", "</think>"),
 )
+# Tokens that have a meaning of their own, so that no text may produce them.
+_CONTROL = frozenset((*_REQUIRED, *_QWEN3_TOKENS, *QWEN3_ASR_TOKENS))
 
 
 @dataclasses.dataclass(frozen=True)
 class _Loaded:
-  """`model` knows no added token, so text cannot produce one; `names` and `special` are by id."""
+  """`model` does not find control tokens in text; `names` and `special` are by id."""
 
   model: tokenizers.Tokenizer
   names: dict[int, str]
@@ -88,7 +95,10 @@ class Tokenizer:
     return cls(directory=str(directory))
 
   def encode(self, text: str) -> list[int]:
-    """Ids of `text` alone: nothing added, never a special token."""
+    """Ids of `text` alone: nothing added, never a control token.
+
+    Tokens that were added to the published ones (`add_tokens` of transformers) are found in it.
+    """
     return self._loaded.model.encode(text, add_special_tokens=False).ids
 
   def decode(self, ids: Iterable[int]) -> str:
@@ -113,6 +123,19 @@ class Tokenizer:
   def vocab_size(self) -> int:
     """One more than the largest id; a model's embedding has at least as many rows."""
     return self._loaded.size
+
+  def require_rows(self, vocab_size: int) -> None:
+    """Checks that a model's embedding has a row for every id.
+
+    Raises:
+      ValueError: it has fewer.
+    """
+    if self.vocab_size > vocab_size:
+      raise ValueError(
+        f"{self.directory}: the tokenizer has {self.vocab_size} entries, the model"
+        f" vocab_size={vocab_size}; give the tokenizer that belongs to the model, or make the model"
+        " with at least as many"
+      )
 
   @property
   def pad_id(self) -> int:
@@ -207,13 +230,30 @@ def train_char_tokenizer(
   return Tokenizer.from_directory(target)
 
 
+def count_entries(directory: str | os.PathLike[str]) -> int:
+  """One more than the largest id of a folder's tokenizer, whatever its tokens are.
+
+  Raises:
+    ValueError: the files are damaged.
+  """
+  return _size(tokenizer_files.read(os.fspath(directory)).with_added(_is_control))
+
+
+def _size(tokenizer: tokenizers.Tokenizer) -> int:
+  return 1 + max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+
+
+def _is_control(token: tokenizers.AddedToken) -> bool:
+  return token.content in _CONTROL
+
+
 def _load(directory: Path) -> _Loaded:
-  read = _read_json if (directory / "tokenizer.json").is_file() else _read_byte_pair_files
-  source, added = read(directory)
-  ids = {token.content: i for i, token in added.items()}
-  special = {i for i, token in added.items() if token.special}
-  entries = source.get_vocab_size(with_added_tokens=False)
-  size = max(entries, 1 + max(added, default=-1))
+  files = tokenizer_files.read(str(directory))
+  model = files.with_added(_is_control)
+  model.encode_special_tokens = True  # as ordinary text
+  ids = {token.content: i for i, token in model.get_added_tokens_decoder().items()}
+  special = {ids[token.content] for token in files.added if token.special}
+  size = _size(model)
   if AUDIO_PAD not in ids and size == _QWEN3_SIZE and ids.get(IM_END) == _QWEN3_IM_END_ID:
     ids |= QWEN3_ASR_TOKENS
     special |= {QWEN3_ASR_TOKENS[name] for name in _ADDED_SPECIAL}
@@ -228,9 +268,6 @@ def _load(directory: Path) -> _Loaded:
       f"{directory}: the tokenizer lacks {', '.join(missing)}; expected the tokenizer of a"
       " Qwen3-ASR or Qwen3-Omni checkpoint, or a Qwen3 tokenizer without audio tokens"
     )
-  model = tokenizers.Tokenizer(source.model)
-  model.pre_tokenizer = source.pre_tokenizer
-  model.decoder = source.decoder
   names = {i: name for name, i in ids.items()}
   return _Loaded(model=model, names=names, special=frozenset(special), ids=ids, size=size)
 
@@ -239,32 +276,3 @@ def _is_omni(ids: dict[str, int], size: int) -> bool:
   """Whether it is Qwen3-Omni's: the Qwen3 tokenizer and audio tokens, nothing beyond them."""
   is_qwen3 = ids.get(IM_END) == _QWEN3_IM_END_ID and ids.get(AUDIO_PAD, -1) >= _QWEN3_SIZE
   return is_qwen3 and size <= QWEN3_ASR_TOKENS[ASR_TEXT]
-
-
-def _read_json(directory: Path) -> tuple[tokenizers.Tokenizer, dict[int, tokenizers.AddedToken]]:
-  source = tokenizers.Tokenizer.from_file(str(directory / "tokenizer.json"))
-  return source, source.get_added_tokens_decoder()
-
-
-def _read_byte_pair_files(
-  directory: Path,
-) -> tuple[tokenizers.Tokenizer, dict[int, tokenizers.AddedToken]]:
-  """The older layout, in which Qwen publishes its original checkpoints."""
-  files = [str(directory / name) for name in ("vocab.json", "merges.txt")]
-  source = tokenizers.Tokenizer(models.BPE.from_file(*files))
-  source.pre_tokenizer = pre_tokenizers.Sequence(
-    [
-      pre_tokenizers.Split(tokenizers.Regex(_QWEN3_PIECES), behavior="isolated"),
-      pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-    ]
-  )
-  source.decoder = decoders.ByteLevel()
-  config_file = directory / "tokenizer_config.json"
-  if not config_file.is_file():
-    raise ValueError(f"{config_file}: missing; it names the special tokens of {directory}")
-  config = json.loads(config_file.read_text(encoding="utf-8"))
-  added = {
-    int(i): tokenizers.AddedToken(entry["content"], special=entry["special"])
-    for i, entry in config.get("added_tokens_decoder", {}).items()
-  }
-  return source, added

@@ -21,6 +21,7 @@ def with_steps(config: bridge.Config) -> bridge.Config:
   rows = config.global_batch_size_to_load
   inputs = InputConfig.from_config(config, split=config.train_split, rows=rows)
   tokenizer = Tokenizer.from_directory(config.tokenizer_path)
+  tokenizer.require_rows(config.vocab_size)
   steps = steps_of(config.epochs, inputs, tokenizer, rows=rows)
   if jax.process_index() == 0:
     sys.stderr.write(f"epochs={config.epochs:g}: {steps} steps of {rows} rows\n")

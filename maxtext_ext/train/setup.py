@@ -77,6 +77,7 @@ def prepare(config: bridge.Config) -> Run:
   """
   mesh = bridge.make_mesh(config)
   tokenizer = Tokenizer.from_directory(config.tokenizer_path)
+  tokenizer.require_rows(config.vocab_size)
   hosts, chief = jax.process_count(), jax.process_index() == 0
   rows = config.global_batch_size_to_load // hosts
   inputs = InputConfig.from_config(config, split=config.train_split, rows=rows)
