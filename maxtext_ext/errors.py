@@ -15,7 +15,11 @@ _OF_USERS = (ValueError, OSError)
 _INTERRUPTED = 130
 
 
-class Unreachable(OSError):
+class UnfinishedWork(OSError):
+  """Work in other threads failed or hangs; the process ends without waiting for them."""
+
+
+class Unreachable(UnfinishedWork):
   """What is written to cannot be reached, and threads may go on trying for a quarter of an hour."""
 
 
@@ -34,7 +38,7 @@ def exit_with_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
       if os.environ.get(TRACEBACK_VARIABLE):
         raise
       sys.stderr.write(f"error: {one_line(error)}\n")
-      if isinstance(error, Unreachable):
+      if isinstance(error, UnfinishedWork):
         leave(exit_status(error))
       raise SystemExit(exit_status(error)) from error
     except KeyboardInterrupt:

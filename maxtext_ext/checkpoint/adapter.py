@@ -21,6 +21,7 @@ from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 
 from maxtext_ext import bridge
+from maxtext_ext.checkpoint.integrity import Verification
 from maxtext_ext.models.lora import LoraConfig
 from maxtext_ext.train.parts import ADAPTERS, InParts, trained
 
@@ -176,16 +177,19 @@ def load_weights(
   record = read_record(items)
   if record is None:
     config = bridge.replace(config, lora_rank=0)
-    return config, bridge.load_params(config, mesh, items, lambda: make(config))
+    with Verification(items):
+      return config, bridge.load_params(config, mesh, items, lambda: make(config))
   config = with_adapter(config, record)
   if record.base_path:
     if identify(record.base_path) != record.base_identity:
       raise ValueError(f"{items}: the weights at {record.base_path} are others than its adapters'")
-    params = bridge.load_params(config, mesh, record.base_path, lambda: make(config))
+    with Verification(record.base_path):
+      params = bridge.load_params(config, mesh, record.base_path, lambda: make(config))
   else:
     with bridge.mesh_scope(config, mesh):
       params = jax.jit(lambda: nnx.state(make(config), nnx.Param))()
-  adapters = load_adapters(items, params.filter(record.saved))
+  with Verification(items):
+    adapters = load_adapters(items, params.filter(record.saved))
   return config, nnx.merge_state(params, adapters)
 
 

@@ -27,6 +27,7 @@ from maxtext_ext.checkpoint.hf_io import (
   NonfiniteError,
   count_nonfinite,
 )
+from maxtext_ext.checkpoint.integrity import Verification
 from maxtext_ext.checkpoint.keymap import (
   Family,
   Place,
@@ -136,7 +137,8 @@ def to_hf(
     ValueError: there is no such checkpoint, or nothing that says how it came to be.
   """
   checkpoint = bridge.absolute(checkpoint)
-  reader = ParamsReader(find_weights(checkpoint))
+  items = find_weights(checkpoint)
+  reader = ParamsReader(items)
   base = staging.find_base(bridge.absolute(base or checkpoint))
   hf_folder = os.path.join(base, HF_FOLDER)
   record_file, config_file = (os.path.join(hf_folder, name) for name in (RECORD, CONFIG))
@@ -169,7 +171,10 @@ def to_hf(
     for name, places in places_by_name(rules, sizes).items()
   }
   with staging.new_folder(out, local=True) as target:
-    with HfWriter(target, tensors, max_shard_bytes=max_shard_bytes) as writer:
+    with (
+      Verification(items),
+      HfWriter(target, tensors, max_shard_bytes=max_shard_bytes) as writer,
+    ):
       _write_tensors(rules, sizes, reader, writer, progress)
     processor = None
     if naming != source_naming and family.processor_files is not None:

@@ -11,6 +11,7 @@ from orbax.checkpoint import v1 as ocp
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint import staging
 from maxtext_ext.checkpoint.adapter import ADAPTER, AdapterRecord, identify, read_record
+from maxtext_ext.checkpoint.integrity import Verification, write_checksums
 from maxtext_ext.checkpoint.model_file import pretrained_config, write_model
 from maxtext_ext.checkpoint.orbax_io import ArraySpec, ParamsReader, ParamsWriter
 from maxtext_ext.checkpoint.peft import Adapters, read_peft, write_peft
@@ -60,7 +61,7 @@ def merge_adapter(run: str, out: str) -> None:
       )
       for path, array in stored.items()
     }
-    with staging.new_folder(out) as target:
+    with staging.new_folder(out) as target, Verification(record.base_path, items):
       writer = ParamsWriter(target, specs)
       for path, array in stored.items():
         pair = [_read(adapters, path + end) for end in (LORA_A, LORA_B) if path in kernels]
@@ -92,7 +93,8 @@ def export_adapter(run: str, out: str, *, base_name: str | None = None) -> None:
         " `maxtext-ext convert merge-adapter` makes whole weights of it"
       )
     reader = ParamsReader(items)
-    arrays = {path: _read(reader, path) for path in reader.shapes}
+    with Verification(items):
+      arrays = {path: _read(reader, path) for path in reader.shapes}
     adapters = Adapters(lora=record.lora, arrays=arrays, peft=record.peft)
     write_peft(target, adapters, config, base_name=base_name)
 
@@ -119,7 +121,9 @@ def import_adapter(adapter: str, base: str, run: str) -> AdapterRecord:
     with staging.new_folder(run) as target:
       tree = _nested(adapters.arrays)
       parts = {STATE: {"params": {"params": tree}}, ADAPTER: {"record": record.to_json()}}
-      ocp.save_checkpointables(epath.Path(target) / CHECKPOINTS / "0", parts)
+      step = epath.Path(target) / CHECKPOINTS / "0"
+      ocp.save_checkpointables(step, parts)
+      write_checksums(str(step))
       write_model(config, target)
   return record
 

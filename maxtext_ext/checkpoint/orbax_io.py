@@ -16,8 +16,13 @@ import numpy as np
 import tensorstore as ts
 from etils import epath
 
+from maxtext_ext.checkpoint.integrity import (
+  COMMITTED,
+  STEP_METADATA,
+  TREE_METADATA,
+  write_checksums,
+)
 from maxtext_ext.checkpoint.training import STATE
-from maxtext_ext.checkpoint.whole import COMMITTED, STEP_METADATA, TREE_METADATA
 
 # The weights' place in the tree of a checkpoint, as MaxText has it.
 PREFIX = ("params", "params")
@@ -142,6 +147,7 @@ class ParamsWriter:
     (self._step / STEP_METADATA).write_text(json.dumps(step))
     for folder in (self._items, self._step):
       (folder / COMMITTED).write_text(f"Checkpoint commit was successful to {self._step}")
+    write_checksums(str(self._step))
 
 
 class StoredArray:

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from etils import epath
@@ -22,7 +23,8 @@ from maxtext_ext.checkpoint.adapter import (
 )
 from maxtext_ext.checkpoint.best import ranked
 from maxtext_ext.checkpoint.echoes import hush
-from maxtext_ext.checkpoint.whole import TREE_METADATA, fault
+from maxtext_ext.checkpoint.integrity import TREE_METADATA, find_corruption, write_checksums
+from maxtext_ext.errors import UnfinishedWork
 from maxtext_ext.parallel import gather_texts
 
 # Names of the parts of a checkpoint. MaxText calls the state so; its tools look for this name.
@@ -54,13 +56,15 @@ class TrainingCheckpoints:
     self._manager = manager
     self._background = background
     self._adapter = adapter
-    self._saving: tuple[int, Any] | None = None  # step and Orbax's answer
+    self._thread = ThreadPoolExecutor(1, "checkpoint")
+    self._saving: tuple[int, Future[None]] | None = None  # step, and its end
+    self._failed = False
     if (step := self.latest()) is not None:
       self._check(step)
 
   def _check(self, step: int) -> None:
     """The checkpoint must be of this kind of run; what an imported adapter said is kept."""
-    place = os.path.join(self._manager.directory, str(step), STATE)
+    place = self._items(step)
     stored = read_record(place)
     if (self._adapter is None) != (stored is None):
       holds, remedy = ("whole weights", "0") if stored is None else ("adapters", stored.lora.rank)
@@ -89,7 +93,7 @@ class TrainingCheckpoints:
     Nothing happens when that checkpoint is there.
 
     Raises:
-      OSError: this checkpoint, or the one before it in the background, could not be saved.
+      UnfinishedWork: this checkpoint, or the one before it in the background, could not be saved.
     """
     if self._manager is None or step == self.latest():
       return
@@ -105,41 +109,53 @@ class TrainingCheckpoints:
     with self._explained(step):
       if self._background:
         answer = self._manager.save_checkpointables_async(step, parts, force=True)
-        self._saving = step, answer
+        self._saving = step, self._thread.submit(self._commit, step, answer)
       else:
         self._manager.save_checkpointables(step, parts, force=True)
+        write_checksums(self._folder(step))
+
+  def _commit(self, step: int, answer: Any) -> None:
+    """Waits for Orbax, then adds the checksums: before the next save, which may remove this one."""
+    answer.result()
+    write_checksums(self._folder(step))
+
+  def _folder(self, step: int) -> str:
+    return os.path.join(self._manager.directory, str(step))
+
+  def _items(self, step: int) -> str:
+    return os.path.join(self._folder(step), STATE)
 
   def check(self) -> None:
     """Asks after the save in the background, without waiting.
 
     Raises:
-      OSError: it failed.
+      UnfinishedWork: it failed.
     """
-    with contextlib.suppress(TimeoutError):
-      self._finish(timeout=0.0)
+    if self._saving is not None and self._saving[1].done():
+      self._finish()
 
-  def _finish(self, timeout: float | None = None) -> None:
+  def _finish(self) -> None:
+    """Waits for the save in the background."""
     if self._saving is None:
       return
-    step, answer = self._saving
+    step, end = self._saving
     with self._explained(step):
-      answer.result(timeout)
+      end.result()
     self._saving = None
 
   @contextlib.contextmanager
   def _explained(self, step: int) -> Iterator[None]:
     """Turns an error of saving into one line that says what is left."""
+    self._failed = True
     try:
       yield
-    except TimeoutError:
-      raise
     except (OSError, ValueError) as error:  # TensorStore's are ValueError
-      self._saving = None
       kept = self._kept()
-      raise OSError(
+      raise UnfinishedWork(
         f"the checkpoint of step {step} could not be saved in {self._manager.directory}:"
         f" {_reason(error)}; {kept}. Make room or mend the access, then give the same command"
       ) from error
+    self._failed = False
 
   def _kept(self) -> str:
     """What is left when a save has failed."""
@@ -148,6 +164,16 @@ class TrainingCheckpoints:
       return "the newest that is whole stays"  # which it is cannot be asked there now
     there, _ = _newest_whole(directory)
     return "no checkpoint is there" if there is None else f"that of step {there} is whole"
+
+  def read_by(self, base: str) -> list[str]:
+    """The weights that a run with these checkpoints begins with.
+
+    Args:
+      base: its `load_parameters_path`, which is read when there is no checkpoint, or an adapter.
+    """
+    step = self.latest()
+    own = [] if step is None else [self._items(step)]
+    return own if own and self._adapter is None else [base, *own]
 
   def restore_adapters(self, state: nnx.State) -> nnx.State:
     """A LoRA run's state, in which the base weights are, with the rest of its latest checkpoint."""
@@ -164,17 +190,16 @@ class TrainingCheckpoints:
   def close(self) -> None:
     """Waits for a save in the background.
 
+    After a failed one nothing is waited for: Orbax's threads may wait for what never comes.
+
     Raises:
-      OSError: it failed.
+      UnfinishedWork: it failed.
     """
-    if self._manager is None:
+    if self._manager is None or self._failed:
       return
-    try:
-      self._finish()
-    finally:
-      # Orbax tells every thread of a failed save once more.
-      with contextlib.suppress(OSError, ValueError):
-        self._manager.close()
+    self._finish()
+    self._thread.shutdown()
+    self._manager.close()
 
 
 def _reason(error: Exception) -> str:
@@ -206,7 +231,9 @@ def _newest_whole(checkpoint_dir: str) -> tuple[int | None, list[tuple[int, str]
   """The newest step whose checkpoint is whole, and newer ones with what is wrong with each."""
   torn = []
   for step in sorted(_steps(checkpoint_dir), reverse=True):
-    if (reason := fault(bridge.absolute(os.path.join(checkpoint_dir, str(step))))) is None:
+    if (
+      reason := find_corruption(bridge.absolute(os.path.join(checkpoint_dir, str(step))))
+    ) is None:
       return step, torn
     torn.append((step, reason))
   return None, torn
@@ -251,7 +278,9 @@ def _latest_whole(checkpoint_dir: str) -> int | None:
 
 def _best_whole(checkpoint_dir: str) -> int | None:
   for step in ranked(os.path.dirname(checkpoint_dir.rstrip("/")), _steps(checkpoint_dir)):
-    if (reason := fault(bridge.absolute(os.path.join(checkpoint_dir, str(step))))) is None:
+    if (
+      reason := find_corruption(bridge.absolute(os.path.join(checkpoint_dir, str(step))))
+    ) is None:
       return step
     _log.warning("%s/%d is cut short (%s): passed over", checkpoint_dir, step, reason)
   if (latest := _latest_whole(checkpoint_dir)) is not None:
@@ -265,7 +294,7 @@ def _best_whole(checkpoint_dir: str) -> int | None:
 
 def _require_whole(checkpoint: str) -> str:
   """The weights of a checkpoint."""
-  if reason := fault(bridge.absolute(checkpoint)):
+  if reason := find_corruption(bridge.absolute(checkpoint)):
     raise ValueError(f"{checkpoint} is cut short ({reason}); copy it again, or take another")
   return os.path.join(checkpoint, STATE)
 

@@ -15,6 +15,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import fsspec
@@ -32,6 +33,19 @@ _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://")
 _CODES_OF_ACCESS = (401, 403)
 
 
+@dataclass(frozen=True, kw_only=True)
+class FileInfo:
+  """What is known of a file without reading it.
+
+  Attributes:
+    size: in bytes.
+    crc32c: in base64; None where only reading it tells.
+  """
+
+  size: int
+  crc32c: str | None = None
+
+
 def is_url(path: str) -> bool:
   """Whether this is gs://... or another URL, rather than a local path."""
   return _SCHEME.match(path) is not None
@@ -45,6 +59,18 @@ def list_folder(url: str, suffix: str = "") -> list[str]:
   """
   names = sorted(entry["name"] for entry in _entries(url) if entry["type"] == "file")
   return [_url(url, name) for name in names if name.endswith(suffix) and not name.endswith("/")]
+
+
+def walk(url: str) -> dict[str, FileInfo]:
+  """All files below a folder, by path from there; none if there is no such folder."""
+  folder = url.rstrip("/") + "/"
+  with _explained("list", url):
+    found = _file_system(url).find(folder, detail=True)
+  return {
+    _url(url, name).removeprefix(folder): FileInfo(size=entry["size"], crc32c=entry.get("crc32c"))
+    for name, entry in found.items()
+    if entry["type"] == "file" and not name.endswith("/")
+  }
 
 
 def find_files(url: str, pattern: str) -> list[str]:

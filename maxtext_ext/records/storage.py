@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO
 
 from maxtext_ext.records import remote
+from maxtext_ext.records.remote import FileInfo
 
 ABSENT = remote.ABSENT  # the version of what is no file
 _TEMPORARY = ".tmp-"
@@ -51,6 +52,18 @@ def list_folder(folder: str, suffix: str = "") -> list[str]:
   if remote.is_url(folder):
     return remote.list_folder(folder, suffix)
   return sorted(glob.glob(os.path.join(glob.escape(folder), "*" + suffix)))
+
+
+def walk(folder: str) -> dict[str, FileInfo]:
+  """All files below a folder, by path from there; none if there is no such folder."""
+  if remote.is_url(folder):
+    return remote.walk(folder)
+  found = {}
+  for place, _, names in os.walk(folder, followlinks=True):
+    for name in names:
+      path = os.path.join(place, name)
+      found[os.path.relpath(path, folder)] = FileInfo(size=os.path.getsize(path))
+  return found
 
 
 def exists(path: str) -> bool:

@@ -14,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint.adapter import AdapterRecord
 from maxtext_ext.checkpoint.best import Best, read_evaluations
+from maxtext_ext.checkpoint.integrity import Verification
 from maxtext_ext.checkpoint.model_file import write_model
 from maxtext_ext.checkpoint.training import TrainingCheckpoints, set_aside
 from maxtext_ext.input.pipeline import BatchIterator, InputConfig, train_iterator
@@ -99,9 +100,10 @@ def prepare(config: bridge.Config) -> Run:
   with bridge.mesh_scope(config, mesh):
     graphdef = nnx.graphdef(nnx.eval_shape(init_fn))
   source = manager if adapter is None else None  # a LoRA run's base weights are not in its own
-  state, shardings, _ = bridge.init_train_state(config, mesh, source, init_fn)
-  if adapter is not None:
-    state = checkpoints.restore_adapters(state)
+  with Verification(*checkpoints.read_by(config.load_parameters_path)):
+    state, shardings, _ = bridge.init_train_state(config, mesh, source, init_fn)
+    if adapter is not None:
+      state = checkpoints.restore_adapters(state)
   start = checkpoints.latest() or 0
   if start:
     batches.resume(checkpoints.positions(start))

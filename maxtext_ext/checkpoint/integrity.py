@@ -1,0 +1,208 @@
+"""Checkpoint integrity: sizes and checksums of its files, written with it and compared on reading.
+
+When a checkpoint is committed, each process that saved it lists its files in the folder of the step
+(`checksums-0-of-1.json`; Orbax and MaxText pass over files there, while a folder would be a part of
+the checkpoint to them). A process that is killed between the two leaves a checkpoint without a
+list, which is read unchecked, as are those of older versions and of other programs.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self
+
+import jax
+from pydantic import BaseModel, ValidationError
+
+from maxtext_ext.records import checksum, storage
+
+STEP_METADATA = "_CHECKPOINT_METADATA"
+TREE_METADATA = "_METADATA"
+COMMITTED = "commit_success.txt"
+_INDEX = "manifest.ocdbt"  # of the arrays of a part
+_LIST = re.compile(r"checksums-(\d+)-of-(\d+)\.json")
+_OF_PROCESS = re.compile(r"/ocdbt\.process_(\d+)/")
+_REMEDY = "copy the checkpoint again, or move its folder away to use another"
+_THREADS = min(8, os.cpu_count() or 1)
+
+
+class _File(BaseModel):
+  """A file of a checkpoint when it was committed."""
+
+  size: int  # bytes
+  crc32c: str  # base64, as Google Cloud Storage shows it
+
+
+class _Checksums(BaseModel):
+  """Content of a list."""
+
+  files: dict[str, _File]  # by path below the folder of the step
+
+
+class _Corrupt(Exception):
+  """What is wrong with a checkpoint."""
+
+
+def write_checksums(checkpoint: str) -> None:
+  """Lists this process's files of a committed checkpoint; every process that saved it calls it.
+
+  In a bucket the checksums are the bucket's own, so nothing is read.
+
+  Args:
+    checkpoint: the folder of the step, an absolute path or a URL.
+
+  Raises:
+    OSError: a file cannot be read, or the list not be written.
+  """
+  index, count = jax.process_index(), jax.process_count()
+  own = {
+    name: info
+    for name, info in sorted(storage.walk(checkpoint).items())
+    if _owner(name) % count == index and not _LIST.fullmatch(name)
+  }
+  with ThreadPoolExecutor(_THREADS) as pool:
+    sums = pool.map(lambda name: _checksum(checkpoint, name, own[name]), own)
+    files = {
+      name: _File(size=own[name].size, crc32c=crc32c)
+      for name, crc32c in zip(own, sums, strict=True)
+    }
+  path = storage.join(checkpoint, f"checksums-{index}-of-{count}.json")
+  storage.write_bytes(path, _Checksums(files=files).model_dump_json(indent=1).encode())
+
+
+def find_corruption(checkpoint: str) -> str | None:
+  """What shows without reading the arrays that a checkpoint is incomplete; None when nothing does.
+
+  The sizes of listed files are compared. Of a checkpoint without a list only what says which parts
+  and arrays it has is read.
+
+  Args:
+    checkpoint: the folder of the step, an absolute path or a URL.
+  """
+  there = storage.walk(checkpoint)
+  # A folder on a disk gets its name when it is complete; one in a bucket has it from the start.
+  if "://" in checkpoint and COMMITTED not in there:
+    return f"no {COMMITTED}"
+  try:
+    listed, complete = _read_lists(checkpoint, there)
+    if not complete:
+      _check_metadata(checkpoint, there)
+    for name, file in listed.items():
+      size = there[name].size if name in there else 0
+      if size != file.size:
+        raise _Corrupt(f"{name} has {size} bytes of {file.size}")
+  except _Corrupt as error:
+    return str(error)
+  return None
+
+
+class Verification:
+  """A comparison of checkpoints' files with their lists, in threads beside the block that reads.
+
+  with Verification("run/checkpoints/4/items"):
+    ... load
+
+  Of several processes each compares a share, since all see the same files, as Orbax asks for. Where
+  one finds damage, its error ends all.
+
+  Args:
+    items: the weights of checkpoints (`{step}/items`), absolute or URLs; "" is passed over.
+
+  Raises:
+    ValueError: at the end of the block, in place of an error of reading: a file is damaged; it is
+      named.
+  """
+
+  def __init__(self, *items: str) -> None:
+    self._checkpoints = [os.path.dirname(each.rstrip("/")) for each in items if each]
+
+  def __enter__(self) -> Self:
+    self._pool = ThreadPoolExecutor(_THREADS)
+    self._pending = [self._pool.submit(_find_damage, *each) for each in self._files()]
+    return self
+
+  def _files(self) -> Iterator[tuple[str, str, storage.FileInfo, _File]]:
+    """This process's share of the files, the largest first."""
+    for checkpoint in self._checkpoints:
+      there = storage.walk(checkpoint)
+      try:
+        listed, _ = _read_lists(checkpoint, there)
+      except _Corrupt as error:
+        raise ValueError(f"{checkpoint}: {error}; {_REMEDY}") from error
+      names = sorted(listed, key=lambda name: (-listed[name].size, name))
+      for name in names[jax.process_index() :: jax.process_count()]:
+        yield checkpoint, name, there.get(name), listed[name]
+
+  def __exit__(
+    self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+  ) -> None:
+    if kind is not None and not issubclass(kind, Exception):  # Ctrl-C waits for nothing
+      self._pool.shutdown(wait=False, cancel_futures=True)
+      return
+    with self._pool:
+      damage = [found for pending in self._pending if (found := pending.result())]
+    if damage:
+      raise ValueError(damage[0])
+
+
+def _find_damage(
+  checkpoint: str, name: str, there: storage.FileInfo | None, listed: _File
+) -> str | None:
+  """How a file differs from what was written; None when it does not."""
+  if there is None:
+    fault = "is gone"
+  elif there.size != listed.size:
+    fault = f"has {there.size} bytes of {listed.size}"
+  elif (found := _checksum(checkpoint, name, there)) != listed.crc32c:
+    fault = f"is damaged: its CRC32C is {found}, {listed.crc32c} when it was saved"
+  else:
+    return None
+  return f"{storage.join(checkpoint, name)} {fault}; {_REMEDY}"
+
+
+def _checksum(checkpoint: str, name: str, info: storage.FileInfo) -> str:
+  return info.crc32c or checksum.of_file(storage.join(checkpoint, name))
+
+
+def _owner(name: str) -> int:
+  """The process that wrote a file: it has it in memory still."""
+  match = _OF_PROCESS.search(name)
+  return int(match[1]) if match else 0
+
+
+def _read_lists(
+  checkpoint: str, there: dict[str, storage.FileInfo]
+) -> tuple[dict[str, _File], bool]:
+  """The listed files of a checkpoint, and whether all processes that saved it wrote their list."""
+  lists = [match for name in there if (match := _LIST.fullmatch(name))]
+  files: dict[str, _File] = {}
+  for match in lists:
+    try:
+      content = _Checksums.model_validate_json(
+        storage.read_bytes(storage.join(checkpoint, match[0]))
+      )
+    except ValidationError as error:
+      raise _Corrupt(f"{match[0]} is cut short") from error
+    files |= content.files
+  return files, bool(lists) and len(lists) == int(lists[0][2])
+
+
+def _check_metadata(checkpoint: str, there: dict[str, storage.FileInfo]) -> None:
+  """Checks that each part of a checkpoint says what it holds, and has an index of its arrays."""
+  for part in _read_json(checkpoint, STEP_METADATA, there)["item_handlers"]:
+    tree = _read_json(checkpoint, f"{part}/{TREE_METADATA}", there)
+    kinds = {leaf["value_metadata"]["value_type"] for leaf in tree["tree_metadata"].values()}
+    index = f"{part}/{_INDEX}"
+    if tree["use_ocdbt"] and kinds - {"string"} and index not in there:
+      raise _Corrupt(f"no {index}")
+
+
+def _read_json(checkpoint: str, name: str, there: dict[str, storage.FileInfo]) -> Any:
+  if name not in there:
+    raise _Corrupt(f"no {name}")
+  try:
+    return json.loads(storage.read_bytes(storage.join(checkpoint, name)))
+  except ValueError as error:
+    raise _Corrupt(f"{name} is cut short") from error
