@@ -56,7 +56,7 @@ def convert_data(
     float, typer.Option(help="Stop where a larger share of the records is bad.")
   ] = 0.01,
   overwrite: Annotated[
-    bool, typer.Option("--overwrite", help="Replace another conversion of the split in OUT.")
+    bool, typer.Option("--overwrite", help="Begin anew, whatever is in OUT of the split.")
   ] = False,
   engine: Annotated[
     Literal["local", "beam"], typer.Option(help="This machine, or an Apache Beam runner.")
@@ -67,7 +67,8 @@ def convert_data(
 ) -> None:
   """Convert recordings to ArrayRecord shards; run it again to go on where it was broken off.
 
-  What cannot be used goes to quarantine.jsonl in OUT, with its reason.
+  What cannot be used goes to quarantine.jsonl in OUT, with its reason. Correct the source and run
+  the same command again: the shards whose sources have changed are made anew.
   """
   from maxtext_ext.records.convert import (
     QUARANTINE_NAME,
@@ -183,6 +184,8 @@ def _progress_bar(action: str) -> Iterator[Callable[["Progress"], None]]:
 def _print_summary(summary: "ConvertSummary", out: str) -> None:
   if summary.repeated:
     typer.echo(f"{out}: complete already, nothing to do")
+  if summary.kept:
+    typer.echo(f"kept {summary.kept} shards that were done before, and whose sources are the same")
   left_out = sum(summary.left_out.values())
   typer.echo(
     f"read {summary.read} = written {summary.written} + quarantined {summary.quarantined}"

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 from maxtext_ext.escape import printable
+from maxtext_ext.files.writing import WriteError, writing
 
 SILENCE_SECONDS = 15.0  # without a byte, also before the first
 TOTAL_SECONDS = 600.0  # of a file, redirects and all
@@ -51,11 +52,14 @@ def downloaded(url: str) -> Iterator[BinaryIO]:
 
   Raises:
     DownloadError: there is no such file, or a limit is exceeded.
+    WriteError: there is no room for it in the folder for temporary files.
   """
   with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
     deadline = _Deadline(TOTAL_SECONDS)
     try:
       _copy(url, file, deadline)
+    except WriteError:  # of this machine: no other file would fare better
+      raise
     except (OSError, http.client.HTTPException, ValueError) as error:
       reason = _reason(error) if not deadline.is_over else f"took over {TOTAL_SECONDS:.0f} s"
       raise DownloadError(
@@ -87,7 +91,8 @@ def _copy(url: str, file: tempfile.SpooledTemporaryFile, deadline: "_Deadline") 
       size += len(block)
       if size > MAX_BYTES:
         raise ValueError(f"more than {MAX_BYTES} bytes")
-      file.write(block)
+      with writing(tempfile.gettempdir()):
+        file.write(block)
     if deadline.is_over or (declared is not None and size < declared):
       raise ValueError(f"cut short: {size} of {declared} bytes came")
 

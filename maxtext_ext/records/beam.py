@@ -76,17 +76,19 @@ def convert(
   plan = plan_conversion(source, out, options)
   if plan.finished:
     return plan.finished
+  done = {result.index for result in plan.done}
+  jobs = [job for job in plan.jobs if job.index not in done]
   if runner == _DIRECT:
     # An error comes to the user in one line; Beam would print its traceback before.
     with _muted(logging.CRITICAL):
-      _run_pipeline(plan.jobs, pipeline_runner, pipeline_options)
+      _run_pipeline(jobs, pipeline_runner, pipeline_options)
   else:
     logging.basicConfig()
     logging.getLogger("apache_beam.runners").setLevel(logging.INFO)  # where the job can be watched
-    _run_pipeline(plan.jobs, pipeline_runner, pipeline_options)
+    _run_pipeline(jobs, pipeline_runner, pipeline_options)
   with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
-    results = [result for result in pool.map(stored_result, plan.jobs) if result]
-  return finish(plan, results)
+    results = [result for result in pool.map(stored_result, jobs) if result]
+  return finish(plan, [*plan.done, *results])
 
 
 def _run_pipeline(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from maxtext_ext.records.selector import Selector
-from maxtext_ext.records.shard_job import AUDIO_MODES, ShardJob
+from maxtext_ext.records.shard_job import AUDIO_MODES, ShardJob, ShardResult
 from maxtext_ext.records.sources.options import SourceOptions
 
 # Modules of the formats, imported when they are asked for: each has open_shards(source, options),
@@ -33,7 +33,7 @@ class ConvertOptions:
     workers: processes that convert shards, 1: this one.
     max_bad_fraction: share of bad records above which the conversion stops.
     selector: chooses records and their splits; None: all.
-    overwrite: replace what another conversion left of these splits.
+    overwrite: begin anew, whatever an earlier conversion left of these splits.
     source: how the source is read.
   """
 
@@ -98,6 +98,7 @@ class ConvertSummary:
     shards: paths of the output, by split and number.
     reasons: the first few reasons for quarantine, with file and position.
     repeated: it was complete before, and nothing was done.
+    kept: shards that were done before and whose sources are as they were then.
   """
 
   read: int
@@ -108,6 +109,7 @@ class ConvertSummary:
   shards: tuple[str, ...]
   reasons: tuple[str, ...] = ()
   repeated: bool = False
+  kept: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -118,8 +120,9 @@ class Plan:
     source: what the user named.
     out: folder of the output.
     options: how.
-    identity: what makes the output what it is; two conversions with equal ones write equal bytes.
+    identity: the command and a digest of the source's own files, for the manifest.
     jobs: one for each input shard.
+    done: results of the jobs that were done before and whose sources are as they were then.
     finished: the summary, where this very conversion is complete already; then there are no jobs.
   """
 
@@ -128,4 +131,5 @@ class Plan:
   options: ConvertOptions
   identity: Mapping[str, Any]
   jobs: tuple[ShardJob, ...]
+  done: tuple[ShardResult, ...] = ()
   finished: ConvertSummary | None = None

@@ -27,7 +27,6 @@ from maxtext_ext.records.shard_job import (
   ShardResult,
   ShardStatus,
   run_shard,
-  stored_results,
 )
 
 __all__ = [
@@ -62,8 +61,9 @@ def convert(
 
   Every input shard gives one output shard a split: a TFRecord file is one, JSONL files are cut
   after so many lines. Recordings at another rate are resampled, channels averaged. Files take their
-  names when they are complete, {split}.manifest.json last. A conversion that was killed goes on
-  when it is called again, to the same bytes; one that is complete does nothing.
+  names when they are complete, {split}.manifest.json last. Called again, only those shards are made
+  whose sources or named sound files have changed meanwhile, and those that are missing since it was
+  killed: the bytes are those of a conversion that begins anew.
 
   Args:
     source: a file, a folder or a glob; local or gs://.
@@ -79,7 +79,7 @@ def convert(
   plan = plan_conversion(source, out, options)
   if plan.finished:
     return plan.finished
-  results = stored_results(plan.jobs)
+  results = list(plan.done)
   before = ShardStatus(
     read=sum(result.read for result in results),
     samples=sum(shard.samples for result in results for shard in result.shards),

@@ -1,6 +1,7 @@
 """After the shards of a conversion: ids that occur in two of them, quarantine, manifests."""
 
 import collections
+import dataclasses
 import heapq
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -72,6 +73,7 @@ def finish(plan: Plan, results: Iterable[ShardResult]) -> ConvertSummary:
     seconds=sum(shard.samples for shard in written) / SAMPLE_RATE,
     shards=tuple(storage.join(plan.out, shard.name) for shard in written),
     reasons=tuple(quarantine.reasons),
+    kept=len(plan.done),
   )
   assert summary.read == summary.written + summary.quarantined + left_out.total()
   return summary
@@ -134,10 +136,12 @@ def _duplicate_lines(
 
 
 def _without(job: ShardJob, result: ShardResult, rows: Duplicates) -> list[WrittenShard]:
-  """The output shards of a job, those that hold one of these records written anew."""
+  """The output shards of a job; those that hold one of these records are written anew."""
   shards = list(result.shards)
   if not rows:
     return shards
+  # First, so that a conversion that is killed here or begun again does not take them for complete.
+  storage.write_bytes(job.result_path, dataclasses.replace(result, reduced=True).to_json())
   sample_ids = json.loads(storage.read_bytes(job.ids_path))
   for index in sorted({int(result.ids[row]["split"]) for row in rows}):
     unwanted = {sample_ids[row] for row in rows if result.ids[row]["split"] == index}
@@ -146,7 +150,7 @@ def _without(job: ShardJob, result: ShardResult, rows: Duplicates) -> list[Writt
 
 
 def _rewrite(path: str, name: str, unwanted: set[str]) -> WrittenShard:
-  """Writes a shard anew without some ids; they may be gone already, if this was killed before."""
+  """Writes a shard anew without some ids."""
   samples = 0
   with storage.local_copy(path) as local, ShardWriter(path) as writer:
     source = RecordSource([local])

@@ -14,6 +14,7 @@ from maxtext_ext.audio.headers import SeekableFile
 from maxtext_ext.audio.io import AudioError, read_audio
 from maxtext_ext.files.access import AccessError, allowed, is_web
 from maxtext_ext.files.download import downloaded
+from maxtext_ext.files.writing import WriteError
 from maxtext_ext.records import storage
 
 # Versions besides those of storage. A file that cannot be read has none, and is tried again.
@@ -61,6 +62,8 @@ def open_named(reference: str, folder: str, *, allow_urls: bool = False) -> Iter
       yield file
   except AudioError as error:
     raise AudioError(f"{path}: {error}") from error
+  except WriteError:
+    raise
   except OSError as error:
     _note(path, storage.ABSENT if storage.is_absent(error) else None)
     if isinstance(error, FileNotFoundError):

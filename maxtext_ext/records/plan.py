@@ -1,7 +1,8 @@
 """Before a conversion: its jobs, and what an earlier one left in the output folder.
 
-A conversion that is not finished has a folder {out}/.progress-{split} for each of its splits. It
-holds the identity of the conversion and what its jobs left; `finish` removes it.
+A conversion that is not finished has a folder {out}/.progress-{split} for each of its splits, with
+its identity; `finish` removes it. What its jobs left stays in {out}/.shards-{first split}, where
+the next conversion by the same command finds what each shard was made of.
 """
 
 import dataclasses
@@ -10,21 +11,30 @@ import importlib
 import itertools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from maxtext_ext.records import manifest, paths, quarantine, storage
 from maxtext_ext.records.conversion import SOURCES, ConvertOptions, ConvertSummary, Plan
 from maxtext_ext.records.manifest import Manifest
+from maxtext_ext.records.named_files import current_versions
 from maxtext_ext.records.selector import describe_selector
-from maxtext_ext.records.shard_job import ShardJob
-from maxtext_ext.records.sources.entry import InputShard
+from maxtext_ext.records.shard_job import ShardJob, ShardResult, read_result
+from maxtext_ext.records.sources.entry import InputShard, identity_of
+from maxtext_ext.records.sources.options import SourceOptions
 
 _PLAN_NAME = "plan.json"
+_FILES = "files of the source"  # in the identity: a digest of their versions
+_DEFAULTS = dataclasses.asdict(SourceOptions())
+_REQUESTS_AT_ONCE = 16
 
 
 def plan_conversion(source: str, out: str, options: ConvertOptions) -> Plan:
   """Opens the source, and makes the output folder ready for this conversion.
+
+  What an earlier conversion by the same command left is kept, shard by shard, where the source and
+  the sound files that it names are as they were; the rest is removed.
 
   Args:
     source: a file, a folder or a glob.
@@ -40,19 +50,62 @@ def plan_conversion(source: str, out: str, options: ConvertOptions) -> Plan:
   shards = module.open_shards(source, options.source)
   find = getattr(module, "find_files", None)
   files = find(source) if find else storage.find_files(source, module.FILE_PATTERN)
-  identity = _identity(source, options, shards, files)
+  versions = dict(zip(files, storage.versions(files), strict=True))
+  settings = _settings(source, options)
+  identity = settings | {_FILES: _digest_of(versions)}
+  jobs = _make_jobs(shards, versions, out, options)
+  plan = Plan(source=source, out=out, options=options, identity=identity, jobs=jobs)
   state = _State(out, options.splits)
-  plan = Plan(source=source, out=out, options=options, identity=identity, jobs=())
-  if state.is_unfinished(identity):
-    state.remove_leftovers()
-  elif state.is_finished(identity) and not options.overwrite:
-    state.remove_progress()
-    return dataclasses.replace(plan, finished=_summary_of(out, state.manifests))
-  else:
-    if not options.overwrite:
-      state.refuse_other(identity)
+  results: Sequence[ShardResult] = ()
+  if options.overwrite:
     state.clear()
-    state.begin(identity)
+  else:
+    state.refuse_other(settings)
+    results = _current_results(jobs, options)
+    if state.is_finished(identity, files, are_all_current=len(results) == len(jobs)):
+      state.remove_progress()
+      return dataclasses.replace(plan, jobs=(), finished=_summary_of(out, state.manifests))
+  done = tuple(result for result in results if _is_whole(jobs[result.index], result))
+  state.begin(identity, [jobs[result.index] for result in done])
+  return dataclasses.replace(plan, done=done)
+
+
+def progress_folder(out: str, split: str) -> str:
+  """Where an unfinished conversion of a split keeps what it needs to go on."""
+  return storage.join(out, f".progress-{split}")
+
+
+def _results_folder(out: str, split: str) -> str:
+  """Where the jobs of a conversion leave what they did."""
+  return storage.join(out, f".shards-{split}")
+
+
+def end_conversion(plan: Plan) -> None:
+  """Removes what only an unfinished conversion needs."""
+  state = _State(plan.out, plan.options.splits)
+  state.remove_leftovers()
+  state.remove_progress()
+
+
+def _settings(source: str, options: ConvertOptions) -> dict[str, Any]:
+  """What the command says of the output, as JSON gives it back; shown where two differ."""
+  # Which files were fetched stands in the results of the shards, so this may change.
+  of_source = dataclasses.asdict(options.source)
+  del of_source["allow_urls"]
+  settings = {
+    "source": source,
+    "source_format": options.source_format,
+    "splits": list(options.splits),
+    "audio": options.audio,
+    "selector": describe_selector(options.selector),
+    **of_source,
+  }
+  return json.loads(json.dumps(settings))
+
+
+def _make_jobs(
+  shards: Sequence[InputShard], versions: Mapping[str, str], out: str, options: ConvertOptions
+) -> tuple[ShardJob, ...]:
   jobs = []
   for index, shard in enumerate(shards):
     names = [paths.shard_name(split, index, len(shards)) for split in options.splits]
@@ -63,42 +116,36 @@ def plan_conversion(source: str, out: str, options: ConvertOptions) -> Plan:
       outputs=tuple(storage.join(out, name) for name in names),
       audio=options.audio,
       selector=options.selector,
-      state=storage.join(progress_folder(out, options.splits[0]), f"{index:05d}"),
+      state=storage.join(_results_folder(out, options.splits[0]), f"{index:05d}"),
+      fingerprint=_digest_of([names, identity_of(shard, versions)]),
     )
     jobs.append(job)
-  return dataclasses.replace(plan, jobs=tuple(jobs))
+  return tuple(jobs)
 
 
-def progress_folder(out: str, split: str) -> str:
-  """Where an unfinished conversion of a split keeps what it needs to go on."""
-  return storage.join(out, f".progress-{split}")
+def _digest_of(content: Any) -> str:
+  return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
-def end_conversion(plan: Plan) -> None:
-  """Removes what only an unfinished conversion needs."""
-  state = _State(plan.out, plan.options.splits)
-  state.remove_leftovers()
-  state.remove_progress()
+def _current_results(jobs: Sequence[ShardJob], options: ConvertOptions) -> list[ShardResult]:
+  """The stored results of jobs for which nothing that they have read has changed."""
+  with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+    results = [result for result in pool.map(read_result, jobs) if result]
+  names = {name for result in results for name in result.named}
+  now = current_versions(names, allow_urls=options.source.allow_urls)
+  return [
+    dataclasses.replace(result, named={})  # they have served
+    for result in results
+    if all(version is not None and now[name] == version for name, version in result.named.items())
+  ]
 
 
-def _identity(
-  source: str, options: ConvertOptions, shards: Sequence[InputShard], files: Sequence[str]
-) -> dict[str, Any]:
-  """What decides on the output, as JSON gives it back; the keys are shown where two differ."""
-  content = [[path, version] for path, version in zip(files, storage.versions(files), strict=True)]
-  content += [repr(shard) for shard in shards]
-  digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-  asked = dataclasses.asdict(options.source)
-  identity = {
-    "source": source,
-    "source_format": options.source_format,
-    "splits": list(options.splits),
-    "audio": options.audio,
-    "selector": describe_selector(options.selector),
-    **{key: value for key, value in asked.items() if key != "allow_urls"},
-    "content of the source": digest[:32],
-  }
-  return json.loads(json.dumps(identity))
+def _is_whole(job: ShardJob, result: ShardResult) -> bool:
+  """Whether the shards of a job are there as it wrote them."""
+  return not result.reduced and all(
+    storage.is_file(path) and storage.size_of(path) == shard.bytes
+    for path, shard in zip(job.outputs, result.shards, strict=True)
+  )
 
 
 def _summary_of(out: str, manifests: Sequence[Manifest]) -> ConvertSummary:
@@ -131,25 +178,52 @@ class _State:
     names = ((path, paths.parse_shard_name(path)) for path in paths.list_shards(out))
     self._shards = [path for path, name in names if name and name[0] in splits]
 
-  def is_unfinished(self, identity: Mapping[str, Any]) -> bool:
-    return all(plan == identity for plan in self._plans) and not self.is_finished(identity)
+  def is_finished(
+    self, identity: Mapping[str, Any], files: Sequence[str], *, are_all_current: bool
+  ) -> bool:
+    """Whether a conversion is complete, and all shards that its manifests name are there.
 
-  def is_finished(self, identity: Mapping[str, Any]) -> bool:
-    """Whether the manifests say so, and all shards that they name are there."""
+    Args:
+      identity: of the conversion as it would be now.
+      files: of the source.
+      are_all_current: whether the stored result of every job is.
+
+    Raises:
+      ValueError: the source has changed, and it is not known what each shard was made of.
+    """
     names = {os.path.basename(path) for path in self._shards}
-    return len(self.manifests) == len(self._splits) and all(
-      found.conversion == identity and names.issuperset(shard.name for shard in found.shards)
-      for found in self.manifests
-    )
+    if len(self.manifests) < len(self._splits) or not all(
+      names.issuperset(shard.name for shard in found.shards) for found in self.manifests
+    ):
+      return False
+    if storage.list_folder(_results_folder(self._out, self._splits[0])):
+      return are_all_current
+    # An earlier version did not note of what each shard was made, or that was not copied with them.
+    if any(self._is_outdated(found, identity, files) for found in self.manifests):
+      raise ValueError(
+        f"{self._out} holds a conversion of {self._names()} whose source has changed since, and "
+        "not which shards were made of what; replace it with --overwrite, or choose another folder"
+      )
+    return True
 
-  def refuse_other(self, identity: Mapping[str, Any]) -> None:
-    """Raises ValueError where `clear` would remove what this conversion did not begin."""
+  def _is_outdated(
+    self, found: Manifest, identity: Mapping[str, Any], files: Sequence[str]
+  ) -> bool:
+    if _FILES in found.conversion:
+      return found.conversion[_FILES] != identity[_FILES]
+    written = storage.modified(manifest.manifest_path(self._out, found.split))
+    return any(storage.modified(path) > written for path in files)
+
+  def refuse_other(self, settings: Mapping[str, Any]) -> None:
+    """Raises ValueError where the splits are those of another command."""
     others = [found.conversion for found in self.manifests]
     others += [plan for plan in self._plans if plan is not None]
     for other in others:
-      if other != identity:
-        keys = [key for key in identity | other if identity.get(key) != other.get(key)]
-        changes = [f"{key} was {other.get(key)!r}, now {identity.get(key)!r}" for key in keys]
+      # What an earlier version of this program did not know yet was as it is now by default.
+      before = {**_DEFAULTS, **other}
+      keys = [key for key in settings if before.get(key) != settings[key]]
+      if keys:
+        changes = [f"{key} was {before.get(key)!r}, now {settings[key]!r}" for key in keys]
         raise ValueError(
           f"{self._out} holds another conversion of {self._names()}: {'; '.join(changes)}; "
           "replace it with --overwrite, or choose another folder"
@@ -166,14 +240,34 @@ class _State:
       storage.remove(manifest.manifest_path(self._out, split))
     for path in self._shards:
       storage.remove(path)
+    self._shards = []
     self.remove_leftovers()
     self.remove_progress()
+    for split in self._splits:
+      storage.remove_folder(_results_folder(self._out, split))
 
-  def begin(self, identity: Mapping[str, Any]) -> None:
-    """Lays the folders down by which the conversion is known when it goes on."""
+  def begin(self, identity: Mapping[str, Any], kept: Sequence[ShardJob]) -> None:
+    """Leaves the mark of an unfinished conversion, and removes all but what some jobs left."""
     data = json.dumps(identity, indent=1).encode()
     for split in self._splits:
-      storage.write_bytes(storage.join(progress_folder(self._out, split), _PLAN_NAME), data)
+      folder = progress_folder(self._out, split)
+      storage.write_bytes(storage.join(folder, _PLAN_NAME), data)
+      for path in storage.list_folder(folder):
+        if os.path.basename(path) != _PLAN_NAME:  # an earlier version kept results there
+          storage.remove(path)
+    for split in self._splits:
+      storage.remove(manifest.manifest_path(self._out, split))
+    outputs = {path for job in kept for path in job.outputs}
+    results = {path for job in kept for path in job.left_paths}
+    self._remove_others(self._shards, outputs)
+    for split in self._splits:
+      self._remove_others(storage.list_folder(_results_folder(self._out, split)), results)
+    self.remove_leftovers()
+
+  def _remove_others(self, found: Iterable[str], kept: Container[str]) -> None:
+    for path in found:
+      if path not in kept:
+        storage.remove(path)
 
   def remove_leftovers(self) -> None:
     """Removes temporary files that a killed process left behind."""

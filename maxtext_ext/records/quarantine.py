@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
 
+from maxtext_ext.files.writing import writing
 from maxtext_ext.records import storage
 
 QUARANTINE_NAME = "quarantine.jsonl"
@@ -56,7 +57,7 @@ class Quarantine:
     self.count += 1
     if len(self.reasons) < REASONS_KEPT:
       self.reasons.append(as_text(line))
-    self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    self._write(line)
 
   def copy_other_splits(self, path: str) -> None:
     """Copies, uncounted, the lines of `path` whose splits are not all among this one's.
@@ -66,7 +67,11 @@ class Quarantine:
     """
     for line in read_lines(path):
       if not set(self._splits).issuperset(line["split"].split(_SPLITS_JOINED)):
-        self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self._write(line)
+
+  def _write(self, line: dict[str, Any]) -> None:
+    with writing(self._path):
+      self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
   def __exit__(
     self,
@@ -74,7 +79,8 @@ class Quarantine:
     error: BaseException | None,
     trace: TracebackType | None,
   ) -> None:
-    self._stack.__exit__(kind, error, trace)
+    with writing(self._path):
+      self._stack.__exit__(kind, error, trace)
 
 
 def label_of(splits: Iterable[str]) -> str:

@@ -127,6 +127,12 @@ def versions_if_there(urls: Sequence[str]) -> dict[str, str | None]:
     }
 
 
+def modified(url: str) -> float:
+  """When a file was written, in seconds since 1970."""
+  with _explained("look at", url):
+    return _file_system(url).modified(url).timestamp()
+
+
 def version_of_open(file: BinaryIO) -> str | None:
   """The version of a file that `open_read` has opened; None of any other."""
   raw = getattr(file, "raw", None)

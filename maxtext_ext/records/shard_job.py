@@ -7,21 +7,20 @@ import hashlib
 import json
 import os
 import struct
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from maxtext_ext.audio.io import SAMPLE_RATE
 from maxtext_ext.records import storage
+from maxtext_ext.records.named_files import Versions, noting
 from maxtext_ext.records.quarantine import Quarantine
 from maxtext_ext.records.schema import Record, RecordError, encode_example
 from maxtext_ext.records.selector import LeftOut, Selected, Selector
 from maxtext_ext.records.sources.entry import Good, InputShard
 from maxtext_ext.records.writer import ShardWriter
 
-_REQUESTS_AT_ONCE = 16
 AUDIO_MODES = ("keep", "pcm16", "flac")
 
 # What `finish` has to know of a written record to find the ids that occur in two shards.
@@ -47,7 +46,8 @@ class ShardJob:
     outputs: path of the output shard of each split.
     audio: how samples are stored.
     selector: what is taken; None: everything, into the only split.
-    state: path, without suffix, of what this job leaves for a conversion that goes on.
+    state: path, without suffix, of what this job leaves for a later conversion.
+    fingerprint: of what it reads and writes; a result of another one counts as none.
   """
 
   index: int
@@ -57,6 +57,7 @@ class ShardJob:
   audio: str
   selector: Selector | None
   state: str
+  fingerprint: str = ""
 
   @property
   def result_path(self) -> str:
@@ -72,6 +73,11 @@ class ShardJob:
   def ids_path(self) -> str:
     """File of the ids written, a JSON list in the order of ShardResult.ids."""
     return self.state + ".ids.json"
+
+  @property
+  def left_paths(self) -> tuple[str, ...]:
+    """All of these."""
+    return self.result_path, self.quarantine_path, self.ids_path
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -133,6 +139,10 @@ class ShardResult:
     shards: the output shard of each split.
     files: the input files that a record came from.
     ids: [records written] of ID_DTYPE, in order.
+    fingerprint: of the job.
+    named: the sound files that its records name, and the version of each that was read.
+    reduced: whether `finish` took records out of the shards afterwards, which a job that runs again
+      may have to bring back.
   """
 
   index: int
@@ -143,6 +153,9 @@ class ShardResult:
   shards: tuple[WrittenShard, ...]
   files: tuple[str, ...]
   ids: np.ndarray
+  fingerprint: str = ""
+  named: Versions = dataclasses.field(default_factory=dict)
+  reduced: bool = False
 
   def to_json(self) -> bytes:
     """The inverse of `from_json`."""
@@ -174,6 +187,7 @@ def run_shard(job: ShardJob, watch: Watch | None = None) -> ShardResult:
     return result
   run = _ShardRun(job)
   with contextlib.ExitStack() as stack:
+    named = stack.enter_context(noting())
     for writer in run.writers:
       stack.enter_context(writer)
     stack.enter_context(run.quarantine)
@@ -181,20 +195,26 @@ def run_shard(job: ShardJob, watch: Watch | None = None) -> ShardResult:
       run.take(entry)
       if watch:
         watch(run.status)
-  return run.finish()
+  return run.finish(named)
 
 
 def stored_result(job: ShardJob) -> ShardResult | None:
   """What the job did before, in a conversion that was broken off; None if it was not done."""
-  if storage.is_file(job.result_path) and all(map(storage.is_file, job.outputs)):
-    return ShardResult.from_json(storage.read_bytes(job.result_path))
-  return None
+  result = read_result(job)
+  if result is None or result.reduced or not all(map(storage.is_file, job.outputs)):
+    return None
+  return result
 
 
-def stored_results(jobs: Sequence[ShardJob]) -> list[ShardResult]:
-  """The results of those jobs that were done before."""
-  with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
-    return [result for result in pool.map(stored_result, jobs) if result]
+def read_result(job: ShardJob) -> ShardResult | None:
+  """The result that was stored for a job like this, whether its shards are still there or not."""
+  if not storage.is_file(job.result_path):
+    return None
+  try:
+    result = ShardResult.from_json(storage.read_bytes(job.result_path))
+  except (ValueError, KeyError, TypeError):  # of another version of this program
+    return None
+  return result if result.fingerprint == job.fingerprint else None
 
 
 def _id_digest(sample_id: str) -> tuple[int, int]:
@@ -264,7 +284,7 @@ class _ShardRun:
       return serialized or encode_example(record)
     return encode_example(record, audio=self._job.audio)
 
-  def finish(self) -> ShardResult:
+  def finish(self, named: Versions) -> ShardResult:
     """Stores what a conversion that goes on has to know, the result last."""
     rows = [(*_id_digest(sample_id), *place) for sample_id, place in self._ids.items()]
     shards = zip(self._job.outputs, self.writers, self._samples, strict=True)
@@ -286,6 +306,8 @@ class _ShardRun:
       ),
       files=tuple(self._files),
       ids=np.array(rows, ID_DTYPE),
+      fingerprint=self._job.fingerprint,
+      named=named,
     )
     storage.write_bytes(self._job.ids_path, json.dumps(list(self._ids)).encode())
     storage.write_bytes(self._job.result_path, result.to_json())

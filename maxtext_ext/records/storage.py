@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO
 
+from maxtext_ext.files.writing import writing
 from maxtext_ext.records import remote
 from maxtext_ext.records.remote import FileInfo
 
@@ -102,6 +103,11 @@ def version_of_open(file: BinaryIO) -> str:
   return _as_version(os.fstat(file.fileno()))
 
 
+def modified(path: str) -> float:
+  """When a file was written, in seconds since 1970."""
+  return remote.modified(path) if remote.is_url(path) else os.path.getmtime(path)
+
+
 def is_absent(error: OSError) -> bool:
   """Whether opening a file failed since there is none of that name."""
   return isinstance(error, FileNotFoundError) or error.errno in _NO_FILE
@@ -123,7 +129,7 @@ def write_bytes(path: str, data: bytes) -> None:
   if remote.is_url(path):
     remote.write_bytes(path, data)
     return
-  with replacing(path) as temporary, open(temporary, "wb") as file:
+  with writing(path), replacing(path) as temporary, open(temporary, "wb") as file:
     file.write(data)
 
 

@@ -6,6 +6,7 @@ from types import TracebackType
 
 from array_record.python import array_record_module
 
+from maxtext_ext.files.writing import writing
 from maxtext_ext.records import checksum, storage
 
 # group_size:1 puts every record into a chunk of its own: training reads in random order, and would
@@ -22,6 +23,7 @@ class ShardWriter:
   """Writes serialized records to an ArrayRecord file.
 
   A context manager: the file takes its name when the block ends well, and is not there otherwise.
+  Where it cannot be written, each method raises WriteError.
 
   Attributes:
     records: how many were written.
@@ -45,7 +47,8 @@ class ShardWriter:
 
   def write(self, data: bytes) -> None:
     """Appends one serialized record."""
-    self._writer.write(data)
+    with writing(self._path):
+      self._writer.write(data)
     self.records += 1
 
   def __exit__(
@@ -54,7 +57,8 @@ class ShardWriter:
     error: BaseException | None,
     trace: TracebackType | None,
   ) -> None:
-    self._stack.__exit__(kind, error, trace)
+    with writing(self._path):
+      self._stack.__exit__(kind, error, trace)
 
   def _close(self, path: str) -> None:
     self._writer.close()

@@ -129,9 +129,11 @@ def test_a_server_that_drips_is_given_up(monkeypatch, head):
 def test_addresses_where_clouds_keep_passwords_are_not_asked(monkeypatch, address):
   asked = []
   monkeypatch.setattr(socket.socket, "getpeername", lambda connection: (address, 80))
-  with serving(lambda connection, request: asked.append(request)) as url:
-    with pytest.raises(DownloadError, match="which tells machines of a cloud their passwords"):
-      fetch(url)
+  with (
+    serving(lambda connection, request: asked.append(request)) as url,
+    pytest.raises(DownloadError, match="which tells machines of a cloud their passwords"),
+  ):
+    fetch(url)
   assert not any(asked)
 
 

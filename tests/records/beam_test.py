@@ -1,5 +1,6 @@
 """The Beam engine writes what the local one writes, byte for byte."""
 
+import errno
 import logging
 import os
 import subprocess
@@ -62,6 +63,10 @@ def half(record: Record) -> Selected | LeftOut:
   return Selected(record=record, split=split)
 
 
+def to_full_disk(record: Record) -> Selected | LeftOut:
+  raise OSError(errno.ENOSPC, "No space left on device")
+
+
 @pytest.mark.parametrize(
   "changes",
   [{}, {"audio": "pcm16"}, {"selector": half, "splits": ("train", "dev")}],
@@ -103,11 +108,9 @@ def to_nowhere(record: Record) -> Selected | LeftOut:
 
 
 def test_failures_on_a_worker_are_one_line(tmp_path, caplog):
-  source, out = write_source(tmp_path / "in"), str(tmp_path / "out")
-  job = local.plan_conversion(source, out, options()).jobs[1]
-  os.makedirs(os.path.join(job.outputs[0], "in the way"))
-  with pytest.raises(ValueError, match=r"^the Beam pipeline failed: IsADirectoryError.*shard'\]$"):
-    beam.convert(source, out, options())
+  source = write_source(tmp_path / "in")
+  with pytest.raises(ValueError, match=r"^the Beam pipeline failed: OSError.* No space.*shard'\]$"):
+    beam.convert(source, str(tmp_path / "out"), options(selector=to_full_disk))
   with pytest.raises(ValueError, match=r"^the selector chose split 'nowhere'.*shard'\]$"):
     beam.convert(source, str(tmp_path / "other"), options(selector=to_nowhere))
   assert not caplog.records

@@ -84,7 +84,8 @@ def test_tfrecord_shards_in_shards_out(tmp_path):
   assert summary.seconds == pytest.approx(5 * 0.01)
   names = [f"test-0000{i}-of-00002.array_record" for i in range(2)]
   assert [os.path.basename(path) for path in summary.shards] == names
-  assert sorted(os.listdir(out)) == ["quarantine.jsonl", *names, "test.manifest.json"]
+  expected = [".shards-test", "quarantine.jsonl", *names, "test.manifest.json"]
+  assert sorted(os.listdir(out)) == expected
   assert find_shards(out, "test") == list(summary.shards)
   assert written(summary) == records  # byte for byte
   assert [now.read for now in told] == [1, 2, 3, 4, 5]
@@ -221,7 +222,8 @@ def test_a_failure_leaves_nothing_half_done(tmp_path):
 
   with pytest.raises(KeyboardInterrupt):
     convert(str(tmp_path), str(out), "tfrecord", progress=stop)
-  assert sorted(os.listdir(out)) == [".progress-train", "train-00000-of-00002.array_record"]
+  left = [".progress-train", ".shards-train", "train-00000-of-00002.array_record"]
+  assert sorted(os.listdir(out)) == left
 
 
 def frame(data: bytes, length_crc: int = 0, data_crc: int = 0) -> bytes:

@@ -55,14 +55,6 @@ def test_other_options_are_refused(source, tmp_path, changes, difference):
   assert not convert(source, str(out), options(**changes, overwrite=True)).repeated
 
 
-def test_a_changed_source_is_another_conversion(source, tmp_path):
-  out = tmp_path / "out"
-  convert(source, str(out), options())
-  os.utime(pathlib.Path(source) / "1.tfrecord", ns=(0, 0))
-  with pytest.raises(ValueError, match="content of the source was"):
-    convert(source, str(out), options())
-
-
 def test_an_unfinished_conversion_keeps_its_place(source, tmp_path):
   out = tmp_path / "out"
   run_shard(plan_conversion(source, str(out), options()).jobs[0])
@@ -70,8 +62,23 @@ def test_an_unfinished_conversion_keeps_its_place(source, tmp_path):
     convert(source, str(out), options(audio="pcm16"))
   shard = out / "train-00000-of-00002.array_record"
   written = shard.stat().st_mtime_ns
-  assert convert(source, str(out), options(overwrite=True)).written == 3
-  assert shard.stat().st_mtime_ns == written, "it was done, and overwrite is for others"
+  summary = convert(source, str(out), options())
+  assert (summary.written, summary.kept) == (3, 1)
+  assert shard.stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("jobs_done", [1, 2])
+def test_overwrite_always_begins_anew(source, tmp_path, jobs_done):
+  out = tmp_path / "out"
+  for job in plan_conversion(source, str(out), options()).jobs[:jobs_done]:
+    run_shard(job)
+  if jobs_done == 2:
+    convert(source, str(out), options())
+  shard = out / "train-00000-of-00002.array_record"
+  written = shard.stat().st_mtime_ns
+  summary = convert(source, str(out), options(overwrite=True))
+  assert (summary.written, summary.kept, summary.repeated) == (3, 0, False)
+  assert shard.stat().st_mtime_ns != written
 
 
 def test_overwrite_leaves_nothing_of_the_old(source, tmp_path):
@@ -85,12 +92,43 @@ def test_overwrite_leaves_nothing_of_the_old(source, tmp_path):
   convert(single, str(out), options())
   assert ids_of(out) == [["c"]]
   assert sorted(name for name in os.listdir(out) if "clean" not in name) == [
+    ".shards-train",
     "quarantine.jsonl",
     "train-00000-of-00001.array_record",
     "train.manifest.json",
   ]
   assert ids_of(out, "train-clean") == [["a", "b"], ["c"]]
   assert [line["split"] for line in quarantined(out)] == ["train-clean"]
+
+
+def test_a_conversion_of_an_earlier_version_is_complete_as_it_is(source, tmp_path):
+  """It noted the source otherwise, knew fewer options, and kept nothing of its shards."""
+  out = tmp_path / "out"
+  convert(source, str(out), options())
+  shutil.rmtree(out / ".shards-train")
+  path = out / "train.manifest.json"
+  manifest = json.loads(path.read_text())
+  manifest["conversion"]["content of the source"] = "0123"
+  for key in ("files of the source", "id_key"):
+    del manifest["conversion"][key]
+  path.write_text(json.dumps(manifest))
+  assert convert(source, str(out), options()).repeated
+  with pytest.raises(ValueError, match="id_key was None, now 'id'"):
+    convert(source, str(out), options(source=SourceOptions(id_key="id")))
+  later = path.stat().st_mtime_ns + 10**9
+  os.utime(pathlib.Path(source) / "1.tfrecord", ns=(later, later))
+  with pytest.raises(ValueError, match=r"whose source has changed since, .* with --overwrite"):
+    convert(source, str(out), options())
+
+
+def test_shards_that_were_copied_without_what_they_are_made_of(source, tmp_path):
+  out = tmp_path / "out"
+  convert(source, str(out), options())
+  shutil.rmtree(out / ".shards-train")
+  assert convert(source, str(out), options()).repeated
+  os.utime(pathlib.Path(source) / "1.tfrecord", ns=(0, 0))
+  with pytest.raises(ValueError, match=r"whose source has changed since, .* with --overwrite"):
+    convert(source, str(out), options())
 
 
 def test_shards_from_elsewhere_are_refused(source, tmp_path):

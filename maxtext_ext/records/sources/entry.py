@@ -1,8 +1,8 @@
 """What every source yields for each record that it reads: a good one or a bad one."""
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 from maxtext_ext.records.schema import Record
 
@@ -45,8 +45,30 @@ class Bad(Place):
 
 @runtime_checkable
 class InputShard(Protocol):
-  """The records that one output shard is made of."""
+  """The records that one output shard is made of.
+
+  One that can tell more of itself than its files do has a method `identity`, see `identity_of`.
+  """
 
   def entries(self) -> Iterator[Good | Bad]:
     """Reads them in order. Never fails for bad content, only for I/O."""
     ...
+
+
+def identity_of(shard: InputShard, versions: Mapping[str, str]) -> Any:
+  """What a shard reads, as JSON: it differs where its records might.
+
+  Args:
+    shard: a frozen dataclass. Its method `identity(versions)` says so; else its fields do, with the
+      versions of the files in its field `paths`, or of the whole source.
+    versions: of the files of the source, see `storage.versions`.
+  """
+  if identity := getattr(shard, "identity", None):
+    return identity(versions)
+  files = getattr(shard, "paths", versions)
+  # What the command asks for is compared elsewhere, and grows from version to version.
+  fields = (field.name for field in dataclasses.fields(shard) if field.name != "options")
+  return [
+    [[name, repr(getattr(shard, name))] for name in fields],
+    [[path, versions[path]] for path in files],
+  ]

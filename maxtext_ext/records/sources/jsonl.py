@@ -7,6 +7,7 @@ in Qwen3-ASR's fine-tuning form, "language English<asr_text>what is said". Other
 """
 
 import dataclasses
+import hashlib
 import os
 from array import array
 from collections.abc import Iterator, Mapping
@@ -40,12 +41,14 @@ class Lines:
     offset: byte at which the first of the lines starts.
     line: its number, from 1.
     count: lines that are not blank.
+    digest: of their numbers and contents.
   """
 
   path: str
   offset: int
   line: int
   count: int
+  digest: str
 
   def read(self) -> Iterator[tuple[int, bytes]]:
     """Yields the number and the content of each line that is not blank."""
@@ -83,6 +86,11 @@ class JsonlShard:
         else:
           yield Good(**place, record=record)
 
+  def identity(self, versions: Mapping[str, str]) -> list[list[str]]:
+    """The lines themselves: a corrected one concerns no other shard, wherever it moves them."""
+    del versions
+    return [[part.path, part.digest] for part in self.parts]
+
 
 def open_shards(source: str, options: SourceOptions) -> list[JsonlShard]:
   """Cuts the files of `source` (a file, folder or glob) into shards by their lines.
@@ -100,6 +108,7 @@ def open_shards(source: str, options: SourceOptions) -> list[JsonlShard]:
         offset=indexes[part.path].offsets[part.first],
         line=indexes[part.path].lines[part.first],
         count=part.count,
+        digest=indexes[part.path].digest(part.first, part.count),
       )
       for part in ranges
     )
@@ -110,17 +119,25 @@ def open_shards(source: str, options: SourceOptions) -> list[JsonlShard]:
 
 
 class _Index:
-  """Where the lines of a file stand that are not blank: 16 bytes a line."""
+  """Where the lines of a file stand that are not blank, and what they are: 24 bytes a line."""
 
   def __init__(self, path: str) -> None:
     self.offsets, self.lines = array("q"), array("q")
+    self._digests = bytearray()
     offset = 0
     with storage.open_read(path) as file:
       for line, (content, size) in enumerate(_read_lines(file), 1):
         if content.strip():
           self.offsets.append(offset)
           self.lines.append(line)
+          self._digests += hashlib.blake2b(b"%d:%b" % (line, content), digest_size=8).digest()
         offset += size
+
+  def digest(self, first: int, count: int) -> str:
+    """Of some consecutive lines that are not blank, from 0."""
+    return hashlib.blake2b(
+      self._digests[8 * first : 8 * (first + count)], digest_size=16
+    ).hexdigest()
 
 
 def _read_lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:

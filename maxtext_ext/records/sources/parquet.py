@@ -43,6 +43,11 @@ class ParquetShard:
   folder: str
   options: SourceOptions
 
+  @property
+  def paths(self) -> tuple[str, ...]:
+    """The files that the rows are in."""
+    return tuple(dict.fromkeys(part.path for part in self.ranges))
+
   def entries(self) -> Iterator[Good | Bad]:
     """Reads the rows and decodes their audio; the position is the row in its file, from 0."""
     total = sum(part.count for part in self.ranges)

@@ -10,7 +10,6 @@ import dataclasses
 import gzip
 import os
 import re
-import shutil
 import tarfile
 import tempfile
 import zlib
@@ -19,6 +18,7 @@ from typing import IO, Any
 
 from maxtext_ext.audio.headers import SeekableFile
 from maxtext_ext.audio.io import AudioError, read_audio
+from maxtext_ext.files.writing import writing
 from maxtext_ext.records import storage
 from maxtext_ext.records.schema import Record, RecordError
 from maxtext_ext.records.sources.cutting import group_files
@@ -222,7 +222,9 @@ def _add_member(
     assert content is not None  # it is a file
     if part == "audio":
       sample.audio = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  see close
-      shutil.copyfileobj(content, sample.audio, _COPY)
+      while block := content.read(_COPY):
+        with writing(tempfile.gettempdir()):
+          sample.audio.write(block)
     else:
       setattr(sample, part, content.read())
 
