@@ -1,4 +1,4 @@
-"""Which checkpoint of a run is the best: the one with the lowest word error rate in evaluation.
+"""The best checkpoint of a run: the lowest word error rate in evaluation, the newest of equals.
 
 What the evaluations found stands in `metrics.jsonl`, step by step. A run that goes on from a
 checkpoint drops what was written after it, so the file says what was known at that step, and a run
@@ -38,48 +38,52 @@ def read_evaluations(run_dir: str, until: int | None = None) -> list[tuple[int, 
 
 
 def ranked(run_dir: str, there: Collection[int]) -> list[int]:
-  """Those steps among `there` that were transcribed, the best first, and of equals the first."""
+  """Those steps among `there` that were transcribed, the best first, and of equals the newest."""
   evaluated = read_evaluations(run_dir)
-  found = [(wer, step) for step, wer in evaluated if wer is not None and step in there]
-  return [step for _, step in sorted(found)]
+  found = [(wer, -step) for step, wer in evaluated if wer is not None and step in there]
+  return [-step for _, step in sorted(found)]
 
 
 class Best:
   """The best evaluation of a run so far; for Orbax, that its checkpoint is kept.
 
   Args:
-    patience: evaluations in a row without a better one that end the run; 0: none do.
+    patience: evaluations in a row without a lower word error rate that end the run; 0: none do.
 
   Attributes:
     step: after which it took place; None: there was none.
     wer: its word error rate, a fraction.
-    since: evaluations after it, none of them better.
+    lowest: word error rate of all evaluations, also where the checkpoint is gone.
+    since: evaluations after the first with the lowest.
   """
 
   def __init__(self, patience: int) -> None:
     self._patience = patience
     self.step: int | None = None
-    self.wer = float("inf")
+    self.wer = self.lowest = float("inf")
     self.since = 0
 
   def restore(self, past: Iterable[tuple[int, float | None]], there: Collection[int]) -> None:
     """Takes the evaluations before a run was cut; `there` are the steps of its checkpoints."""
     for step, wer in past:
-      # Of what is gone, nothing can be the best.
-      if wer is not None and (step in there or not self._is_better(wer)):
+      if wer is None:
+        continue
+      if step in there:
         self.note(step, wer)
+      else:
+        self._count(wer)
 
   def note(self, step: int, wer: float) -> bool:
-    """Takes the next evaluation; whether it is better than all before."""
-    better = self._is_better(wer)
-    if better:
-      self.step, self.wer, self.since = step, wer, 0
-    else:
-      self.since += 1
-    return better
+    """Takes the next evaluation; whether it is the best, none before having been better."""
+    self._count(wer)
+    best = self.step is None or wer <= self.wer
+    if best:
+      self.step, self.wer = step, wer
+    return best
 
-  def _is_better(self, wer: float) -> bool:
-    return self.step is None or wer < self.wer
+  def _count(self, wer: float) -> None:
+    self.since = 0 if wer < self.lowest else self.since + 1
+    self.lowest = min(self.lowest, wer)
 
   @property
   def ends_run(self) -> bool:

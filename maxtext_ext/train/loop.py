@@ -116,8 +116,8 @@ def _why_it_ended(config: bridge.Config, run: Run, done: int, stop: StopRequest)
   ended = f"stopped after step {done} of {config.steps}"
   if run.best.ends_run:
     return (
-      f"{ended}: in {run.best.since} evaluations no better word error rate than {run.best.wer:.2%}"
-      f" of step {run.best.step}; to go on, give an early_stopping_patience above"
+      f"{ended}: in {run.best.since} evaluations no better word error rate than"
+      f" {run.best.lowest:.2%}; to go on, give an early_stopping_patience above"
       f" {run.best.since}, or 0"
     )
   kept = "the same command goes on from there"

@@ -19,15 +19,26 @@ def write_metrics(folder: pathlib.Path, *lines: dict) -> None:
   (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def test_the_first_of_equals_is_the_best():
+EVALUATIONS = [(2, 1.0), (4, 1.0), (6, 0.4), (8, 0.4), (10, 0.9)]
+
+
+def test_the_newest_of_equals_is_the_best():
   best = Best(patience=0)
-  assert [best.note(step, wer) for step, wer in [(2, 0.5), (4, 0.5), (6, 0.4), (8, 0.9)]] == [
-    True,
-    False,
-    True,
-    False,
-  ]
-  assert (best.step, best.wer, best.since) == (6, 0.4, 1)
+  assert [best.note(*each) for each in EVALUATIONS] == [True, True, True, True, False]
+  assert (best.step, best.wer, best.since) == (8, 0.4, 2)
+
+
+@pytest.mark.parametrize("there", [{8, 10}, {6, 8, 10}, {2, 4, 6, 8, 10}])
+def test_a_run_that_was_cut_knows_what_it_knew(there):
+  best = Best(patience=0)
+  best.restore([*EVALUATIONS, (12, None)], there)
+  assert (best.step, best.wer, best.since) == (8, 0.4, 2)
+
+
+def test_of_what_is_gone_nothing_is_the_best():
+  best = Best(patience=0)
+  best.restore(EVALUATIONS, {4, 10})
+  assert (best.step, best.wer, best.lowest, best.since) == (10, 0.9, 0.4, 2)
 
 
 @pytest.mark.parametrize(("patience", "ends"), [(0, []), (1, [2, 3, 5]), (2, [3]), (3, [])])
@@ -45,7 +56,7 @@ def test_evaluations_are_read_from_the_metrics(tmp_path):
   evaluated = [{"step": step, "eval_wer": wer} for step, wer in [(2, 0.3), (4, 0.1), (6, 0.1)]]
   write_metrics(tmp_path, {"step": 2, "loss": 1.0}, *evaluated, {"step": 7, "loss": 0.5})
   assert read_evaluations(str(tmp_path)) == [(2, 0.3), (4, 0.1), (6, 0.1)]
-  assert ranked(str(tmp_path), {2, 4, 6, 7}) == [4, 6, 2]
+  assert ranked(str(tmp_path), {2, 4, 6, 7}) == [6, 4, 2]
   assert ranked(str(tmp_path), {2, 7}) == [2], "only what is there"
 
 
