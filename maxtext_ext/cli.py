@@ -90,18 +90,22 @@ app.command()(plan)
 
 @app.command()
 def evaluate(
-  path: Annotated[Path, typer.Argument(help="What decode wrote: its folder, or one file of it.")],
+  path: Annotated[str, typer.Argument(help="What decode wrote: its folder, or one file of it.")],
   report: Annotated[
     Path | None, typer.Option(help="Write this HTML page, and its figures beside it as JSON.")
   ] = None,
   normalizer: Annotated[
-    str, typer.Option(help=f"Applied to both sides before scoring: {', '.join(NORMALIZERS)}.")
-  ] = "basic",
+    str,
+    typer.Option(
+      help=f"Applied to both sides before scoring: {', '.join(NORMALIZERS)};"
+      " auto: the run's, else the language's."
+    ),
+  ] = "auto",
   metrics: Annotated[
-    Path | None, typer.Option(help="metrics.jsonl of the training run, for the loss curve.")
+    str | None, typer.Option(help="metrics.jsonl of the training run, for its curves.")
   ] = None,
   baseline: Annotated[
-    Path | None, typer.Option(help="What decode wrote for the untrained model.")
+    str | None, typer.Option(help="What decode wrote for the untrained model.")
   ] = None,
 ) -> None:
   """Word and character error rates, by data set and language."""

@@ -1,4 +1,4 @@
-"""The training loop's metrics, read back for the loss curve."""
+"""The training loop's metrics, read back for the curves of a report."""
 
 import json
 import os

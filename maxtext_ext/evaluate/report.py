@@ -6,12 +6,14 @@ import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
+from maxtext_ext.decode.decoded import Decoded
 from maxtext_ext.decode.writer import Hypothesis, atomic_open
 from maxtext_ext.evaluate.alignment import Pair, align
+from maxtext_ext.evaluate.metrics import read_metrics
 from maxtext_ext.evaluate.wer import ErrorRate, Score, Scores, score
-from maxtext_ext.pages.chart import curve
+from maxtext_ext.pages.chart import Curve, curve
 from maxtext_ext.pages.render import direction, render
 from maxtext_ext.text.normalize import get_normalizer
 
@@ -22,13 +24,33 @@ _KEPT_HITS = 3  # shown on either side of a longer run of correct words
 _MAX_PAIRS = 300  # words shown of one utterance
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingCurves:
+  """Metrics of a training run, (step, value) by rising step; rates are fractions."""
+
+  loss: Sequence[tuple[int, float]] = ()
+  wer: Sequence[tuple[int, float]] = ()
+  cer: Sequence[tuple[int, float]] = ()
+
+  @classmethod
+  def read(cls, path: str | os.PathLike[str]) -> Self:
+    """Those in a run's metrics.jsonl. Raises ValueError where it is missing or malformed."""
+    return cls(
+      loss=read_metrics(path),
+      wer=read_metrics(path, "eval_wer"),
+      cer=read_metrics(path, "eval_cer"),
+    )
+
+
 def write_report(
   hypotheses: Sequence[Hypothesis],
   path: str | os.PathLike[str],
   *,
   title: str,
   normalizer: str = "basic",
-  loss_curve: Sequence[tuple[int, float]] | None = None,
+  normalizer_reason: str = "as asked",
+  source: Decoded | None = None,
+  curves: TrainingCurves | None = None,
   baseline: Scores | None = None,
   extra: Mapping[str, Fact] | None = None,
   scores: Scores | None = None,
@@ -38,7 +60,9 @@ def write_report(
   Args:
     hypotheses: the utterances, texts as decoded.
     normalizer: a name in maxtext_ext.text.normalize.NORMALIZERS; the report names it.
-    loss_curve: (step, loss) by rising step.
+    normalizer_reason: why that one.
+    source: run, checkpoint and split that the hypotheses came from.
+    curves: of the training run.
     baseline: of the untrained model; "untrained_wer" in the JSON.
     extra: facts to list, and further keys of the JSON ("seconds": of the whole run).
     scores: score(hypotheses, normalizer), where it is known already.
@@ -53,7 +77,7 @@ def write_report(
   scores = scores or score(hypotheses, normalizer)
   if scores.normalizer != normalizer or scores.overall.utterances != len(hypotheses):
     raise ValueError("scores belong to another normalizer or to other hypotheses")
-  figures = _figures(title, scores, baseline)
+  figures = _figures(title, scores, source, baseline)
   if clash := sorted(figures.keys() & (extra or {}).keys()):
     raise ValueError(f"extra facts {clash} are figures of the report itself; name them otherwise")
   axis = _axis(scores)
@@ -64,7 +88,10 @@ def write_report(
     baseline=baseline,
     rows=_rows(scores, axis),
     axis=axis,
-    curve=curve(loss_curve) if loss_curve else None,
+    source=source,
+    reason=normalizer_reason,
+    loss=curve(curves.loss) if curves else None,
+    rates=_rate_curves(curves) if curves else [],
     filters={"rate": format_rate, "interval": format_interval},
     worst=_worst(hypotheses, scores),
     facts=extra or {},
@@ -195,7 +222,20 @@ def _shorten(pairs: list[Pair]) -> list[Pair | _Gap]:
   return shortened
 
 
-def _figures(title: str, scores: Scores, baseline: Scores | None) -> dict[str, Any]:
+def _rate_curves(curves: TrainingCurves) -> list[tuple[str, Curve]]:
+  """Names and lines of the error rates in percent, on one scale."""
+  percent = {
+    name: [(step, 100 * rate) for step, rate in points]
+    for name, points in (("WER", curves.wer), ("CER", curves.cer))
+  }
+  top = max((rate for points in percent.values() for _, rate in points), default=0.0)
+  drawn = {name: curve(points, top=top) for name, points in percent.items()}
+  return [(name, line) for name, line in drawn.items() if line is not None]
+
+
+def _figures(
+  title: str, scores: Scores, source: Decoded | None, baseline: Scores | None
+) -> dict[str, Any]:
   """The JSON. Rates are fractions; null where there are no reference units to divide by."""
   groups = {"language": scores.by_language, "dataset": scores.by_dataset}
   figures: dict[str, Any] = {
@@ -205,7 +245,15 @@ def _figures(title: str, scores: Scores, baseline: Scores | None) -> dict[str, A
     "cer": _fraction(scores.cer),
     "wer_interval": scores.overall.words.interval,
     "cer_interval": scores.overall.characters.interval,
+    "cut": scores.overall.cut,
   }
+  if source is not None:
+    figures |= {
+      "run": source.run,
+      "split": source.split,
+      "checkpoint": source.checkpoint,
+      "step": source.step,
+    }
   for kind, scores_by_name in groups.items():
     figures[f"wer_by_{kind}"] = {k: _fraction(v.wer) for k, v in scores_by_name.items()}
     figures[f"cer_by_{kind}"] = {k: _fraction(v.cer) for k, v in scores_by_name.items()}
@@ -225,6 +273,7 @@ def _details(score: Score) -> dict[str, Any]:
     "audio_seconds": score.seconds,
     "empty_references": score.empty_references,
     "empty_hypotheses": score.empty_hypotheses,
+    "cut_hypotheses": score.cut,
     "words": _counts(score.words),
     "characters": _counts(score.characters),
   }

@@ -97,10 +97,13 @@ def ticks(low: float, high: float, count: int) -> list[float]:
   return [index * step for index in range(first, last + 1)]
 
 
-def curve(points: Sequence[tuple[int, float]]) -> Curve | None:
+def curve(points: Sequence[tuple[int, float]], *, top: float = -math.inf) -> Curve | None:
   """Lays out (step, value) points, by rising step; None when fewer than two can be drawn.
 
   The vertical axis starts at zero unless values are negative, so that heights can be compared.
+
+  Args:
+    top: a value that the vertical axis reaches too, so that curves can share a picture.
   """
   finite = [(float(step), value) for step, value in points if math.isfinite(value)]
   if len(finite) < 2:
@@ -108,7 +111,7 @@ def curve(points: Sequence[tuple[int, float]]) -> Curve | None:
   shown = _thin(finite)
   low_x, high_x = finite[0][0], finite[-1][0]
   values = [value for _, value in shown]
-  low_y, high_y = min(0.0, *values), max(values)
+  low_y, high_y = min(0.0, *values), max(top, *values)
   if high_y == low_y:
     high_y = low_y + 1.0
   high_y += 0.04 * (high_y - low_y)

@@ -3,10 +3,12 @@ import re
 
 import pytest
 
+from maxtext_ext.decode.decoded import Decoded
 from maxtext_ext.decode.writer import Hypothesis
 from maxtext_ext.evaluate import report
-from maxtext_ext.evaluate.report import format_interval, write_report
+from maxtext_ext.evaluate.report import TrainingCurves, format_interval, write_report
 from maxtext_ext.evaluate.wer import score
+from maxtext_ext.pages.chart import WIDE
 from tests.page import Page
 
 HOSTILE = "<script>alert('1')</script>"
@@ -79,7 +81,7 @@ def test_page_shows_the_figures(tmp_path):
 
 
 def test_page_stands_alone(tmp_path):
-  page, _ = write(tmp_path, loss_curve=[(0, 5.0), (10, 1.0)])
+  page, _ = write(tmp_path, curves=TrainingCurves(loss=[(0, 5.0), (10, 1.0)]))
   tags = {tag for tag, _ in page.elements}
   assert not tags & {"script", "link", "img", "iframe", "object", "base", "form", "a"}
   attributes = {name for _, attributes in page.elements for name in attributes}
@@ -136,16 +138,42 @@ def test_right_to_left_lines_run_right_to_left_and_words_are_isolated(tmp_path):
 
 
 def test_loss_curve(tmp_path):
-  page, _ = write(tmp_path, loss_curve=[(step, 5.0 / (1 + step)) for step in range(100)])
+  loss = [(step, 5.0 / (1 + step)) for step in range(100)]
+  page, _ = write(tmp_path, curves=TrainingCurves(loss=loss))
   assert "Training loss" in page.inside("h2")
   labels = page.inside("svg", "text")
   assert {"step", "loss", "0", "20", "80"} <= set(labels)
   assert sum("d" in attributes for tag, attributes in page.elements if tag == "path") == 2
 
 
-def test_no_loss_curve(tmp_path):
-  page, _ = write(tmp_path)
+def test_error_rates_while_training_share_a_picture(tmp_path):
+  rates = TrainingCurves(wer=[(6, 1.5), (12, 0.5)], cer=[(6, 0.75), (12, 0.25)])
+  page, _ = write(tmp_path, curves=rates)
+  assert "Error rates while training" in page.inside("h2")
   assert "Training loss" not in page.inside("h2")
+  assert {"step", "error rate, %", "50", "150"} <= set(page.inside("svg", "text"))
+  lines = {a["class"]: a["d"] for tag, a in page.elements if tag == "path" and "class" in a}
+  heights = [float(point.split(",")[1]) for point in lines["line wer"].strip("M").split("L")]
+  lower = [float(point.split(",")[1]) for point in lines["line cer"].strip("M").split("L")]
+  foot = WIDE.height - WIDE.bottom
+  assert [foot - y for y in lower] == pytest.approx([(foot - y) / 2 for y in heights], abs=0.2)
+
+
+def test_no_curves(tmp_path):
+  page, _ = write(tmp_path, curves=TrainingCurves(wer=[(6, 0.5)]))
+  assert not {"Training loss", "Error rates while training"} & set(page.inside("h2"))
+
+
+def test_the_run_its_checkpoint_and_the_split_are_named(tmp_path):
+  source = Decoded(
+    run="hebrew", split="test", checkpoint="step", step=12, normalizer="hebrew", max_new_tokens=8
+  )
+  cut = utterance("cut", "one two three", "one two", complete=False)
+  page, figures = write(tmp_path, [*HYPOTHESES, cut], source=source, normalizer_reason="the run's")
+  head = " ".join(page.inside("header"))
+  assert "(the run's)" in head and "Split test , transcribed by step 12 of run hebrew" in head
+  assert "1 of 4 hypotheses were cut at max_new_tokens=8" in head
+  assert [figures[key] for key in ("run", "split", "step", "cut")] == ["hebrew", "test", 12, 1]
 
 
 def test_perfect_run_says_so(tmp_path):

@@ -4,6 +4,7 @@ import json
 import pytest
 from rich.console import Console
 
+from maxtext_ext.decode.decoded import Decoded
 from maxtext_ext.decode.writer import Hypothesis, HypothesisWriter, shard_path
 from maxtext_ext.evaluate.run import evaluate
 
@@ -23,8 +24,8 @@ def write(directory, *pairs):
 
 
 def test_evaluate_scores_prints_and_reports(tmp_path):
-  write(tmp_path / "trained", ("one two", "one two"), ("three four", "three for"))
-  write(tmp_path / "untrained", ("one two", ""), ("three four", ""))
+  write(tmp_path / "trained", ("up down", "up down"), ("left right", "left write"))
+  write(tmp_path / "untrained", ("up down", ""), ("left right", ""))
   metrics = tmp_path / "metrics.jsonl"
   metrics.write_text('{"step": 0, "loss": 4.0}\n{"step": 1, "loss": 3.0}\n')
   console = Console(file=io.StringIO(), width=120)
@@ -44,7 +45,7 @@ def test_evaluate_scores_prints_and_reports(tmp_path):
   printed = console.file.getvalue()
   assert "25.00%" in printed
   assert "demo [bold]" in printed
-  assert "normalizer: basic" in printed
+  assert "normalizer: english, for English" in printed
 
 
 def test_no_report_unless_asked(tmp_path):
@@ -62,3 +63,65 @@ def test_bad_metrics_are_an_error(tmp_path):
       metrics=tmp_path / "none.jsonl",
       console=Console(file=io.StringIO()),
     )
+
+
+def evaluated(path, hypotheses, source=None, **options):
+  """The scores of hypotheses, and what is printed."""
+  with HypothesisWriter(shard_path(path)) as writer:
+    for hypothesis in hypotheses:
+      writer.write(hypothesis)
+  if source is not None:
+    source.write(str(path))
+  console = Console(file=io.StringIO(), width=120)
+  return evaluate(path, console=console, **options), console.file.getvalue()
+
+
+SOURCE = Decoded(run="run", split="test", checkpoint="base", normalizer="hebrew", max_new_tokens=3)
+
+
+@pytest.mark.parametrize(
+  ("languages", "source", "options", "expected"),
+  [
+    (["Hebrew"], None, {}, "hebrew, for Hebrew"),
+    (["Arabic", "Arabic"], None, {}, "arabic, for Arabic"),
+    (["German"], None, {}, "basic, for German"),
+    ([None], None, {}, "basic, as no language is named"),
+    (["Hebrew", None], None, {}, "basic, for several languages"),
+    (["English"], SOURCE, {}, "hebrew, the run's"),
+    (["English"], SOURCE, {"normalizer": "none"}, "none, as asked"),
+  ],
+)
+def test_the_normalizer_is_the_runs_or_the_languages(
+  tmp_path, languages, source, options, expected
+):
+  hypotheses = [
+    Hypothesis(id=str(i), language=language, reference="one", hypothesis="one")
+    for i, language in enumerate(languages)
+  ]
+  scores, printed = evaluated(tmp_path, hypotheses, source, **options)
+  assert f"(normalizer: {expected})" in printed
+  assert scores.normalizer == expected.split(",")[0]
+  if source is not None:  # also beside a single file
+    again = evaluate(shard_path(tmp_path), console=Console(file=io.StringIO()), **options)
+    assert again.normalizer == scores.normalizer
+
+
+def test_names_of_data_cannot_command_the_terminal(tmp_path):
+  hostile = "\x1b[2J\x1b]0;x\x07\u202e[red]"
+  hypothesis = Hypothesis(
+    id="a", dataset=hostile, language=hostile, reference="one", hypothesis="one"
+  )
+  _, printed = evaluated(tmp_path, [hypothesis])
+  assert not set("\x1b\x07\u202e") & set(printed)
+  assert printed.count(r"\x1b[2J\x1b]0;x\x07\u202e[red]") == 3
+
+
+def test_cut_hypotheses_are_counted_with_the_key_to_raise(tmp_path):
+  hypotheses = [
+    Hypothesis(id=str(i), reference="one two", hypothesis="one", complete=i > 1) for i in range(5)
+  ]
+  scores, printed = evaluated(tmp_path / "a", hypotheses, SOURCE)
+  assert scores.overall.cut == 2
+  assert "2 of 5 transcripts cut by max_new_tokens=3: raise it" in printed
+  assert "transcripts cut by max_new_tokens: raise it" in evaluated(tmp_path / "b", hypotheses)[1]
+  assert "cut" not in evaluated(tmp_path / "c", hypotheses[2:])[1]

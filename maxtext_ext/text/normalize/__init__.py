@@ -15,6 +15,10 @@ NORMALIZERS: dict[str, Callable[[str], str]] = {
 }
 
 
+# What scores hypotheses of one language where nothing else says which normaliser to take.
+OF_LANGUAGES = {"English": "english", "Hebrew": "hebrew", "Arabic": "arabic"}
+
+
 def get_normalizer(name: str) -> Callable[[str], str]:
   """The normaliser called `name`. Raises ValueError that lists the names for an unknown one."""
   if name not in NORMALIZERS:
