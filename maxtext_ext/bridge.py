@@ -12,7 +12,7 @@ import logging
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
@@ -31,6 +31,7 @@ import optax
 from absl import logging as absl_logging
 from flax import nnx
 from flax.core.spmd import logical_axis_rules
+from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh, NamedSharding
 from orbax.checkpoint import v1 as ocp
 
@@ -67,10 +68,8 @@ with _without_extras():
   from maxtext.layers.moe import GateLogit, RoutedMoE
   from maxtext.models.models import Transformer
   from maxtext.utils import gcs_utils, maxtext_utils, maxtext_utils_nnx, sharding, train_utils
-  from maxtext.utils.globals import MAXTEXT_CONFIGS_DIR
 
 __all__ = [
-  "MAXTEXT_CONFIGS_DIR",
   "MODEL_MODE_AUTOREGRESSIVE",
   "MODEL_MODE_PREFILL",
   "MODEL_MODE_TRAIN",
@@ -87,6 +86,7 @@ __all__ = [
   "abstract_train_state",
   "checkpoint_manager",
   "clip_gradients",
+  "derived_keys",
   "from_checkpoint",
   "init_train_state",
   "initialize",
@@ -112,22 +112,37 @@ PreservationPolicy = ocp.training.preservation_policies.PreservationPolicy
 
 
 def initialize(
-  path: str, overrides: Sequence[str], config_class: type, settled: dict[str, Any]
+  values: Mapping[str, Any], literal: Collection[str], config_class: type[MaxTextConfig]
 ) -> Config:
-  """MaxText's configuration of a yml file, `key=value` strings and `settled` keys.
+  """MaxText's configuration of the values of all keys.
 
-  MaxText's public `pyconfig.initialize` logs a banner and ends the process when a value is wrong;
-  the function that it wraps raises instead, so that the caller can say it in one line.
+  MaxText's `pyconfig.initialize` would read files, arguments and environment itself, each in its
+  own way; log a banner; join other processes; and end the process when a value is wrong.
+
+  Args:
+    literal: keys whose values are taken as they are. MaxText reads the text none of the others as
+      None, and fills in what is empty.
 
   Raises:
     ValueError, TypeError: for a value that MaxText refuses (pydantic's ValidationError is one).
   """
-  argv = ["", path, *overrides]
-  config = Config(pyconfig._initialize_pydantic(argv, config_class=config_class, **settled))
+  others = {key: value for key, value in values.items() if key not in literal}
+  keys = pyconfig._prepare_for_pydantic(others, config_class)
+  keys |= {key: value for key, value in values.items() if key in literal}
+  config = Config(config_class(**keys))
+  if config.jax_debug_log_modules:
+    jax.config.update("jax_debug_log_modules", config.jax_debug_log_modules)
+  if config.jax_cache_dir and not config.dump_hlo:  # programs from the cache are not written down
+    compilation_cache.set_cache_dir(os.path.expanduser(config.jax_cache_dir))
   if config.remat_policy is None:
     # MaxText reads the word none as None, which its decoder takes for recomputing everything.
     config = replace(config, remat_policy="none")
   return config
+
+
+def derived_keys() -> set[str]:
+  """Keys that MaxText works out from others, and the one that only files give."""
+  return {*types.DerivedValues.model_fields, "base_config"}
 
 
 def replace(config: Config, **changes: Any) -> Config:

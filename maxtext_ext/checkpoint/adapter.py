@@ -22,8 +22,9 @@ from orbax.checkpoint import v1 as ocp
 
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint.integrity import Verification
+from maxtext_ext.keys.parts import ADAPTERS
 from maxtext_ext.models.lora import LoraConfig
-from maxtext_ext.train.parts import ADAPTERS, InParts, trained
+from maxtext_ext.train.parts import InParts, trained
 
 # Name of the part of a checkpoint.
 ADAPTER = "adapter"

@@ -16,6 +16,7 @@ from maxtext_ext.checkpoint.model_file import pretrained_config, write_model
 from maxtext_ext.checkpoint.orbax_io import ArraySpec, ParamsReader, ParamsWriter
 from maxtext_ext.checkpoint.peft import Adapters, read_peft, write_peft
 from maxtext_ext.checkpoint.training import CHECKPOINTS, STATE
+from maxtext_ext.keys.parts import ADAPTERS
 from maxtext_ext.models.lora import (
   LORA_A,
   LORA_B,
@@ -26,7 +27,6 @@ from maxtext_ext.models.lora import (
   merge_kernel,
 )
 from maxtext_ext.models.speech_lm import make_model
-from maxtext_ext.train.parts import ADAPTERS
 
 
 def merge_adapter(run: str, out: str) -> None:

@@ -14,8 +14,9 @@ from etils import epath
 from omegaconf import OmegaConf
 
 from maxtext_ext import bridge
-from maxtext_ext.config import MODEL_FILE, load, package_configs
+from maxtext_ext.config import load
 from maxtext_ext.files import foreign_folder
+from maxtext_ext.keys.yml import MODEL_FILE, package_configs, read_yml
 
 TOKENIZER_FILES = (
   *("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"),
@@ -31,7 +32,7 @@ _DTYPE_KEYS = ("dtype", "weight_dtype")
 def shape_keys() -> tuple[str, ...]:
   """The keys that describe a model: all that any file of configs/models sets."""
   files = sorted((package_configs() / "models").glob("*.yml"))
-  return tuple(dict.fromkeys(key for file in files for key in OmegaConf.load(file)))
+  return tuple(dict.fromkeys(key for file in files for key in read_yml(str(file))))
 
 
 def write_model(config: bridge.Config, folder: str) -> None:
@@ -86,8 +87,7 @@ def pretrained_config(
         f"{path}: no {MODEL_FILE} there; expected a checkpoint of `maxtext-ext convert"
         " to-maxtext`, or the folder of a training run"
       )
-    keys = {"model_name": folder, "load_parameters_path": path, **overrides}
-    yield load(BASE, [f"{key}={value}" for key, value in keys.items()])
+    yield load(BASE, {"model_name": folder, "load_parameters_path": path, **overrides})
 
 
 def _plain(key: str, value: Any) -> Any:

@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint import config_schema, model_file
 from maxtext_ext.checkpoint.plan import Record
-from maxtext_ext.config import MODEL_FILE
 from maxtext_ext.escape import printable
 from maxtext_ext.files import foreign_folder, foreign_json
+from maxtext_ext.keys.yml import MODEL_FILE
 from maxtext_ext.text import tokenizer_files
 from maxtext_ext.text.tokenizer import count_entries
 

@@ -2,7 +2,13 @@
 
 from collections.abc import Sequence
 
+from maxtext_ext import preflight
 from maxtext_ext.errors import exit_with_one_line
+from maxtext_ext.keys.settings import Settings, read, refuse_repeats
+from maxtext_ext.keys.yml import is_speech
+from maxtext_ext.progress import say
+
+_STARTING = "starting JAX and MaxText ..."
 
 
 @exit_with_one_line
@@ -13,16 +19,20 @@ def train(argv: Sequence[str]) -> None:
     argv: the program's name, a yml file, `key=value` strings.
   """
   path = _config_path(argv)
-  from maxtext_ext import bridge
-  from maxtext_ext.config import is_speech
-
   # MaxText finds its own files by their place in its repository.
   if path is None or path.startswith("src/maxtext/configs/") or not is_speech(path):
+    from maxtext_ext import bridge
+
     bridge.train_text_only(argv)
     return
-  from maxtext_ext.train.loop import main
+  settings = _read(path, argv[2:])
+  preflight.check_training(settings)
+  say(f"train: {settings.run_name}, to {preflight.run_folder(settings)}; {_STARTING}")
+  preflight.check_input(settings, settings.train_split)
+  from maxtext_ext.train.loop import run
 
-  main(path, argv[2:])
+  if status := run(settings).status:
+    raise SystemExit(status)
 
 
 @exit_with_one_line
@@ -31,9 +41,19 @@ def decode(argv: Sequence[str]) -> None:
   path = _config_path(argv)
   if path is None:
     raise ValueError("MaxText.decode: give a yml file first, such as configs/experiments/demo.yml")
-  from maxtext_ext.decode.run import main
+  settings = _read(path, argv[2:])
+  preflight.check_decoding(settings)
+  say(f"decode: split {settings.split} with {settings.run_name}; {_STARTING}")
+  preflight.check_input(settings, settings.split)
+  from maxtext_ext.decode.run import run
 
-  main(path, argv[2:])
+  result = run(settings)
+  say(f"decoded {result.clips} clips: {result.output}")
+
+
+def _read(path: str, overrides: Sequence[str]) -> Settings:
+  refuse_repeats(overrides)
+  return read(path, overrides)
 
 
 def _config_path(argv: Sequence[str]) -> str | None:

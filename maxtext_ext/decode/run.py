@@ -1,8 +1,6 @@
 """Decoding a split: checkpoint in, JSONL of hypotheses out."""
 
 import os
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
@@ -12,7 +10,7 @@ from jax.sharding import Mesh
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint import adapter
 from maxtext_ext.checkpoint.training import find_checkpoint
-from maxtext_ext.config import load
+from maxtext_ext.config import build
 from maxtext_ext.decode import decoded
 from maxtext_ext.decode.generate import Generator
 from maxtext_ext.decode.transcribe import transcribe
@@ -20,8 +18,10 @@ from maxtext_ext.decode.writer import HypothesisWriter, describe_cut, shard_path
 from maxtext_ext.escape import printable
 from maxtext_ext.hosts.join import joined
 from maxtext_ext.input.pipeline import InputConfig, decode_iterator
+from maxtext_ext.keys.settings import Overrides, Settings, read
 from maxtext_ext.models.speech_lm import make_model
 from maxtext_ext.pages.render import format_duration
+from maxtext_ext.progress import say
 from maxtext_ext.text.tokenizer import Tokenizer
 from maxtext_ext.train.metrics import ProgressLine
 
@@ -54,17 +54,25 @@ class DecodeResult:
     return f"{said}; {cut}" if self.cut else said
 
 
-def main(path: str, overrides: Sequence[str] = ()) -> DecodeResult:
+def main(path: str, overrides: Overrides = ()) -> DecodeResult:
   """Decodes the split that a configuration names.
+
+  Args:
+    path, overrides: as `keys.settings.read` takes them.
 
   Raises:
     ValueError: for a configuration, data or a checkpoint that cannot be used.
     OSError: a process is missing, or was lost.
   """
-  with joined(path, overrides):
-    result = decode(load(path, overrides))
+  return run(read(path, overrides))
+
+
+def run(settings: Settings) -> DecodeResult:
+  """Decodes with settings that were read; raises as `main`."""
+  with joined(settings):
+    result = decode(build(settings))
     if jax.process_index() == 0:
-      sys.stderr.write(f"{printable(str(result))}\n")
+      say(printable(str(result)))
     return result
 
 

@@ -3,15 +3,15 @@
 import atexit
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import jax
 
-from maxtext_ext.config import given
 from maxtext_ext.errors import exit_status, leave, one_line
 from maxtext_ext.hosts.cluster import find
 from maxtext_ext.hosts.roll_call import LIMIT
 from maxtext_ext.hosts.watch import Watch
+from maxtext_ext.keys.settings import Settings
 from maxtext_ext.run_identity import fingerprint_of_process
 
 # An error may come of the loss of another process, whose name is the better message. Seconds.
@@ -23,26 +23,22 @@ _JAX_HEARTBEAT = 600  # seconds
 
 
 @contextlib.contextmanager
-def joined(path: str, overrides: Sequence[str] = ()) -> Iterator[None]:
+def joined(settings: Settings) -> Iterator[None]:
   """Joins the other processes of a run on several hosts, if there are others; before any device.
 
   When one of them is lost, all end with its name; when one fails, the others end with its error.
 
-  Args:
-    path, overrides: of the configuration.
-
   Raises:
     OSError: not all have come in time; names those that have not.
-    ValueError: the environment or the configuration is wrong, or that of another process differs.
+    ValueError: the environment is wrong, or the configuration of another process differs.
   """
-  keys = given(path, overrides)
-  alone = str(keys["skip_jax_distributed_system"]).lower() == "true"
-  seconds = int(keys[LIMIT])
-  cluster = None if alone else find(keys["hardware"], seconds)
+  seconds = settings.values[LIMIT]
+  alone = settings.skip_jax_distributed_system
+  cluster = None if alone else find(settings.hardware, seconds)
   if cluster is None or jax.distributed.is_initialized():
     yield
     return
-  watch = Watch(cluster, seconds, fingerprint_of_process(keys))
+  watch = Watch(cluster, seconds, fingerprint_of_process(settings.values))
   try:
     jax.distributed.initialize(
       watch.coordinator,

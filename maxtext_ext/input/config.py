@@ -75,7 +75,7 @@ class InputConfig:
     if audio >= self.max_tokens:
       raise ValueError(
         f"a clip of max_seconds={max_seconds} has {audio} audio tokens, which no row of "
-        f"max_tokens={self.max_tokens} holds; raise max_tokens or lower max_seconds"
+        f"max_target_length={self.max_tokens} holds; raise max_target_length or lower max_seconds"
       )
     if self.noise_only.rate and not self.augment.noise_dir:
       raise ValueError(f"noise_only_rate={self.noise_only.rate:g} without noise_dir; give a folder")

@@ -220,8 +220,8 @@ def unfit_reason(tokens: int, chunks: int, *, max_tokens: int, windows: int) -> 
   """Why an utterance fits no row, and which key to raise; empty if it fits one."""
   if tokens > max_tokens:
     return (
-      f"{tokens} text tokens exceed a row's max_tokens={max_tokens}; "
-      "raise max_tokens or lower max_seconds"
+      f"{tokens} text tokens exceed a row's max_target_length={max_tokens}; "
+      "raise max_target_length or lower max_seconds"
     )
   needed = -(-chunks // CHUNKS_PER_WINDOW)
   if needed > windows:

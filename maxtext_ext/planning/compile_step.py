@@ -70,9 +70,9 @@ def load_for(path: str, overrides: Sequence[str], target: Slice) -> bridge.Confi
   """
   settled = [
     "enable_checkpointing=false",
-    'load_parameters_path=""',  # shapes alone matter, and the weights need not be here yet
+    "load_parameters_path=",  # shapes alone matter, and the weights need not be here yet
     "log_config=false",
-    'jax_cache_dir=""',  # a program for chips that are elsewhere cannot be read back
+    "jax_cache_dir=",  # a program for chips that are elsewhere cannot be read back
     "skip_jax_distributed_system=true",
   ]
   if target.compiled:

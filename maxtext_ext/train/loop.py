@@ -1,17 +1,17 @@
 """The training loop: restore, then for each step: evaluate, save, next batch, step, log."""
 
 import gc
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
 
 from maxtext_ext import bridge
-from maxtext_ext.config import load
+from maxtext_ext.config import build
 from maxtext_ext.hosts.join import joined
 from maxtext_ext.input.pipeline import fill
+from maxtext_ext.keys.settings import Overrides, Settings, read
 from maxtext_ext.parallel import to_device
+from maxtext_ext.progress import announce_first_call, say
 from maxtext_ext.records.remote import reaching
 from maxtext_ext.train import oom
 from maxtext_ext.train.evaluation import Findings
@@ -24,22 +24,36 @@ from maxtext_ext.train.transcripts import BrokenOff
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
-  """What a run ended with."""
+  """What a run ended with.
+
+  Attributes:
+    status: of the process that ends with it: 0 when the run is over, else that of the signal that
+      stopped it.
+  """
 
   steps: int  # completed: fewer than asked for when the run was asked to stop
   loss: float  # nats a target token, of the last step
   run_dir: str
+  status: int = 0
 
 
-def main(path: str, overrides: Sequence[str] = ()) -> TrainResult:
+def main(path: str, overrides: Overrides = ()) -> TrainResult:
   """Trains what a configuration file describes; returns when `steps` are done.
+
+  Args:
+    path, overrides: as `keys.settings.read` takes them.
 
   Raises:
     ValueError: for a configuration or data that cannot be used.
     OSError: the run cannot be saved, or a process of it is missing.
   """
-  with joined(path, overrides):
-    return train(load(path, overrides))
+  return run(read(path, overrides))
+
+
+def run(settings: Settings) -> TrainResult:
+  """Trains with settings that were read; raises as `main`."""
+  with joined(settings):
+    return train(build(settings))
 
 
 def train(config: bridge.Config) -> TrainResult:
@@ -67,6 +81,9 @@ def _train(config: bridge.Config, stop: StopRequest) -> TrainResult:
     ProgressLine("train", config.steps, start=run.start, visible=chief) as progress,
   ):
     state, log, done = run.state, run.log, run.start
+    step_fn = announce_first_call(run.step_fn, "compiling the training step", visible=chief)
+    if chief and run.start:
+      say(_where_it_goes_on(config, run))
 
     def show() -> None:
       if note := log.flush():
@@ -87,7 +104,7 @@ def _train(config: bridge.Config, stop: StopRequest) -> TrainResult:
       if done >= config.steps or run.best.ends_run or stop.asked():
         break
       batch = next(run.batches)
-      state, metrics = run.step_fn(state, to_device(batch, run.placement))
+      state, metrics = step_fn(state, to_device(batch, run.placement))
       # The device works on this step while the host writes down the one before.
       show()
       done += 1
@@ -98,9 +115,11 @@ def _train(config: bridge.Config, stop: StopRequest) -> TrainResult:
     if done > run.start:
       log.sync()
       run.checkpoints.save(done, state, run.batches.get_state())
-  if chief and (done < config.steps or run.evaluation.due(done)):
-    sys.stderr.write(f"{_why_it_ended(config, run, done, stop)}\n")
-  return TrainResult(steps=done, loss=log.loss, run_dir=run.run_dir)
+  over = done >= config.steps and not run.evaluation.due(done)
+  if chief and not over:
+    say(_why_it_ended(config, run, done, stop))
+  status = 0 if over or run.best.ends_run else stop.status
+  return TrainResult(steps=done, loss=log.loss, run_dir=run.run_dir, status=status)
 
 
 def _note(run: Run, step: int, findings: Findings) -> bool:
@@ -108,8 +127,17 @@ def _note(run: Run, step: int, findings: Findings) -> bool:
   run.log.write_evaluation(step, findings)
   best = findings.scores is not None and run.best.note(step, findings.scores.wer)
   if jax.process_index() == 0:
-    sys.stderr.write(f"step {step}: {findings}{', the best so far' if best else ''}\n")
+    say(f"step {step}: {findings}{', the best so far' if best else ''}")
   return best
+
+
+def _where_it_goes_on(config: bridge.Config, run: Run) -> str:
+  if run.start < config.steps:
+    return f"{run.run_dir}: goes on after step {run.start} of {config.steps}"
+  return (
+    f"{run.run_dir}: all {config.steps} steps were done before; to train more, give more steps, or"
+    " another run_name"
+  )
 
 
 def _why_it_ended(config: bridge.Config, run: Run, done: int, stop: StopRequest) -> str:

@@ -4,7 +4,6 @@ A part that is not named is frozen: it is no argument of the gradient, has no op
 no weight decay.
 """
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +14,9 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from maxtext_ext import bridge
+from maxtext_ext.keys.parts import ADAPTERS, ROUTER, rates
 from maxtext_ext.models.lora import LORA_A, LORA_B
 
-ADAPTERS, ROUTER = "adapters", "router"
 # The part that a parameter belongs to by the first name of its path, unless it is an adapter or
 # routes tokens to experts.
 ROOTS = {
@@ -26,11 +25,10 @@ ROOTS = {
   "token_embedder": "lm",
   "decoder": "lm",
 }
-PARTS = (*dict.fromkeys(ROOTS.values()), ROUTER, ADAPTERS)
 
 
 def part_of(path: Sequence[Any]) -> str:
-  """The part of PARTS that a parameter belongs to, by its path in the model."""
+  """The part of `keys.parts.PARTS` that a parameter belongs to, by its path in the model."""
   names = [str(name) for name in path]
   if names[-1].endswith((LORA_A, LORA_B)):
     return ADAPTERS
@@ -48,35 +46,6 @@ class InParts:
   def __call__(self, path: Sequence[Any], variable: Any) -> bool:
     """Whether the variable at `path` of a model is a parameter of these parts."""
     return isinstance(variable, nnx.Param) and part_of(path) in self.parts
-
-
-def rates(config: Any) -> dict[str, float]:
-  """The highest learning rate of every part that trains, of a run's keys."""
-  if config.train_parts:
-    return {part: rate for part, rate in config.train_parts.items() if rate > 0}
-  parts = [ADAPTERS] if config.lora_rank else [part for part in PARTS if part != ADAPTERS]
-  return dict.fromkeys(parts, config.learning_rate)
-
-
-def check(train_parts: dict[str, float], *, lora_rank: int, num_experts: int) -> None:
-  """Raises ValueError when these parts of such a model cannot be trained."""
-  if unknown := [part for part in train_parts if part not in PARTS]:
-    raise ValueError(
-      f"train_parts: {', '.join(unknown)} is no part, expected some of {', '.join(PARTS)}"
-    )
-  wrong = {p: rate for p, rate in train_parts.items() if not 0 <= rate < math.inf}
-  if wrong or (train_parts and not any(train_parts.values())):
-    raise ValueError(f"train_parts={wrong or train_parts}: expected a learning rate above 0")
-  trains = [part for part, rate in train_parts.items() if rate > 0]
-  if ADAPTERS in trains and not lora_rank:
-    raise ValueError("train_parts names adapters, and there are none: give lora_rank, such as 16")
-  if train_parts and lora_rank and ADAPTERS not in trains:
-    raise ValueError(
-      f"lora_rank={lora_rank} makes adapters that train_parts does not name, so they would never"
-      " move: add adapters to train_parts, or give lora_rank=0"
-    )
-  if ROUTER in trains and num_experts <= 1:
-    raise ValueError("train_parts names router, and a model without experts has none")
 
 
 def trained(config: bridge.Config) -> InParts:

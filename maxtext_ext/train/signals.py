@@ -1,4 +1,4 @@
-"""A run that is asked to stop ends its step, saves, and ends well: SIGTERM, or Ctrl-C once."""
+"""Requests to stop a run, by SIGTERM or one Ctrl-C: it ends its step, saves, and says so."""
 
 import os
 import signal
@@ -20,10 +20,14 @@ class StopRequest:
 
   Attributes:
     name: of the signal that this process was sent; empty: none.
+    status: with which a process that stopped for it ends, as shells count: 128 and the signal's
+      number. A command that follows it (`train && decode`) is then not run. Where another host was
+      sent the signal, that of SIGTERM.
   """
 
   def __init__(self) -> None:
     self.name = ""
+    self.status = _status(signal.SIGTERM)
     self._before: dict[int, Any] = {}
     self._votes: jax.Array | None = None
 
@@ -35,7 +39,7 @@ class StopRequest:
 
   def _note(self, number: int, frame: FrameType | None) -> None:
     del frame
-    self.name = signal.Signals(number).name
+    self.name, self.status = signal.Signals(number).name, _status(number)
     said = f"\n{self.name}: the step under way ends, then the run is saved"
     if number == signal.SIGINT:
       signal.signal(number, signal.default_int_handler)
@@ -58,6 +62,10 @@ class StopRequest:
       # None: a handler that was not Python's, which cannot be put back.
       signal.signal(number, signal.SIG_DFL if handler is None else handler)
     self._before = {}
+
+
+def _status(number: int) -> int:
+  return 128 + number
 
 
 def _count(vote: bool) -> jax.Array:

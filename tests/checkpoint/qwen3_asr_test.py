@@ -5,12 +5,13 @@ import math
 
 import numpy as np
 import pytest
+import yaml
 from flax import traverse_util
 
 from maxtext_ext.checkpoint import qwen3_asr as family
 from maxtext_ext.checkpoint.families import family_of
 from maxtext_ext.checkpoint.keymap import our_shapes, places_by_name
-from maxtext_ext.config import _read_yaml, package_configs
+from maxtext_ext.keys.yml import package_configs
 from tests.golden import ours
 from tests.golden import qwen3_asr as golden
 from tests.golden import qwen3_asr_files as files
@@ -83,7 +84,9 @@ def test_published_shapes_are_those_of_our_yml_files(size):
     "vocab_size": 151936,
   }
   keys = family.model_keys(config)
-  assert keys == _read_yaml(str(package_configs() / "models" / f"qwen3-asr-{size}.yml"))
+  assert keys == yaml.safe_load(
+    (package_configs() / "models" / f"qwen3-asr-{size}.yml").read_text()
+  )
   shapes = our_shapes(family.rules("original", True), family.sizes(keys))
   parameters = sum(math.prod(shape) for shape in shapes.values())
   # From the sizes that the publisher gives, in millions: tower, projector, language model.

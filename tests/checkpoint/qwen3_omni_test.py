@@ -8,13 +8,14 @@ import os
 import jax
 import numpy as np
 import pytest
+import yaml
 from safetensors.numpy import load_file
 
 from maxtext_ext.checkpoint import qwen3_omni as family
 from maxtext_ext.checkpoint.convert import to_hf, to_maxtext
 from maxtext_ext.checkpoint.families import family_of
 from maxtext_ext.checkpoint.keymap import KeyTableError, our_shapes, places_by_name
-from maxtext_ext.config import _read_yaml, package_configs
+from maxtext_ext.keys.yml import package_configs
 from tests.golden import ours
 from tests.golden import qwen3_omni_files as files
 from tests.golden.qwen3_omni import REFERENCE
@@ -122,7 +123,9 @@ def test_published_shape_is_that_of_our_yml():
     "vocab_size": 152_064,
   }
   keys = family.model_keys(config)
-  assert keys == _read_yaml(str(package_configs() / "models" / "qwen3-omni-30b-a3b.yml"))
+  assert keys == yaml.safe_load(
+    (package_configs() / "models" / "qwen3-omni-30b-a3b.yml").read_text()
+  )
   shapes = our_shapes(family.rules("original", False), family.sizes(keys))
   speech = [shape for path, shape in shapes.items() if not path.startswith(("decoder", "token"))]
   assert sum(math.prod(shape) for shape in speech) == pytest.approx(647.9e6, abs=0.1e6)

@@ -166,5 +166,5 @@ def test_windows_are_chosen_for_clips_that_leave_windows_or_rows_partly_empty(se
 def test_windows_cannot_be_chosen_from_nothing():
   with pytest.raises(ValueError, match="windows_per_row"):
     choose_windows(np.array([], int), np.array([], int), 100)
-  with pytest.raises(ValueError, match="max_tokens"):
+  with pytest.raises(ValueError, match="max_target_length"):
     choose_windows(np.array([101]), np.array([1]), 100)

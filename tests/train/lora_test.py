@@ -132,7 +132,7 @@ def flat(state) -> dict[str, np.ndarray]:
   [
     ("lora_rank=2", r"other keys; give lora_rank=3 lora_alpha=6 lora_targets=\[attention,ffn"),
     ("lora_rank=0", "holds adapters: give lora_rank=3"),
-    ("load_parameters_path=''", "other weights"),
+    ("load_parameters_path=", "other weights"),
   ],
 )
 def test_going_on_with_other_keys_is_a_clear_error(keys, whole, change, message):

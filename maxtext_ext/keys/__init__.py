@@ -1,0 +1,1 @@
+"""Configuration keys: names, types, ranges and values, without importing JAX or MaxText."""

@@ -1,0 +1,284 @@
+"""The keys of a run: files, command line and environment brought together and checked.
+
+Order, later ones win: `configs/speech.yml` -> `configs/models/{model_name}.yml` -> the experiment's
+yml -> `key=value` on the command line -> `M_KEY` environment variables. MaxText and JAX are not
+imported, so that a mistake is told at once.
+"""
+
+import difflib
+import functools
+import logging
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import annotated_types
+import pydantic
+from pydantic.fields import FieldInfo
+
+from maxtext_ext.keys.machine import AUTO, cache_folder, detect_hardware
+from maxtext_ext.keys.maxtext import maxtext_kinds
+from maxtext_ext.keys.speech import SpeechKeys
+from maxtext_ext.keys.values import ConfigError, Kind, from_node, from_python, from_text
+from maxtext_ext.keys.yml import (
+  BASE_CONFIG,
+  MODEL_FILE,
+  SPEECH_KEY,
+  Nodes,
+  find_model,
+  read_chain,
+  read_yml,
+  resolve,
+)
+
+Overrides = Sequence[str] | Mapping[str, Any]
+
+COMMAND_LINE = "the command line"
+_PREFIX = "M_"
+_RULES, _REPLACE_RULES = "logical_axis_rules", "override_logical_axis_rules"
+# How much alike a name and a key are that was probably meant: of an unknown variable, which may
+# belong to another program, more than of a key.
+_NEAR, _NEAR_OF_ENVIRONMENT = 0.6, 0.75
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+  """Every key of a run, as attributes too.
+
+  Attributes:
+    path: of the configuration file.
+    values: of the keys.
+  """
+
+  path: str
+  values: Mapping[str, Any]
+
+  def __getattr__(self, key: str) -> Any:
+    try:
+      return self.values[key]
+    except KeyError:
+      raise AttributeError(key) from None
+
+
+@functools.cache
+def kinds() -> dict[str, Kind]:
+  """What values each key takes: the project's keys, and MaxText's."""
+  own = {name: _kind(field) for name, field in SpeechKeys.model_fields.items()}
+  return maxtext_kinds() | own
+
+
+def read(path: str, overrides: Overrides = ()) -> Settings:
+  """The keys of a yml file and of overrides: `key=value` strings, or values by key.
+
+  Raises:
+    ConfigError: for an unknown key, a value of a wrong kind or out of range, a missing file.
+  """
+  path = resolve(path)
+  chain = read_chain(path)
+  # Keys of an experiment: what the files above speech.yml (the first that is ours) set.
+  first = next((i for i, (_, nodes) in enumerate(chain) if SPEECH_KEY in nodes), None)
+  if first is None:
+    for source, nodes in chain:
+      _require_known(nodes, source)
+    raise ConfigError(f"{path} sets no {SPEECH_KEY}: give `{BASE_CONFIG}: ../speech.yml`")
+  files = [_read_nodes(nodes, source) for source, nodes in chain]
+  command, environment = _read_overrides(overrides), _read_environment()
+  for key in command.keys() & environment.keys():
+    raise ConfigError(f"{key} is given on the command line and as {_variable(key)}: give it once")
+  base = _merge(files[:first])
+  asked = _merge([files[first], *files[first + 1 :], command, environment])
+  model = _read_model(asked, path)
+  experiment = _merge(files[first + 1 :])
+  layers = [base, files[first], model, experiment, command, environment, _fill(asked)]
+  values = _merge(layers)
+  values[_RULES] = _axis_rules(_merge([base, files[first], experiment]), model, command)
+  if not values["run_name"]:
+    values["run_name"] = pathlib.PurePath(path).stem
+  if not _means_epochs(files[first:], command, environment):
+    values["epochs"] = 0.0
+  return Settings(path=path, values=values | _check(values))
+
+
+def refuse_repeats(overrides: Iterable[str]) -> None:
+  """Raises ConfigError when a person gives a key twice with different values."""
+  texts: dict[str, str] = {}
+  for item in overrides:
+    key, _, text = item.partition("=")
+    if texts.setdefault(key, text) != text:
+      raise ConfigError(f"{COMMAND_LINE}: {key}={texts[key]} and {item}: give {key} once")
+
+
+def _merge(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+  return {key: value for layer in layers for key, value in layer.items()}
+
+
+def _kind(field: FieldInfo) -> Kind:
+  """The kind of one of the project's keys, from its declaration."""
+  annotation, optional = field.annotation, False
+  options = getattr(annotation, "__args__", ())
+  if type(None) in options:
+    optional = True
+    (annotation,) = [option for option in options if option is not type(None)]
+  limits: dict[str, Any] = {}
+  for limit in field.metadata:
+    match limit:
+      case annotated_types.Ge():
+        limits["at_least"] = limit.ge
+      case annotated_types.Gt():
+        limits["above"] = limit.gt
+      case annotated_types.Le():
+        limits["at_most"] = limit.le
+      case annotated_types.Lt():
+        limits["below"] = limit.lt
+  names = {str: "text", int: "integer", float: "number", bool: "boolean", int | float: "number"}
+  if annotation in names:
+    return Kind(kind=names[annotation], optional=optional, **limits)
+  if annotation == list[str]:
+    return Kind(kind="texts", optional=optional)
+  if options and all(isinstance(option, str) for option in options):  # a Literal
+    return Kind(kind="text", choices=options)
+  return Kind(kind="nested")
+
+
+def _require_known(names: Iterable[str], source: str) -> None:
+  known = kinds()
+  for name in names:
+    if name not in known:
+      near = difflib.get_close_matches(name, known, n=1, cutoff=_NEAR)
+      hint = f"; did you mean {near[0]}?" if near else ""
+      raise ConfigError(f"{source}: unknown key {name}{hint}")
+    if known[name].kind == "derived":
+      raise ConfigError(f"{source}: {name} follows from other keys and cannot be given")
+
+
+def _read_all[T](
+  given: Mapping[str, T], source: str, convert: Callable[[str, T, Kind], Any]
+) -> dict[str, Any]:
+  _require_known(given, source)
+  try:
+    return {key: convert(key, value, kinds()[key]) for key, value in given.items()}
+  except ConfigError as error:
+    raise ConfigError(f"{source}: {error}") from error
+
+
+def _read_nodes(nodes: Nodes, source: str) -> dict[str, Any]:
+  return _read_all(nodes, source, from_node)
+
+
+def _read_overrides(overrides: Overrides) -> dict[str, Any]:
+  if isinstance(overrides, Mapping):
+    return _read_all(overrides, "the given keys", from_python)
+  texts = {}
+  for item in overrides:
+    key, equals, text = item.partition("=")
+    if not equals or not key.isidentifier():
+      raise ConfigError(f"got {item!r}, expected key=value, such as steps=100")
+    texts[key] = text
+  return _read_all(texts, COMMAND_LINE, from_text)
+
+
+def _variable(key: str) -> str:
+  return _PREFIX + key.upper()
+
+
+def _read_environment() -> dict[str, Any]:
+  """The keys that `M_KEY` variables give; a variable that is nearly one is refused."""
+  found = {}
+  for name, text in os.environ.items():
+    if not name.startswith(_PREFIX):
+      continue
+    key = name.removeprefix(_PREFIX).lower()
+    if name.isupper() and key in kinds():
+      found |= _read_all({key: text}, f"{name} in the environment", from_text)
+    else:
+      near = difflib.get_close_matches(key, kinds(), n=1, cutoff=_NEAR_OF_ENVIRONMENT)
+      if near:
+        raise ConfigError(
+          f"{name} in the environment: no such key; did you mean {_variable(near[0])}?"
+          f" If it is for another program, unset {name} here"
+        )
+      _warn_of(name)
+  return found
+
+
+@functools.cache
+def _warn_of(name: str) -> None:
+  _log.warning("%s in the environment is no key of the configuration: ignored", name)
+
+
+def _read_model(asked: Mapping[str, Any], path: str) -> dict[str, Any]:
+  """The keys of the model's file."""
+  name = asked.get("model_name", "default")
+  if name == "default":
+    return {}
+  file = find_model(name, path)
+  model = _read_nodes(read_yml(file), file)
+  if os.path.basename(file) == MODEL_FILE and not asked.get("tokenizer_path"):
+    model["tokenizer_path"] = os.path.dirname(file)
+  return model
+
+
+def _fill(asked: Mapping[str, Any]) -> dict[str, Any]:
+  """What this machine is and where its files go: found out where it is not asked for."""
+  found: dict[str, Any] = {}
+  hardware = asked.get("hardware", AUTO)
+  if hardware == AUTO:
+    hardware = found["hardware"] = detect_hardware()
+  if asked.get("jax_cache_dir", AUTO) == AUTO:
+    found["jax_cache_dir"] = cache_folder()
+  if not (asked.get("dump_hlo") or asked.get("dump_hlo_xla_flags") or os.environ.get("XLA_FLAGS")):
+    # MaxText would have every run write its programs to /tmp/xla_dump, asked or not.
+    found["dump_hlo_xla_flags"] = "--xla_dump_to="
+  if "megablox" not in asked:
+    # MaxText's own kernel for mixtures of experts; off a TPU it would be interpreted, slowly.
+    found["megablox"] = hardware == "tpu"
+  return found
+
+
+def _axis_rules(
+  files: Mapping[str, Any], model: Mapping[str, Any], command: Mapping[str, Any]
+) -> list[Any]:
+  """MaxText's sharding rules: those of the model and the command line go before the files'."""
+  rules = list(files.get(_RULES, []))
+  for layer in (model, command):
+    new = list(layer.get(_RULES, []))
+    names = {rule[0] for rule in new}
+    replaced = bool(new and layer.get(_REPLACE_RULES))
+    rules = [*([] if replaced else (rule for rule in rules if rule[0] not in names)), *new]
+  return rules
+
+
+def _means_epochs(
+  files: Sequence[Mapping[str, Any]], command: Mapping[str, Any], environment: Mapping[str, Any]
+) -> bool:
+  """Whether `epochs` counts: given nearer to the run than `steps`, or beside it."""
+  names = ("steps", "epochs")
+  last = next(
+    (layer for layer in reversed([*files, command]) if any(name in layer for name in names)), {}
+  )
+  if "epochs" in environment:
+    return True
+  return "epochs" in last and "steps" not in environment
+
+
+def _check(values: Mapping[str, Any]) -> dict[str, Any]:
+  """The project's keys, converted; raises ConfigError unless they fit together."""
+  own = {key: value for key, value in values.items() if key in SpeechKeys.model_fields}
+  try:
+    return SpeechKeys.model_validate(own).model_dump()
+  except pydantic.ValidationError as error:
+    raise ConfigError(describe(error)) from error
+
+
+def describe(error: pydantic.ValidationError) -> str:
+  """The first fault that pydantic found, on one line."""
+  first = error.errors()[0]
+  key = ".".join(str(part) for part in first["loc"])
+  message = first["msg"].removeprefix("Value error, ")
+  said = f"{key}: {message} (got {first['input']!r})" if key else message
+  more = f"; and {error.error_count() - 1} more" if error.error_count() > 1 else ""
+  return f"{said}{more}"

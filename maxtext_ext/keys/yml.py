@@ -1,0 +1,149 @@
+"""Configuration files: where they lie, what they stand on, and the keys that each sets."""
+
+import glob
+import os
+import pathlib
+
+import yaml
+
+from maxtext_ext.keys.maxtext import configs_folder
+from maxtext_ext.keys.values import ConfigError, parse_yaml
+
+BASE_CONFIG = "base_config"
+# A model's shape, beside its weights: what conversion and training write.
+MODEL_FILE = "model.yml"
+# The key that tells a speech configuration from one of MaxText's own.
+SPEECH_KEY = "speech_encoder"
+
+Nodes = dict[str, yaml.Node]
+
+
+def package_configs() -> pathlib.Path:
+  """The folder of the yml files: in the repository, or inside an installed package."""
+  package = pathlib.Path(__file__).parents[1]
+  beside, inside = package.parent / "configs", package / "configs"
+  return beside if (beside / "speech.yml").is_file() else inside
+
+
+def experiments() -> list[str]:
+  """The configurations that the package brings."""
+  files = glob.glob(str(package_configs() / "experiments" / "*.yml"))
+  return sorted(f"configs/experiments/{os.path.basename(file)}" for file in files)
+
+
+def resolve(path: str) -> str:
+  """The file that `path` names: as given, or `configs/...` of this package from any folder.
+
+  Raises:
+    ConfigError: when there is none.
+  """
+  if os.path.isfile(path):
+    return path
+  parts = pathlib.PurePath(path).parts
+  if parts[:1] == ("configs",):
+    candidate = package_configs().joinpath(*parts[1:])
+    if candidate.is_file():
+      return str(candidate)
+  raise ConfigError(
+    f"configuration file {path} not found (looked in {os.getcwd()}); the package's own are:"
+    f" {', '.join(experiments())}"
+  )
+
+
+def read_yml(path: str) -> Nodes:
+  """The keys of a file, with the tree of each value.
+
+  Raises:
+    ConfigError: it cannot be read, or is no `key: value` lines.
+  """
+  try:
+    text = pathlib.Path(path).read_text(encoding="utf-8-sig")
+  except (OSError, ValueError) as error:
+    raise ConfigError(f"{path} cannot be read: {error}") from error
+  try:
+    tree = parse_yaml(text)
+  except ConfigError as error:
+    raise ConfigError(f"{path} is {error}") from error
+  if tree is None:
+    return {}
+  if not isinstance(tree, yaml.MappingNode):
+    holds = "a list" if isinstance(tree, yaml.SequenceNode) else "a text"
+    raise ConfigError(f"{path} holds {holds}, expected `key: value` lines")
+  keys: Nodes = {}
+  for name, value in tree.value:
+    if not isinstance(name, yaml.ScalarNode):
+      raise ConfigError(f"{path} holds a key that is no name, expected `key: value` lines")
+    if name.value in keys:
+      raise ConfigError(f"{path} gives {name.value} twice: give it once")
+    keys[name.value] = value
+  return keys
+
+
+def read_chain(path: str) -> list[tuple[str, Nodes]]:
+  """The files that `path` stands on through `base_config`, base first, with their own keys.
+
+  Raises:
+    ConfigError: for a missing or unreadable file, or a file that stands on itself.
+  """
+  chain: list[tuple[str, Nodes]] = []
+  seen: set[str] = set()
+  current: str | None = resolve(path)
+  while current is not None:
+    if (real := os.path.realpath(current)) in seen:
+      raise ConfigError(f"{current} stands on itself through {BASE_CONFIG}")
+    seen.add(real)
+    keys = read_yml(current)
+    base = keys.pop(BASE_CONFIG, None)
+    chain.insert(0, (current, keys))
+    current = None if base is None else _find_base(base, current)
+  return chain
+
+
+def _find_base(node: yaml.Node, child: str) -> str:
+  if not isinstance(node, yaml.ScalarNode) or not node.value:
+    raise ConfigError(f"{child}: {BASE_CONFIG} is no text, expected the name of a yml file")
+  places = [os.path.join(os.path.dirname(child), node.value)]
+  places.append(os.path.join(configs_folder(), node.value))
+  for place in places:
+    if os.path.isfile(place):
+      return place
+  looked = ", ".join(places)
+  raise ConfigError(f"{child}: {BASE_CONFIG} {node.value} not found; looked for {looked}")
+
+
+def is_speech(path: str) -> bool:
+  """Whether the configuration is one of ours (a file of its chain sets `speech_encoder`)."""
+  return any(SPEECH_KEY in keys for _, keys in read_chain(path))
+
+
+def find_model(name: str, path: str) -> str:
+  """The file of a model's shape.
+
+  Args:
+    name: of a file of configs/models without its .yml, a model.yml, or a folder that holds one.
+    path: the configuration that asks, beside which there may be a folder `models`.
+
+  Raises:
+    ConfigError: there is none.
+  """
+  if os.path.isfile(beside := os.path.join(name, MODEL_FILE)):
+    return beside
+  if os.path.basename(name) == MODEL_FILE and os.path.isfile(name):
+    return name
+  folder = os.path.dirname(os.path.abspath(path))
+  ours = str(package_configs())
+  for place in (folder, os.path.dirname(folder), ours, configs_folder()):
+    candidate = os.path.join(place, "models", f"{name}.yml")
+    if os.path.isfile(candidate):
+      return candidate
+  if os.sep in name:
+    raise ConfigError(
+      f"model_name {name}: no {MODEL_FILE} in that folder; make it with `maxtext-ext convert"
+      f" to-maxtext SOURCE {name}`, or name another"
+    )
+  raise ConfigError(f"model_name {name}: no models/{name}.yml; known here: {', '.join(models())}")
+
+
+def models() -> list[str]:
+  """The names of the model shapes that the package brings."""
+  return sorted(pathlib.Path(file).stem for file in glob.glob(f"{package_configs()}/models/*.yml"))

@@ -1,0 +1,117 @@
+"""Checks of a run before JAX and MaxText are imported: what it reads has to be there."""
+
+import os
+
+from maxtext_ext.keys.settings import Settings
+from maxtext_ext.keys.yml import models
+from maxtext_ext.records.reader import find_shards
+from maxtext_ext.records.remote import is_url
+from maxtext_ext.text.tokenizer import Tokenizer
+
+# Folders of a run that MaxText names.
+_CHECKPOINTS = "checkpoints"
+
+
+def check_training(settings: Settings) -> None:
+  """Raises ValueError unless tokenizer, weights and data are there; what is at a URL is not asked.
+
+  Their contents are looked at later. Where other processes may wait for this one, all is left to
+  the time when they hear of its errors.
+  """
+  if _among_others(settings):
+    return
+  _check_tokenizer(settings)
+  _check_weights(settings.load_parameters_path)
+  if settings.mixture:
+    for data in settings.mixture:
+      _check_data(data["data_dir"], data["split"] or settings.train_split)
+  else:
+    _check_data(settings.data_dir, settings.train_split)
+  if settings.eval_interval > 0:
+    _check_split(settings, settings.eval_split)
+
+
+def check_decoding(settings: Settings) -> None:
+  """Raises ValueError unless tokenizer, checkpoint and data are there, likewise."""
+  if _among_others(settings):
+    return
+  _check_tokenizer(settings)
+  _check_split(settings, settings.split)
+  which = settings.decode_checkpoint
+  if which == "base" and not settings.load_parameters_path:
+    raise ValueError("decode_checkpoint=base needs load_parameters_path, which is not given")
+  if which == "base":
+    _check_weights(settings.load_parameters_path)
+  elif which != "untrained":
+    _check_run(settings, which)
+
+
+def run_folder(settings: Settings) -> str:
+  """The folder of everything that the run writes."""
+  return os.path.join(settings.base_output_directory, settings.run_name)
+
+
+def check_input(settings: Settings, split: str) -> None:
+  """Raises ValueError when keys of the input do not fit together; imports JAX."""
+  from maxtext_ext.input.config import InputConfig
+
+  InputConfig.from_config(settings, split=split, rows=1)
+
+
+def _among_others(settings: Settings) -> bool:
+  told = any(os.environ.get(name) for name in ("JAX_COORDINATOR_ADDRESS", "JAX_COORDINATOR_IP"))
+  knows = settings.hardware in ("tpu", "gpu_multiprocess")
+  return (told or knows) and not settings.skip_jax_distributed_system
+
+
+def _check_tokenizer(settings: Settings) -> None:
+  if settings.tokenizer_path:
+    Tokenizer.from_directory(settings.tokenizer_path)
+    return
+  name = settings.model_name
+  remedy = "name a folder with tokenizer.json"
+  if name in models():
+    remedy += (
+      ", such as that of a converted checkpoint: `maxtext-ext convert to-maxtext"
+      " Qwen/Qwen3-ASR-0.6B OUT`, then model_name=OUT"
+    )
+  raise ValueError(f"tokenizer_path is not given, and model_name={name} has none: {remedy}")
+
+
+def _check_weights(path: str) -> None:
+  if path and not is_url(path) and not os.path.exists(path):
+    raise ValueError(
+      f"load_parameters_path: {path}: no such folder; make it with `maxtext-ext convert"
+      f" to-maxtext SOURCE {path}`, or name another"
+    )
+
+
+def _check_split(settings: Settings, split: str) -> None:
+  folders = [settings.data_dir] if settings.data_dir or not settings.mixture else []
+  for folder in folders or [data["data_dir"] for data in settings.mixture]:
+    _check_data(folder, split)
+
+
+def _check_data(folder: str, split: str) -> None:
+  if not folder:
+    raise ValueError(
+      "data_dir is not given: name a folder with ArrayRecord shards, which `maxtext-ext data"
+      " convert` makes"
+    )
+  if not is_url(folder):
+    find_shards(folder, split)
+
+
+def _check_run(settings: Settings, which: str) -> None:
+  folder = os.path.join(run_folder(settings), _CHECKPOINTS)
+  if is_url(folder):
+    return
+  names = os.listdir(folder) if os.path.isdir(folder) else []
+  steps = sorted(int(name) for name in names if name.isdigit())
+  if not steps or (which.isdigit() and int(which) not in steps):
+    there = ", ".join(map(str, steps)) or "none"
+    raise ValueError(
+      f"no checkpoint {which} in {folder} (there: {there}); train first, give run_name or"
+      " base_output_directory of a run that is there, or decode_checkpoint=base for the weights of"
+      " load_parameters_path"
+    )
