@@ -105,6 +105,9 @@ __all__ = [
   "train_text_only",
 ]
 
+# What setup/install.sh adds for an accelerator.
+_EXTRAS = {"tpu": "tpu", "gpu": "cuda12"}
+
 Config = pyconfig.HyperParameters
 MaxTextConfig = types.MaxTextConfig
 TrainState = train_state_nnx.TrainStateNNX
@@ -182,7 +185,17 @@ def train_text_only(argv: Sequence[str]) -> None:
 
 
 def make_mesh(config: Config, devices: Sequence[jax.Device] | None = None) -> Mesh:
-  """The device mesh that MaxText's parallelism keys ask for."""
+  """The device mesh that MaxText's parallelism keys ask for, of all devices or of those given.
+
+  Raises:
+    ValueError: JAX found none of the hardware that the configuration asks for.
+  """
+  asked = config.hardware.removesuffix("_multiprocess")
+  if devices is None and (found := jax.default_backend()) != asked:
+    raise ValueError(
+      f"hardware={asked}, and JAX runs on {found}: check the machine and the extra that was"
+      f" installed (setup/install.sh {_EXTRAS.get(asked, '')}), or give hardware={found}"
+    )
   return maxtext_utils.get_mesh_from_config(config, devices)
 
 
