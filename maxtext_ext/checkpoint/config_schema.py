@@ -55,7 +55,6 @@ _ALIGNER_KEYS = frozenset({"classify_num"})
 _Layers = Annotated[int, Field(ge=1, le=1000)]
 _Width = Annotated[int, Field(ge=1, le=2**20)]
 _Experts = Annotated[int, Field(ge=1, le=4096)]
-_One = Annotated[float, Field(ge=1, le=1)]
 
 
 def _whole(value: float) -> float:
@@ -64,6 +63,13 @@ def _whole(value: float) -> float:
   return value
 
 
+def _one(value: float) -> float:
+  if value != 1:
+    raise ValueError("1.0")
+  return value
+
+
+_One = Annotated[float, pydantic.AfterValidator(_one)]
 _Theta = Annotated[float, Field(ge=1, le=1e12), pydantic.AfterValidator(_whole)]
 
 

@@ -29,7 +29,6 @@ DTYPES = {
   "float32": np.dtype(np.float32),
   "bfloat16": np.dtype(ml_dtypes.bfloat16),
 }
-_MAX_RATIO = 100  # experts in one tensor or apart differ by their number
 PIECE_VALUES = 2 * 2**20  # read, transposed and written at a time
 
 
@@ -122,13 +121,13 @@ def plan_from_hf(family: Family, reader: HfReader, model: Mapping[str, Any], sou
   skipped = tuple(sorted(name for name in reader.tensors if family.skipped(name)))
   left_out = frozenset(skipped)
   found = {name: info.shape for name, info in reader.tensors.items() if name not in left_out}
-  expected = count_places(family.rules(family.namings[0], True), family.sizes(model))
-  few, many = sorted((expected, len(found)))
-  if many > _MAX_RATIO * few + _MAX_RATIO:  # too far apart to list the differences
+  sizes = family.sizes(model)
+  counts = [count_places(family.rules(naming, True), sizes) for naming in family.namings]
+  if not any(_comparable(count, len(found)) for count in counts):
     raise ValueError(
-      f"{source}: config.json describes a model of {expected} tensors, got {len(found)}"
+      f"{source}: {len(found)} tensors, but config.json describes a model of {counts[0]}"
     )
-  naming, sizes = family.naming_of(found), family.sizes(model)
+  naming = family.naming_of(found)
   tied, stored_head = bool(model["logits_via_embedding"]), None
   if tied and family.tied_head is not None and (head := family.tied_head(naming)).hf in found:
     embedding = next(rule.hf for rule in family.rules(naming, True) if rule.ours == head.ours)
@@ -148,6 +147,12 @@ def plan_from_hf(family: Family, reader: HfReader, model: Mapping[str, Any], sou
     stored_head=stored_head,
     skipped=skipped,
   )
+
+
+def _comparable(one: int, other: int) -> bool:
+  """Whether two numbers of tensors are near enough for their differences to be listed."""
+  few, many = sorted((one, other))
+  return many <= 2 * few + 100
 
 
 def _equal(reader: HfReader, one: str, other: str) -> bool:

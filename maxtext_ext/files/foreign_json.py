@@ -15,7 +15,8 @@ from etils import epath
 
 from maxtext_ext.escape import printable
 
-_SHOWN_CHARACTERS = 60
+_SHOWN_CHARACTERS = 60  # of a value
+_SHOWN_KEY = 160
 _SHOWN_ERRORS = 3
 _MAX_DIGITS = 300  # of one number: no float is longer, and Python refuses from 4300
 _OPENING, _CLOSING, _COMMA = b"[{", b"]}", b","
@@ -183,16 +184,11 @@ def check(schema: Any, value: Any, source: str, at: str = "") -> Any:
 
 def shown(value: Any) -> str:
   """A foreign value in a message: short, and without control characters."""
-  text = value if isinstance(value, _Bare) else repr(value)
-  if len(text) > _SHOWN_CHARACTERS:
-    text = f"{text[: _SHOWN_CHARACTERS - 3]}..."
-  return printable(text)
+  return _shorten(repr(value), _SHOWN_CHARACTERS)
 
 
-class _Bare(str):
-  """Text that is shown without quotes."""
-
-  __slots__ = ()
+def _shorten(text: str, limit: int) -> str:
+  return printable(text if len(text) <= limit else f"{text[: limit - 3]}...")
 
 
 def _config(schema: Any) -> pydantic.ConfigDict | None:
@@ -203,7 +199,7 @@ def _config(schema: Any) -> pydantic.ConfigDict | None:
 
 def _describe(error: Any, at: str) -> str:
   parts = [str(part) for part in error["loc"]]
-  key = shown(_Bare(".".join([at, *parts] if at else parts)))
+  key = _shorten(".".join([at, *parts] if at else parts), _SHOWN_KEY)
   prefix = f"{key}: " if key else ""
   if error["type"] == "extra_forbidden":
     return f"{prefix}got {shown(error['input'])}, and this key is not known to be harmless"

@@ -100,7 +100,7 @@ WRONG = {
   "text for a number": ({"size": "2"}, "part.size: got '2', expected a valid integer"),
   "truth for a number": ({"size": True}, "part.size: got True, expected a valid integer"),
   "float for a whole number": ({"size": 2.0}, "part.size: got 2.0, expected a valid integer"),
-  "a number for false": ({"size": 1, "flag": 0}, "part.flag: got 0, expected False"),
+  "a number for false": ({"size": 1, "flag": 0}, "part.flag: got 0, expected a valid boolean"),
   "another choice": ({"size": 1, "kind": "b"}, "part.kind: got 'b', expected 'a'"),
   "long": ({"size": "x" * 500}, r"part.size: got 'x{56}\.\.\., expected"),
   "control characters": ({"size": 1, "\x1b[2J\n": 1}, r"part\.\\x1b\[2J\\n: got 1"),
