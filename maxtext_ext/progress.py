@@ -5,10 +5,12 @@ import sys
 import time
 from collections.abc import Callable
 
+from maxtext_ext.escape import printable
+
 
 def say(text: str) -> None:
   """Writes a line at once; above a progress bar, where there is one."""
-  sys.stderr.write(f"{text}\n")
+  sys.stderr.write(f"{printable(text)}\n")
   sys.stderr.flush()
 
 

@@ -101,11 +101,10 @@ def fingerprint_of_process(keys: Mapping[str, Any]) -> dict[str, str]:
   Steps and intervals count too: processes that differ about them would wait for each other.
 
   Args:
-    keys: as files, command line and environment give them (`config.given`); one that is not given
-      on both sides is a difference.
+    keys: of `keys.settings.read`; one that is missing on a side is a difference.
   """
   return {
-    key: _text(_parsed(_value(key, value)))
+    key: _text(_value(key, value))
     for key, value in sorted(keys.items())
     if not _matches(key, OF_A_MACHINE)
   }
@@ -164,18 +163,6 @@ def _value(key: str, value: Any) -> Any:
     {name: part for name, part in dict(entry).items() if name != "data_dir" and part != ""}
     for entry in value
   ]
-
-
-def _parsed(value: Any) -> Any:
-  """A number or a truth value that the environment gives as text, as files have it."""
-  if not isinstance(value, str):
-    return value
-  if (lowered := value.lower()) in ("true", "false"):
-    return lowered == "true"
-  try:
-    return float(value)
-  except ValueError:
-    return value
 
 
 def _text(value: Any) -> str:

@@ -80,7 +80,7 @@ def test_a_long_value_is_shown_where_it_differs():
 
 def test_processes_must_agree_on_steps_but_not_on_where_their_copies_lie():
   one = fingerprint_of_process({"steps": 10, "learning_rate": 2e-3, "data_dir": "/a"})
-  other = fingerprint_of_process({"steps": 20, "learning_rate": "2e-3", "data_dir": "/b"})
+  other = fingerprint_of_process({"steps": 20, "learning_rate": 2e-3, "data_dir": "/b"})
   labels = ("is", "on process 0")
   assert describe_differences(other, one, labels=labels) == ["steps is 20, on process 0 10"]
 

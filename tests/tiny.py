@@ -62,6 +62,11 @@ def write_split(folder: pathlib.Path, split: str, clips: Iterable[Record], shard
         writer.write(encode_example(clip, audio="pcm16"))
 
 
+def last_wins(keys: Iterable[str]) -> list[str]:
+  """`key=value` strings without those that a later one replaces: a command takes a key once."""
+  return list({key.partition("=")[0]: key for key in keys}.values())
+
+
 def make_run(
   folder: pathlib.Path,
   *,

@@ -247,7 +247,7 @@ def find_checkpoint(checkpoint_dir: str, which: str) -> str:
   """The path of a run's weights: `best`, `latest` or a number of steps.
 
   The best has the lowest word error rate of all checkpoints that were evaluated; where none was, it
-  is the latest, with a warning. The latest is the newest. One that is not whole is passed over with
+  is the latest. The latest is the newest. One that is not whole is passed over with
   a warning, unless its number was asked for.
 
   Raises:
@@ -283,13 +283,7 @@ def _best_whole(checkpoint_dir: str) -> int | None:
     ) is None:
       return step
     _log.warning("%s/%d is cut short (%s): passed over", checkpoint_dir, step, reason)
-  if (latest := _latest_whole(checkpoint_dir)) is not None:
-    _log.warning(
-      "no checkpoint in %s was evaluated, so none is the best: the latest is taken, of step %d",
-      checkpoint_dir,
-      latest,
-    )
-  return latest
+  return _latest_whole(checkpoint_dir)
 
 
 def _require_whole(checkpoint: str) -> str:

@@ -47,8 +47,7 @@ def decode(argv: Sequence[str]) -> None:
   preflight.check_input(settings, settings.split)
   from maxtext_ext.decode.run import run
 
-  result = run(settings)
-  say(f"decoded {result.clips} clips: {result.output}")
+  run(settings)
 
 
 def _read(path: str, overrides: Sequence[str]) -> Settings:

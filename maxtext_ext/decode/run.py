@@ -15,7 +15,6 @@ from maxtext_ext.decode import decoded
 from maxtext_ext.decode.generate import Generator
 from maxtext_ext.decode.transcribe import transcribe
 from maxtext_ext.decode.writer import HypothesisWriter, describe_cut, shard_path
-from maxtext_ext.escape import printable
 from maxtext_ext.hosts.join import joined
 from maxtext_ext.input.pipeline import InputConfig, decode_iterator
 from maxtext_ext.keys.settings import Overrides, Settings, read
@@ -72,7 +71,7 @@ def run(settings: Settings) -> DecodeResult:
   with joined(settings):
     result = decode(build(settings))
     if jax.process_index() == 0:
-      say(printable(str(result)))
+      say(str(result))
     return result
 
 
@@ -91,6 +90,7 @@ def decode(config: bridge.Config) -> DecodeResult:
   batches = decode_iterator(inputs, tokenizer, config.split, host_index=host, host_count=hosts)
   source = decoded.Decoded.of(config, weights)
   if host == 0:
+    say(f"weights: {weights or 'as drawn'}")
     decoded.remove(output)
   clips, cut, seconds = 0, 0, 0.0
   with (

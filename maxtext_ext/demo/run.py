@@ -5,15 +5,13 @@ Training and decoding run as the commands that a user would type; they are print
 
 import json
 import pathlib
-import shlex
 import shutil
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 
 from rich.console import Console
 
+from maxtext_ext.demo.command import run_command
 from maxtext_ext.demo.corpus import synthesize
 from maxtext_ext.demo.own_data import split_lines
 from maxtext_ext.evaluate.run import evaluate
@@ -102,15 +100,16 @@ def main(
     keys = []  # what the configuration says
   if data is not None:
     keys += [f"vocab_size={vocab_size}", *OWN_DATA_KEYS]
-  keys += overrides
+  settings = dict(key.split("=", 1) for key in [*keys, *overrides])  # the later ones win
 
   run = folder / "runs" / pathlib.Path(CONFIG).stem
   untrained, trained = run / "decoded" / "untrained", run / "decoded" / "test"
-  _run(console, "MaxText.decode", *keys, "decode_checkpoint=untrained", f"output={untrained}")
+  first = {"decode_checkpoint": "untrained", "output": str(untrained)}
+  run_command(console, "decode", CONFIG, settings | first)
   train_began = time.monotonic()
-  _run(console, "MaxText.train", *keys)
+  run_command(console, "train", CONFIG, settings)
   facts["training, seconds"] = round(time.monotonic() - train_began)
-  _run(console, "MaxText.decode", *keys)
+  run_command(console, "decode", CONFIG, settings)
 
   report = folder / "report.html"
   facts["seconds"] = round(time.monotonic() - started, 1)
@@ -153,11 +152,3 @@ def _make_tokenizer(folder: pathlib.Path) -> int:
     (record.text for record in records), folder / "tokenizer", languages
   )
   return -(-tokenizer.vocab_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
-
-
-def _run(console: Console, module: str, *keys: str) -> None:
-  command = ["python3", "-m", module, CONFIG, *keys]
-  console.print(f"[bold]$ {shlex.join(command)}[/bold]", highlight=False, soft_wrap=True)
-  finished = subprocess.run([sys.executable, *command[1:]], check=False)
-  if finished.returncode != 0:
-    raise ValueError(f"{module} ended with exit status {finished.returncode}; see its line above")

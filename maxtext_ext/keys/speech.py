@@ -130,7 +130,7 @@ class SpeechKeys(TrainingKeys):
   decode_checkpoint: str = Field(
     "best",
     description=(
-      "best (the lowest eval/wer), latest or a step of the run, base: load_parameters_path, or"
+      "best (the lowest eval/wer; without any, the latest), latest or a step of the run, base: load_parameters_path, or"
       " untrained: as drawn."
     ),
   )

@@ -1,12 +1,11 @@
 """How long a run is: `steps`, or as many as `epochs` are."""
 
-import sys
-
 import jax
 
 from maxtext_ext import bridge
 from maxtext_ext.input.epochs import steps_of
 from maxtext_ext.input.pipeline import InputConfig
+from maxtext_ext.progress import say
 from maxtext_ext.text.tokenizer import Tokenizer
 
 
@@ -24,5 +23,5 @@ def with_steps(config: bridge.Config) -> bridge.Config:
   tokenizer.require_rows(config.vocab_size)
   steps = steps_of(config.epochs, inputs, tokenizer, rows=rows)
   if jax.process_index() == 0:
-    sys.stderr.write(f"epochs={config.epochs:g}: {steps} steps of {rows} rows\n")
+    say(f"epochs={config.epochs:g}: {steps} steps of {rows} rows")
   return bridge.replace(config, steps=steps, learning_rate_schedule_steps=steps)

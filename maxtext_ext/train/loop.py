@@ -118,6 +118,8 @@ def _train(config: bridge.Config, stop: StopRequest) -> TrainResult:
   over = done >= config.steps and not run.evaluation.due(done)
   if chief and not over:
     say(_why_it_ended(config, run, done, stop))
+  elif chief and done > run.start:
+    say(f"{run.run_dir}: {done} steps are done, loss {log.loss:.3f}{_best_of(run)}")
   status = 0 if over or run.best.ends_run else stop.status
   return TrainResult(steps=done, loss=log.loss, run_dir=run.run_dir, status=status)
 
@@ -138,6 +140,12 @@ def _where_it_goes_on(config: bridge.Config, run: Run) -> str:
     f"{run.run_dir}: all {config.steps} steps were done before; to train more, give more steps, or"
     " another run_name"
   )
+
+
+def _best_of(run: Run) -> str:
+  if run.best.step is None:
+    return ""
+  return f"; the best word error rate is {run.best.wer:.2%}, of step {run.best.step}"
 
 
 def _why_it_ended(config: bridge.Config, run: Run, done: int, stop: StopRequest) -> str:

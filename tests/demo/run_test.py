@@ -57,7 +57,7 @@ def test_demo_on_own_recordings(tmp_path, capfd):
   assert set(report["wer_by_language"]) <= {"English", "Hebrew"}
   printed = capfd.readouterr().err
   assert "quarantined 1" in printed
-  assert "python3 -m MaxText.train configs/experiments/demo.yml" in printed
+  assert "maxtext-ext train configs/experiments/demo.yml" in printed
 
 
 def test_a_folder_of_others_is_left_alone(tmp_path):

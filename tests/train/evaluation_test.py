@@ -128,13 +128,14 @@ def test_a_run_that_is_cut_in_evaluations_chooses_as_one_that_is_not(args, whole
   config = load(tiny.DEMO, [*args, "run_name=cut"])
   folder = pathlib.Path(whole).parent / "cut"
   for step, calls in ((2, 0), (6, 3)):
-    assert loop._train(config, AskedIn(folder, step, calls)).steps == step
+    result = loop._train(config, AskedIn(folder, step, calls))
+    assert (result.steps, result.status) == (step, 143)
     assert step not in evaluations(str(folder)), "it was broken off"
     assert f"SIGTERM: stopped after step {step} of 7; the same" in capsys.readouterr().err
     # As if it had been killed when its samples were written, and its numbers were not.
     with (folder / "samples.jsonl").open("a") as file:
       file.write(json.dumps({"step": step, "id": "of no evaluation"}) + "\n")
-  loop.main(tiny.DEMO, [*args, "run_name=cut"])
+  assert loop.main(tiny.DEMO, [*args, "run_name=cut"]).status == 0
   assert evaluations(str(folder)) == evaluations(whole)
   assert samples(str(folder)) == samples(whole)
   assert losses(str(folder)) == losses(whole)

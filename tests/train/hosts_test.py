@@ -36,9 +36,10 @@ def runs(tmp_path_factory):
   return tmp_path_factory.mktemp("runs")
 
 
-def finish(processes) -> list[str]:
-  """What each of the processes, which must end well, wrote for people."""
-  assert [process.wait() for process in processes] == [0] * len(processes), processes[0].errors
+def finish(processes, status: int = 0) -> list[str]:
+  """What each of the processes, which must end with this status, wrote for people."""
+  ended = [process.wait() for process in processes]
+  assert ended == [status] * len(processes), processes[0].errors
   return [process.errors for process in processes]
 
 
@@ -93,7 +94,7 @@ def test_when_one_process_is_asked_to_stop_or_is_lost_all_stop(started, runs):
   asked = started(2, *keys)
   wait_until(lambda: lines() >= 1, *asked)
   asked[1].send(signal.SIGTERM)
-  said, _ = finish(asked)
+  said, _ = finish(asked, status=128 + signal.SIGTERM)
   done = lines()
   assert f"a signal to another host: stopped after step {done} of 100000; the same" in said
   assert saved_steps(folder) == [done]

@@ -58,7 +58,7 @@ def assert_same_weights(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> N
 
 
 def command(*args: str) -> list[str]:
-  return [sys.executable, "-m", "MaxText.train", tiny.DEMO, *args]
+  return [sys.executable, "-m", "MaxText.train", tiny.DEMO, *tiny.last_wins(args)]
 
 
 def environment(**more: str) -> dict[str, str]:

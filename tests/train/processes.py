@@ -103,7 +103,8 @@ class Launcher:
       largest_file: bytes; the system refuses to write more into a file. 0: no such limit.
       environment: more variables.
     """
-    argv = ["train", tiny.DEMO, *keys, f"jax_cache_dir={self._folder / 'cache'}"]
+    keys = tiny.last_wins([*keys, f"jax_cache_dir={self._folder / 'cache'}"])
+    argv = ["train", tiny.DEMO, *keys]
     errors = self._folder / f"errors-{len(self._started)}.txt"
     asked = {"argv": argv, "errors": str(errors), "largest_file": largest_file}
     pid = int(self.ask(**asked, environment=dict(environment or {})))

@@ -16,6 +16,7 @@ def test_a_signal_is_noted_and_handlers_come_back(number, capfd):
     assert not stop.asked()
     os.kill(os.getpid(), number)
     assert stop.asked() and stop.name == number.name
+    assert stop.status == 128 + number
   assert signal.getsignal(number) == before
   assert f"{number.name}: the step under way ends, then the run is saved" in capfd.readouterr().err
 

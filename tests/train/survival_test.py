@@ -71,12 +71,12 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_were_not(start):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_asked_to_stop_saves_and_ends_well(start, number):
-  keys = ("steps=100000", f"run_name={number.name}", "checkpoint_period=100000")
-  process, runs = start(*keys)
+  keys = (f"run_name={number.name}", "checkpoint_period=100000")
+  process, runs = start(*keys, "steps=100000")
   folder = runs / number.name
   wait_until(lambda: (folder / "metrics.jsonl").exists() and losses(str(folder)), process)
   process.send(number)
-  assert process.wait() == 0, process.errors
+  assert process.wait() == 128 + number, process.errors
   done = len(losses(str(folder)))
   assert saved_steps(folder) == [done]
   last = process.errors.splitlines()[-1]
