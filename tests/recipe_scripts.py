@@ -36,7 +36,9 @@ def counts(printed: str) -> dict[str, tuple[int, ...]]:
   """The whole numbers of each row of the table: read, written, quarantined, left out, splits."""
   rows = {}
   for line in printed.splitlines():
-    if match := re.fullmatch(r"\s*([a-z0-9-]+ [a-z]+)\s+((?:[\d,]+\s+)+)[\d.,]+\s*", line):
+    if match := re.fullmatch(
+      r"\s*([a-z0-9-]+ [a-z]+)\s+((?:[\d,]+\s+)+?)[\d.,]+ (?:s|min|h \d+ min)\s*", line
+    ):
       rows[match[1]] = tuple(int(each.replace(",", "")) for each in match[2].split())
   return rows
 

@@ -19,7 +19,7 @@ from maxtext_ext.hosts.join import joined
 from maxtext_ext.input.pipeline import InputConfig, decode_iterator
 from maxtext_ext.keys.settings import Overrides, Settings, read
 from maxtext_ext.models.speech_lm import make_model
-from maxtext_ext.pages.render import format_duration
+from maxtext_ext.pages.duration import format_duration
 from maxtext_ext.progress import say
 from maxtext_ext.text.tokenizer import Tokenizer
 from maxtext_ext.train.metrics import ProgressLine

@@ -8,6 +8,9 @@ from typing import Any
 
 import jinja2
 
+from maxtext_ext.escape import printable
+from maxtext_ext.pages.duration import format_duration
+
 _SHARED = pathlib.Path(__file__).parent
 
 
@@ -21,7 +24,8 @@ def render(
 
   Args:
     template: path of the .html.jinja file.
-    filters: by the names that the template gives them, besides `duration`, `count` and `fact`.
+    filters: by the names that the template gives them, besides `duration`, `count`, `fact` and
+      `printable`.
     values: what the template names, `title` always; one that is missing is an error.
   """
   path = pathlib.Path(template)
@@ -33,18 +37,11 @@ def render(
     lstrip_blocks=True,
   )
   environment.filters["duration"] = format_duration
+  environment.filters["printable"] = printable
   environment.filters["count"] = lambda number: f"{number:,}"
   environment.filters["fact"] = lambda fact: f"{fact:,.4g}" if isinstance(fact, float) else fact
   environment.filters.update(filters or {})
   return environment.get_template(path.name).render(**values)
-
-
-def format_duration(seconds: float) -> str:
-  """3723 -> "1 h 2 min", 90 -> "1.5 min", 9 -> "9.0 s"."""
-  if seconds >= 3600:
-    minutes = round(seconds / 60)
-    return f"{minutes // 60:,} h {minutes % 60} min"
-  return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
 
 
 def direction(text: str) -> str:

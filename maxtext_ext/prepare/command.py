@@ -10,6 +10,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from maxtext_ext.pages.duration import format_duration
 from maxtext_ext.prepare.export import export
 from maxtext_ext.prepare.recipe import Source
 from maxtext_ext.prepare.run import Prepared, PrepareOptions, Watch, prepare
@@ -76,7 +77,7 @@ def print_counts(done: Sequence[Prepared]) -> None:
   names = list(dict.fromkeys(split for each in done for split in each.splits))
   table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
   table.add_column("source", no_wrap=True)
-  for heading in ("read", "written", "quarantined", "left out", *names, "hours"):
+  for heading in ("read", "written", "quarantined", "left out", *names, "audio"):
     table.add_column(heading, justify="right")
   for each in done:
     counts = each.summary
@@ -86,7 +87,7 @@ def print_counts(done: Sequence[Prepared]) -> None:
       f"{each.name} {each.part.split}",
       *(f"{count:,}" for count in (counts.read, counts.written, counts.quarantined, left_out)),
       *(f"{each.splits[name].records:,}" if name in each.splits else "" for name in names),
-      f"{counts.seconds / 3600:,.2f}",
+      format_duration(counts.seconds),
     )
   console = Console()
   (console if console.is_terminal else Console(width=_WIDTH)).print(table)

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
+from maxtext_ext.pages.duration import format_duration
 from maxtext_ext.prepare.recipe import Part, Source
 from maxtext_ext.prepare.select import Select
 from maxtext_ext.records import storage
@@ -126,7 +127,7 @@ def _convert(task: _Task, options: PrepareOptions, watch: Watch | None) -> Prepa
 
   def show(now: Progress) -> None:
     if watch:
-      detail = f"{now.read:,} read, {now.seconds / 3600:,.1f} h written"
+      detail = f"{now.read:,} read, {format_duration(now.seconds)} written"
       watch(f"{source.name} {part.split}", now.done, detail)
 
   summary = convert(

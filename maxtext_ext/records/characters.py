@@ -117,8 +117,8 @@ def mixed_words(text: str) -> list[str]:
   ]
 
 
-def printable(text: str) -> str:
-  r"""The text with what cannot be seen, or would steer a terminal, as escapes: "a\\u200fb"."""
+def visible(text: str) -> str:
+  r"""Shows as escapes what cannot be seen, direction marks and wide spaces too: "a\\u200fb"."""
   if text.isprintable():
     return text
   return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

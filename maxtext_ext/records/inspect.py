@@ -14,8 +14,9 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from maxtext_ext.escape import printable
+from maxtext_ext.pages.duration import format_duration
 from maxtext_ext.records import paths, storage
-from maxtext_ext.records.characters import printable
 from maxtext_ext.records.findings import Finding, find
 from maxtext_ext.records.inspect_page import write_page
 from maxtext_ext.records.quarantine import QUARANTINE_NAME
@@ -79,7 +80,7 @@ def main(
     task = bar.add_task("reading", total=1.0)
 
     def show(done: float, seconds: float) -> None:
-      bar.update(task, completed=done, description=f"{seconds / 3600:.2f} h read")
+      bar.update(task, completed=done, description=f"{format_duration(seconds)} read")
 
     survey = survey_shards(shards, workers, show)
   if not len(survey.rows):
@@ -243,7 +244,7 @@ def _print(console: Console, survey: Survey, findings: Sequence[Finding]) -> Non
     table.add_column(name, overflow="fold", min_width=len(name))
   for name in (
     "records",
-    "hours",
+    "audio",
     "seconds",
     "chars",
     "words",
@@ -284,7 +285,7 @@ def _cells(summary: Summary) -> list[str]:
   lengths = (summary.shortest, summary.median, summary.longest)
   return [
     f"{summary.records:,}",
-    f"{summary.seconds / 3600:,.2f}",
+    format_duration(summary.seconds),
     " / ".join(f"{seconds:.2f}" for seconds in lengths),
     f"{summary.characters:,}",
     f"{summary.words:,}",

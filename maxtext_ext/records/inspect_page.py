@@ -10,7 +10,7 @@ from maxtext_ext.audio.io import SAMPLE_RATE
 from maxtext_ext.decode.writer import atomic_open
 from maxtext_ext.pages.chart import WAVE_WIDTH, Histogram, histogram
 from maxtext_ext.pages.render import direction, render
-from maxtext_ext.records.characters import KINDS, home_scripts, inventory, printable, script_of
+from maxtext_ext.records.characters import KINDS, home_scripts, inventory, script_of, visible
 from maxtext_ext.records.clips import MAX_PLAYER_BYTES, MAX_PLAYER_SECONDS, ClipMaker
 from maxtext_ext.records.findings import Finding
 from maxtext_ext.records.reasons import Reason
@@ -62,11 +62,10 @@ def write_page(
     pathlib.Path(__file__).with_name("inspect.html.jinja"),
     filters={
       "direction": direction,
-      "printable": printable,
+      "visible": visible,
       "dbfs": lambda level: f"{level:.1f} dBFS" if math.isfinite(level) else "silence",
-      "hours": lambda seconds: f"{seconds / 3600:,.2f}",
     },
-    title=printable(title),
+    title=visible(title),
     total=summarize(survey.rows),
     unreadable=survey.unreadable,
     problems=survey.problems,

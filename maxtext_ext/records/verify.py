@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from maxtext_ext.audio.io import SAMPLE_RATE, AudioError, check_samples
+from maxtext_ext.pages.duration import format_duration
 from maxtext_ext.records import checksum, paths, storage
 from maxtext_ext.records.conversion import Progress
 from maxtext_ext.records.local_engine import run_jobs
@@ -137,7 +138,7 @@ def print_report(splits: Sequence[SplitCheck]) -> bool:
     console.width = _TABLE_WIDTH
   table = Table()
   table.add_column("split", overflow="fold")
-  for column in ("shards", "records", "hours", "MB"):
+  for column in ("shards", "records", "audio", "MB"):
     table.add_column(column, justify="right")
   table.add_column("result")
   for each in splits:
@@ -149,7 +150,7 @@ def print_report(splits: Sequence[SplitCheck]) -> bool:
       each.split or "(other names)",
       str(len(each.shards)),
       f"{sum(shard.records for shard in each.shards):,}",
-      f"{sum(shard.samples for shard in each.shards) / SAMPLE_RATE / 3600:,.2f}",
+      format_duration(sum(shard.samples for shard in each.shards) / SAMPLE_RATE),
       f"{sum(shard.bytes for shard in each.shards) / 1e6:,.1f}",
       result,
     )

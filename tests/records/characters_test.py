@@ -10,9 +10,9 @@ from maxtext_ext.records.characters import (
   inventory,
   kind_of,
   mixed_words,
-  printable,
   script_of,
   text_flags,
+  visible,
 )
 
 
@@ -145,5 +145,5 @@ def test_home_scripts():
     ("a\u202eb\ud800", "a\\u202eb\\ud800"),
   ],
 )
-def test_printable(text, expected):
-  assert printable(text) == expected
+def test_visible(text, expected):
+  assert visible(text) == expected

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from maxtext_ext.cli import main as cli
+from maxtext_ext.pages.duration import format_duration
 from maxtext_ext.records import inspect, storage
 from maxtext_ext.records.findings import find
 from maxtext_ext.records.inspect import find_shards, read_rows, survey_shards
@@ -168,7 +169,8 @@ def test_the_command(data, tmp_path):
     (line,) = [line.split() for line in lines if line.split()[:1] == [split]]
     summary = by_field(survey, "split")[split]
     assert line[1] == str(summary.records)
-    assert line[3:8] == [
+    assert " ".join(line[2:4]) == format_duration(summary.seconds)
+    assert line[4:9] == [
       f"{summary.shortest:.2f}",
       "/",
       f"{summary.median:.2f}",
