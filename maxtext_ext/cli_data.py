@@ -10,6 +10,17 @@ import typer
 if TYPE_CHECKING:
   from maxtext_ext.records.convert import ConvertSummary, Progress
 
+# The keys of records.sources.formats.SOURCES, which takes half a second to import.
+SourceFormat = Literal[
+  "auto",
+  "tfrecord",
+  "jsonl",
+  "csv",
+  "parquet",
+  "tar",
+  "huggingface",
+]
+
 data_app = typer.Typer(help="Bring recordings into the form that training reads.")
 
 
@@ -20,17 +31,23 @@ def describe_data() -> None:
 
 @data_app.command("convert")
 def convert_data(
-  source: Annotated[str, typer.Argument(help="A file, a folder or a glob; local or gs://.")],
+  source: Annotated[
+    str,
+    typer.Argument(help="A file, a folder or a glob, local or gs://; or a data set of the hub."),
+  ],
   out: Annotated[str, typer.Argument(help="The folder of the ArrayRecord shards, likewise.")],
   beam_args: Annotated[
     list[str] | None,
     typer.Argument(metavar="[-- BEAM_OPTIONS]", help="For Beam: -- --project=p --region=r"),
   ] = None,
   source_format: Annotated[
-    Literal["tfrecord", "jsonl", "parquet", "tar", "huggingface"],
-    typer.Option("--from", help="What the source is; huggingface: google/fleurs:ar_eg#test"),
-  ] = "jsonl",
-  split: Annotated[str, typer.Option(help="The first part of the shard names.")] = "train",
+    SourceFormat,
+    typer.Option("--from", help="What the source is; auto tells it by its files. See below."),
+  ] = "auto",
+  split: Annotated[
+    str,
+    typer.Option(help="The first part of the shard names; of a folder the files named after it."),
+  ] = "train",
   audio: Annotated[
     Literal["keep", "pcm16", "flac"],
     typer.Option(help="pcm16 takes half the room of float samples, flac a quarter."),
@@ -40,12 +57,12 @@ def convert_data(
     int | None, typer.Option(help="So many shards, where the source can be cut.")
   ] = None,
   records_per_shard: Annotated[
-    int, typer.Option(help="Or of so many records; TFRecord files are a shard each.")
-  ] = 1_000,
+    int | None, typer.Option(help="Or of so many records, 1000 unless given.")
+  ] = None,
   language: Annotated[
     str | None, typer.Option(help="Of records that do not say theirs: Hebrew, he or heb.")
   ] = None,
-  dataset: Annotated[str, typer.Option(help="Name of the corpus, likewise.")] = "",
+  dataset: Annotated[str | None, typer.Option(help="Name of the corpus, likewise.")] = None,
   text_key: Annotated[str | None, typer.Option(help="Column or member of the text.")] = None,
   audio_key: Annotated[str | None, typer.Option(help="Column or member of the sound.")] = None,
   id_key: Annotated[str | None, typer.Option(help="Column or member of the id.")] = None,
@@ -69,6 +86,10 @@ def convert_data(
 
   What cannot be used goes to quarantine.jsonl in OUT, with its reason. Correct the source and run
   the same command again: the shards whose sources have changed are made anew.
+
+  Forms of SOURCE: jsonl (manifests, NeMo's too), csv (and TSV, Common Voice), audiofolder,
+  huggingface (google/fleurs:ar_eg#test), parquet, arrow (save_to_disk), kaldi, lhotse (cuts, or
+  recordings and supervisions), shar, nemo (tarred), tar (WebDataset), tfrecord, tfds.
   """
   from maxtext_ext.records.convert import (
     QUARANTINE_NAME,
@@ -78,6 +99,19 @@ def convert_data(
   )
   from maxtext_ext.records.sources.options import SourceOptions
 
+  if shards is not None and records_per_shard is not None:
+    raise ValueError("got --shards and --records-per-shard, expected one of them; leave one out")
+  given = {
+    "records_per_shard": records_per_shard,
+    "shards": shards,
+    "audio_key": audio_key,
+    "text_key": text_key,
+    "id_key": id_key,
+    "language": language,
+    "dataset_name": dataset,
+    "allow_urls": allow_urls or None,
+  }
+  given = {name: value for name, value in given.items() if value is not None}
   options = ConvertOptions(
     source_format=source_format,
     splits=(split,),
@@ -85,16 +119,7 @@ def convert_data(
     workers=workers,
     max_bad_fraction=max_bad_fraction,
     overwrite=overwrite,
-    source=SourceOptions(
-      records_per_shard=records_per_shard,
-      shards=shards,
-      audio_key=audio_key,
-      text_key=text_key,
-      id_key=id_key,
-      language=language,
-      dataset_name=dataset,
-      allow_urls=allow_urls,
-    ),
+    source=SourceOptions(**given),
   )
   if beam_args and engine != "beam":
     raise ValueError(f"got {' '.join(beam_args)}, expected that only with --engine beam")
@@ -102,10 +127,12 @@ def convert_data(
     if engine == "beam":
       from maxtext_ext.records import beam
 
-      summary = beam.convert(source, out, options, runner=runner, pipeline_args=beam_args or [])
+      summary = beam.convert(
+        source, out, options, runner=runner, pipeline_args=beam_args or [], tell=typer.echo
+      )
     else:
       with _progress_bar("converting") as show:
-        summary = convert(source, out, options, progress=show)
+        summary = convert(source, out, options, progress=show, tell=typer.echo)
   except KeyboardInterrupt:
     typer.echo("interrupted; run the same command again to go on from here", err=True)
     raise

@@ -9,7 +9,7 @@ import contextlib
 import importlib.util
 import logging
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,7 @@ def convert(
   *,
   runner: str = "DirectRunner",
   pipeline_args: Sequence[str] = (),
+  tell: Callable[[str], None] | None = None,
 ) -> ConvertSummary:
   """Does what convert.convert does, to the same bytes; also goes on where that was broken off.
 
@@ -53,6 +54,7 @@ def convert(
     options: how, with `workers` left at 1.
     runner: as Beam names it.
     pipeline_args: Beam's options, as on a command line: ["--project=p", "--region=us-central1"].
+    tell: told in a line what is read.
 
   Raises:
     ValueError: an option is wrong or missing, or Beam is; the pipeline fails; and what
@@ -73,7 +75,7 @@ def convert(
     pipeline_runner = _make_runner(runner)
   if runner == _DATAFLOW:
     _check_dataflow(source, out, pipeline_options)
-  plan = plan_conversion(source, out, options)
+  plan = plan_conversion(source, out, options, tell)
   if plan.finished:
     return plan.finished
   done = {result.index for result in plan.done}

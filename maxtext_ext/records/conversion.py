@@ -7,17 +7,8 @@ from typing import Any
 
 from maxtext_ext.records.selector import Selector
 from maxtext_ext.records.shard_job import AUDIO_MODES, ShardJob, ShardResult
+from maxtext_ext.records.sources.formats import AUTO, SOURCES
 from maxtext_ext.records.sources.options import SourceOptions
-
-# Modules of the formats, imported when they are asked for: each has open_shards(source, options),
-# and FILE_PATTERN for storage.find_files or a find_files(source) of its own.
-SOURCES = {
-  "tfrecord": "maxtext_ext.records.sources.tfrecord",
-  "jsonl": "maxtext_ext.records.sources.jsonl",
-  "parquet": "maxtext_ext.records.sources.parquet",
-  "tar": "maxtext_ext.records.sources.tar",
-  "huggingface": "maxtext_ext.records.sources.huggingface",
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,7 +16,7 @@ class ConvertOptions:
   """How a source is converted.
 
   Attributes:
-    source_format: a key of SOURCES.
+    source_format: a key of SOURCES, or "auto": what the source looks like.
     splits: the first part of the shard names; more than one need a selector.
     audio: "keep" copies TFRecord records at 16 kHz byte for byte and writes all others as float32;
       "pcm16" writes 16-bit samples, "flac" compresses them. A record written anew keeps only the
@@ -47,8 +38,10 @@ class ConvertOptions:
   source: SourceOptions = dataclasses.field(default_factory=SourceOptions)
 
   def __post_init__(self) -> None:
-    if self.source_format not in SOURCES:
-      raise ValueError(f"source format is '{self.source_format}', expected one of {list(SOURCES)}")
+    if self.source_format not in (AUTO, *SOURCES):
+      raise ValueError(
+        f"source format is '{self.source_format}', expected one of {[AUTO, *SOURCES]}"
+      )
     if self.audio not in AUDIO_MODES:
       raise ValueError(f"audio is '{self.audio}', expected one of {list(AUDIO_MODES)}")
     for split in self.splits:
@@ -64,6 +57,11 @@ class ConvertOptions:
       raise ValueError(f"workers is {self.workers}, expected 1 or more")
     if not 0 <= self.max_bad_fraction <= 1:
       raise ValueError(f"max_bad_fraction is {self.max_bad_fraction}, expected 0 to 1")
+
+  @property
+  def only_split(self) -> str | None:
+    """The split that all of the source goes to; None where a selector decides."""
+    return self.splits[0] if self.selector is None else None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

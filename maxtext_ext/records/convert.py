@@ -10,7 +10,6 @@ from maxtext_ext.audio.io import SAMPLE_RATE
 from maxtext_ext.records import bad_rate
 from maxtext_ext.records.bad_rate import TooManyBadError
 from maxtext_ext.records.conversion import (
-  SOURCES,
   ConvertOptions,
   ConvertSummary,
   Plan,
@@ -28,6 +27,7 @@ from maxtext_ext.records.shard_job import (
   ShardStatus,
   run_shard,
 )
+from maxtext_ext.records.sources.formats import SOURCES
 
 __all__ = [
   "AUDIO_MODES",
@@ -56,6 +56,7 @@ def convert(
   options: ConvertOptions,
   *,
   progress: Callable[[Progress], None] | None = None,
+  tell: Callable[[str], None] | None = None,
 ) -> ConvertSummary:
   """Converts a source to {out}/{split}-00000-of-0000N.array_record and {out}/quarantine.jsonl.
 
@@ -70,13 +71,15 @@ def convert(
     out: the folder to write to; local or gs://.
     options: how.
     progress: called again and again, with one worker after each record.
+    tell: told in a line what is read.
 
   Raises:
-    ValueError: nothing is found, or `out` holds another conversion.
+    ValueError: nothing is found, an option does not apply to the source, or `out` holds
+      another conversion.
     TooManyBadError: over `max_bad_fraction`.
     OSError: reading or writing fails.
   """
-  plan = plan_conversion(source, out, options)
+  plan = plan_conversion(source, out, options, tell)
   if plan.finished:
     return plan.finished
   results = list(plan.done)

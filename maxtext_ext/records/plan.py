@@ -7,22 +7,24 @@ the next conversion by the same command finds what each shard was made of.
 
 import dataclasses
 import hashlib
-import importlib
 import itertools
 import json
 import os
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from maxtext_ext.records import manifest, paths, quarantine, storage
-from maxtext_ext.records.conversion import SOURCES, ConvertOptions, ConvertSummary, Plan
+from maxtext_ext.records.conversion import ConvertOptions, ConvertSummary, Plan
 from maxtext_ext.records.manifest import Manifest
 from maxtext_ext.records.named_files import current_versions
 from maxtext_ext.records.selector import describe_selector
 from maxtext_ext.records.shard_job import ShardJob, ShardResult, read_result
+from maxtext_ext.records.sources.detect import detect_format
 from maxtext_ext.records.sources.entry import InputShard, identity_of
-from maxtext_ext.records.sources.options import SourceOptions
+from maxtext_ext.records.sources.formats import AUTO, load_format
+from maxtext_ext.records.sources.options import SourceOptions, refuse_others
+from maxtext_ext.records.sources.splits import describe_names
 
 _PLAN_NAME = "plan.json"
 _FILES = "files of the source"  # in the identity: a digest of their versions
@@ -30,7 +32,9 @@ _DEFAULTS = dataclasses.asdict(SourceOptions())
 _REQUESTS_AT_ONCE = 16
 
 
-def plan_conversion(source: str, out: str, options: ConvertOptions) -> Plan:
+def plan_conversion(
+  source: str, out: str, options: ConvertOptions, tell: Callable[[str], None] | None = None
+) -> Plan:
   """Opens the source, and makes the output folder ready for this conversion.
 
   What an earlier conversion by the same command left is kept, shard by shard, where the source and
@@ -40,16 +44,22 @@ def plan_conversion(source: str, out: str, options: ConvertOptions) -> Plan:
     source: a file, a folder or a glob.
     out: the folder to write to.
     options: how.
+    tell: told in a line what is read.
 
   Raises:
-    ValueError: nothing is found, or `out` holds another conversion of these splits.
+    ValueError: nothing is found, an option does not apply, or `out` holds another
+      conversion of these splits.
   """
   if storage.is_file(out):
     raise ValueError(f"{out} is a file, expected the folder for the shards; choose another name")
-  module = importlib.import_module(SOURCES[options.source_format])
-  shards = module.open_shards(source, options.source)
-  find = getattr(module, "find_files", None)
-  files = find(source) if find else storage.find_files(source, module.FILE_PATTERN)
+  if options.source_format == AUTO:
+    options = dataclasses.replace(options, source_format=detect_format(source))
+  form = load_format(options.source_format)
+  refuse_others(form.name, options.source.named(), form.reads)
+  files = form.find_files(source, options.only_split)
+  if tell:
+    tell(f"{source}: reading {describe_names(files)} as {options.source_format}")
+  shards = form.open_files(files, options.source)
   versions = dict(zip(files, storage.versions(files), strict=True))
   settings = _settings(source, options)
   identity = settings | {_FILES: _digest_of(versions)}

@@ -73,14 +73,16 @@ def walk(url: str) -> dict[str, FileInfo]:
   }
 
 
-def find_files(url: str, pattern: str) -> list[str]:
+def find_files(url: str, *patterns: str) -> list[str]:
   """What storage.find_files says, of a URL; an empty list where nothing is."""
   kind = kind_of(url)
   if kind == "file":
     return [url]
   if kind == "directory":
-    files = list_folder(url)
-    return [path for path in files if fnmatch.fnmatchcase(path.rpartition("/")[2], pattern)]
+    names = {path: path.rpartition("/")[2] for path in list_folder(url)}
+    return [
+      path for path, name in names.items() if any(fnmatch.fnmatchcase(name, p) for p in patterns)
+    ]
   if not re.search(r"[*?\[]", url):
     return []
   with _explained("list", url):

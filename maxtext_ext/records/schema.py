@@ -218,6 +218,14 @@ def _text_entry(name: str, text: str, record: Record) -> bytes:
     ) from error
 
 
+def feature_names(data: bytes) -> list[str]:
+  """Names of the features of a serialized tf.train.Example; none where it is not one."""
+  try:
+    return sorted(_read_features(data))
+  except wire.WireError:
+    return []
+
+
 # A feature's kind and the span of its list.
 _Feature = tuple[int, wire.Span]
 

@@ -25,25 +25,25 @@ _REQUESTS_AT_ONCE = 16
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ENAMETOOLONG, errno.ELOOP)
 
 
-def find_files(source: str, pattern: str) -> list[str]:
+def find_files(source: str, *patterns: str) -> list[str]:
   """The files that a user's SOURCE stands for, sorted.
 
   Args:
     source: a file, a folder or a glob.
-    pattern: which files of a folder count, a glob on their names ("*.jsonl").
+    patterns: which files of a folder count, globs on their names ("*.jsonl").
 
   Raises:
     ValueError: nothing is there.
   """
   if remote.is_url(source):
-    files = remote.find_files(source, pattern)
+    files = remote.find_files(source, *patterns)
   else:
-    files = _find_local(source, pattern)
+    files = _find_local(source, patterns)
   files = [path for path in files if path == source or _TEMPORARY not in os.path.basename(path)]
   if not files:
     raise ValueError(
-      f"{source}: no input found, expected a file, a folder with {pattern} files, or a glob; "
-      "check the path (quote a glob against the shell)"
+      f"{source}: no input found, expected a file, a folder with {' or '.join(patterns)} files, "
+      "or a glob; check the path (quote a glob against the shell)"
     )
   return files
 
@@ -65,6 +65,14 @@ def walk(folder: str) -> dict[str, FileInfo]:
       path = os.path.join(place, name)
       found[os.path.relpath(path, folder)] = FileInfo(size=os.path.getsize(path))
   return found
+
+
+def find_below(folder: str, pattern: str) -> list[str]:
+  """The files of a folder, and of those below it, that match a glob ("*/metadata.csv"), sorted."""
+  if remote.is_url(folder):
+    return remote.find_files(f"{folder.rstrip('/')}/{pattern}")
+  found = glob.glob(os.path.join(glob.escape(folder), pattern), recursive=True)
+  return sorted(path for path in found if os.path.isfile(path))
 
 
 def exists(path: str) -> bool:
@@ -247,12 +255,12 @@ def _open_file(path: str, flags: int) -> int:
   return descriptor
 
 
-def _find_local(source: str, pattern: str) -> list[str]:
+def _find_local(source: str, patterns: Sequence[str]) -> list[str]:
   if os.path.isfile(source):
     return [source]
   if os.path.isdir(source):
-    where = os.path.join(glob.escape(source), pattern)
+    places = [os.path.join(glob.escape(source), pattern) for pattern in patterns]
   else:
-    where = source
-  found = glob.glob(where, recursive=True)
+    places = [source]
+  found = {path for place in places for path in glob.glob(place, recursive=True)}
   return sorted(path for path in found if os.path.isfile(path))

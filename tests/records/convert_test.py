@@ -193,7 +193,7 @@ def test_jsonl_as_pcm16_is_lossless_for_16_bit_files(recordings, tmp_path):
   ("arguments", "reason"),
   [
     ({"source": "none"}, "no input found"),
-    ({"source_format": "csv"}, r"'csv', expected one of \['tfrecord', 'jsonl', "),
+    ({"source_format": "wav"}, r"'wav', expected one of \['auto', 'tfrecord', 'jsonl', "),
     ({"audio": "mp3"}, r"'mp3', expected one of \['keep', 'pcm16', 'flac'\]"),
     ({"split": "a/b"}, "split is 'a/b'"),
     ({"split": ""}, "split is ''"),

@@ -11,15 +11,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from maxtext_ext.records.sources.splits import canonical_split, split_in
+
 SUFFIX = ".parquet"
 ALL_CONFIGS = "*"
-# Words of a path that mean a split; any other split stands under its own name only.
-_SYNONYMS = {
-  "train": ("train", "training"),
-  "validation": ("validation", "valid", "dev", "val"),
-  "test": ("test", "testing", "eval", "evaluation"),
-}
-_SPLIT_OF_WORD = {word: split for split, words in _SYNONYMS.items() for word in words}
 _NUMBERED = re.compile(r"(.*?)-?(\d{5})-of-(\d{5})(-[0-9a-f]+)?\.parquet$")
 
 
@@ -45,7 +40,7 @@ def choose_files(
   if listed is None:
     chosen = _named(names, split, config)
   else:
-    patterns = [pattern for name, pattern in listed if _SPLIT_OF_WORD.get(name, name) == split]
+    patterns = [pattern for name, pattern in listed if canonical_split(name) == split]
     chosen = [name for name in names if any(fnmatch.fnmatchcase(name, p) for p in patterns)]
   _check_whole(chosen)
   return chosen
@@ -92,24 +87,17 @@ def _patterns(data_files: Any) -> list[tuple[str, str]]:
 def _named(names: Sequence[str], split: str, config: str | None) -> list[str]:
   if config not in (None, ALL_CONFIGS):
     names = [name for name in names if config in name.split("/")[:-1]]
-  by_split = {name: _split_in(name, split) for name in names}
+  by_split = {name: split_in(name.removesuffix(SUFFIX), split) for name in names}
   if not any(by_split.values()) and split == "train":
     return list(names)  # files without a word about it are for training
   chosen = [name for name, found in by_split.items() if found == split]
   if config is None:
     # Folders that are not called after the split itself: data/, ar/, Egypt/.
     tops = {name.split("/")[0] for name in chosen if "/" in name}
-    tops = {top for top in tops if not _split_in(top, split)}
+    tops = {top for top in tops if not split_in(top, split)}
     if len(tops) > 1:
       raise _no_config(tops)
   return chosen
-
-
-def _split_in(name: str, split: str) -> str | None:
-  """The split that a path names; the last word of it counts: `test_set/train-00000`."""
-  words = re.split(r"[^0-9A-Za-z]+", name.removesuffix(SUFFIX))
-  found = [_SPLIT_OF_WORD.get(word) or (split if word == split else None) for word in words]
-  return next((each for each in reversed(found) if each), None)
 
 
 def _no_config(configs: Iterable[str]) -> ValueError:

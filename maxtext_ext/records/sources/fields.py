@@ -13,7 +13,21 @@ from maxtext_ext.text.languages import NO_LANGUAGE, language_name
 
 # In order: of several that a record has, the first counts.
 USUAL_NAMES = {
-  "audio": ("audio", "audio_filepath", "audio_path", "audio_file", "wav", "mp3", "flac"),
+  "audio": (
+    "audio",
+    "audio_filepath",
+    "audio_path",
+    "audio_file",
+    "speech",
+    "wav",
+    "mp3",
+    "flac",
+    "file_name",
+    "audio_file_name",
+    "wav_filename",
+    "file",
+    "path",
+  ),
   "text": (
     "text",
     "sentence",
@@ -24,7 +38,7 @@ USUAL_NAMES = {
     "raw_text",
   ),
   "id": ("id", "sample_id", "uuid", "utterance_id", "utt_id", "segment_id", "audio_id", "__key__"),
-  "language": ("language", "lang", "locale"),
+  "language": ("language", "lang", "locale", "source_lang"),
   "speaker": ("speaker", "speaker_id", "client_id"),
   "dataset": ("dataset", "dataset_name"),
   "prompt": ("prompt",),

@@ -21,8 +21,8 @@ import yaml
 from maxtext_ext.records import storage
 from maxtext_ext.records.sources import parquet
 from maxtext_ext.records.sources.dataset_files import SUFFIX, choose_files, shared_folder
-from maxtext_ext.records.sources.options import SourceOptions
 
+OPTIONS = parquet.OPTIONS
 Progress = Callable[[int, int, str], None]  # files done, files in all, name of the next one
 
 CARD = "README.md"
@@ -65,20 +65,17 @@ class DatasetSource:
     return f"{self.base}{config}{split}"
 
 
-def open_shards(source: str, options: SourceOptions) -> list[parquet.ParquetShard]:
-  """Cuts the rows of a split into shards, see `parquet.open_files`.
-
-  Raises:
-    ValueError: as `find_files` and `open_files`.
-  """
-  return parquet.open_files(find_files(source), options)
+open_files = parquet.open_files
 
 
-def find_files(source: str, *, progress: Progress | None = None) -> list[str]:
+def find_files(
+  source: str, split: str | None = None, *, progress: Progress | None = None
+) -> list[str]:
   """The parquet files of a split, sorted; those of the hub are downloaded, if they are not yet.
 
   Args:
     source: see above.
+    split: of a source that does not name its own; None: train.
     progress: called before each download and after the last.
 
   Raises:
@@ -87,7 +84,7 @@ def find_files(source: str, *, progress: Progress | None = None) -> list[str]:
   dataset = DatasetSource.parse(source)
   if re.search(r"[*?\[]", dataset.base) or storage.is_file(dataset.base):
     return _of_split(storage.find_files(dataset.base, f"*{SUFFIX}"), dataset)
-  dataset = dataclasses.replace(dataset, split=dataset.split or "train")
+  dataset = dataclasses.replace(dataset, split=dataset.split or split or "train")
   if "://" in dataset.base or os.path.isdir(dataset.base):
     return _in_folder(dataset)
   if not (repo := _REPO.fullmatch(dataset.base)):

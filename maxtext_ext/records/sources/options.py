@@ -1,6 +1,7 @@
 """What a user may say of a source: how it is cut, and what its records do not say themselves."""
 
 import dataclasses
+from collections.abc import Iterable
 
 from maxtext_ext.text.languages import NO_LANGUAGE, language_name
 
@@ -38,3 +39,34 @@ class SourceOptions:
     if self.language is not None:
       name = language_name(self.language)
       object.__setattr__(self, "language", None if name == NO_LANGUAGE else name)
+
+  def named(self) -> list[str]:
+    """Names of the fields that differ from their defaults."""
+    return [
+      field.name for field in dataclasses.fields(self) if getattr(self, field.name) != field.default
+    ]
+
+
+EVERY_OPTION = frozenset(field.name for field in dataclasses.fields(SourceOptions))
+_FLAGS = {"dataset_name": "--dataset"}
+
+
+def refuse_others(source_format: str, names: Iterable[str], reads: frozenset[str]) -> None:
+  """Raises ValueError for options that a format does not read.
+
+  Args:
+    source_format: its name.
+    names: fields of SourceOptions that the user has given.
+    reads: those that it reads.
+  """
+  if others := [name for name in names if name not in reads]:
+    allowed = " ".join(map(flag_of, sorted(reads)))
+    raise ValueError(
+      f"{' '.join(map(flag_of, others))}: --from {source_format} does not read it, only {allowed}; "
+      "leave it out"
+    )
+
+
+def flag_of(name: str) -> str:
+  """How a field of SourceOptions is given on the command line."""
+  return _FLAGS.get(name, "--" + name.replace("_", "-"))

@@ -23,10 +23,11 @@ from maxtext_ext.records.sources.cutting import RowRange, cut_rows
 from maxtext_ext.records.sources.dataset_files import shared_folder
 from maxtext_ext.records.sources.entry import Bad, Good
 from maxtext_ext.records.sources.fields import USUAL_NAMES, choose_names, read_fields
-from maxtext_ext.records.sources.options import SourceOptions
+from maxtext_ext.records.sources.options import EVERY_OPTION, SourceOptions
 from maxtext_ext.records.sources.parquet_rows import BrokenFileError, open_parquet, read_rows
 
-FILE_PATTERN = "*.parquet"
+OPTIONS = EVERY_OPTION
+FILE_PATTERNS = ("*.parquet",)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,11 +62,6 @@ class ParquetShard:
           yield Bad(**place, sample_id=item.sample_id, reason=str(item))
         else:
           yield Good(**place, record=item)
-
-
-def open_shards(source: str, options: SourceOptions) -> list[ParquetShard]:
-  """Cuts the files of `source` (a file, folder or glob) into shards, see `open_files`."""
-  return open_files(storage.find_files(source, FILE_PATTERN), options)
 
 
 def open_files(paths: list[str], options: SourceOptions) -> list[ParquetShard]:

@@ -24,9 +24,10 @@ from maxtext_ext.records.schema import Record, RecordError
 from maxtext_ext.records.sources.cutting import group_files
 from maxtext_ext.records.sources.entry import Bad, Good
 from maxtext_ext.records.sources.fields import choose_names, parse_object, read_fields
-from maxtext_ext.records.sources.options import SourceOptions
+from maxtext_ext.records.sources.options import EVERY_OPTION, SourceOptions
 
-FILE_PATTERN = "*.tar*"  # also train-0001.tar.gz
+OPTIONS = EVERY_OPTION - {"records_per_shard", "allow_urls"}
+FILE_PATTERNS = ("*.tar*",)  # also train-0001.tar.gz
 _AUDIO = re.compile(r"wav|flac|mp3|og[ga]|opus|m4a|aac|webm|mp4|mk[av]|wma|amr|3gp|aiff?|caf|w64")
 _TEXT = ("txt", "text", "transcript", "transcription", "lab")
 _JSON = "json"
@@ -72,13 +73,12 @@ class TarShard:
       before += size
 
 
-def open_shards(source: str, options: SourceOptions) -> list[TarShard]:
-  """A shard for each file of `source` (a file, folder or glob), or `options.shards` of them all.
+def open_files(files: list[str], options: SourceOptions) -> list[TarShard]:
+  """A shard for each file, or `options.shards` of them all.
 
   Raises:
-    ValueError: no files, or fewer than `options.shards`.
+    ValueError: fewer files than `options.shards`.
   """
-  files = storage.find_files(source, FILE_PATTERN)
   return [TarShard(paths=group, options=options) for group in group_files(files, options.shards)]
 
 

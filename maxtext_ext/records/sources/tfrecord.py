@@ -18,7 +18,8 @@ from maxtext_ext.records.sources.cutting import group_files
 from maxtext_ext.records.sources.entry import Bad, Good
 from maxtext_ext.records.sources.options import SourceOptions
 
-FILE_PATTERN = "*.tfrecord*"  # also train.tfrecord-00000-of-00055
+OPTIONS = frozenset(("shards", "language", "dataset_name"))
+FILE_PATTERNS = ("*.tfrecord*",)  # also train.tfrecord-00000-of-00055
 # A record is held in memory whole, some three times over: this is 35 minutes of float samples.
 MAX_RECORD_BYTES = 1 << 27
 _HEADER = struct.Struct("<QI")  # length, its checksum
@@ -115,15 +116,15 @@ class TFRecordShard:
     return dataclasses.replace(record, **missing) if missing else record
 
 
-def open_shards(source: str, options: SourceOptions) -> list[TFRecordShard]:
-  """One shard for each file of `source` (a file, folder or glob), or so many of several files.
+def open_files(files: list[str], options: SourceOptions) -> list[TFRecordShard]:
+  """One shard for each file, or `options.shards` of several files.
 
   Raises:
-    ValueError: no files, or fewer than `options.shards`: they cannot be cut.
+    ValueError: fewer files than `options.shards`: they cannot be cut.
   """
   return [
     TFRecordShard(paths=paths, language=options.language, dataset_name=options.dataset_name)
-    for paths in group_files(storage.find_files(source, FILE_PATTERN), options.shards)
+    for paths in group_files(files, options.shards)
   ]
 
 

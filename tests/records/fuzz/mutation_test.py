@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from maxtext_ext.audio.io import AudioError, check_samples, decode_audio
 from maxtext_ext.records.schema import RecordError, encode_example
-from maxtext_ext.records.sources import jsonl, parquet, tar, tfrecord
+from maxtext_ext.records.sources import tfrecord
 from maxtext_ext.records.sources.entry import Bad, Good
 from maxtext_ext.records.sources.options import SourceOptions
 from tests.records.fuzz import tones
 from tests.records.fuzz.case import record
+from tests.records.sources.opening import opener
 
 SHORT = tones.tone(seconds=0.05)
 # What fields of lengths and counts are likely to go wrong with.
@@ -103,11 +104,11 @@ LINES = (
   b'{"audio": "a.wav", "text": "hello \\u05d0", "offset": 0.01}\n{"audio": "a.wav", "text": 1}\n'
 )
 SOURCES: dict[str, tuple[str, Callable, Callable[[], bytes], Callable[[bytes], bytes]]] = {
-  "records": ("a.tfrecord", tfrecord.open_shards, lambda: EXAMPLE, _tfrecord),
-  "tfrecord": ("a.tfrecord", tfrecord.open_shards, lambda: _tfrecord(EXAMPLE) * 2, bytes),
-  "jsonl": ("a.jsonl", jsonl.open_shards, lambda: LINES, bytes),
-  "tar": ("a.tar", tar.open_shards, _tar, bytes),
-  "parquet": ("a.parquet", parquet.open_shards, _parquet, bytes),
+  "records": ("a.tfrecord", opener("tfrecord"), lambda: EXAMPLE, _tfrecord),
+  "tfrecord": ("a.tfrecord", opener("tfrecord"), lambda: _tfrecord(EXAMPLE) * 2, bytes),
+  "jsonl": ("a.jsonl", opener("jsonl"), lambda: LINES, bytes),
+  "tar": ("a.tar", opener("tar"), _tar, bytes),
+  "parquet": ("a.parquet", opener("parquet"), _parquet, bytes),
 }
 
 

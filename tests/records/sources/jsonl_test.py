@@ -9,10 +9,20 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxtext_ext.records.schema import RecordError
+from maxtext_ext.records.schema import Record, RecordError
 from maxtext_ext.records.sources.entry import Bad, Good
-from maxtext_ext.records.sources.jsonl import open_shards, read_line
+from maxtext_ext.records.sources.jsonl import parse_line
+from maxtext_ext.records.sources.lines import Line
 from maxtext_ext.records.sources.options import SourceOptions
+from maxtext_ext.records.sources.rows import Row, read_row
+from tests.records.sources.opening import opener
+
+open_shards = opener("jsonl")
+
+
+def read_line(content: bytes, folder: str, options: SourceOptions | None = None) -> Record:
+  values = parse_line(Line(number=1, offset=0, content=content))
+  return read_row(Row(values=values), folder, options or SourceOptions())
 
 
 @pytest.fixture

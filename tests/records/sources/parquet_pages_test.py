@@ -128,9 +128,9 @@ def test_damage_is_told_or_harmless(tmp_path_factory, data):
 MEASURE = """
 import resource, sys
 from maxtext_ext.records.sources.options import SourceOptions
-from maxtext_ext.records.sources.parquet import open_shards
+from tests.records.sources.opening import opener
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-entries = [entry.reason for shard in open_shards(sys.argv[1], SourceOptions())
+entries = [entry.reason for shard in opener("parquet")(sys.argv[1], SourceOptions())
            for entry in shard.entries()]
 assert len(entries) == 300 and all("text is missing" in entry for entry in entries)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from maxtext_ext.records.sources.entry import Bad, Good
 from maxtext_ext.records.sources.options import SourceOptions
-from maxtext_ext.records.sources.parquet import open_shards
+from tests.records.sources.opening import opener
 
 PLAIN = SourceOptions()
+open_shards = opener("parquet")
 TONE = (0.3 * np.sin(np.arange(800) / 5)).astype(np.float32)
 HF_AUDIO = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 

@@ -18,9 +18,10 @@ from sound_files import encode_by_ffmpeg
 from maxtext_ext.records.sources import tar
 from maxtext_ext.records.sources.entry import Bad, Good
 from maxtext_ext.records.sources.options import SourceOptions
-from maxtext_ext.records.sources.tar import open_shards
+from tests.records.sources.opening import opener
 
 PLAIN = SourceOptions()
+open_shards = opener("tar")
 TONE = (0.3 * np.sin(np.arange(800) / 5)).astype(np.float32)
 
 

@@ -14,11 +14,12 @@ from maxtext_ext.records.sources.tfrecord import (
   MAX_RECORD_BYTES,
   TFRecordShard,
   masked_crc32c,
-  open_shards,
   read_tfrecord,
   write_tfrecord,
 )
+from tests.records.sources.opening import opener
 
+open_shards = opener("tfrecord")
 RECORDS = [b"first", b"", b"the third one"]
 ENDS = [12 + 5 + 4, 12 + 5 + 4 + 16, 12 + 5 + 4 + 16 + 12 + 13 + 4]  # where each of them ends
 

@@ -1,0 +1,53 @@
+"""Formats that `data convert` reads: a module each, imported when it is asked for."""
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Sequence
+
+from maxtext_ext.records.sources.entry import InputShard
+from maxtext_ext.records.sources.options import SourceOptions
+from maxtext_ext.records.sources.splits import find_own_files
+
+AUTO = "auto"
+SOURCES = {
+  "tfrecord": "maxtext_ext.records.sources.tfrecord",
+  "jsonl": "maxtext_ext.records.sources.jsonl",
+  "csv": "maxtext_ext.records.sources.csv_table",
+  "parquet": "maxtext_ext.records.sources.parquet",
+  "tar": "maxtext_ext.records.sources.tar",
+  "huggingface": "maxtext_ext.records.sources.huggingface",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Format:
+  """A format, as its module has it.
+
+  Attributes:
+    name: its key in SOURCES.
+    reads: fields of SourceOptions that count; others are refused. OPTIONS of the module.
+    find_files: all files that the result depends on, in the order of the records, of what the user
+      named and the only split that is converted, or None. A function of the module, or else what
+      `find_own_files` makes of its FILE_PATTERNS.
+    open_files: divides these files among shards; a ValueError where there is no record.
+  """
+
+  name: str
+  reads: frozenset[str]
+  find_files: Callable[[str, str | None], list[str]]
+  open_files: Callable[[list[str], SourceOptions], Sequence[InputShard]]
+
+
+def load_format(name: str) -> Format:
+  """Imports the module of a format."""
+  module = importlib.import_module(SOURCES[name])
+
+  def find_files(source: str, split: str | None) -> list[str]:
+    return find_own_files(source, module.FILE_PATTERNS, split)
+
+  return Format(
+    name=name,
+    reads=module.OPTIONS,
+    find_files=getattr(module, "find_files", find_files),
+    open_files=module.open_files,
+  )

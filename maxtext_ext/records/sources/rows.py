@@ -1,0 +1,192 @@
+"""Manifests: rows of text that say where a clip's sound is and what is said in it.
+
+A format of this kind is a reader that turns lines into rows; what is below does the rest.
+"""
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from maxtext_ext.audio.io import AudioError
+from maxtext_ext.records import storage
+from maxtext_ext.records.schema import Record, RecordError
+from maxtext_ext.records.sources.clip import Clip, clip_of
+from maxtext_ext.records.sources.dataset_files import shared_folder
+from maxtext_ext.records.sources.entry import Bad, Good
+from maxtext_ext.records.sources.fields import choose_names, read_fields, read_id, value_of
+from maxtext_ext.records.sources.lines import LineRange, Scan, cut_lines, read_lines
+from maxtext_ext.records.sources.options import SourceOptions
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Row:
+  """A row of a manifest.
+
+  Attributes:
+    values: what it says of the clip, under the usual names, see `fields`.
+    clip: its sound; None: `values` say that too.
+  """
+
+  values: Mapping[str, Any]
+  clip: Clip | None = None
+
+
+@runtime_checkable
+class RowReader(Protocol):
+  """A format: small, can be pickled, and its repr says all that decides on the result."""
+
+  def rows(self, part: LineRange) -> Iterator[tuple[int, Row | RecordError]]:
+    """Yields the line number of each row, and the row or why it cannot be read."""
+    ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RowShard:
+  """Some consecutive rows, of one file or over the border of several.
+
+  Attributes:
+    parts: the rows.
+    folder: what the paths of all files of the source begin with.
+    beside: further files that rows refer to.
+    reader: their format.
+    options: how they are read.
+  """
+
+  parts: tuple[LineRange, ...]
+  folder: str
+  beside: tuple[str, ...]
+  reader: RowReader
+  options: SourceOptions
+
+  def identity(self, versions: Mapping[str, str]) -> list[Any]:
+    """The rows themselves: a corrected one concerns no other shard, wherever it moves them."""
+    rows = [[part.path, part.digest] for part in self.parts]
+    return [rows, self.folder, [[path, versions[path]] for path in self.beside]]
+
+  def entries(self) -> Iterator[Good | Bad]:
+    """Reads the rows and decodes the audio that they name; the position is the line, from 1."""
+    total = sum(part.count for part in self.parts)
+    read = 0
+    for part in self.parts:
+      folder, name = os.path.split(part.path)
+      # What tells clips of the same relative path in two folders apart.
+      prefix = f"{folder}/".removeprefix(self.folder) if folder else ""
+      for line, row in self.reader.rows(part):
+        read += 1
+        place = {"file": part.path, "position": line, "done": read / total}
+        try:
+          if isinstance(row, RecordError):
+            raise row
+          record = read_row(
+            row, folder, self.options, prefix=prefix, default_id=f"{prefix}{name}:{line}"
+          )
+        except RecordError as error:
+          yield Bad(**place, sample_id=error.sample_id, reason=str(error))
+        else:
+          yield Good(**place, record=record)
+
+
+def open_rows(
+  paths: list[str],
+  reader: RowReader,
+  options: SourceOptions,
+  scan: Scan = read_lines,
+  beside: Sequence[str] = (),
+) -> list[RowShard]:
+  """Divides the rows of files among shards.
+
+  Args:
+    paths: the manifests.
+    reader: their format.
+    options: how they are read.
+    scan: finds the rows of a file.
+    beside: further files that rows refer to.
+
+  Raises:
+    ValueError: no rows, or fewer than `options.shards`.
+  """
+  folder = shared_folder(paths)
+  shards = [
+    RowShard(parts=parts, folder=folder, beside=tuple(beside), reader=reader, options=options)
+    for parts in cut_lines(paths, options, scan)
+  ]
+  if not shards:
+    raise ValueError(
+      f"{paths[0]}: no lines in it and in {len(paths) - 1} other files, expected one a recording"
+    )
+  return shards
+
+
+def read_row(
+  row: Row, folder: str, options: SourceOptions, *, prefix: str = "", default_id: str = ""
+) -> Record:
+  """Reads a row and its audio.
+
+  Args:
+    row: see there.
+    folder: what a relative audio path starts from.
+    options: names of keys, and what rows do not say themselves.
+    prefix: of ids that are made of relative paths.
+    default_id: of rows that have neither an id nor a path.
+
+  Raises:
+    RecordError: anything is wrong with either.
+  """
+  names = choose_names(row.values, options)
+  sample_id = read_id(row.values, names, _default_id(row, names, prefix) or default_id)
+  try:
+    clip = row.clip or _clip_of_values(row.values, names, options)
+    fields = read_fields(row.values, names, sample_id, options)
+    return fields.with_audio(clip.load(folder, allow_urls=options.allow_urls))
+  except (RecordError, AudioError) as error:
+    raise RecordError(str(error), sample_id) from error
+
+
+def _clip_of_values(
+  values: Mapping[str, Any], names: Mapping[str, str], options: SourceOptions
+) -> Clip:
+  value = value_of(values, names, "audio")
+  if value is None or value == "":
+    raise RecordError(f"no '{options.audio_key or 'audio'}': expected the path of an audio file")
+  is_list = isinstance(value, list) and not (value and isinstance(value[0], str))
+  if not (is_list or isinstance(value, str | dict)):
+    raise RecordError(f"'{names['audio']}' is {value!r:.60}, expected a string")
+  rate = values.get("sampling_rate", values.get("sample_rate"))
+  return dataclasses.replace(clip_of(value, rate), **_part(values))
+
+
+def _part(values: Mapping[str, Any]) -> dict[str, float]:
+  """The part of the file that is asked for."""
+  for name in ("offset", "duration"):
+    value = values.get(name)
+    # A duration alone is what the file has, and not always in seconds.
+    if values.get("offset") is not None and value is not None and not _is_number(value):
+      raise RecordError(f"'{name}' is {value!r:.60}, expected a number of seconds")
+  if values.get("offset") is None:
+    return {}
+  part = {"offset": float(values["offset"])}
+  if values.get("duration"):
+    part["duration"] = float(values["duration"])
+  return part
+
+
+def _default_id(row: Row, names: Mapping[str, str], prefix: str) -> str:
+  """The path and, of a part, the seconds as in a URL (W3C, Media Fragments)."""
+  path = row.clip.path if row.clip else value_of(row.values, names, "audio")
+  if isinstance(path, Mapping):
+    path = path.get("path")
+  if not isinstance(path, str) or not path:
+    return ""
+  name = storage.join(prefix, path)
+  offset, duration = row.values.get("offset"), row.values.get("duration")
+  if _is_number(offset):
+    name = f"{name}#t={offset}"
+    if duration and _is_number(duration):
+      name = f"{name},{round(offset + duration, 6)}"
+  return name
+
+
+def _is_number(value: object) -> bool:
+  is_number = isinstance(value, int | float) and not isinstance(value, bool)
+  return is_number and abs(value) < 1e9
