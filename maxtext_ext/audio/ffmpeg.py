@@ -7,7 +7,7 @@ import av
 import numpy as np
 
 from maxtext_ext.audio.headers import SeekableFile
-from maxtext_ext.audio.io import MAX_VALUES, AudioError
+from maxtext_ext.audio.io import MAX_VALUES, AudioError, check_channel
 
 # FLAC and MP3 are not among them: FFmpeg reads over damage that libsndfile reports. Nor are
 # playlists, which would have it open other files.
@@ -33,16 +33,20 @@ class Recording:
     rate: samples a second.
   """
 
-  def __init__(self, file: SeekableFile, formats: str = FORMATS) -> None:
+  def __init__(
+    self, file: SeekableFile, formats: str = FORMATS, channel: int | None = None
+  ) -> None:
     """Opens a seekable file.
 
     Args:
       file: it is not closed afterwards.
       formats: FFmpeg's names of those that it may be in.
+      channel: the one to take; None: the mean of them.
 
     Raises:
       FFmpegError: FFmpeg does not know it either, or it has no sound.
     """
+    self._channel = channel
     self._size = file.seek(0, os.SEEK_END)
     file.seek(0)
     try:
@@ -66,7 +70,7 @@ class Recording:
     self._container.close()
 
   def blocks(self) -> Iterator[np.ndarray]:
-    """The samples in order, channels averaged, as float32 [T] of any lengths.
+    """The samples in order, as float32 [T] of any lengths.
 
     Raises:
       FFmpegError: damaged, or shorter than it says.
@@ -101,6 +105,8 @@ class Recording:
           raise FFmpegError(f"packets of a file of {self._size} bytes sum up to more than twice it")
         for frame in packet.decode():
           form = frame.sample_rate, frame.layout.nb_channels, frame.format.name
+          if first is None:
+            check_channel(self._channel, form[1])
           first = first or form
           if form[0] != self.rate or form != first:
             raise FFmpegError(f"the sound changes from {first} to {form}, rate {self.rate}")
@@ -108,7 +114,11 @@ class Recording:
           if values > MAX_VALUES:
             raise FFmpegError(f"more than {MAX_VALUES} values; downmix and resample it first")
           for converted in resampler.resample(frame):
-            yield converted.to_ndarray().mean(axis=0, dtype=np.float32)
+            samples = converted.to_ndarray()
+            if self._channel is None:
+              yield samples.mean(axis=0, dtype=np.float32)
+            else:
+              yield samples[self._channel]
     except av.FFmpegError as error:
       raise FFmpegError(f"damaged ({error.strerror})") from error
 

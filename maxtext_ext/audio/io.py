@@ -92,9 +92,15 @@ def convert_samples(samples: np.ndarray, rate: int) -> np.ndarray:
   return converted
 
 
-def decode_audio(data: bytes, *, offset: float = 0.0, duration: float | None = None) -> np.ndarray:
+def decode_audio(
+  data: bytes,
+  *,
+  offset: float = 0.0,
+  duration: float | None = None,
+  channel: int | None = None,
+) -> np.ndarray:
   """Decodes a file in memory, see `read_audio`."""
-  return read_audio(io.BytesIO(data), offset=offset, duration=duration)
+  return read_audio(io.BytesIO(data), offset=offset, duration=duration, channel=channel)
 
 
 def load_audio(path: str, *, offset: float = 0.0, duration: float | None = None) -> np.ndarray:
@@ -111,7 +117,11 @@ def load_audio(path: str, *, offset: float = 0.0, duration: float | None = None)
 
 
 def read_audio(
-  file: SeekableFile, *, offset: float = 0.0, duration: float | None = None
+  file: SeekableFile,
+  *,
+  offset: float = 0.0,
+  duration: float | None = None,
+  channel: int | None = None,
 ) -> np.ndarray:
   """Decodes WAV, FLAC, MP3, OGG (Vorbis, Opus) or what else libsndfile knows, the rest by FFmpeg.
 
@@ -122,6 +132,7 @@ def read_audio(
     file: seekable.
     offset: where to start, in seconds.
     duration: seconds to take; None: to the end.
+    channel: the one to take, from 0; None: the mean of them.
 
   Returns:
     [T] float32, full scale is [-1, 1].
@@ -139,7 +150,7 @@ def read_audio(
     raise AudioError(f"{damage}; copy it again")
   watched = _Watched(file)
   try:
-    samples = _decode(io.BufferedReader(watched, _BUFFER), offset, duration)
+    samples = _decode(io.BufferedReader(watched, _BUFFER), offset, duration, channel)
   finally:
     if watched.error:
       raise watched.error
@@ -193,17 +204,19 @@ class _Watched(io.RawIOBase):
     return True
 
 
-def _decode(file: SeekableFile, offset: float, duration: float | None) -> np.ndarray:
+def _decode(
+  file: SeekableFile, offset: float, duration: float | None, channel: int | None
+) -> np.ndarray:
   if name := find_undeclared(file):
-    return _decode_by_ffmpeg(file, offset, duration, formats=name)
+    return _decode_by_ffmpeg(file, offset, duration, channel, formats=name)
   try:
     sound = soundfile.SoundFile(file)
   except soundfile.SoundFileError as error:
     reason = str(error).rpartition(">: ")[2].strip()
-    return _decode_by_ffmpeg(file, offset, duration, reason=f"libsndfile: {reason}; ")
+    return _decode_by_ffmpeg(file, offset, duration, channel, reason=f"libsndfile: {reason}; ")
   with sound:
     try:
-      return _decode_by_libsndfile(sound, offset, duration)
+      return _decode_by_libsndfile(sound, offset, duration, channel)
     except soundfile.SoundFileError as error:
       raise AudioError(
         f"cannot decode the whole {sound.format} file ({str(error).strip()}); copy it again"
@@ -211,10 +224,11 @@ def _decode(file: SeekableFile, offset: float, duration: float | None) -> np.nda
 
 
 def _decode_by_libsndfile(
-  sound: soundfile.SoundFile, offset: float, duration: float | None
+  sound: soundfile.SoundFile, offset: float, duration: float | None, channel: int | None
 ) -> np.ndarray:
   rate = sound.samplerate
   _check_rate(rate)
+  check_channel(channel, sound.channels)
   first = min(round(offset * rate), sound.frames)
   wanted = sound.frames - first
   if duration is not None:
@@ -227,7 +241,7 @@ def _decode_by_libsndfile(
     )
   if first:
     sound.seek(first)
-  count, samples = _to_speech(_read_blocks(sound, wanted), rate)
+  count, samples = _to_speech(_read_blocks(sound, wanted, channel), rate)
   # The frame counts of FLAC and MP3 stand in their headers, those of the others are measured.
   if sound.format in ("FLAC", "MP3", "MPEG") and count < wanted:
     raise AudioError(
@@ -237,20 +251,32 @@ def _decode_by_libsndfile(
   return samples
 
 
-def _read_blocks(sound: soundfile.SoundFile, wanted: int) -> Iterator[np.ndarray]:
+def check_channel(channel: int | None, channels: int) -> None:
+  """Raises AudioError where there is no such channel."""
+  if channel is not None and not 0 <= channel < channels:
+    raise AudioError(f"audio has {channels} channels, counted from 0, but {channel} is asked for")
+
+
+def _read_blocks(
+  sound: soundfile.SoundFile, wanted: int, channel: int | None
+) -> Iterator[np.ndarray]:
   while wanted:
     frames = min(wanted, max(1, _BLOCK // sound.channels))
     block = sound.read(frames, dtype="float32", always_2d=True)
     if not len(block):
       return
     wanted -= len(block)
-    yield block[:, 0] if sound.channels == 1 else block.mean(axis=1, dtype=np.float32)
+    if sound.channels == 1 or channel is not None:
+      yield np.ascontiguousarray(block[:, channel or 0])
+    else:
+      yield block.mean(axis=1, dtype=np.float32)
 
 
 def _decode_by_ffmpeg(
   file: SeekableFile,
   offset: float,
   duration: float | None,
+  channel: int | None,
   *,
   formats: str | None = None,
   reason: str = "",
@@ -259,7 +285,7 @@ def _decode_by_ffmpeg(
   from maxtext_ext.audio import ffmpeg
 
   try:
-    with ffmpeg.Recording(file, formats or ffmpeg.FORMATS) as recording:
+    with ffmpeg.Recording(file, formats or ffmpeg.FORMATS, channel) as recording:
       rate = recording.rate
       _check_rate(rate)
       limit = None if duration is None else round(duration * rate)

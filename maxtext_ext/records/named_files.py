@@ -78,10 +78,11 @@ def load_named(
   allow_urls: bool = False,
   offset: float = 0.0,
   duration: float | None = None,
+  channel: int | None = None,
 ) -> np.ndarray:
   """Decodes the sound file that a record names: `open_named`, then `audio.io.read_audio`."""
   with open_named(reference, folder, allow_urls=allow_urls) as file:
-    return read_audio(file, offset=offset, duration=duration)
+    return read_audio(file, offset=offset, duration=duration, channel=channel)
 
 
 def current_versions(paths: Collection[str], *, allow_urls: bool) -> Versions:

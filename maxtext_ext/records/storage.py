@@ -75,6 +75,11 @@ def find_below(folder: str, pattern: str) -> list[str]:
   return sorted(path for path in found if os.path.isfile(path))
 
 
+def is_url(path: str) -> bool:
+  """Whether this is gs://... or another URL, rather than a local path."""
+  return remote.is_url(path)
+
+
 def exists(path: str) -> bool:
   """Whether there is a file or a folder of this name."""
   return remote.kind_of(path) is not None if remote.is_url(path) else os.path.exists(path)

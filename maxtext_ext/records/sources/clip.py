@@ -12,6 +12,7 @@ from maxtext_ext.audio.io import AudioError, convert_samples, decode_audio
 from maxtext_ext.records.named_files import load_named
 
 _MAX_CHANNELS = 16
+_MAX_SECONDS = 1e9  # of an offset: what is beyond is no time
 _SCALE_16, _SCALE_32 = 1 << 15, 1 << 31  # full scale of integers
 
 
@@ -46,9 +47,9 @@ class Clip:
     Raises:
       AudioError: it cannot be used.
     """
-    part: dict[str, Any] = {"offset": self.offset or 0.0, "duration": self.duration}
-    if self.channel is not None:
-      part["channel"] = self.channel
+    part = {"offset": self.offset or 0.0, "duration": self.duration, "channel": self.channel}
+    if any(abs(part[name] or 0.0) > _MAX_SECONDS for name in ("offset", "duration")):
+      raise AudioError(f"segment starts at {self.offset} s and takes {self.duration} s")
     if self.samples is not None:
       return convert_samples(as_mono(self.samples), _check_rate(self.rate))
     if self.data is not None:

@@ -97,7 +97,7 @@ def _scan(path: str, options: SourceOptions) -> Iterator[Line]:
   header = read_header(path, options)
   with LineRange(path=path, offset=0, line=1, count=0).open() as stream:
     for record in itertools.islice(_scan_records(stream, header, 0, 1), 1, None):
-      content = "\0".join(record.fields).encode(errors="surrogatepass")
+      content = "\0".join((*header.names, *record.fields)).encode(errors="surrogatepass")
       yield Line(
         number=record.number, offset=record.offset, content=content, problem=record.problem
       )

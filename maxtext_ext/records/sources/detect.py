@@ -164,7 +164,9 @@ def _by_content(path: str) -> str | None:
 def _refine_json(path: str) -> str:
   """JSON lines are a manifest, or cuts of Lhotse."""
   first = _first_object(path)
-  is_cut = str(first.get("type", "")).endswith("Cut") or {"recording", "supervisions"} <= set(first)
+  is_cut = str(first.get("type", "")).endswith("Cut") or any(
+    keys.issubset(first) for keys in ({"recording", "supervisions"}, {"recording_id", "start"})
+  )
   if "shard_id" in first and not is_cut:
     folder = _Listing(os.path.dirname(path) or ".")
     return "nemo" if any(_NUMBERED_TAR.search(each) for each in folder.files()) else "jsonl"

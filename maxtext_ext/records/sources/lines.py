@@ -5,7 +5,7 @@ import hashlib
 import io
 import itertools
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import cast
 
 from maxtext_ext.files.compressed import DAMAGE, decompress, is_damage, skip
@@ -186,7 +186,7 @@ class _Index:
     return hashlib.blake2b(part, digest_size=16).hexdigest()
 
 
-def find_values(path: str, keys: Sequence[str]) -> dict[str, str]:
+def find_values(path: str, keys: Iterable[str]) -> dict[str, str]:
   """Reads "key value" lines, of some keys only: {key: rest of the line}; the first of a key counts.
 
   Lines that are not UTF-8 are passed over: their key then is one that has no line.
@@ -194,11 +194,11 @@ def find_values(path: str, keys: Sequence[str]) -> dict[str, str]:
   wanted, values = set(keys), {}
   for line in read_lines(path):
     try:
-      key, _, value = line.text().strip().partition(" ")
+      key, *value = line.text().split(maxsplit=1)
     except RecordError:
       continue
     if key in wanted and key not in values:
-      values[key] = value.strip()
+      values[key] = value[0].strip() if value else ""
   return values
 
 

@@ -5,7 +5,7 @@ A format of this kind is a reader that turns lines into rows; what is below does
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from maxtext_ext.audio.io import AudioError
@@ -15,8 +15,10 @@ from maxtext_ext.records.sources.clip import Clip, clip_of
 from maxtext_ext.records.sources.dataset_files import shared_folder
 from maxtext_ext.records.sources.entry import Bad, Good
 from maxtext_ext.records.sources.fields import choose_names, read_fields, read_id, value_of
-from maxtext_ext.records.sources.lines import LineRange, Scan, cut_lines, read_lines
+from maxtext_ext.records.sources.lines import Line, LineRange, Scan, cut_lines, read_lines
 from maxtext_ext.records.sources.options import SourceOptions
+
+_BATCH, _BATCH_BYTES = 4_096, 4 << 20  # lines, and their bytes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -141,6 +143,36 @@ def read_row(
     return fields.with_audio(clip.load(folder, allow_urls=options.allow_urls))
   except (RecordError, AudioError) as error:
     raise RecordError(str(error), sample_id) from error
+
+
+def batched(lines: Iterable[Line]) -> Iterator[list[Line]]:
+  """Some thousand lines at a time, for which other files are searched together."""
+  batch: list[Line] = []
+  size = 0
+  for line in lines:
+    batch.append(line)
+    size += len(line.content)
+    if len(batch) == _BATCH or size > _BATCH_BYTES:
+      yield batch
+      batch, size = [], 0
+  if batch:
+    yield batch
+
+
+def from_working_folder(path: str, folder: str) -> str:
+  """A relative path as tools write it that are called in the folder of an experiment.
+
+  Args:
+    path: of a sound file, relative to the manifest, to the working folder, or neither.
+    folder: of the manifest.
+
+  Returns:
+    The path; absolute where the file is found from the working folder on only.
+  """
+  if os.path.isabs(path) or "://" in path or storage.is_url(folder):
+    return path
+  is_elsewhere = not os.path.exists(os.path.join(folder, path)) and os.path.exists(path)
+  return os.path.abspath(path) if is_elsewhere else path
 
 
 def _clip_of_values(

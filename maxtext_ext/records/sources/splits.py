@@ -59,6 +59,30 @@ def find_own_files(source: str, patterns: Sequence[str], split: str | None) -> l
   return own or files
 
 
+def choose_folder(source: str, paths: Sequence[str], split: str | None) -> list[str]:
+  """Those of some files of folders below SOURCE whose folder is the split's.
+
+  Args:
+    source: what the user named.
+    paths: the files, such as {source}/train/wav.scp.
+    split: the one that is converted; None: files of all splits are wanted.
+
+  Raises:
+    ValueError: the folders are of other splits.
+  """
+  start = len(source.rstrip("/")) + 1
+  folders = {path: os.path.dirname(path)[start:] for path in paths}
+  if split is None or not any(split_in(folder, split) for folder in folders.values()):
+    return list(paths)
+  own = [path for path, name in folders.items() if split_in(name, split) == canonical_split(split)]
+  if not own:
+    raise ValueError(
+      f"{source}: no folder is named after the split '{split}', only {sorted(folders.values())}; "
+      "give one of these, or another --split"
+    )
+  return own
+
+
 def describe_names(paths: Sequence[str]) -> str:
   """The first few file names, and how many more there are."""
   shown = ", ".join(os.path.basename(path) for path in paths[:_NAMES_SHOWN])
