@@ -43,10 +43,22 @@ def is_damage(error: Exception) -> bool:
   return isinstance(error, DAMAGE)
 
 
+class _Lent:
+  """A file that stays open when Arrow is done with it."""
+
+  closed = False
+
+  def __init__(self, file: io.BufferedIOBase) -> None:
+    self.read = file.read
+
+  def close(self) -> None:
+    """Does nothing."""
+
+
 def _open_zstd(file: io.BufferedIOBase) -> io.BufferedIOBase:
   import pyarrow as pa  # takes a tenth of a second to import
 
-  stream = pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd")
+  stream = pa.CompressedInputStream(pa.PythonFile(_Lent(file), "r"), "zstd")
   return io.BufferedReader(cast(io.RawIOBase, stream), 1 << 16)
 
 

@@ -29,10 +29,13 @@ class Good(Place):
   Attributes:
     record: its content, mono 16 kHz.
     serialized: its bytes where the source holds the schema already, to be copied unchanged.
+    fallback_id: what to call it where another has its id already, since the source has none for it
+      and it was made of a name; empty where the id is the source's own.
   """
 
   record: Record
   serialized: bytes | None = None
+  fallback_id: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

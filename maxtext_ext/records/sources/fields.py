@@ -43,7 +43,7 @@ USUAL_NAMES = {
   "dataset": ("dataset", "dataset_name"),
   "prompt": ("prompt",),
 }
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LANGUAGE_PREFIX, _TEXT_MARK = "language ", "<asr_text>"  # of the official fine-tuning form
 
 
@@ -89,7 +89,7 @@ def parse_object(content: bytes) -> dict[str, Any]:
   Raises:
     RecordError: it is none, with `sample_id` where that can still be told.
   """
-  content = content.removeprefix(_BYTE_ORDER_MARK)
+  content = content.removeprefix(BYTE_ORDER_MARK)
   try:
     fields = json.loads(content.decode())
   except UnicodeDecodeError as error:

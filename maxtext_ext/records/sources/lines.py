@@ -12,11 +12,11 @@ from maxtext_ext.files.compressed import DAMAGE, decompress, is_damage, skip
 from maxtext_ext.records import storage
 from maxtext_ext.records.schema import RecordError
 from maxtext_ext.records.sources.cutting import cut_rows
+from maxtext_ext.records.sources.fields import BYTE_ORDER_MARK
 from maxtext_ext.records.sources.options import SourceOptions
 
 _DIGEST = 8  # bytes
 MAX_LINE = 4 << 20  # bytes; what is parsed takes some thirty times as much
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

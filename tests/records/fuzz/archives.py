@@ -225,7 +225,7 @@ def _bomb(name: str, text: bytes = _TEXT) -> Callable[[pathlib.Path], pathlib.Pa
   return write
 
 
-_IN_TWO = ("text is missing", "no audio")
+_LONG_NAMES = (_header("././@LongLink", 2, tarfile.GNUTYPE_LONGNAME) + _padded(b"a\0")) * 400
 
 
 def _files() -> Iterator[Case]:
@@ -239,12 +239,14 @@ def _files() -> Iterator[Case]:
     ("zeros", bytes(20_480), (), ()),
     ("text", b"this is no tar file\n" * 99, (DAMAGED,), ()),
     ("zip", b"PK\3\4" + bytes(range(256)) * 8, (DAMAGED,), ()),
-    ("xz", lzma.compress(before + _END), (DAMAGED,), ()),
+    ("xz", lzma.compress(before + after + _END), (), both),
+    ("xz that is cut", lzma.compress(before + after + _END)[:-30], (DAMAGED,), ()),
+    ("400 long names", before + _LONG_NAMES + case + _END, (DAMAGED,), (BEFORE,)),
     ("gzip of nothing", gzip.compress(b""), (DAMAGED,), ()),
     ("gzip with a wrong checksum", bytes(packed), (DAMAGED,), ()),
     ("gzip in gzip", gzip.compress(gzip.compress(before + _END)), (DAMAGED,), ()),
     ("a sample twice", before + case + after + case + _END, ("duplicate id: 'case'",), all_three),
-    ("sample in two", before + _WITH_SOUND + after + _WITH_TEXT + _END, _IN_TWO, both),
+    ("sample in two", before + _WITH_SOUND + after + _WITH_TEXT + _END, (), (BEFORE, AFTER, CASE)),
     ("another archive behind the end", before + _END + after + _END, (), (BEFORE,)),
   ):
     yield Case(name=f"file: {name}", write=_file(data), bad=bad, good=good)

@@ -4,18 +4,20 @@ import bz2
 import gzip
 import io
 import json
+import lzma
 import re
 import tarfile
 
 import fsspec
 import numpy as np
+import pyarrow as pa
 import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sound_files import encode_by_ffmpeg
 
-from maxtext_ext.records.sources import tar
+from maxtext_ext.records.sources import tar_members
 from maxtext_ext.records.sources.entry import Bad, Good
 from maxtext_ext.records.sources.options import SourceOptions
 from tests.records.sources.opening import opener
@@ -99,7 +101,16 @@ def test_formats_and_long_names(tmp_path, form):
   assert entry.record.sample_id == f"{folder}/a"
 
 
-@pytest.mark.parametrize(("name", "pack"), [("a.tar.gz", gzip.compress), ("a.tar", bz2.compress)])
+@pytest.mark.parametrize(
+  ("name", "pack"),
+  [
+    ("a.tar.gz", gzip.compress),
+    ("a.tar", bz2.compress),
+    ("a.tar.xz", lzma.compress),
+    ("a.tar.zst", lambda data: pa.Codec("zstd").compress(data, asbytes=True)),
+    ("a.tgz", gzip.compress),
+  ],
+)
 def test_compressed(tmp_path, name, pack):
   entries = read(tmp_path / name, pack(archive(*samples(5))))
   assert [entry.record.text for entry in entries] == [f"text {index}" for index in range(5)]
@@ -128,7 +139,7 @@ def test_names_of_members(tmp_path):
     ([("a.wav", WAV), ("a.txt", b"\xff")], r"text is not UTF-8 \(byte 0xff at 0\)"),
     ([("a.wav", WAV), ("a.json", "{")], "not JSON"),
     ([("a.wav", WAV), ("a.json", "[]")], "JSON is a list"),
-    ([("a.txt", "hi")], "no audio: none of the sample's members"),
+    ([("a.txt", "hi")], "no audio: no member of this name"),
     ([("a.jpg", b""), ("a.txt", "hi")], "no audio"),
     ([("a.wav", b"junk"), ("a.txt", "hi")], "cannot decode 4 bytes"),
     ([("a.wav", WAV), ("a.mp3", b""), ("a.txt", "hi")], "two members with its audio, 'a.mp3'"),
@@ -137,10 +148,53 @@ def test_names_of_members(tmp_path):
 )
 def test_bad_samples(tmp_path, members, reason):
   between = archive(*samples(1), *members, *samples(1, start=1))
-  first, bad, last = read(tmp_path / "a.tar", between)
+  first, last, bad = sorted(
+    read(tmp_path / "a.tar", between), key=lambda entry: isinstance(entry, Bad)
+  )
   assert isinstance(first, Good) and isinstance(last, Good)
   assert isinstance(bad, Bad) and re.search(reason, bad.reason)
   assert (bad.sample_id, bad.position) == ("a", 1)
+
+
+@pytest.mark.parametrize("order", ["sounds first", "texts first", "one by one"])
+def test_members_that_stand_apart(tmp_path, order):
+  members = samples(6)
+  sounds, texts = members[::2], members[1::2]
+  apart = {
+    "sounds first": sounds + texts,
+    "texts first": texts + sounds,
+    "one by one": [*sounds[:3], texts[0], *sounds[3:], *reversed(texts[1:])],
+  }[order]
+  entries = read(tmp_path / "a.tar", archive(*apart, ("lost.wav", WAV), ("alone.txt", "hi")))
+  *good, lost, alone = entries
+  found = {entry.record.sample_id: entry.record.text for entry in good}
+  assert found == {f"clips/{index:04d}": f"text {index}" for index in range(6)}
+  assert all(np.array_equal(entry.record.audio, good[0].record.audio) for entry in good)
+  assert (lost.sample_id, alone.sample_id) == ("lost", "alone")
+  assert "text is missing" in lost.reason and "no audio" in alone.reason
+  assert sorted(entry.position for entry in entries) == list(range(8))
+
+
+def test_three_members_that_stand_apart(tmp_path):
+  details = json.dumps({"speaker": "s", "language": "en"})
+  said = json.dumps({"text": "in JSON"})
+  members = [("a.flac", sound("FLAC")), ("b.sph", sound("NIST")), ("a.json", details)]
+  members += [("b.json", said), ("a.txt", "\ufefftext of a"), ("b.txt", "text of b")]
+  entries = read(tmp_path / "a.tar", archive(*members))
+  assert all(isinstance(entry, Good) for entry in entries), [vars(entry) for entry in entries]
+  found = {e.record.sample_id: (e.record.text, e.record.speaker) for e in entries}
+  assert found == {"a": ("text of a", "s"), "b": ("in JSON", None)}
+
+
+def test_damage_of_members_that_stand_apart(tmp_path):
+  members = samples(4)
+  data = archive(*members[::2], *members[1::2])
+  entries = read(tmp_path / "a.tar", data[: data.index(b"text 2")])
+  good = [entry.record.text for entry in entries if isinstance(entry, Good)]
+  bad = [entry.reason for entry in entries if isinstance(entry, Bad)]
+  assert good == ["text 0", "text 1"]
+  assert ["text is missing" in reason for reason in bad] == [True, True, False]
+  assert "cut" in bad[-1]
 
 
 def test_what_is_no_sample(tmp_path):
@@ -161,7 +215,7 @@ def test_what_is_no_sample(tmp_path):
 
 
 def test_a_large_member_waits_on_disk(tmp_path, monkeypatch):
-  monkeypatch.setattr(tar, "_IN_MEMORY", 100)
+  monkeypatch.setattr(tar_members, "IN_MEMORY", 100)
   assert all(isinstance(entry, Good) for entry in read(tmp_path / "a.tar", archive(*samples(3))))
 
 
@@ -230,7 +284,7 @@ def test_broken_files_never_crash(tmp_path_factory, data):
   for _ in range(data.draw(st.integers(1, 4))):
     content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
   entries = read(tmp_path_factory.mktemp("broken") / "a.tar", bytes(content))
-  assert [entry.position for entry in entries] == list(range(len(entries)))
+  assert sorted(entry.position for entry in entries) == list(range(len(entries)))
 
 
 @pytest.mark.parametrize(
