@@ -19,6 +19,8 @@ SourceFormat = Literal[
   "audiofolder",
   "kaldi",
   "lhotse",
+  "shar",
+  "nemo",
   "parquet",
   "tar",
   "huggingface",

@@ -16,6 +16,8 @@ SOURCES = {
   "audiofolder": "maxtext_ext.records.sources.audiofolder",
   "kaldi": "maxtext_ext.records.sources.kaldi",
   "lhotse": "maxtext_ext.records.sources.lhotse",
+  "shar": "maxtext_ext.records.sources.shar",
+  "nemo": "maxtext_ext.records.sources.nemo",
   "parquet": "maxtext_ext.records.sources.parquet",
   "tar": "maxtext_ext.records.sources.tar",
   "huggingface": "maxtext_ext.records.sources.huggingface",

@@ -185,11 +185,15 @@ def _clip_of_values(
   if not (is_list or isinstance(value, str | dict)):
     raise RecordError(f"'{names['audio']}' is {value!r:.60}, expected a string")
   rate = values.get("sampling_rate", values.get("sample_rate"))
-  return dataclasses.replace(clip_of(value, rate), **_part(values))
+  return dataclasses.replace(clip_of(value, rate), **part_of(values))
 
 
-def _part(values: Mapping[str, Any]) -> dict[str, float]:
-  """The part of the file that is asked for."""
+def part_of(values: Mapping[str, Any]) -> dict[str, float]:
+  """The part of a sound file that `offset` and `duration` ask for, as `read_audio` takes it.
+
+  Raises:
+    RecordError: one of them is no number.
+  """
   for name in ("offset", "duration"):
     value = values.get(name)
     # A duration alone is what the file has, and not always in seconds.

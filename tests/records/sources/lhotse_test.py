@@ -1,13 +1,9 @@
 """Manifests of Lhotse, in the form that its to_dict writes."""
 
-import gzip
-import json
-import pathlib
-
 import numpy as np
 import pytest
 
-from tests.records.sources.manifests import ramp, write_sounds
+from tests.records.sources.manifests import ramp, write_lines, write_sounds
 from tests.records.sources.opening import opener, outcomes, read_entries
 
 
@@ -47,11 +43,6 @@ def cut(name: str, start: float, duration: float, sound: dict, *supervisions: di
   } | more
 
 
-def write(path: pathlib.Path, *items: object) -> pathlib.Path:
-  path.write_bytes(gzip.compress("".join(json.dumps(item) + "\n" for item in items).encode()))
-  return path
-
-
 @pytest.fixture
 def sounds(tmp_path):
   return write_sounds(tmp_path)
@@ -60,7 +51,7 @@ def sounds(tmp_path):
 def test_cuts(sounds):
   long = recording("r", "long.flac", 4.0)
   later = supervision("s2", "r", 0.5, 0.5, "world", alignment={"word": [["world", 0.5, 0.5]]})
-  write(
+  write_lines(
     sounds / "cuts_train.jsonl.gz",
     cut("part", 0.5, 1.25, long, later, supervision("s1", "r", 0.0, 0.5, " hello ")),
     cut("whole", 0.0, 1.0, recording("o", "one.wav", 1.0), supervision("s", "o", 0, 1.0, "all")),
@@ -83,13 +74,13 @@ def test_cuts(sounds):
 
 
 def test_recordings_and_supervisions(sounds):
-  write(
+  write_lines(
     sounds / "x_supervisions_dev-clean.jsonl.gz",
     supervision("s2", "r", 3.0, 1.0, "late"),
     supervision("s3", "nowhere", 0.0, 1.0, "lost"),
     supervision("s1", "o", 0.0, 1.0, "all"),
   )
-  write(
+  write_lines(
     sounds / "x_recordings_dev-clean.jsonl.gz",
     recording("o", "one.wav", 1.0),
     recording("r", "long.flac", 4.0),
@@ -104,7 +95,7 @@ def test_a_folder_of_several_splits(sounds):
   one = recording("o", "one.wav", 1.0)
   for split in ("train", "test"):
     said = supervision("s", "o", 0, 1.0, split)
-    write(sounds / f"cuts_{split}.jsonl.gz", cut(split, 0, 1.0, one, said))
+    write_lines(sounds / f"cuts_{split}.jsonl.gz", cut(split, 0, 1.0, one, said))
   assert outcomes(read_entries("lhotse", sounds, "test")) == [("test", "test")]
 
 
@@ -115,7 +106,7 @@ def test_what_cannot_be_used(sounds):
   def with_source(**source: object) -> dict:
     return one | {"sources": [{"type": "file", "channels": [0], "source": "one.wav"} | source]}
 
-  write(
+  write_lines(
     sounds / "cuts.jsonl.gz",
     cut("command", 0, 1.0, with_source(type="command", source=f"touch {flag}"), said),
     cut("memory", 0, 1.0, with_source(type="memory", source="x"), said),
@@ -167,7 +158,9 @@ def test_what_cannot_be_used(sounds):
 
 def test_a_truncated_file_gives_what_is_there(sounds):
   one, said = recording("o", "one.wav", 1.0), supervision("s", "o", 0, 1.0, "x")
-  path = write(sounds / "cuts.jsonl.gz", *(cut(f"c{i}", 0, 1.0, one, said) for i in range(500)))
+  path = write_lines(
+    sounds / "cuts.jsonl.gz", *(cut(f"c{i}", 0, 1.0, one, said) for i in range(500))
+  )
   path.write_bytes(path.read_bytes()[:-40])
   *good, last = read_entries("lhotse", path)
   assert 100 < len(good) < 500
@@ -177,6 +170,6 @@ def test_a_truncated_file_gives_what_is_there(sounds):
 def test_nothing_to_read(sounds):
   with pytest.raises(ValueError, match=r"no manifests of Lhotse, expected \*cuts\*.jsonl.gz"):
     opener("lhotse")(str(sounds))
-  write(sounds / "supervisions.jsonl.gz", supervision("s", "o", 0, 1.0, "x"))
+  write_lines(sounds / "supervisions.jsonl.gz", supervision("s", "o", 0, 1.0, "x"))
   with pytest.raises(ValueError, match=r"no recordings.jsonl.gz beside it"):
     opener("lhotse")(str(sounds))
