@@ -18,7 +18,6 @@ from maxtext_ext.escape import printable
 from maxtext_ext.text.normalize import NORMALIZERS
 
 app = typer.Typer(
-  add_completion=False,
   pretty_exceptions_enable=False,
   rich_markup_mode="rich",
   context_settings={"help_option_names": ["-h", "--help"]},
@@ -35,17 +34,34 @@ def _require_yml(path: str) -> str:
   return path
 
 
+def _complete_config(incomplete: str) -> list[str]:
+  from maxtext_ext.keys.completion import complete_config
+
+  return complete_config(incomplete)
+
+
+def _complete_override(ctx: typer.Context, incomplete: str) -> list[str]:
+  from maxtext_ext.keys.completion import complete_override
+
+  return complete_override(ctx.params.get("overrides") or (), incomplete)
+
+
 ConfigPath = Annotated[
   str,
   typer.Argument(
     metavar="CONFIG",
     help="A yml file, such as configs/experiments/demo.yml.",
     callback=_require_yml,
+    autocompletion=_complete_config,
   ),
 ]
 Overrides = Annotated[
   list[str] | None,
-  typer.Argument(metavar="[KEY=VALUE]...", help="Keys that win over the file's: steps=2000"),
+  typer.Argument(
+    metavar="[KEY=VALUE]...",
+    help="Keys that win over the file's: steps=2000",
+    autocompletion=_complete_override,
+  ),
 ]
 
 

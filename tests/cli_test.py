@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -52,6 +53,24 @@ def test_answers_without_a_heavy_import(args):
     [sys.executable, "-c", script, *args], capture_output=True, text=True, check=True
   )
   assert finished.stdout.splitlines()[-1] == "heavy: []"
+
+
+def test_the_shell_completes_commands_and_keys():
+  for words, offered in {
+    "maxtext-ext tra": ["train"],
+    "maxtext-ext train configs/experiments/demo.yml steps=3 lora_r": ["lora_rank=", "lora_rank=0"],
+  }.items():
+    variables = {"_MAXTEXT_EXT_COMPLETE": "complete_bash", "COMP_WORDS": words}
+    variables["COMP_CWORD"] = str(len(words.split()) - 1)
+    script = "from maxtext_ext.cli import main; main([])"
+    finished = subprocess.run(
+      [sys.executable, "-c", script],
+      env={**os.environ, **variables},
+      capture_output=True,
+      text=True,
+      check=True,
+    )
+    assert finished.stdout.split() == offered
 
 
 def test_help_lists_the_commands(capsys):

@@ -76,8 +76,8 @@ def test_every_command(tmp_path):
       ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert finished.returncode == 0, f"{command}\n{finished.stdout}\n{finished.stderr}"
-  assert (tmp_path / "report.html").is_file()
-  assert (tmp_path / "qwen3-asr-mine" / "config.json").is_file()
+  assert (tmp_path / "out" / "report.html").is_file()
+  assert (tmp_path / "out" / "qwen3-asr-mine" / "config.json").is_file()
   (python,) = blocks("python")
   finished = subprocess.run(
     [sys.executable, "-c", python], cwd=tmp_path, env=environment, capture_output=True, text=True

@@ -19,6 +19,7 @@ import numpy as np
 
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint import staging
+from maxtext_ext.checkpoint.adapter import read_record
 from maxtext_ext.checkpoint.families import FAMILIES, family_of
 from maxtext_ext.checkpoint.hf_io import (
   MAX_SHARD_BYTES,
@@ -134,10 +135,16 @@ def to_hf(
 
   Raises:
     KeyTableError: the checkpoint's parameters are not those of the model. Nothing is written.
-    ValueError: there is no such checkpoint, or nothing that says how it came to be.
+    ValueError: there is no such checkpoint, it holds adapters, or nothing says how it came to be.
   """
   checkpoint = bridge.absolute(checkpoint)
   items = find_weights(checkpoint)
+  if read_record(items) is not None:
+    raise ValueError(
+      f"{checkpoint} holds the adapters of a LoRA run, without the weights that they change: give"
+      f" to-hf what `maxtext-ext convert merge-adapter {checkpoint} MERGED` makes, or hand the"
+      f" adapters to PEFT with `maxtext-ext convert export-adapter {checkpoint} OUT`"
+    )
   reader = ParamsReader(items)
   base = staging.find_base(bridge.absolute(base or checkpoint))
   hf_folder = os.path.join(base, HF_FOLDER)

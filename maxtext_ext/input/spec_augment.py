@@ -21,8 +21,9 @@ class SpecAugment:
   def __post_init__(self) -> None:
     if not 0 <= self.mel_width <= self.mel_bins or not 0 <= self.frame_width <= _WINDOW_FRAMES:
       raise ValueError(
-        f"SpecAugment: mel_width={self.mel_width} must be in 0..{self.mel_bins} (mel_bins), "
-        f"frame_width={self.frame_width} in 0..{_WINDOW_FRAMES} (8 s)"
+        f"spec_augment_mels={self.mel_width}, expected 0 to {self.mel_bins}"
+        " (num_mel_bins_for_audio);"
+        f" spec_augment_frames={self.frame_width}, expected 0 to {_WINDOW_FRAMES} (8 s)"
       )
 
   @property

@@ -188,6 +188,13 @@ def test_what_cannot_be_imported_is_a_clear_error(tmp_path, change, keys, messag
     read_peft(folder, configuration())
 
 
+def test_adapters_alone_are_no_hugging_face_checkpoint(folders, tmp_path):
+  with pytest.raises(ValueError, match=r"merge-adapter .* export-adapter") as caught:
+    to_hf(str(folders.run), str(tmp_path / "hf"), base=str(folders.base))
+  assert "\n" not in str(caught.value)
+  assert not (tmp_path / "hf").exists()
+
+
 def test_whole_weights_are_no_adapter(folders, tmp_path):
   for convert in (merge_adapter, export_adapter):
     with pytest.raises(ValueError, match="expected the adapters of a LoRA run"):

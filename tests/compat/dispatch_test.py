@@ -53,7 +53,10 @@ def test_a_text_only_configuration_is_trained_by_maxtext(tmp_path):
 
 WRONG = {
   "missing file": (["gone.yml"], "error: configuration file gone.yml not found (looked in {cwd})"),
-  "wrong type": (["configs/experiments/demo.yml", "steps=x"], "error: the command line: steps: got 'x'"),
+  "wrong type": (
+    ["configs/experiments/demo.yml", "steps=x"],
+    "error: the command line: steps: got 'x'",
+  ),
 }
 
 

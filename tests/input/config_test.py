@@ -98,7 +98,10 @@ def test_nothing_is_changed_or_left_out_by_default():
   [
     ({"rows": 0}, "rows=0"),
     ({"max_bad_fraction": 1.5}, "max_bad_fraction=1.5"),
-    ({"filters": Filters(max_seconds=60.0)}, "780 audio tokens, which no row of max_tokens=160"),
+    (
+      {"filters": Filters(max_seconds=60.0)},
+      "780 audio tokens, which no row of max_target_length=160",
+    ),
     ({"noise_only": NoiseOnly(rate=0.1)}, "noise_only_rate=0.1 without noise_dir"),
     (
       {"noise_only": NoiseOnly(rate=0.1), "augment": HostAugment(noise_dir="n")},

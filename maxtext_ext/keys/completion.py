@@ -1,0 +1,57 @@
+"""Completion of `key=value` arguments by a shell."""
+
+from collections.abc import Sequence
+
+import yaml
+
+from maxtext_ext.keys.settings import kinds
+from maxtext_ext.keys.speech import SpeechKeys
+from maxtext_ext.keys.yml import experiments, package_configs, read_yml
+
+
+def complete_config(incomplete: str) -> list[str]:
+  """The package's configurations that begin so; a shell adds files of its own accord."""
+  return [path for path in experiments() if path.startswith(incomplete)]
+
+
+def complete_override(before: Sequence[str], incomplete: str) -> list[str]:
+  """What may follow the beginning of a `key=value`.
+
+  Args:
+    before: the words before it. Bash takes `=` for the end of a word, and a word of its own.
+    incomplete: the beginning; of the value alone where `before` ends with the key.
+  """
+  key, equals, value = incomplete.partition("=")
+  if equals:
+    return [f"{key}={choice}" for choice in _choices(key, value)]
+  *_, last_but_one, last = ["", "", *before]
+  if last in kinds() or last == "=":
+    return _choices(last_but_one if last == "=" else last, incomplete)
+  return _keys(incomplete)
+
+
+def _keys(incomplete: str) -> list[str]:
+  """The project's keys, and those of MaxText that it narrows; all 800 only where none fits."""
+  own = [key for key in SpeechKeys.model_fields if key.startswith(incomplete)]
+  fitting = own or [key for key in kinds() if key.startswith(incomplete)]
+  found = sorted(key for key in fitting if kinds()[key].kind != "derived")
+  offered = [f"{key}=" for key in found]
+  if len(found) == 1:
+    # Of two, bash takes what they have in common, and sets no space behind it.
+    (key,) = found
+    offered += [f"{key}={choice}" for choice in _choices(key, "") or _default(key)]
+  return offered
+
+
+def _default(key: str) -> list[str]:
+  """The value of every run that gives no other, where it is a word."""
+  node = read_yml(str(package_configs() / "speech.yml")).get(key)
+  return [node.value] if isinstance(node, yaml.ScalarNode) and node.value else []
+
+
+def _choices(key: str, incomplete: str) -> list[str]:
+  kind = kinds().get(key)
+  if kind is None:
+    return []
+  choices = ("true", "false") if kind.kind == "boolean" else kind.choices
+  return [str(choice) for choice in choices if str(choice).startswith(incomplete)]
