@@ -130,8 +130,8 @@ class SpeechKeys(TrainingKeys):
   decode_checkpoint: str = Field(
     "best",
     description=(
-      "best (the lowest eval/wer; without any, the latest), latest or a step of the run, base: load_parameters_path, or"
-      " untrained: as drawn."
+      "best (the lowest eval/wer; without any, the latest), latest or a step of the run, base:"
+      " load_parameters_path, or untrained: as drawn."
     ),
   )
   decode_rows: Count = Field(32, description="Clips decoded together on one device.")

@@ -39,11 +39,6 @@ def open_files(files: list[str], options: SourceOptions) -> list[RowShard]:
   """Divides the lines of files among shards, see `open_rows`."""
   return open_rows(files, JsonlReader(), options)
 
-  def identity(self, versions: Mapping[str, str]) -> list[list[str]]:
-    """The lines themselves: a corrected one concerns no other shard, wherever it moves them."""
-    del versions
-    return [[part.path, part.digest] for part in self.parts]
-
 
 def parse_line(line: Line) -> dict:
   """Parses an object.
