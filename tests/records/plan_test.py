@@ -109,12 +109,12 @@ def test_a_conversion_of_an_earlier_version_is_complete_as_it_is(source, tmp_pat
   path = out / "train.manifest.json"
   manifest = json.loads(path.read_text())
   manifest["conversion"]["content of the source"] = "0123"
-  for key in ("files of the source", "id_key"):
+  for key in ("files of the source", "dataset_name"):
     del manifest["conversion"][key]
   path.write_text(json.dumps(manifest))
   assert convert(source, str(out), options()).repeated
-  with pytest.raises(ValueError, match="id_key was None, now 'id'"):
-    convert(source, str(out), options(source=SourceOptions(id_key="id")))
+  with pytest.raises(ValueError, match="dataset_name was '', now 'mine'"):
+    convert(source, str(out), options(source=SourceOptions(dataset_name="mine")))
   later = path.stat().st_mtime_ns + 10**9
   os.utime(pathlib.Path(source) / "1.tfrecord", ns=(later, later))
   with pytest.raises(ValueError, match=r"whose source has changed since, .* with --overwrite"):

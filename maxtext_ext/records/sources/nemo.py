@@ -50,25 +50,30 @@ class NemoShard:
   """Neighbouring tar files.
 
   Attributes:
-    paths: the tar files.
+    tars: the files.
     manifests: the files with their lines, each read once a tar file.
     takes_rest: whether lines that name none of the tar files are this shard's.
     numbers: of all tar files of the source.
     options: how they are read.
   """
 
-  paths: tuple[str, ...]
+  tars: tuple[str, ...]
   manifests: tuple[str, ...]
   takes_rest: bool
-  numbers: frozenset[int]
+  numbers: tuple[int, ...]
   options: SourceOptions
+
+  @property
+  def paths(self) -> tuple[str, ...]:
+    """All files that it reads."""
+    return self.tars + self.manifests
 
   def entries(self) -> Iterator[Good | Bad]:
     """Reads the members that lines name; the position is the line, from 1."""
     if self.takes_rest:
       for line in self._lines(None):
         yield self._bad(line, line.problem or _no_shard(line), 0.0)
-    for index, path in enumerate(self.paths):
+    for index, path in enumerate(self.tars):
       waiting: dict[str, list[_Line]] = {}
       for line in self._lines(_number_of(path)):
         waiting.setdefault(_member_of(line.values), []).append(line)
@@ -76,7 +81,7 @@ class NemoShard:
       damage = ""
       with storage.open_read(path) as file:
         for member in read_members(file, functools.partial(_limit_of, wanted=waiting.keys())):
-          done = (index + min(1.0, file.tell() / size)) / len(self.paths)
+          done = (index + min(1.0, file.tell() / size)) / len(self.tars)
           if isinstance(member, Damage):
             damage = f"{os.path.basename(path)}: {member.reason}; copy the file again"
             break
@@ -86,7 +91,7 @@ class NemoShard:
             member.content.close()
       reason = damage or f"{os.path.basename(path)} has no such member; build the tar files again"
       for line in itertools.chain.from_iterable(waiting.values()):
-        yield self._bad(line, RecordError(reason), (index + 1) / len(self.paths))
+        yield self._bad(line, RecordError(reason), (index + 1) / len(self.tars))
 
   def _lines(self, number: int | None) -> Iterator[_Line]:
     """The lines of a tar file; None: those of no tar file that is there."""
@@ -172,12 +177,12 @@ def open_files(files: list[str], options: SourceOptions) -> list[NemoShard]:
     ValueError: fewer files than `options.shards`, or two of one number.
   """
   tars = [path for path in files if path.endswith(".tar")]
-  numbers = frozenset(map(_number_of, tars))
-  if len(numbers) < len(tars):
+  numbers = tuple(map(_number_of, tars))
+  if len(set(numbers)) < len(tars):
     raise ValueError(f"{tars[0]}: two tar files of one number beside it; move one set away")
   return [
     NemoShard(
-      paths=group,
+      tars=group,
       manifests=tuple(path for path in files if path not in tars),
       takes_rest=index == 0,
       numbers=numbers,

@@ -33,14 +33,19 @@ _ABOUT = (".json", ".nometa")  # members that say what the sound before them is
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SharShard:
-  """Neighbouring shards of a Shar folder; `paths` are those of the cuts."""
+  """Neighbouring shards of a Shar folder; `cuts` are the files of their cuts."""
 
-  paths: tuple[str, ...]
+  cuts: tuple[str, ...]
   options: SourceOptions
+
+  @property
+  def paths(self) -> tuple[str, ...]:
+    """All files that it reads."""
+    return tuple(path for cuts in self.cuts for path in (cuts, _sound_of(cuts)))
 
   def entries(self) -> Iterator[Good | Bad]:
     """Reads cuts and their sound; the position is the line of the cut, from 1."""
-    for number, path in enumerate(self.paths):
+    for number, path in enumerate(self.cuts):
       sound = _sound_of(path)
       size = max(1, storage.size_of(sound))
       with storage.open_read(sound) as file:
@@ -49,7 +54,7 @@ class SharShard:
         )
         for line in read_lines(path):
           member = next(members)
-          done = (number + min(1.0, file.tell() / size)) / len(self.paths)
+          done = (number + min(1.0, file.tell() / size)) / len(self.cuts)
           place = {"file": path, "position": line.number, "done": done}
           try:
             cut = parse_line(line)
@@ -106,7 +111,7 @@ def open_files(files: list[str], options: SourceOptions) -> list[SharShard]:
     ValueError: fewer files than `options.shards`.
   """
   cuts = [path for path in files if _CUTS.fullmatch(os.path.basename(path))]
-  return [SharShard(paths=group, options=options) for group in group_files(cuts, options.shards)]
+  return [SharShard(cuts=group, options=options) for group in group_files(cuts, options.shards)]
 
 
 def _sound_of(path: str) -> str:

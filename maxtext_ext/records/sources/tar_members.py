@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import IO
 
+from maxtext_ext.audio.headers import SeekableFile
 from maxtext_ext.files.compressed import DAMAGE, decompress, is_damage
 from maxtext_ext.files.writing import writing
 
@@ -114,7 +115,7 @@ def _copy(archive: tarfile.TarFile, header: tarfile.TarInfo) -> IO[bytes]:
   return spooled
 
 
-def copy(source: IO[bytes], target: IO[bytes], size: int | None = None) -> None:
+def copy(source: SeekableFile, target: IO[bytes], size: int | None = None) -> None:
   """Copies so many bytes, or all that follow, to a temporary file."""
   while block := source.read(_COPY if size is None else min(size, _COPY)):
     with writing(tempfile.gettempdir()):

@@ -43,7 +43,7 @@ def test_shards(tmp_path):
   )
   write_shard(tmp_path, 1, shar_cut("c", 3, 4, "four"))
   shards = opener("shar")(str(tmp_path))
-  assert [len(shard.paths) for shard in shards] == [1, 1]
+  assert [len(shard.cuts) for shard in shards] == [1, 1]
   entries = read_entries("shar", tmp_path, dataset_name="d")
   assert outcomes(entries) == [
     ("a-1.sp0.9", "one"),
