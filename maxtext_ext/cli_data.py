@@ -21,6 +21,7 @@ SourceFormat = Literal[
   "lhotse",
   "shar",
   "nemo",
+  "tfds",
   "parquet",
   "tar",
   "huggingface",

@@ -21,8 +21,8 @@ PCM16_SCALE = 32_768  # int16 sample value of full scale, 1.0
 # Float files may overshoot full scale a little; a clip beyond this is not scaled to [-1, 1] at all.
 MAX_PEAK = 8.0
 
-_BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3  # field numbers of tf.train.Feature
-_KIND_NAMES = {_BYTES_LIST: "bytes_list", _FLOAT_LIST: "float_list", _INT64_LIST: "int64_list"}
+BYTES_LIST, FLOAT_LIST, INT64_LIST = 1, 2, 3  # field numbers of tf.train.Feature
+_KIND_NAMES = {BYTES_LIST: "bytes_list", FLOAT_LIST: "float_list", INT64_LIST: "int64_list"}
 
 
 class RecordError(ValueError):
@@ -108,7 +108,7 @@ def decode_example(data: bytes, *, copy: bool = True) -> Record:
 def parse_example(data: bytes) -> StoredRecord:
   """As `decode_example`, but for any sample rate and without copying what is not compressed."""
   try:
-    features = _read_features(data)
+    features = read_features(data)
     sample_id = _read_text(features, "sample_id", data)
     if not sample_id:
       raise RecordError("feature 'sample_id' is missing or empty; every record needs its own id")
@@ -139,19 +139,17 @@ def encode_example(record: Record, audio: AudioFormat = "float32") -> bytes:
     name = "text" if record.sample_id else "sample_id"
     raise RecordError(f"{name} is empty; give every record one", record.sample_id)
   if audio == "pcm16":
-    stored = _entry(
-      "audio_pcm16", _BYTES_LIST, wire.write_field(1, pcm16_samples(record).tobytes())
-    )
+    stored = _entry("audio_pcm16", BYTES_LIST, wire.write_field(1, pcm16_samples(record).tobytes()))
   elif audio == "flac":
-    stored = _entry("audio_flac", _BYTES_LIST, wire.write_field(1, _flac(record)))
+    stored = _entry("audio_flac", BYTES_LIST, wire.write_field(1, _flac(record)))
   else:
     samples = record.as_float32().astype("<f4", copy=False).tobytes()
-    stored = _entry("audio", _FLOAT_LIST, wire.write_field(1, samples))
+    stored = _entry("audio", FLOAT_LIST, wire.write_field(1, samples))
   entries = [
     stored,
     _integer_entry("audio_len", len(record.audio)),
     _integer_entry("sample_rate", SAMPLE_RATE),
-    _entry("duration", _FLOAT_LIST, wire.write_field(1, np.float32(record.seconds).tobytes())),
+    _entry("duration", FLOAT_LIST, wire.write_field(1, np.float32(record.seconds).tobytes())),
     _text_entry("text", record.text, record),
     _text_entry("dataset_name", record.dataset_name, record),
     _text_entry("sample_id", record.sample_id, record),
@@ -204,12 +202,12 @@ def _entry(name: str, kind: int, values: bytes) -> bytes:
 
 
 def _integer_entry(name: str, value: int) -> bytes:
-  return _entry(name, _INT64_LIST, wire.write_field(1, wire.write_varint(value)))
+  return _entry(name, INT64_LIST, wire.write_field(1, wire.write_varint(value)))
 
 
 def _text_entry(name: str, text: str, record: Record) -> bytes:
   try:
-    return _entry(name, _BYTES_LIST, wire.write_field(1, text.encode()))
+    return _entry(name, BYTES_LIST, wire.write_field(1, text.encode()))
   except UnicodeEncodeError as error:
     raise RecordError(
       f"{name} has no UTF-8 form ({error.reason} at character {error.start}); "
@@ -221,18 +219,18 @@ def _text_entry(name: str, text: str, record: Record) -> bytes:
 def feature_names(data: bytes) -> list[str]:
   """Names of the features of a serialized tf.train.Example; none where it is not one."""
   try:
-    return sorted(_read_features(data))
+    return sorted(read_features(data))
   except wire.WireError:
     return []
 
 
 # A feature's kind and the span of its list.
-_Feature = tuple[int, wire.Span]
+Feature = tuple[int, wire.Span]
 
 
-def _read_features(data: bytes) -> dict[str, _Feature]:
+def read_features(data: bytes) -> dict[str, Feature]:
   """Finds the features without looking into their values; of a repeated one the last counts."""
-  features: dict[str, _Feature] = {}
+  features: dict[str, Feature] = {}
   for number, wire_type, features_span in wire.read_fields(data, (0, len(data))):
     if (number, wire_type) != (1, wire.LEN):
       continue
@@ -250,7 +248,7 @@ def _read_features(data: bytes) -> dict[str, _Feature]:
   return features
 
 
-def _read_feature(data: bytes, span: wire.Span) -> _Feature | None:
+def _read_feature(data: bytes, span: wire.Span) -> Feature | None:
   found = None
   for number, wire_type, list_span in wire.read_fields(data, span):
     if number in _KIND_NAMES and wire_type == wire.LEN:
@@ -258,14 +256,14 @@ def _read_feature(data: bytes, span: wire.Span) -> _Feature | None:
   return found
 
 
-def _span_of(feature: _Feature, name: str, kind: int) -> wire.Span:
+def _span_of(feature: Feature, name: str, kind: int) -> wire.Span:
   got, span = feature
   if got != kind:
     raise RecordError(f"feature '{name}' is a {_KIND_NAMES[got]}, expected a {_KIND_NAMES[kind]}")
   return span
 
 
-def _read_record(features: dict[str, _Feature], data: bytes, sample_id: str) -> StoredRecord:
+def _read_record(features: dict[str, Feature], data: bytes, sample_id: str) -> StoredRecord:
   try:
     audio = _read_audio(features, data)
     length = _read_integer(features, "audio_len", data, len(audio))
@@ -293,7 +291,7 @@ def _read_record(features: dict[str, _Feature], data: bytes, sample_id: str) -> 
     raise RecordError(f"not a tf.train.Example: {error}", sample_id) from error
 
 
-def _read_audio(features: dict[str, _Feature], data: bytes) -> np.ndarray:
+def _read_audio(features: dict[str, Feature], data: bytes) -> np.ndarray:
   if "audio_pcm16" in features:
     start, stop = _single_span(features, "audio_pcm16", data)
     if (stop - start) % 2:
@@ -305,32 +303,32 @@ def _read_audio(features: dict[str, _Feature], data: bytes) -> np.ndarray:
     except AudioError as error:
       raise RecordError(f"feature 'audio_flac': {error}") from error
   if "audio" in features:
-    return wire.read_floats(data, _span_of(features["audio"], "audio", _FLOAT_LIST))
+    return wire.read_floats(data, _span_of(features["audio"], "audio", FLOAT_LIST))
   raise RecordError(f"no feature 'audio', only {sorted(features)}; see the schema in the README")
 
 
-def _read_single(features: dict[str, _Feature], name: str, data: bytes) -> bytes:
+def _read_single(features: dict[str, Feature], name: str, data: bytes) -> bytes:
   return data[slice(*_single_span(features, name, data))]
 
 
-def _single_span(features: dict[str, _Feature], name: str, data: bytes) -> wire.Span:
+def _single_span(features: dict[str, Feature], name: str, data: bytes) -> wire.Span:
   """Where the one value of a bytes feature stands."""
-  spans = wire.string_spans(data, _span_of(features[name], name, _BYTES_LIST))
+  spans = wire.string_spans(data, _span_of(features[name], name, BYTES_LIST))
   if len(spans) != 1:
     raise RecordError(f"feature '{name}' has {len(spans)} values, expected 1")
   return spans[0]
 
 
-def _read_integer(features: dict[str, _Feature], name: str, data: bytes, default: int) -> int:
+def _read_integer(features: dict[str, Feature], name: str, data: bytes, default: int) -> int:
   if name not in features:
     return default
-  values = wire.read_integers(data, _span_of(features[name], name, _INT64_LIST))
+  values = wire.read_integers(data, _span_of(features[name], name, INT64_LIST))
   if len(values) != 1:
     raise RecordError(f"feature '{name}' has {len(values)} values, expected 1")
   return values[0]
 
 
-def _read_text(features: dict[str, _Feature], name: str, data: bytes) -> str:
+def _read_text(features: dict[str, Feature], name: str, data: bytes) -> str:
   """Text of a feature, empty where there is none."""
   if name not in features:
     return ""

@@ -4,6 +4,7 @@ Source: https://protobuf.dev/programming-guides/encoding/. Written out here beca
 0.5 GB to install and the protobuf package would parse a float_list value by value.
 """
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -127,6 +128,29 @@ def read_integers(data: bytes, span: Span) -> list[int]:
       value, position = read_varint(data, position, stop)
       values.append(value - (1 << 64) if value >> 63 else value)
   return values
+
+
+def read_integer_array(data: bytes, span: Span) -> np.ndarray:
+  """The same as int64 [N], for lists of samples: a packed list is taken apart as a whole."""
+  start, stop = span
+  fields = list(itertools.islice(read_fields(data, span), 2))
+  if len(fields) != 1 or fields[0][:2] != (1, LEN):
+    return np.array(read_integers(data, span), np.int64)
+  start, stop = fields[0][2]
+  packed = np.frombuffer(data, np.uint8, stop - start, start)
+  ends = np.flatnonzero(packed < 0x80)
+  if len(packed) and (not len(ends) or ends[-1] != len(packed) - 1):
+    raise WireError(f"varint is cut at byte {stop}")
+  starts = np.concatenate([[0], ends[:-1] + 1]).astype(np.int64) if len(ends) else ends
+  sizes = ends - starts + 1
+  if len(sizes) and sizes.max() > 10:
+    raise WireError(f"varint of more than 10 bytes behind byte {start}")
+  values = np.zeros(len(ends), np.uint64)
+  for index in range(int(sizes.max(initial=0))):
+    longer = sizes > index
+    bits = packed[starts[longer] + index].astype(np.uint64) & np.uint64(0x7F)
+    values[longer] |= bits << np.uint64(7 * index)
+  return values.view(np.int64)
 
 
 def read_strings(data: bytes, span: Span) -> list[bytes]:

@@ -18,6 +18,7 @@ SOURCES = {
   "lhotse": "maxtext_ext.records.sources.lhotse",
   "shar": "maxtext_ext.records.sources.shar",
   "nemo": "maxtext_ext.records.sources.nemo",
+  "tfds": "maxtext_ext.records.sources.tfds",
   "parquet": "maxtext_ext.records.sources.parquet",
   "tar": "maxtext_ext.records.sources.tar",
   "huggingface": "maxtext_ext.records.sources.huggingface",

@@ -1,17 +1,19 @@
-"""TFRecord files of records in the project's schema, with all checksums held.
+"""TFRecord files of records in the project's schema, compressed or not, with all checksums held.
 
 A file is a sequence of: length (uint64), masked CRC32C of the length, data, masked CRC32C of the
 data. Source: tensorflow/core/lib/io/record_writer.h.
 """
 
 import dataclasses
+import io
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import google_crc32c
 
 from maxtext_ext.audio.io import SAMPLE_RATE, AudioError, check_samples, resample
+from maxtext_ext.files.compressed import DAMAGE, decompress, is_damage, skip
 from maxtext_ext.records import storage
 from maxtext_ext.records.schema import Record, RecordError, parse_example
 from maxtext_ext.records.sources.cutting import group_files
@@ -51,7 +53,7 @@ def read_tfrecord(
   a record, nothing behind it can be found: the rest of the file counts as one bad record.
 
   Args:
-    path: the file, not compressed.
+    path: the file, compressed or not.
     on_error: told the position and the reason for each bad record.
 
   Yields:
@@ -60,7 +62,7 @@ def read_tfrecord(
   Raises:
     RecordError: a record is bad and there is no `on_error`.
   """
-  for position, _, item in _scan(path):
+  for position, _, item in scan(path):
     if isinstance(item, bytes):
       yield position, item
     elif on_error:
@@ -85,7 +87,7 @@ class TFRecordShard:
   def entries(self) -> Iterator[Good | Bad]:
     """Reads, checks and, where it has to, resamples the files' records."""
     for number, path in enumerate(self.paths):
-      for position, done, item in _scan(path):
+      for position, done, item in scan(path):
         place = {"file": path, "position": position, "done": (number + done) / len(self.paths)}
         yield self._read(item, place) if isinstance(item, bytes) else _unread(item, place)
 
@@ -132,36 +134,57 @@ def _unread(reason: str, place: dict[str, Any]) -> Bad:
   return Bad(**place, sample_id="", reason=reason)
 
 
-def _scan(path: str) -> Iterator[tuple[int, float, bytes | str]]:
-  """Yields position, share of the file read, and the data or the reason why it is bad."""
-  size = storage.size_of(path)
+def scan(path: str) -> Iterator[tuple[int, float, bytes | str]]:
+  """Yields position, share of the file read, and the data of a record or why it is bad."""
+  size = max(1, storage.size_of(path))
   position = offset = 0
   with storage.open_read(path) as file:
-    while offset < size:
-      header = file.read(_HEADER.size)
-      rest = f"the remaining {size - offset} bytes from byte {offset} on are left out"
-      if len(header) < _HEADER.size:
-        yield position, 1.0, f"file is cut inside the length of a record; {rest}"
-        return
-      length, checksum = _HEADER.unpack(header)
-      if masked_crc32c(header[:8]) != checksum:
-        hint = "; decompress the file first" if header[:2] == b"\x1f\x8b" else ""
-        yield position, 1.0, f"length of a record fails its CRC32C; {rest}{hint}"
-        return
-      end = offset + _HEADER.size + length + _CHECKSUM.size
-      if end > size:
-        yield position, 1.0, f"file is cut inside a record of {length} bytes; {rest}"
-        return
-      if length > MAX_RECORD_BYTES:
-        reason = f"record has {length} bytes, expected at most {MAX_RECORD_BYTES}: cut its audio"
-        yield position, end / size, reason
-        file.seek(end)
+    stream = decompress(cast(io.BufferedIOBase, file))
+    # Where it is compressed nobody knows how much would have followed.
+    total = size if stream is file else None
+    try:
+      while header := stream.read(_HEADER.size):
+        rest = _describe_rest(total, offset)
+        if len(header) < _HEADER.size:
+          yield position, 1.0, f"file is cut inside the length of a record; {rest}"
+          return
+        length, checksum = _HEADER.unpack(header)
+        if masked_crc32c(header[:8]) != checksum:
+          yield position, 1.0, f"length of a record fails its CRC32C; {rest}"
+          return
+        end = offset + _HEADER.size + length + _CHECKSUM.size
+        if length > MAX_RECORD_BYTES:
+          is_cut = not _skip(stream, length + _CHECKSUM.size, total, offset + _HEADER.size)
+          reason = f"record has {length} bytes, expected at most {MAX_RECORD_BYTES}: cut its audio"
+        else:
+          data, stored = stream.read(length), stream.read(_CHECKSUM.size)
+          is_cut = len(stored) < _CHECKSUM.size
+          reason = f"data of a record ({length} bytes) fails its CRC32C"
+        if is_cut:
+          yield position, 1.0, f"file is cut inside a record of {length} bytes; {rest}"
+          return
+        done = min(1.0, file.tell() / size)
+        if length <= MAX_RECORD_BYTES and masked_crc32c(data) == _CHECKSUM.unpack(stored)[0]:
+          yield position, done, data
+        else:
+          yield position, done, reason
         position, offset = position + 1, end
-        continue
-      data = file.read(length)
-      (checksum,) = _CHECKSUM.unpack(file.read(_CHECKSUM.size))
-      if masked_crc32c(data) == checksum:
-        yield position, end / size, data
-      else:
-        yield position, end / size, f"data of a record ({length} bytes) fails its CRC32C"
-      position, offset = position + 1, end
+    except (*DAMAGE, OSError) as error:
+      if not is_damage(error):
+        raise
+      yield position, 1.0, f"file is cut or damaged ({error}); {_describe_rest(total, offset)}"
+
+
+def _describe_rest(total: int | None, offset: int) -> str:
+  if total is None:
+    return f"what follows byte {offset} of its content is left out"
+  return f"the remaining {total - offset} bytes from byte {offset} on are left out"
+
+
+def _skip(stream: io.BufferedIOBase, count: int, total: int | None, offset: int) -> bool:
+  """Passes over so many bytes; tells whether there are as many."""
+  if total is not None:
+    stream.seek(min(total, offset + count))
+    return offset + count <= total
+  skip(stream, count - 1)
+  return len(stream.read(1)) == 1

@@ -1,5 +1,6 @@
 """TFRecord files: whole ones, and each way in which one can be broken."""
 
+import gzip
 import struct
 
 import numpy as np
@@ -120,9 +121,19 @@ def test_a_record_that_is_too_long_is_passed_over(tmp_path):
   assert position == 1 and "134217729 bytes, expected at most 134217728" in reason
 
 
-def test_compressed_file_says_so(tmp_path):
-  (tmp_path / "x").write_bytes(b"\x1f\x8b" + bytes(50))
-  assert "decompress" in read(str(tmp_path / "x"))[1][0][1]
+@given(st.integers(0, 200))
+def test_a_compressed_file_and_one_that_is_cut(tmp_path_factory, missing):
+  path = str(tmp_path_factory.mktemp("compressed") / "x.gz")
+  write_tfrecord(path, RECORDS)
+  with open(path, "rb") as file:
+    data = gzip.compress(file.read(), mtime=0)
+  with open(path, "wb") as file:
+    file.write(data[: max(2, len(data) - missing)])
+  good, errors = read(path)
+  assert good == list(enumerate(RECORDS))[: len(good)]
+  assert len(errors) == bool(missing)
+  if not missing:
+    assert len(good) == len(RECORDS)
 
 
 def record(sample_id: str, samples: np.ndarray, text: str = "hi") -> bytes:
