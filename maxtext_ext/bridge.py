@@ -92,6 +92,7 @@ __all__ = [
   "initialize",
   "input_sharding",
   "jit_steps",
+  "keys_of",
   "load_params",
   "make_mesh",
   "make_optimizer",
@@ -151,6 +152,11 @@ def derived_keys() -> set[str]:
 def replace(config: Config, **changes: Any) -> Config:
   """A copy of `config` with some keys changed and nothing derived anew (lengths, rows)."""
   return Config(config._pydantic_config.model_copy(update=changes))
+
+
+def keys_of(config: Config) -> dict[str, Any]:
+  """Every key of a configuration with its value."""
+  return dict(config._pydantic_config)
 
 
 def quiet(verbose: bool = False) -> None:

@@ -220,11 +220,14 @@ def _convert(function: Callable[..., Any], source: str, out: str, **options: Any
 def merge_lora(
   run: Annotated[str, typer.Argument(help="The folder of a LoRA run; local or a URL.")],
   out: Annotated[str, typer.Argument(help="The new checkpoint, whole weights.")],
+  base: Annotated[
+    str, typer.Option(help="Where those weights lie now, if they were moved; it is remembered.")
+  ] = "",
 ) -> None:
   """Add a LoRA run's adapters to the weights that it was trained on."""
   from maxtext_ext.checkpoint.merge import merge_adapter
 
-  merge_adapter(run, out)
+  merge_adapter(run, out, base=base)
   typer.echo(f"{out}: whole weights; it goes where a converted checkpoint goes")
 
 

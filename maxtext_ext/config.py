@@ -3,10 +3,12 @@
 Reading and checking the keys is the work of `keys`, which does without MaxText.
 """
 
+import os
+
 import pydantic
 
 from maxtext_ext import bridge
-from maxtext_ext.checkpoint.training import find_weights
+from maxtext_ext.checkpoint.training import find_base_weights
 from maxtext_ext.keys.settings import Overrides, Settings, describe, kinds, read
 from maxtext_ext.keys.speech import SpeechKeys
 from maxtext_ext.keys.values import ConfigError
@@ -46,8 +48,9 @@ def build(settings: Settings) -> bridge.Config:
     raise ConfigError(_first_line(error)) from error
   if not config.load_parameters_path:
     return config
-  weights = bridge.absolute(find_weights(config.load_parameters_path))
-  return bridge.replace(config, load_parameters_path=weights)
+  run_dir = os.path.dirname(config.checkpoint_dir.rstrip("/"))
+  weights = find_base_weights(config.load_parameters_path, run_dir)
+  return bridge.replace(config, load_parameters_path=bridge.absolute(weights))
 
 
 def _first_line(error: BaseException) -> str:

@@ -72,8 +72,27 @@ CHANGEABLE = (
   *("language_in_prompt", "context", "audio_dtype", "dtype", "matmul_precision"),
   *("speed_range", "gain_db", "noise_snr_db", "noise_probability", "rir_probability"),
   *("noise_only_seconds", "spec_augment_mels", "spec_augment_frames"),
-  *("data", "noise", "rooms"),  # contents, see checkpoint/fingerprint.py
+  *("data_dir", "noise_dir", "rir_dir"),  # what lies there, see checkpoint/fingerprint.py
 )
+
+# Keys that count in training alone: what a model writes does not depend on them.
+TRAINING_ONLY = (
+  *("learning_rate*", "lr_schedule_type", "wsd_*", "warmup_*", "opt_type", "adam*", "muon_*"),
+  *("mu_dtype", "grad_dtype", "gradient_*", "skip_step_*", "trainable_parameters_mask"),
+  *("*_loss_*", "*loss_coef", "z_loss_multiplier", "train_*", "enable_diloco", "diloco_*"),
+  *("enable_dropout", "dropout_rate", "*_dropout_for_audio", "lora_*"),  # lora_*: a checkpoint's
+  *("embedding_init_std", "dense_init_scale", "init_weights_seed", "data_shuffle_seed"),
+  *("mixture*", "min_*", "max_seconds", "max_characters*", "max_target_length"),
+  *("windows_per_row", "packing_lookahead", "curriculum", "spec_augment_*", "speed_range"),
+  *("gain_db", "noise_*", "rir_*", "enable_data_shuffling", "dataset_*", "grain_*", "hf_*"),
+  *("data_dir*", "load_parameters_path"),  # what lies there
+)
+# Keys of decoding that may be meant to differ from training, which is said.
+OF_DECODING = ("language_in_prompt", "context", "*quant*")
+# How exactly it is computed is everybody's choice.
+_PRECISION = ("dtype", "weight_dtype", "matmul_precision", "activations_in_float32", "audio_dtype")
+
+_NOT_OF_MODEL = (*HARMLESS, *TRAINING_ONLY, *_PRECISION)
 
 # Keys that may differ between the processes of one run: what each finds on its own machine.
 OF_A_MACHINE = (
@@ -113,6 +132,16 @@ def fingerprint_of_process(keys: Mapping[str, Any]) -> dict[str, str]:
 def is_harmless(key: str) -> bool:
   """Whether a run may go on with another value of this key."""
   return _matches(key, HARMLESS)
+
+
+def is_of_model(key: str) -> bool:
+  """Whether what a model writes depends on this key (of the tokenizer, on what lies there)."""
+  return key == "tokenizer_path" or not _matches(key, _NOT_OF_MODEL)
+
+
+def is_of_decoding(key: str) -> bool:
+  """Whether decoding may give this key another value than training did, which is to be said."""
+  return _matches(key, OF_DECODING)
 
 
 def differing_keys(

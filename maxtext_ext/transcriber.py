@@ -25,7 +25,8 @@ from maxtext_ext.audio.io import (
   resample,
 )
 from maxtext_ext.checkpoint.adapter import load_weights
-from maxtext_ext.checkpoint.model_file import pretrained_config
+from maxtext_ext.checkpoint.fingerprint import check_model
+from maxtext_ext.checkpoint.model_file import base_among, pretrained_config
 from maxtext_ext.decode.generate import Generator
 from maxtext_ext.input.batch import decode_shape, make_decode_batch
 from maxtext_ext.input.utterance import Utterance, build_utterance
@@ -82,7 +83,9 @@ class Transcriber:
     Args:
       path: what `maxtext-ext convert to-maxtext` wrote, or {base_output_directory}/{run_name} of a
         training run; local or a URL such as gs://bucket/run.
-      **overrides: keys of the configuration, such as dtype="bfloat16" or max_new_tokens=256.
+      **overrides: keys of the configuration, such as dtype="bfloat16" or max_new_tokens=256. For a
+        LoRA run load_parameters_path is the new place of the weights that it was trained on, if
+        they were moved; for others it names weights to take instead.
 
     Raises:
       ValueError: there is no model, or no weights that fit it, or a key is unknown.
@@ -90,9 +93,14 @@ class Transcriber:
     with pretrained_config(path, overrides) as config:
       tokenizer = Tokenizer.from_directory(config.tokenizer_path)
       tokenizer.vocab_size  # noqa: B018  reads the files, which may be gone later
+      check_model(config, config.load_parameters_path, prompt=False)
     mesh = bridge.make_mesh(config)
     config, params = load_weights(
-      config, mesh, config.load_parameters_path, lambda config: make_model(config, mesh)
+      config,
+      mesh,
+      config.load_parameters_path,
+      lambda config: make_model(config, mesh),
+      base=base_among(overrides),
     )
     return cls(config, mesh, params, tokenizer)
 

@@ -7,7 +7,6 @@ and adapters are put together.
 """
 
 import dataclasses
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 
 from maxtext_ext import bridge
+from maxtext_ext.checkpoint.base import find_base, identify
 from maxtext_ext.checkpoint.integrity import Verification
 from maxtext_ext.keys.parts import ADAPTERS
 from maxtext_ext.models.lora import LoraConfig
@@ -28,8 +28,6 @@ from maxtext_ext.train.parts import InParts, trained
 
 # Name of the part of a checkpoint.
 ADAPTER = "adapter"
-# Files of a saved tree that no other save has alike, wherever they are copied.
-_IDENTIFYING = ("_METADATA", "manifest.ocdbt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,21 +112,6 @@ def _keys(lora: LoraConfig) -> str:
   return f"lora_rank={lora.rank} lora_alpha={lora.alpha:g} lora_targets=[{targets}]"
 
 
-def identify(items: str) -> str:
-  """A name for saved weights that a copy keeps and no other weights have.
-
-  Raises:
-    ValueError: nothing was saved there.
-  """
-  digest = hashlib.sha256()
-  files = [file for name in _IDENTIFYING if (file := epath.Path(items) / name).exists()]
-  if not files:
-    raise ValueError(f"{items}: no saved weights there, expected {' and '.join(_IDENTIFYING)}")
-  for file in files:
-    digest.update(file.read_bytes())
-  return digest.hexdigest()[:32]
-
-
 def read_record(items: str) -> AdapterRecord | None:
   """What stands beside the `items` of a checkpoint; None where they are whole weights."""
   checkpoint = epath.Path(bridge.absolute(items)).parent
@@ -160,30 +143,36 @@ def with_adapter(config: bridge.Config, record: AdapterRecord) -> bridge.Config:
 
 
 def load_weights(
-  config: bridge.Config, mesh: Mesh, items: str, make: Callable[[bridge.Config], nnx.Module]
+  config: bridge.Config,
+  mesh: Mesh,
+  items: str,
+  make: Callable[[bridge.Config], nnx.Module],
+  *,
+  base: str = "",
 ) -> tuple[bridge.Config, nnx.State]:
   """The parameters of a checkpoint, base and adapters together where it holds adapters.
 
   Args:
     items: as `checkpoint.training.find_weights` gives it.
     make: builds the model of a configuration.
+    base: where the weights under the adapters may lie now, see `base.find_base`.
 
   Returns:
     the configuration, with the `lora_*` keys of the checkpoint, and its model's parameters.
 
   Raises:
-    ValueError: a parameter is missing or of another shape, or the base weights are not those that
-      the adapters were trained on.
+    ValueError: a parameter is missing or of another shape, or the weights that the adapters were
+      trained on are not found.
   """
   record = read_record(items)
   if record is None:
     config = bridge.replace(config, lora_rank=0)
     with Verification(items):
       return config, bridge.load_params(config, mesh, items, lambda: make(config))
+  if record.base_path:
+    record = dataclasses.replace(record, base_path=base_of(items, record, base))
   config = with_adapter(config, record)
   if record.base_path:
-    if identify(record.base_path) != record.base_identity:
-      raise ValueError(f"{items}: the weights at {record.base_path} are others than its adapters'")
     with Verification(record.base_path):
       params = bridge.load_params(config, mesh, record.base_path, lambda: make(config))
   else:
@@ -192,6 +181,15 @@ def load_weights(
   with Verification(items):
     adapters = load_adapters(items, params.filter(record.saved))
   return config, nnx.merge_state(params, adapters)
+
+
+def base_of(items: str, record: AdapterRecord, given: str = "") -> str:
+  """Where the weights lie that the adapters at `items` were trained on.
+
+  Raises:
+    ValueError: they are not found.
+  """
+  return find_base(items, path=record.base_path, identity=record.base_identity, given=given)
 
 
 def load_adapters(items: str, abstract: nnx.State) -> nnx.State:

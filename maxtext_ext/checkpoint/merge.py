@@ -10,12 +10,13 @@ from orbax.checkpoint import v1 as ocp
 
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint import staging
-from maxtext_ext.checkpoint.adapter import ADAPTER, AdapterRecord, identify, read_record
+from maxtext_ext.checkpoint.adapter import ADAPTER, AdapterRecord, base_of, read_record
+from maxtext_ext.checkpoint.base import identify
 from maxtext_ext.checkpoint.integrity import Verification, write_checksums
 from maxtext_ext.checkpoint.model_file import pretrained_config, write_model
 from maxtext_ext.checkpoint.orbax_io import ArraySpec, ParamsReader, ParamsWriter
 from maxtext_ext.checkpoint.peft import Adapters, read_peft, write_peft
-from maxtext_ext.checkpoint.training import CHECKPOINTS, STATE
+from maxtext_ext.checkpoint.training import CHECKPOINTS, STATE, find_weights
 from maxtext_ext.keys.parts import ADAPTERS
 from maxtext_ext.models.lora import (
   LORA_A,
@@ -29,7 +30,7 @@ from maxtext_ext.models.lora import (
 from maxtext_ext.models.speech_lm import make_model
 
 
-def merge_adapter(run: str, out: str) -> None:
+def merge_adapter(run: str, out: str, *, base: str = "") -> None:
   """Writes the base weights of a LoRA run with its best adapters added, as a whole checkpoint.
 
   Layer by layer, so memory does not grow with the model. `out` is a converted checkpoint where the
@@ -38,6 +39,7 @@ def merge_adapter(run: str, out: str) -> None:
   Args:
     run: the folder of the run; local or a URL.
     out: the new folder.
+    base: where the base weights lie now, if they were moved.
 
   Raises:
     ValueError: no LoRA run, its base weights are gone or changed, or something lies at `out`.
@@ -46,13 +48,12 @@ def merge_adapter(run: str, out: str) -> None:
     items, record = _find_adapters(config)
     if not record.base_path:
       raise ValueError(f"{run}: its adapters belong to weights that were drawn and never saved")
-    if identify(record.base_path) != record.base_identity:
-      raise ValueError(f"{run}: the weights at {record.base_path} are not those it was trained on")
+    base_items = base_of(items, record, find_weights(base) if base else "")
     kernels = _adapted_kernels(config, record)
-    base, adapters = ParamsReader(record.base_path), ParamsReader(items)
+    weights, adapters = ParamsReader(base_items), ParamsReader(items)
     # Weights of other parts that were trained beside the adapters are the newer ones.
     stored = {
-      path: (adapters if path in adapters.shapes else base).open(path) for path in base.shapes
+      path: (adapters if path in adapters.shapes else weights).open(path) for path in weights.shapes
     }
     stacks = {path: axes.stack for path, axes in kernels.items()}
     specs = {
@@ -61,7 +62,7 @@ def merge_adapter(run: str, out: str) -> None:
       )
       for path, array in stored.items()
     }
-    with staging.new_folder(out) as target, Verification(record.base_path, items):
+    with staging.new_folder(out) as target, Verification(base_items, items):
       writer = ParamsWriter(target, specs)
       for path, array in stored.items():
         pair = [_read(adapters, path + end) for end in (LORA_A, LORA_B) if path in kernels]
@@ -72,7 +73,7 @@ def merge_adapter(run: str, out: str) -> None:
             value = merge_kernel(value, a, b, kernels[path], record.lora.scale)
           writer.write(path, index, value)
       writer.finish()
-      _copy_hf(record.base_path, target)
+      _copy_hf(base_items, target)
       write_model(config, target)
 
 

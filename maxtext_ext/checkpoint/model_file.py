@@ -14,9 +14,13 @@ from etils import epath
 from omegaconf import OmegaConf
 
 from maxtext_ext import bridge
+from maxtext_ext.checkpoint.adapter import read_record
+from maxtext_ext.checkpoint.training import find_weights
 from maxtext_ext.config import load
 from maxtext_ext.files import foreign_folder
+from maxtext_ext.keys.settings import read
 from maxtext_ext.keys.yml import MODEL_FILE, package_configs, read_yml
+from maxtext_ext.run_identity import fingerprint_of_keys, is_of_decoding, is_of_model
 
 TOKENIZER_FILES = (
   *("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"),
@@ -25,6 +29,7 @@ TOKENIZER_FILES = (
 BASE = "configs/speech.yml"
 # How the parameters of that shape are stored.
 _STORAGE_KEYS = ("scan_layers", "dtype", "weight_dtype")
+_WEIGHTS = "load_parameters_path"
 _DTYPE_KEYS = ("dtype", "weight_dtype")
 
 
@@ -43,10 +48,26 @@ def write_model(config: bridge.Config, folder: str) -> None:
   target = epath.Path(folder)
   target.mkdir(parents=True, exist_ok=True)
   copy_tokenizer(config.tokenizer_path, folder)
-  keys = {key: _plain(key, getattr(config, key)) for key in (*shape_keys(), *_STORAGE_KEYS)}
+  names = (*shape_keys(), *_STORAGE_KEYS, *_unusual_keys(config))
+  keys = {key: _plain(key, getattr(config, key)) for key in names}
   partial = target / f"{MODEL_FILE}.partial"
   partial.write_text(OmegaConf.to_yaml(OmegaConf.create(keys)))
   partial.replace(target / MODEL_FILE)
+
+
+def _unusual_keys(config: bridge.Config) -> list[str]:
+  """Other keys on which what the model writes depends, where they are not as in BASE."""
+  ours, usual = fingerprint_of_keys(bridge.keys_of(config)), _usual_keys()
+  return [
+    key
+    for key, value in ours.items()
+    if usual.get(key, value) != value and is_of_model(key) and not is_of_decoding(key)
+  ]
+
+
+@functools.cache
+def _usual_keys() -> dict[str, str]:
+  return fingerprint_of_keys(read(BASE).values)
 
 
 def copy_tokenizer(source: str, folder: str) -> None:
@@ -69,7 +90,8 @@ def pretrained_config(
 
   Args:
     path: the folder, or its URL.
-    overrides: keys that win over the folder's.
+    overrides: keys that win over the folder's; of a LoRA run's folder, `load_parameters_path` names
+      its base weights and is left to `base_among`.
 
   Raises:
     ValueError: it is neither, or a key is unknown.
@@ -87,7 +109,26 @@ def pretrained_config(
         f"{path}: no {MODEL_FILE} there; expected a checkpoint of `maxtext-ext convert"
         " to-maxtext`, or the folder of a training run"
       )
-    yield load(BASE, {"model_name": folder, "load_parameters_path": path, **overrides})
+    keys = {"model_name": folder, _WEIGHTS: path, **overrides}
+    if (given := overrides.get(_WEIGHTS)) and _holds_adapters(path) and not _holds_adapters(given):
+      keys[_WEIGHTS] = path
+    yield load(BASE, keys)
+
+
+def base_among(overrides: Mapping[str, Any]) -> str:
+  """The base weights that the overrides of a LoRA run name; empty: none."""
+  given = overrides.get(_WEIGHTS)
+  if not given or _holds_adapters(given):
+    return ""
+  return bridge.absolute(find_weights(os.fspath(given)))
+
+
+def _holds_adapters(path: str | os.PathLike[str]) -> bool:
+  """Whether a path means adapters: not whole weights, and not nothing."""
+  try:
+    return read_record(find_weights(os.fspath(path))) is not None
+  except ValueError:
+    return False
 
 
 def _plain(key: str, value: Any) -> Any:

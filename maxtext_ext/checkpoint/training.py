@@ -21,6 +21,7 @@ from maxtext_ext.checkpoint.adapter import (
   restore,
   trained_part,
 )
+from maxtext_ext.checkpoint.base import remembered_base
 from maxtext_ext.checkpoint.best import ranked
 from maxtext_ext.checkpoint.echoes import hush
 from maxtext_ext.checkpoint.integrity import TREE_METADATA, find_corruption, write_checksums
@@ -45,17 +46,24 @@ class TrainingCheckpoints:
   Args:
     manager: `bridge.checkpoint_manager`'s, or None: nothing is saved or found.
     adapter: of a LoRA run: its checkpoints hold adapters without the base weights.
+    metadata: goes into each checkpoint as JSON: what run it is of.
 
   Raises:
     ValueError: the run's latest checkpoint is of other adapters, or of whole weights.
   """
 
   def __init__(
-    self, manager: Any | None, *, background: bool, adapter: AdapterRecord | None = None
+    self,
+    manager: Any | None,
+    *,
+    background: bool,
+    adapter: AdapterRecord | None = None,
+    metadata: dict[str, Any] | None = None,
   ) -> None:
     self._manager = manager
     self._background = background
     self._adapter = adapter
+    self._metadata = metadata
     self._thread = ThreadPoolExecutor(1, "checkpoint")
     self._saving: tuple[int, Future[None]] | None = None  # step, and its end
     self._failed = False
@@ -108,10 +116,12 @@ class TrainingCheckpoints:
     hush()
     with self._explained(step):
       if self._background:
-        answer = self._manager.save_checkpointables_async(step, parts, force=True)
+        answer = self._manager.save_checkpointables_async(
+          step, parts, force=True, custom_metadata=self._metadata
+        )
         self._saving = step, self._thread.submit(self._commit, step, answer)
       else:
-        self._manager.save_checkpointables(step, parts, force=True)
+        self._manager.save_checkpointables(step, parts, force=True, custom_metadata=self._metadata)
         write_checksums(self._folder(step))
 
   def _commit(self, step: int, answer: Any) -> None:
@@ -243,6 +253,11 @@ def _steps(checkpoint_dir: str) -> list[int]:
   return sorted(int(name) for name in _listdir(checkpoint_dir) if name.isdigit())
 
 
+def has_checkpoints(checkpoint_dir: str) -> bool:
+  """Whether any lies there, whole or not."""
+  return bool(_steps(checkpoint_dir))
+
+
 def find_checkpoint(checkpoint_dir: str, which: str) -> str:
   """The path of a run's weights: `best`, `latest` or a number of steps.
 
@@ -313,6 +328,27 @@ def find_weights(path: str) -> str:
   if TREE_METADATA not in names:
     raise ValueError(f"{path}: no checkpoint there; expected what training or conversion wrote")
   return path
+
+
+def find_base_weights(path: str, run_dir: str) -> str:
+  """The weights that `load_parameters_path` means in a run.
+
+  Args:
+    path: as `find_weights` has it.
+    run_dir: the run's folder. Where `path` is gone, the place counts that the run has remembered.
+
+  Raises:
+    ValueError: there is nothing of the kind.
+  """
+  try:
+    return find_weights(path)
+  except ValueError as error:
+    moved = remembered_base(run_dir)
+    if moved and find_weights(moved):
+      return moved
+    raise ValueError(
+      f"load_parameters_path={path}: {error}; if it was moved, give the folder where it is now"
+    ) from error
 
 
 def _listdir(path: str) -> list[str]:

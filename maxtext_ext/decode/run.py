@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint import adapter
+from maxtext_ext.checkpoint.fingerprint import check_model
 from maxtext_ext.checkpoint.training import find_checkpoint
 from maxtext_ext.config import build
 from maxtext_ext.decode import decoded
@@ -139,4 +140,11 @@ def load_weights(
   if not path:
     with bridge.mesh_scope(config, mesh):
       return config, jax.jit(lambda: nnx.state(make_model(config, mesh), nnx.Param))()
-  return adapter.load_weights(config, mesh, path, lambda config: make_model(config, mesh))
+  check_model(config, path)
+  return adapter.load_weights(
+    config,
+    mesh,
+    path,
+    lambda config: make_model(config, mesh),
+    base=config.load_parameters_path,
+  )

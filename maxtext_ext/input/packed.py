@@ -164,7 +164,8 @@ class PackedBatchesIterator(grain.DatasetIterator[PackedBatch]):
 
   def _check_progress(self, max_words: int | None) -> None:
     """Without this, a stream that repeats and has nothing to use would be read for ever."""
-    if self._plan.steps is None or self._passed_over <= self._plan.records:
+    # From the first record of an epoch to the last of the next there are all but two epochs.
+    if self._plan.steps is None or self._passed_over <= 2 * self._plan.records:
       return
     where = "; ".join(d.where for d in self._plan.read.datasets if isinstance(d, RecordData))
     limit = "" if max_words is None else f" with at most {max_words} words (curriculum)"
@@ -228,7 +229,11 @@ class PackedBatchesIterator(grain.DatasetIterator[PackedBatch]):
     self._step = position.step
     self._tally.set_state(position.tally)
     for element in position.waiting:
-      self._wait(element, plan.read.map(element))
+      read = plan.read.map(element)
+      # What waits has passed the filters and the curriculum of its step; the run may have changed
+      # its filters since, and then it is dropped and counted like any other.
+      if self._admits(read, max_words=None):
+        self._wait(element, read)
 
   def close(self) -> None:
     """Stops reading."""

@@ -95,6 +95,14 @@ def size_of(path: str) -> int:
   return remote.size_of(path) if remote.is_url(path) else os.path.getsize(path)
 
 
+def sizes_of(paths: Sequence[str]) -> list[int]:
+  """Sizes of files in bytes; of those that are far away many are asked at once."""
+  if any(map(remote.is_url, paths)):
+    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+      return list(pool.map(size_of, paths))
+  return [size_of(path) for path in paths]
+
+
 def versions(paths: Sequence[str]) -> list[str]:
   """For each file a text that changes when it is written anew."""
   if any(map(remote.is_url, paths)):

@@ -9,6 +9,7 @@ ordinary tokens.
 
 import dataclasses
 import functools
+import hashlib
 import json
 import os
 from collections.abc import Iterable
@@ -83,16 +84,19 @@ class Tokenizer:
     Raises:
       ValueError: no tokenizer files there.
     """
-    directory = Path(path)
-    byte_pair_files = [directory / "vocab.json", directory / "merges.txt"]
-    if not (directory / "tokenizer.json").is_file() and not all(
-      file.is_file() for file in byte_pair_files
-    ):
+    if not cls.is_in(path):
       raise ValueError(
         f"{path}: no tokenizer there; expected a directory with tokenizer.json, or with vocab.json,"
         " merges.txt and tokenizer_config.json"
       )
-    return cls(directory=str(directory))
+    return cls(directory=str(Path(path)))
+
+  @staticmethod
+  def is_in(path: str | os.PathLike[str]) -> bool:
+    """Whether a directory has tokenizer files."""
+    directory = Path(path)
+    byte_pair_files = (directory / "vocab.json", directory / "merges.txt")
+    return (directory / "tokenizer.json").is_file() or all(map(Path.is_file, byte_pair_files))
 
   def encode(self, text: str) -> list[int]:
     """Ids of `text` alone: nothing added, never a control token.
@@ -176,6 +180,17 @@ class Tokenizer:
   def asr_text_id(self) -> int:
     """`<asr_text>`, between language and transcript."""
     return self._loaded.ids[ASR_TEXT]
+
+  def checksum(self) -> str:
+    """Of its entries and added tokens, wherever the files lie and whatever else they say."""
+    digest = hashlib.sha256()
+    folder = Path(self.directory)
+    entries = folder / "tokenizer.json"
+    for file in [entries] if entries.is_file() else [folder / "vocab.json", folder / "merges.txt"]:
+      digest.update(hashlib.sha256(file.read_bytes()).digest())
+    added = sorted(self._loaded.ids.items()), sorted(self._loaded.special)
+    digest.update(json.dumps(added).encode())
+    return digest.hexdigest()[:16]
 
   @functools.cached_property
   def _loaded(self) -> _Loaded:

@@ -13,14 +13,25 @@ from jax.sharding import Mesh, NamedSharding
 
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint.adapter import AdapterRecord
+from maxtext_ext.checkpoint.base import identify
 from maxtext_ext.checkpoint.best import Best, read_evaluations
+from maxtext_ext.checkpoint.fingerprint import (
+  Fingerprint,
+  check_model,
+  fingerprint_of,
+  metadata_of,
+  read_fingerprint,
+  refusal,
+  write_fingerprint,
+)
 from maxtext_ext.checkpoint.integrity import Verification
 from maxtext_ext.checkpoint.model_file import write_model
-from maxtext_ext.checkpoint.training import TrainingCheckpoints, set_aside
+from maxtext_ext.checkpoint.training import TrainingCheckpoints, has_checkpoints, set_aside
 from maxtext_ext.input.pipeline import BatchIterator, InputConfig, train_iterator
 from maxtext_ext.models.speech_lm import make_model
 from maxtext_ext.parallel import gather_texts
 from maxtext_ext.records.remote import failures
+from maxtext_ext.run_identity import describe_differences
 from maxtext_ext.text.tokenizer import Tokenizer
 from maxtext_ext.train.evaluation import Evaluation
 from maxtext_ext.train.log import StepLog
@@ -76,6 +87,9 @@ def prepare(config: bridge.Config) -> Run:
   Raises:
     ValueError: its data, weights or checkpoints cannot be used.
   """
+  run_dir = os.path.dirname(config.checkpoint_dir.rstrip("/"))
+  adapter = AdapterRecord.from_config(config)
+  fingerprint = _identify(config, run_dir, adapter)
   mesh = bridge.make_mesh(config)
   tokenizer = Tokenizer.from_directory(config.tokenizer_path)
   tokenizer.require_rows(config.vocab_size)
@@ -95,8 +109,12 @@ def prepare(config: bridge.Config) -> Run:
       multihost_utils.sync_global_devices("checkpoints that are not whole are set aside")
   best = Best(config.early_stopping_patience)
   manager = bridge.checkpoint_manager(config, best)
-  adapter = AdapterRecord.from_config(config)
-  checkpoints = TrainingCheckpoints(manager, background=config.async_checkpointing, adapter=adapter)
+  checkpoints = TrainingCheckpoints(
+    manager,
+    background=config.async_checkpointing,
+    adapter=adapter,
+    metadata=metadata_of(fingerprint),
+  )
   with bridge.mesh_scope(config, mesh):
     graphdef = nnx.graphdef(nnx.eval_shape(init_fn))
   source = manager if adapter is None else None  # a LoRA run's base weights are not in its own
@@ -107,7 +125,6 @@ def prepare(config: bridge.Config) -> Run:
   start = checkpoints.latest() or 0
   if start:
     batches.resume(checkpoints.positions(start))
-  run_dir = os.path.dirname(config.checkpoint_dir.rstrip("/"))
   past = _past_evaluations(run_dir, start)
   best.restore(past, checkpoints.steps())
   evaluated = past[-1][0] if past else 0
@@ -127,6 +144,7 @@ def prepare(config: bridge.Config) -> Run:
   )
   if chief:
     write_model(config, run_dir)
+    write_fingerprint(run_dir, fingerprint, config.load_parameters_path)
   board = config.tensorboard_dir if config.enable_tensorboard else None
   writer = MetricWriter(run_dir, board, start=start, evaluated=evaluated) if chief else None
   return Run(
@@ -142,6 +160,29 @@ def prepare(config: bridge.Config) -> Run:
     log=StepLog(writer, schedule),
     run_dir=run_dir,
   )
+
+
+def _identify(config: bridge.Config, run_dir: str, adapter: AdapterRecord | None) -> Fingerprint:
+  """The fingerprint of the run; nothing is written before.
+
+  Raises:
+    ValueError: the checkpoints in the run's folder are of another run, or the hosts differ.
+  """
+  path = config.load_parameters_path
+  base = adapter.base_identity if adapter else identify(path) if path else ""
+  ours = fingerprint_of(config, base_identity=base)
+  said = ""
+  if jax.process_index() == 0 and has_checkpoints(config.checkpoint_dir):
+    said = refusal(read_fingerprint(run_dir), ours, run_dir, accepted=config.accept_changes)
+  answers = [json.loads(text) for text in gather_texts(json.dumps([said, ours]))]
+  if said := answers[0][0]:
+    raise ValueError(said)
+  if adapter and path:
+    check_model(config, path, tokenizer=False, prompt=False)
+  for number, (_, other) in enumerate(answers):
+    if differences := describe_differences(other, answers[0][1], labels=("is", "on process 0")):
+      raise ValueError(f"process {number} is of another run: {'; '.join(differences)}")
+  return ours
 
 
 def _past_evaluations(run_dir: str, start: int) -> list[tuple[int, float | None]]:

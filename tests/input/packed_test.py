@@ -9,6 +9,7 @@ from batches import assert_equal, numbers, take
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from maxtext_ext.input.filters import Filters
 from maxtext_ext.input.mixture import Order
 from maxtext_ext.input.pipeline import SpecAugment, train_iterator
 from maxtext_ext.input.position import Position, for_host
@@ -219,3 +220,30 @@ def test_counts_go_on_with_the_run(config, tokenizer, faulty_dir):
   assert [batches.dropped for batches in three.hosts] == [counts, {}, {}]
   assert counts["unreadable"] > 0
   assert three.hosts[0].metrics()["input/dropped"] == counts.total()
+
+
+@pytest.mark.parametrize("hosts", [1, 2])
+def test_what_waits_and_a_new_filter_leaves_out_is_dropped_and_counted(config, tokenizer, hosts):
+  run = Run(config, tokenizer, 1)
+  run.steps(2)
+  (state,) = run.states()
+  waiting = len(state["waiting"])
+  stricter = dataclasses.replace(config, filters=Filters(max_seconds=5.0, min_characters=4))
+  again = Run(stricter, tokenizer, hosts, [state])
+  again.steps(1)
+  dropped = sum(batches.dropped["outside min_characters"] for batches in again.hosts)
+  assert dropped > 0
+  left = [element for later in again.states() for element in later["waiting"]]
+  assert waiting and len(left) <= 8 * hosts
+
+
+def test_the_only_usable_record_may_be_first_in_one_epoch_and_last_in_the_next(
+  config, tokenizer, make_record, write_split, tmp_path
+):
+  records = [make_record(0, text="a" * 20), *(make_record(number) for number in range(1, 12))]
+  write_split(tmp_path, "train", records)
+  filters = Filters(max_seconds=5.0, min_characters=20)
+  only = dataclasses.replace(config, data_dir=str(tmp_path), filters=filters, lookahead=1, rows=1)
+  (batches,) = Run(only, tokenizer, 1).hosts
+  for _ in range(40):
+    next(batches)

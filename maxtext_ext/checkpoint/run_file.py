@@ -1,0 +1,38 @@
+"""`run.json` of a run's folder: its fingerprint, and where its base weights were found last."""
+
+import json
+import os
+from typing import Any
+
+from etils import epath
+
+from maxtext_ext import __version__
+from maxtext_ext.records import storage
+
+RUN_FILE = "run.json"
+BASE_PLACE = "base"  # its entry for where the base weights lay last
+
+
+def read_run(run_dir: str) -> dict[str, Any]:
+  """The content of a run's `run.json`; empty where there is none."""
+  return read_json(os.path.join(run_dir, RUN_FILE))
+
+
+def write_run(run_dir: str, **changes: Any) -> None:
+  """Writes `run.json` with these entries changed, in one go; nothing where it says so already."""
+  before = read_run(run_dir)
+  content = {**before, **changes}
+  if content != before:
+    content["maxtext_ext"] = __version__
+    data = json.dumps(content, indent=1, ensure_ascii=False).encode()
+    storage.write_bytes(os.path.join(run_dir, RUN_FILE), data + b"\n")
+
+
+def read_json(path: str) -> dict[str, Any]:
+  """The JSON object of a file; empty where there is none, or what was cut short."""
+  file = epath.Path(path)
+  try:
+    content = json.loads(file.read_text()) if file.exists() else {}
+  except ValueError:
+    return {}
+  return content if isinstance(content, dict) else {}

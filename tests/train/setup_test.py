@@ -1,0 +1,148 @@
+"""What a run is, held fast: a command that goes on with another one is refused in one line."""
+
+import json
+import pathlib
+import shutil
+
+import pytest
+
+from maxtext_ext import bridge
+from maxtext_ext.checkpoint.fingerprint import read_fingerprint
+from maxtext_ext.config import load
+from maxtext_ext.text.tokenizer import train_char_tokenizer
+from maxtext_ext.train.setup import prepare
+from tests import tiny
+
+SMALL = ("per_device_batch_size=1", "base_num_decoder_layers=1", "encoder_layers_for_audio=1")
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory) -> list[str]:
+  """`key=value` strings of a run with one checkpoint; no step of it was taken."""
+  folder = tmp_path_factory.mktemp("run")
+  keys = [*tiny.make_run(folder, train=12, test=1), *SMALL, "run_name=held", "steps=2"]
+  config = load(tiny.DEMO, keys)
+  with prepare(config) as run, bridge.mesh_scope(config, run.mesh):
+    next(run.batches)
+    run.checkpoints.save(1, run.state, run.batches.get_state())
+  return keys
+
+
+def content(keys: list[str]) -> dict[str, bytes]:
+  """Every file of the run."""
+  (runs,) = (key.partition("=")[2] for key in keys if key.startswith("base_output_directory="))
+  files = sorted(path for path in pathlib.Path(runs).rglob("*") if path.is_file())
+  return {str(path): path.read_bytes() for path in files}
+
+
+def value(keys: list[str], name: str) -> pathlib.Path:
+  return pathlib.Path(next(key for key in keys if key.startswith(f"{name}=")).partition("=")[2])
+
+
+def refused(keys: list[str], *changes: str) -> str:
+  """The one line with which a changed command is refused; nothing is written."""
+  before = content(keys)
+  with pytest.raises(ValueError) as refusal:
+    prepare(load(tiny.DEMO, [*keys, *changes]))
+  assert content(keys) == before
+  line = str(refusal.value)
+  assert "\n" not in line and len(line) < 1000
+  return line
+
+
+def goes_on(keys: list[str], *changes: str) -> int:
+  with prepare(load(tiny.DEMO, [*keys, *changes])) as run:
+    return run.start
+
+
+@pytest.mark.parametrize(
+  ("change", "said"),
+  [
+    ("rope_max_timescale=100", "rope_max_timescale is 100, was 1000000"),
+    ("opt_type=sgd", "opt_type is sgd, was adamw"),
+    ("min_characters=5", "min_characters is 5, was 0"),
+    ("learning_rate=0.5", "learning_rate is 0.5, was 0.002"),
+    ("data_shuffle_seed=3", "data_shuffle_seed is 3, was 0"),
+  ],
+)
+def test_a_key_that_counts_is_refused_with_both_values(keys, change, said):
+  line = refused(keys, change)
+  assert f"held holds a run that is not this one: {said}. To go on, give the old values" in line
+
+
+def test_every_difference_is_named(keys):
+  others = [key for key in keys if not key.startswith("base_emb_dim=")]
+  line = refused(others, "base_emb_dim=64", "context=names")
+  assert "base_emb_dim is 64, was 32; context is names, was ''" in line
+  assert "accept_changes" not in line, "no run can take up another width"
+
+
+def test_another_tokenizer_is_refused_wherever_it_lies(keys, tmp_path):
+  train_char_tokenizer(["other letters"], tmp_path / "other", ["English"])
+  assert "tokenizer_path is " in refused(keys, f"tokenizer_path={tmp_path / 'other'}")
+
+
+def test_other_data_of_as_many_records_is_refused(keys, tmp_path):
+  tiny.write_split(tmp_path / "data", "train", tiny.records(12, seed=7))
+  assert "data_dir is train 2 files of" in refused(keys, f"data_dir={tmp_path / 'data'}")
+
+
+def test_harmless_keys_and_copies_of_what_it_reads_go_on(keys, tmp_path):
+  for name in ("data", "tokenizer"):
+    shutil.copytree(value(keys, "data_dir").parent / name, tmp_path / name)
+  moved = [f"data_dir={tmp_path / 'data'}", f"tokenizer_path={tmp_path / 'tokenizer'}"]
+  harmless = [
+    "steps=4",
+    "checkpoint_period=7",
+    "remat_policy=full",
+    "verbose=true",
+    "decode_rows=3",
+  ]
+  assert goes_on(keys, *moved, *harmless) == 1
+
+
+def test_the_fingerprint_stands_in_the_run_and_in_its_checkpoint(keys):
+  run = value(keys, "base_output_directory") / "held"
+  of_run = json.loads((run / "run.json").read_text())["fingerprint"]
+  assert of_run["learning_rate"] == "0.002" and "steps" not in of_run
+  assert read_fingerprint(str(run), str(run / "checkpoints" / "1")) == of_run
+
+
+def copy_of(keys: list[str], tmp_path: pathlib.Path) -> list[str]:
+  """Keys of a copy of the run, which a test may change."""
+  shutil.copytree(value(keys, "base_output_directory"), tmp_path / "runs")
+  others = [key for key in keys if not key.startswith("base_output_directory=")]
+  return [*others, f"base_output_directory={tmp_path / 'runs'}"]
+
+
+def forget(keys: list[str]) -> pathlib.Path:
+  """Makes the run one of an earlier version; its folder."""
+  run = value(keys, "base_output_directory") / "held"
+  (run / "run.json").unlink()
+  for file in run.glob("checkpoints/*/_CHECKPOINT_METADATA"):
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"custom_metadata": None}))
+  return run
+
+
+def test_an_old_run_is_held_to_its_model_and_gets_a_fingerprint(keys, tmp_path):
+  copy = copy_of(keys, tmp_path)
+  run = forget(copy)
+  assert "rope_max_timescale is 100, was 1000000" in refused(copy, "rope_max_timescale=100")
+  assert goes_on(copy, "adam_b2=0.9") == 1, "nobody knows what it was"
+  assert json.loads((run / "run.json").read_text())["fingerprint"]["adam_b2"] == "0.9"
+  assert "adam_b2 is 0.8, was 0.9" in refused(copy, "adam_b2=0.8")
+
+
+def test_a_filter_that_is_accepted_drops_and_counts_what_waits(keys, tmp_path):
+  copy = copy_of(keys, tmp_path)
+  change = ("min_characters=8", "accept_changes=[min_characters]")
+  with prepare(load(tiny.DEMO, [*copy, *change])) as run:
+    state = run.batches.get_state()
+    dropped = state["tally"]["dropped"]["outside min_characters"]
+    assert dropped > 0 and len(state["waiting"]) > 0
+    assert next(run.batches)["inputs"].any()
+
+
+def test_only_what_can_change_is_accepted(keys):
+  with pytest.raises(ValueError, match="accept_changes: opt_type cannot change within a run"):
+    load(tiny.DEMO, [*keys, "accept_changes=[opt_type]"])
