@@ -48,9 +48,13 @@ def build(settings: Settings) -> bridge.Config:
     raise ConfigError(_first_line(error)) from error
   if not config.load_parameters_path:
     return config
-  run_dir = os.path.dirname(config.checkpoint_dir.rstrip("/"))
-  weights = find_base_weights(config.load_parameters_path, run_dir)
+  weights = find_base_weights(config.load_parameters_path, run_dir_of(config))
   return bridge.replace(config, load_parameters_path=bridge.absolute(weights))
+
+
+def run_dir_of(config: bridge.Config) -> str:
+  """The folder of everything that the run of a configuration writes."""
+  return os.path.dirname(config.checkpoint_dir.rstrip("/"))
 
 
 def _first_line(error: BaseException) -> str:

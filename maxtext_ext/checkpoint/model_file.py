@@ -29,6 +29,8 @@ TOKENIZER_FILES = (
 BASE = "configs/speech.yml"
 # How the parameters of that shape are stored.
 _STORAGE_KEYS = ("scan_layers", "dtype", "weight_dtype")
+# What MaxText's files write where a value is not given, and what its classes make of it.
+_NOTHING = frozenset(("", "0", "None", "[]", "false", "none", "null"))
 _WEIGHTS = "load_parameters_path"
 _DTYPE_KEYS = ("dtype", "weight_dtype")
 
@@ -61,7 +63,10 @@ def _unusual_keys(config: bridge.Config) -> list[str]:
   return [
     key
     for key, value in ours.items()
-    if usual.get(key, value) != value and is_of_model(key) and not is_of_decoding(key)
+    if is_of_model(key)
+    and not is_of_decoding(key)
+    and usual.get(key, value) != value
+    and not _NOTHING.issuperset((value, usual[key]))
   ]
 
 

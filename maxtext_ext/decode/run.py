@@ -1,5 +1,6 @@
 """Decoding a split: checkpoint in, JSONL of hypotheses out."""
 
+import contextlib
 import os
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from maxtext_ext import bridge
 from maxtext_ext.checkpoint import adapter
 from maxtext_ext.checkpoint.fingerprint import check_model
 from maxtext_ext.checkpoint.training import find_checkpoint
-from maxtext_ext.config import build
+from maxtext_ext.config import build, run_dir_of
 from maxtext_ext.decode import decoded
 from maxtext_ext.decode.generate import Generator
 from maxtext_ext.decode.transcribe import transcribe
@@ -22,6 +23,7 @@ from maxtext_ext.keys.settings import Overrides, Settings, read
 from maxtext_ext.models.speech_lm import make_model
 from maxtext_ext.pages.duration import format_duration
 from maxtext_ext.progress import say
+from maxtext_ext.records.lock import sole_writer
 from maxtext_ext.text.tokenizer import Tokenizer
 from maxtext_ext.train.metrics import ProgressLine
 
@@ -77,14 +79,24 @@ def run(settings: Settings) -> DecodeResult:
 
 
 def decode(config: bridge.Config) -> DecodeResult:
-  """Decodes `config.split` with the checkpoint `config.decode_checkpoint`, greedily."""
+  """Decodes `config.split` with the checkpoint `config.decode_checkpoint`, greedily.
+
+  Raises:
+    ValueError: data or checkpoint cannot be used.
+    LockedError: another process writes hypotheses into the same folder.
+  """
+  output = config.output or os.path.join(run_dir_of(config), "decoded", config.split)
+  alone = sole_writer(output, "decode", "decoding", instead="another output")
+  with alone if jax.process_index() == 0 else contextlib.nullcontext():
+    return _decode(config, output)
+
+
+def _decode(config: bridge.Config, output: str) -> DecodeResult:
   mesh = bridge.make_mesh(config)
   tokenizer = Tokenizer.from_directory(config.tokenizer_path)
   weights = find_weights(config)
   config, params = load_weights(config, mesh, weights)
   generator = Generator.of(config, mesh, tokenizer)
-  run_dir = os.path.dirname(config.checkpoint_dir.rstrip("/"))
-  output = config.output or os.path.join(run_dir, "decoded", config.split)
   rows = config.decode_rows * jax.local_device_count()
   inputs = InputConfig.from_config(config, split=config.split, rows=rows)
   host, hosts = jax.process_index(), jax.process_count()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from maxtext_ext.records import remote
 from maxtext_ext.records.conversion import ConvertOptions, ConvertSummary
 from maxtext_ext.records.finish import finish
+from maxtext_ext.records.lock import sole_converter
 from maxtext_ext.records.plan import plan_conversion
 from maxtext_ext.records.shard_job import ShardJob, run_shard, stored_result
 
@@ -59,7 +60,7 @@ def convert(
   Raises:
     ValueError: an option is wrong or missing, or Beam is; the pipeline fails; and what
       convert.convert raises.
-    OSError: reading or writing fails.
+    OSError: reading or writing fails, or another conversion of these splits writes to `out`.
   """
   if importlib.util.find_spec("apache_beam") is None:
     raise ValueError(
@@ -75,6 +76,19 @@ def convert(
     pipeline_runner = _make_runner(runner)
   if runner == _DATAFLOW:
     _check_dataflow(source, out, pipeline_options)
+  with sole_converter(out, options.splits):
+    return _convert(source, out, options, runner, pipeline_runner, pipeline_options, tell)
+
+
+def _convert(
+  source: str,
+  out: str,
+  options: ConvertOptions,
+  runner: str,
+  pipeline_runner: "PipelineRunner",
+  pipeline_options: "PipelineOptions",
+  tell: Callable[[str], None] | None,
+) -> ConvertSummary:
   plan = plan_conversion(source, out, options, tell)
   if plan.finished:
     return plan.finished

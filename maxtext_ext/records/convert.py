@@ -17,6 +17,7 @@ from maxtext_ext.records.conversion import (
 )
 from maxtext_ext.records.finish import finish
 from maxtext_ext.records.local_engine import JobsStopped, run_jobs
+from maxtext_ext.records.lock import sole_converter
 from maxtext_ext.records.plan import plan_conversion
 from maxtext_ext.records.quarantine import QUARANTINE_NAME
 from maxtext_ext.records.selector import LeftOut, Selected, Selector
@@ -77,8 +78,19 @@ def convert(
     ValueError: nothing is found, an option does not apply to the source, or `out` holds
       another conversion.
     TooManyBadError: over `max_bad_fraction`.
-    OSError: reading or writing fails.
+    OSError: reading or writing fails, or another conversion of these splits writes to `out`.
   """
+  with sole_converter(out, options.splits):
+    return _convert(source, out, options, progress, tell)
+
+
+def _convert(
+  source: str,
+  out: str,
+  options: ConvertOptions,
+  progress: Callable[[Progress], None] | None,
+  tell: Callable[[str], None] | None,
+) -> ConvertSummary:
   plan = plan_conversion(source, out, options, tell)
   if plan.finished:
     return plan.finished

@@ -163,6 +163,16 @@ def write_bytes(url: str, data: bytes) -> None:
     _file_system(url).pipe_file(url, data)
 
 
+def create(url: str, data: bytes) -> bool:
+  """Writes a small file in one go where there is none; returns whether it did."""
+  with _explained("write", url):
+    try:
+      _file_system(url).pipe_file(url, data, mode="create")
+    except FileExistsError:
+      return False
+  return True
+
+
 @contextlib.contextmanager
 def replacing(url: str) -> Iterator[str]:
   """Gives the name of a local file to write; it is uploaded when the block ends well.

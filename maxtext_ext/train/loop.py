@@ -1,17 +1,19 @@
 """The training loop: restore, then for each step: evaluate, save, next batch, step, log."""
 
+import contextlib
 import gc
 from dataclasses import dataclass
 
 import jax
 
 from maxtext_ext import bridge
-from maxtext_ext.config import build
+from maxtext_ext.config import build, run_dir_of
 from maxtext_ext.hosts.join import joined
 from maxtext_ext.input.pipeline import fill
 from maxtext_ext.keys.settings import Overrides, Settings, read
 from maxtext_ext.parallel import to_device
 from maxtext_ext.progress import announce_first_call, say
+from maxtext_ext.records.lock import sole_writer
 from maxtext_ext.records.remote import reaching
 from maxtext_ext.train import oom
 from maxtext_ext.train.evaluation import Findings
@@ -62,9 +64,18 @@ def train(config: bridge.Config) -> TrainResult:
   SIGTERM or Ctrl-C ends it earlier, saved, as do `early_stopping_patience` evaluations that were no
   better than one before. When the device is out of memory, the run goes on from its latest
   checkpoint with the same batches in smaller pieces.
+
+  Raises:
+    LockedError: another process trains this run.
   """
   config = with_steps(config)
-  with StopRequest() as stop, reaching(config.base_output_directory):
+  chief = jax.process_index() == 0
+  alone = sole_writer(run_dir_of(config), "run", "run", instead="another run_name")
+  with (
+    StopRequest() as stop,
+    alone if chief else contextlib.nullcontext(),
+    reaching(config.base_output_directory),
+  ):
     while True:
       try:
         return _train(config, stop)

@@ -1,7 +1,6 @@
 """What a run begins with: its state, new or from its latest checkpoint, and all that moves it."""
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
@@ -27,6 +26,7 @@ from maxtext_ext.checkpoint.fingerprint import (
 from maxtext_ext.checkpoint.integrity import Verification
 from maxtext_ext.checkpoint.model_file import write_model
 from maxtext_ext.checkpoint.training import TrainingCheckpoints, has_checkpoints, set_aside
+from maxtext_ext.config import run_dir_of
 from maxtext_ext.input.pipeline import BatchIterator, InputConfig, train_iterator
 from maxtext_ext.models.speech_lm import make_model
 from maxtext_ext.parallel import gather_texts
@@ -87,7 +87,7 @@ def prepare(config: bridge.Config) -> Run:
   Raises:
     ValueError: its data, weights or checkpoints cannot be used.
   """
-  run_dir = os.path.dirname(config.checkpoint_dir.rstrip("/"))
+  run_dir = run_dir_of(config)
   adapter = AdapterRecord.from_config(config)
   fingerprint = _identify(config, run_dir, adapter)
   mesh = bridge.make_mesh(config)

@@ -1,15 +1,23 @@
 """What a run is, held fast: a command that goes on with another one is refused in one line."""
 
 import json
+import logging
+import os
 import pathlib
 import shutil
+import socket
 
 import pytest
+import yaml
 
-from maxtext_ext import bridge
-from maxtext_ext.checkpoint.fingerprint import read_fingerprint
-from maxtext_ext.config import load
+from maxtext_ext import Transcriber, bridge
+from maxtext_ext.checkpoint.fingerprint import check_model, read_fingerprint
+from maxtext_ext.checkpoint.model_file import shape_keys, write_model
+from maxtext_ext.config import load, run_dir_of
+from maxtext_ext.decode.run import find_weights
+from maxtext_ext.records.lock import LockedError, sole_writer
 from maxtext_ext.text.tokenizer import train_char_tokenizer
+from maxtext_ext.train.loop import train
 from maxtext_ext.train.setup import prepare
 from tests import tiny
 
@@ -146,3 +154,54 @@ def test_a_filter_that_is_accepted_drops_and_counts_what_waits(keys, tmp_path):
 def test_only_what_can_change_is_accepted(keys):
   with pytest.raises(ValueError, match="accept_changes: opt_type cannot change within a run"):
     load(tiny.DEMO, [*keys, "accept_changes=[opt_type]"])
+
+
+def test_a_run_that_is_being_written_is_left_alone(keys):
+  config = load(tiny.DEMO, keys)
+  before = content(keys)
+  with sole_writer(run_dir_of(config), "run", "run"), pytest.raises(LockedError) as refusal:
+    train(config)
+  assert content(keys) == before
+  assert str(refusal.value) == (
+    f"{run_dir_of(config)}: another run writes there, process {os.getpid()} on"
+    f" {socket.gethostname()}; wait for its end, or give another run_name"
+  )
+
+
+def decoding(keys: list[str], *changes: str) -> None:
+  """Asks what decoding asks before weights are loaded."""
+  config = load(tiny.DEMO, [*keys, *changes])
+  check_model(config, find_weights(config))
+
+
+def test_decoding_takes_the_model_and_the_tokenizer_of_the_run(keys, tmp_path):
+  train_char_tokenizer(["other letters"], tmp_path / "other", ["English"])
+  changes = ["rope_max_timescale=100", f"tokenizer_path={tmp_path / 'other'}"]
+  with pytest.raises(ValueError, match="items is of another model: ") as refusal:
+    decoding(keys, *changes)
+  assert "rope_max_timescale is 100, was 1000000; tokenizer_path is " in str(refusal.value)
+
+
+def test_decoding_may_differ_in_what_training_alone_needs_and_says_how_prompts_do(keys, caplog):
+  with caplog.at_level(logging.WARNING, "maxtext_ext.checkpoint.fingerprint"):
+    decoding(keys, "learning_rate=1", "min_seconds=1", "split=train", "max_new_tokens=9", "steps=7")
+    assert not caplog.records
+    decoding(keys, "context=names")
+  (record,) = caplog.records
+  assert "context is names, was ''" in record.getMessage()
+
+
+def test_a_transcriber_takes_the_model_of_the_run(keys):
+  run = value(keys, "base_output_directory") / "held"
+  with pytest.raises(ValueError, match="rope_max_timescale is 100, was 1000000"):
+    Transcriber.from_pretrained(run, rope_max_timescale=100)
+
+
+def test_unusual_keys_stand_in_the_model_file(keys, tmp_path):
+  write_model(load(tiny.DEMO, [*keys, "final_logits_soft_cap=30.0"]), str(tmp_path))
+  again = load("configs/speech.yml", [f"model_name={tmp_path}"])
+  assert again.final_logits_soft_cap == 30.0
+  stored = yaml.safe_load((tmp_path / "model.yml").read_text())
+  assert set(stored) == {*shape_keys(), "scan_layers", "dtype", "weight_dtype"} | {
+    "final_logits_soft_cap"
+  }
