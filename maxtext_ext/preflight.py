@@ -2,6 +2,7 @@
 
 import os
 
+from maxtext_ext.checkpoint.run_file import remembered_base
 from maxtext_ext.keys.settings import Settings
 from maxtext_ext.keys.yml import models
 from maxtext_ext.records.reader import find_shards
@@ -21,7 +22,7 @@ def check_training(settings: Settings) -> None:
   if _among_others(settings):
     return
   _check_tokenizer(settings)
-  _check_weights(settings.load_parameters_path)
+  _check_weights(settings)
   if settings.mixture:
     for data in settings.mixture:
       _check_data(data["data_dir"], data["split"] or settings.train_split)
@@ -41,7 +42,7 @@ def check_decoding(settings: Settings) -> None:
   if which == "base" and not settings.load_parameters_path:
     raise ValueError("decode_checkpoint=base needs load_parameters_path, which is not given")
   if which == "base":
-    _check_weights(settings.load_parameters_path)
+    _check_weights(settings)
   elif which != "untrained":
     _check_run(settings, which)
 
@@ -78,8 +79,12 @@ def _check_tokenizer(settings: Settings) -> None:
   raise ValueError(f"tokenizer_path is not given, and model_name={name} has none: {remedy}")
 
 
-def _check_weights(path: str) -> None:
-  if path and not is_url(path) and not os.path.exists(path):
+def _check_weights(settings: Settings) -> None:
+  path = settings.load_parameters_path
+  if not path or is_url(path) or os.path.exists(path):
+    return
+  moved = remembered_base(run_folder(settings))
+  if not (moved and (is_url(moved) or os.path.exists(moved))):
     raise ValueError(
       f"load_parameters_path: {path}: no such folder; make it with `maxtext-ext convert"
       f" to-maxtext SOURCE {path}`, or name another"

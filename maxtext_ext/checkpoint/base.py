@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from etils import epath
 
 from maxtext_ext import bridge
-from maxtext_ext.checkpoint.run_file import BASE_PLACE, read_run, write_run
+from maxtext_ext.checkpoint.run_file import BASE_PLACE, remembered_base, write_run
 
 # Files of a saved tree that no other save has alike, wherever they are copied.
 _TREE, _STORE = "_METADATA", "manifest.ocdbt"
@@ -96,8 +96,3 @@ def remember_base(run_dir: str, place: str) -> None:
     _log.warning("%s: the place of its base weights is not remembered: %s", run_dir, error)
   else:
     _log.warning("%s: its base weights are those at %s from now on", run_dir, place)
-
-
-def remembered_base(run_dir: str) -> str:
-  """Where the base weights of a run lay last; empty where that is not known."""
-  return read_run(run_dir).get(BASE_PLACE, "")

@@ -4,8 +4,6 @@ import json
 import os
 from typing import Any
 
-from etils import epath
-
 from maxtext_ext import __version__
 from maxtext_ext.records import storage
 
@@ -28,11 +26,15 @@ def write_run(run_dir: str, **changes: Any) -> None:
     storage.write_bytes(os.path.join(run_dir, RUN_FILE), data + b"\n")
 
 
+def remembered_base(run_dir: str) -> str:
+  """Where the base weights of a run lay last; empty where that is not known."""
+  return read_run(run_dir).get(BASE_PLACE, "")
+
+
 def read_json(path: str) -> dict[str, Any]:
   """The JSON object of a file; empty where there is none, or what was cut short."""
-  file = epath.Path(path)
   try:
-    content = json.loads(file.read_text()) if file.exists() else {}
+    content = json.loads(storage.read_bytes(path)) if storage.is_file(path) else {}
   except ValueError:
     return {}
   return content if isinstance(content, dict) else {}

@@ -21,10 +21,10 @@ from maxtext_ext.checkpoint.adapter import (
   restore,
   trained_part,
 )
-from maxtext_ext.checkpoint.base import remembered_base
 from maxtext_ext.checkpoint.best import ranked
 from maxtext_ext.checkpoint.echoes import hush
 from maxtext_ext.checkpoint.integrity import TREE_METADATA, find_corruption, write_checksums
+from maxtext_ext.checkpoint.run_file import remembered_base
 from maxtext_ext.errors import UnfinishedWork
 from maxtext_ext.parallel import gather_texts
 
@@ -344,7 +344,7 @@ def find_base_weights(path: str, run_dir: str) -> str:
     return find_weights(path)
   except ValueError as error:
     moved = remembered_base(run_dir)
-    if moved and find_weights(moved):
+    if moved and epath.Path(moved).exists():
       return moved
     raise ValueError(
       f"load_parameters_path={path}: {error}; if it was moved, give the folder where it is now"

@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 from orbax.checkpoint import v1 as ocp
 
-from maxtext_ext import bridge
+from maxtext_ext import Transcriber, bridge
 from maxtext_ext.checkpoint.adapter import read_record
 from maxtext_ext.checkpoint.merge import export_adapter, merge_adapter
 from maxtext_ext.checkpoint.orbax_io import ParamsReader
@@ -130,9 +130,9 @@ def flat(state) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(
   ("change", "message"),
   [
-    ("lora_rank=2", r"other keys; give lora_rank=3 lora_alpha=6 lora_targets=\[attention,ffn"),
-    ("lora_rank=0", "holds adapters: give lora_rank=3"),
-    ("load_parameters_path=", "other weights"),
+    ("lora_rank=2", "lora_rank is 2, was 3"),
+    ("lora_rank=0", "lora_rank is 0, was 3"),
+    ("load_parameters_path=", "load_parameters_path is init_weights_seed=0, was "),
   ],
 )
 def test_going_on_with_other_keys_is_a_clear_error(keys, whole, change, message):
@@ -150,10 +150,43 @@ def test_a_base_that_moved_is_known_and_one_that_changed_is_not(keys, whole, tmp
   assert main(tiny.DEMO, [*others, moved, "run_name=whole"]).steps == 4
   with (tmp_path / "moved" / "checkpoints" / "1" / "items" / "_METADATA").open("a") as file:
     file.write(" ")
-  with pytest.raises(ValueError, match="other weights"):
+  with pytest.raises(ValueError, match=r"the base weights lay at .*moved/.*; a copy of them will"):
     main(tiny.DEMO, [*others, moved, "run_name=whole"])
   with pytest.raises(ValueError, match="holds adapters; give the weights"):
     main(tiny.DEMO, [*others, f"load_parameters_path={whole}", "run_name=onto adapters"])
+
+
+def test_a_base_that_is_given_once_is_remembered(keys, whole, tmp_path):
+  """By decoding and by a transcriber; without it they say in one line how to go on."""
+  base = pathlib.Path(whole).parent / "base"
+  copy = tmp_path / "runs"
+  copy.mkdir()
+  shutil.copytree(whole, copy / "whole")
+  moved, gone = tmp_path / "moved", f"load_parameters_path={base}"
+  others = [key for key in keys if not key.startswith(("load_parameters_path", "base_output"))]
+  others += [f"base_output_directory={copy}", "run_name=whole"]
+  items = str(copy / "whole" / "checkpoints" / "4" / "items")
+  mesh = bridge.make_mesh(load(tiny.DEMO, others))
+  base.rename(moved)
+  try:
+    with pytest.raises(ValueError, match=r"its adapters were trained on are missing.* once"):
+      load_weights(load(tiny.DEMO, others), mesh, items)
+    with pytest.raises(ValueError, match="if it was moved, give the folder where it is now"):
+      load(tiny.DEMO, [*others, gone])
+    wrong = [*others, f"load_parameters_path={copy / 'whole'}"]
+    with pytest.raises(ValueError, match="other weights lie at"):
+      load_weights(load(tiny.DEMO, wrong), mesh, items)
+    config = load(tiny.DEMO, [*others, f"load_parameters_path={moved}"])
+    _, params = load_weights(config, mesh, items)
+    assert json.loads((copy / "whole" / "run.json").read_text())["base"].startswith(str(moved))
+    for once in (others, [*others, gone]):
+      _, again = load_weights(load(tiny.DEMO, once), mesh, items)
+      assert flat(again).keys() == flat(params).keys()
+    (copy / "whole" / "run.json").unlink()
+    Transcriber.from_pretrained(copy / "whole", load_parameters_path=moved)
+    Transcriber.from_pretrained(copy / "whole")
+  finally:
+    moved.rename(base)
 
 
 @pytest.fixture
@@ -193,5 +226,5 @@ def test_parts_beside_the_adapters_are_saved_resumed_decoded_and_merged(beside, 
   with pytest.raises(ValueError, match="trained projector beside its adapters"):
     export_adapter(whole, str(tmp_path / "peft"))
   without = [key for key in beside if not key.startswith("train_parts")]
-  with pytest.raises(ValueError, match=r"a run that trained adapters, projector, got adapters:"):
+  with pytest.raises(ValueError, match=r"train_parts is {}, was .*projector"):
     main(tiny.DEMO, [*without, "run_name=beside", "steps=5"])
