@@ -121,7 +121,8 @@ def _of_files_beside(run_dir: str) -> Fingerprint:
   """Of a run or a converted checkpoint without fingerprint: its model.yml and its tokenizer."""
   found: Fingerprint = {}
   if (file := epath.Path(run_dir) / MODEL_FILE).exists():
-    found |= fingerprint_of_keys(yaml.safe_load(file.read_text()))
+    keys = fingerprint_of_keys(yaml.safe_load(file.read_text()))
+    found |= {key: value for key, value in keys.items() if is_of_model(key)}
   if Tokenizer.is_in(run_dir):
     found[_TOKENIZER] = Tokenizer.from_directory(run_dir).checksum()
   return found

@@ -127,6 +127,8 @@ def forget(keys: list[str]) -> pathlib.Path:
   """Makes the run one of an earlier version; its folder."""
   run = value(keys, "base_output_directory") / "held"
   (run / "run.json").unlink()
+  for file in run.glob("checkpoints/*/checksums-*.json"):
+    file.unlink()
   for file in run.glob("checkpoints/*/_CHECKPOINT_METADATA"):
     file.write_text(json.dumps(json.loads(file.read_text()) | {"custom_metadata": None}))
   return run
