@@ -251,14 +251,17 @@ def import_lora(
   adapter: Annotated[str, typer.Argument(help="The folder that PEFT saved.")],
   base: Annotated[str, typer.Argument(help="The converted checkpoint that it belongs to.")],
   run: Annotated[str, typer.Argument(help="The new run: {base_output_directory}/{run_name}")],
+  allow_nonfinite: Annotated[
+    bool, typer.Option("--allow-nonfinite", help="Take NaN and infinite values too.")
+  ] = False,
 ) -> None:
   """Make a LoRA run of a PEFT adapter, to train further, decode or merge."""
   from maxtext_ext.checkpoint.merge import import_adapter
 
-  lora = import_adapter(adapter, base, run).lora
+  lora = import_adapter(adapter, base, run, allow_nonfinite=allow_nonfinite).lora
   targets = ",".join(lora.targets)
   typer.echo(f"{run}: train further with load_parameters_path={base} scan_layers as there, and")
-  typer.echo(f"  lora_rank={lora.rank} lora_alpha={lora.alpha:g} 'lora_targets=[{targets}]'")
+  typer.echo(f"  lora_rank={lora.rank} lora_alpha={lora.alpha!r} 'lora_targets=[{targets}]'")
 
 
 @convert_app.command("check")

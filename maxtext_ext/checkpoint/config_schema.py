@@ -73,8 +73,8 @@ _One = Annotated[float, pydantic.AfterValidator(_one)]
 _Theta = Annotated[float, Field(ge=1, le=1e12), pydantic.AfterValidator(_whole)]
 
 
-class _Section(foreign_json.Schema):
-  """A section of config.json; null stands for a key that is not there, as in transformers."""
+class _Section(foreign_json.Settings):
+  """A section of config.json."""
 
   NEUTRAL: ClassVar[frozenset[str]] = _NEUTRAL
 
@@ -84,13 +84,6 @@ class _Section(foreign_json.Schema):
   is_encoder_decoder: Off = False
   tie_encoder_decoder: Off = False
   pruned_heads: Annotated[dict[str, Any], Field(max_length=0)] | None = None
-
-  @pydantic.model_validator(mode="before")
-  @classmethod
-  def _without_neutral(cls, value: Any) -> Any:
-    if not isinstance(value, dict):
-      return value
-    return {k: v for k, v in value.items() if v is not None and k not in cls.NEUTRAL}
 
 
 class Audio(_Section):
@@ -143,7 +136,7 @@ class Audio(_Section):
     return self
 
 
-class Rope(_Section):
+class Rope(foreign_json.Settings):
   """How positions turn queries and keys; for sound and text alone M-RoPE's sections are alike."""
 
   NEUTRAL: ClassVar[frozenset[str]] = frozenset(

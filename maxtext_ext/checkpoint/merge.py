@@ -100,13 +100,16 @@ def export_adapter(run: str, out: str, *, base_name: str | None = None) -> None:
     write_peft(target, adapters, config, base_name=base_name)
 
 
-def import_adapter(adapter: str, base: str, run: str) -> AdapterRecord:
+def import_adapter(
+  adapter: str, base: str, run: str, *, allow_nonfinite: bool = False
+) -> AdapterRecord:
   """Makes a run of a PEFT adapter: to be decoded, merged, or trained further from its step 0.
 
   Args:
     adapter: the PEFT folder.
     base: the converted checkpoint or run whose weights it belongs to.
     run: the new folder, {base_output_directory}/{run_name} for training.
+    allow_nonfinite: take NaN and infinite values too.
 
   Raises:
     ValueError: the adapter does not fit the model, or something lies at `run`.
@@ -115,7 +118,7 @@ def import_adapter(adapter: str, base: str, run: str) -> AdapterRecord:
     items = config.load_parameters_path
     if read_record(items) is not None:
       raise ValueError(f"{base} is a LoRA run itself; merge it first")
-    adapters = read_peft(adapter, config)
+    adapters = read_peft(adapter, config, allow_nonfinite=allow_nonfinite)
     record = AdapterRecord(
       lora=adapters.lora, base_path=items, base_identity=identify(items), peft=adapters.peft
     )

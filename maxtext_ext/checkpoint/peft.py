@@ -4,67 +4,48 @@ Names and axes follow from the key table of the model: a kernel's rule says wher
 Source: `peft.LoraConfig` and the files of `PeftModel.save_pretrained`, peft 0.21.
 """
 
-import dataclasses
 import json
+import math
+import os
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from etils import epath
-from safetensors import deserialize
 
 from maxtext_ext import bridge
-from maxtext_ext.checkpoint.families import FAMILIES
-from maxtext_ext.checkpoint.hf_io import DTYPES
+from maxtext_ext.checkpoint import peft_config
+from maxtext_ext.checkpoint.hf_io import HfReader, NonfiniteError, count_nonfinite
 from maxtext_ext.checkpoint.keymap import (
-  Family,
+  Place,
   Rule,
   check_names,
   our_shapes,
-  places_by_name,
 )
-from maxtext_ext.checkpoint.model_file import shape_keys
+from maxtext_ext.checkpoint.peft_config import FILE as CONFIG
+from maxtext_ext.checkpoint.peft_config import PeftConfig
+from maxtext_ext.checkpoint.peft_rules import (
+  MODULES,
+  PREFIX,
+  RANK,
+  adapter_rules,
+  family_of,
+  sizes_of,
+)
+from maxtext_ext.checkpoint.safetensors_header import DTYPES
+from maxtext_ext.files import foreign_folder, foreign_json
 from maxtext_ext.models.lora import (
-  LORA_A,
   LORA_B,
   TARGETS,
-  KernelAxes,
   LoraConfig,
   is_target,
   kernel_name,
 )
 
-CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
-# The naming of transformers' modules, which PEFT adapts: that of the checkpoints, except where
-# these prefixes of it were moved.
-MODULES = "modules"
-_NATIVE = "native"
-_MOVED = {"qwen3_omni": {"audio_tower.": "model.audio_tower.", "model.": "model.language_model."}}
-RANK = "rank"  # the axis between A and B, in rules
-_PREFIX = "base_model.model."
-_LAYER_AXES = ("layer", "block")  # of the rules; other axes that are indices count experts
-# Which family a decoder belongs to, where nothing but the configuration is known.
-_FAMILY_OF = {"qwen3": "qwen3_asr", "qwen3_moe": "qwen3_omni"}
-# Keys of adapter_config.json that would change the arithmetic, and the values that do not.
-_PLAIN = {
-  "peft_type": ("LORA",),
-  "bias": ("none",),
-  "use_rslora": (False, None),
-  "use_dora": (False, None),
-  "use_qalora": (False, None),
-  "fan_in_fan_out": (False, None),
-  "lora_bias": (False, None),
-  "rank_pattern": ({}, None),
-  "alpha_pattern": ({}, None),
-  "modules_to_save": ([], None),
-  "layer_replication": ([], None),
-  "trainable_token_indices": ([], None),
-  "alora_invocation_tokens": ([], None),
-  "target_parameters": ([], None),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,100 +62,102 @@ class Adapters:
   peft: dict[str, Any] | None = None
 
 
-def family_of(config: bridge.Config) -> Family:
-  """The family whose names the model of a configuration has.
-
-  Raises:
-    ValueError: none.
-  """
-  decoder = str(getattr(config.decoder_block, "value", config.decoder_block))
-  name = _FAMILY_OF.get(decoder)
-  if name not in FAMILIES:
-    raise ValueError(f"decoder_block={decoder}: no names for PEFT are known")
-  return FAMILIES[name]
-
-
-def sizes_of(config: bridge.Config, rank: int) -> dict[str, int]:
-  """Sizes of the axes that the rules of adapters name."""
-  keys = {key: getattr(config, key) for key in shape_keys()}
-  return {**family_of(config).sizes(keys), RANK: rank}
-
-
-def adapter_rules(config: bridge.Config, naming: str) -> dict[str, tuple[Rule, Rule]]:
-  """The rules of A and B for every kernel that can be adapted, by our path of the kernel."""
-  family, found = family_of(config), {}
-  moved = _MOVED.get(family.name, {}) if naming == MODULES else {}
-  checkpoint_naming = _NATIVE if naming == MODULES else naming
-  for rule in family.rules(checkpoint_naming, config.logits_via_embedding):
-    prefix = next((prefix for prefix in moved if rule.hf.startswith(prefix)), "")
-    hf = moved.get(prefix, "") + rule.hf.removeprefix(prefix)
-    rule = dataclasses.replace(rule, hf=hf)
-    name = kernel_name(rule.ours.split("/"))
-    if is_target(name, tuple(TARGETS)) and len(rule.hf_groups) == 2 and not rule.at:
-      form = rule if config.scan_layers else rule.unscanned()
-      found[form.ours] = _pair(form)
-  return found
-
-
-def _pair(kernel: Rule) -> tuple[Rule, Rule]:
-  outputs, inputs = kernel.hf_groups
-  counted = [axis for axis in kernel.our_axes if axis not in kernel.hf_axes]
-  stacks = [axis for axis in counted if axis in _LAYER_AXES]
-  axes = KernelAxes(
-    batch=len(counted) - len(stacks),
-    inputs=len(inputs),
-    stack=kernel.our_axes.index(stacks[0]) if stacks else None,
-  )
-  a_axes, b_axes = axes.adapters(kernel.our_axes, RANK)
-  module = _PREFIX + kernel.hf.removesuffix(".weight")
-  return (
-    Rule(
-      hf=f"{module}.lora_A.weight",
-      ours=kernel.ours + LORA_A,
-      layout=f"{RANK} ({' '.join(inputs)}) -> {' '.join(a_axes)}",
-    ),
-    Rule(
-      hf=f"{module}.lora_B.weight",
-      ours=kernel.ours + LORA_B,
-      layout=f"({' '.join(outputs)}) {RANK} -> {' '.join(b_axes)}",
-    ),
-  )
-
-
-def read_peft(folder: str, config: bridge.Config) -> Adapters:
+def read_peft(folder: str, config: bridge.Config, *, allow_nonfinite: bool = False) -> Adapters:
   """The adapters of a PEFT folder, for the model of `config`.
+
+  Modules of lower ranks are filled up with zeros, which stay zero in training, and where scales
+  differ B takes the difference: the numbers of a model are those of PEFT.
+
+  Args:
+    allow_nonfinite: read NaN and infinite values too.
 
   Raises:
     KeyTableError: a tensor belongs to no kernel that can be adapted, or a layer's is missing, or
       one has another shape; lists them all.
+    NonfiniteError: values are NaN or infinite.
     ValueError: no adapter there, or one that is more than LoRA.
   """
   text, given = _read_config(folder)
-  tensors, info = _read_tensors(folder)
-  rank = given["r"]
-  sizes = sizes_of(config, rank)
+  with HfReader(folder, [WEIGHTS]) as reader:
+    dtype = _dtype_of(reader, folder)
+    naming, used = _used_rules(reader.tensors, config)
+    rules = [rule for pair in used.values() for rule in pair]
+    known = [place for rule in rules for place in rule.places(sizes_of(config, 1))]
+    places = [place for place in known if given.is_adapted(_module(place))]
+    left_out = {place.hf for place in known} - {place.hf for place in places}
+    if aside := sorted(left_out & reader.tensors.keys()):  # PEFT would pass over them
+      raise ValueError(
+        f"{os.path.join(folder, CONFIG)} adapts none of the modules of {len(aside)} tensors, such"
+        f" as {aside[0]}"
+      )
+    ranks = {_module(place): given.rank(_module(place)) for place in places}
+    sizes = {rank: sizes_of(config, rank) for rank in {*ranks.values(), given.r}}
+    expected = {p.hf: p.rule.hf_shape(sizes[ranks[_module(p)]]) for p in places}
+    check_names(expected, {name: info.shape for name, info in reader.tensors.items()}, folder)
+    lora = _joint(given, ranks, _targets(used, config, naming))
+    shapes = our_shapes(rules, sizes_of(config, lora.rank))
+    arrays = {path: np.zeros(shape, np.float32) for path, shape in shapes.items()}
+    nonfinite = {}
+    for place in places:
+      tensor = reader.read(place.hf)
+      if count := count_nonfinite(tensor):
+        nonfinite[place.hf] = count
+      value = place.rule.view(tensor, sizes[ranks[_module(place)]])
+      arrays[place.path][_slot(place, ranks[_module(place)])] = _scaled(
+        place, value, given.scale(_module(place)) / lora.scale
+      )
+  if nonfinite and not allow_nonfinite:
+    raise NonfiniteError(folder, nonfinite)
+  peft = {"config": text, "naming": naming, "dtype": dtype, "metadata": reader.metadata}
+  return Adapters(lora=lora, arrays=arrays, peft=peft)
+
+
+def _used_rules(
+  names: Iterable[str], config: bridge.Config
+) -> tuple[str, dict[str, tuple[Rule, Rule]]]:
+  """The naming that explains most of an adapter's tensors, and the rules of the kernels there."""
 
   def used(naming: str) -> dict[str, tuple[Rule, Rule]]:
     return {
       path: pair
       for path, pair in adapter_rules(config, naming).items()
-      if any(rule.match(name) is not None for rule in pair for name in tensors)
+      if any(rule.match(name) is not None for rule in pair for name in names)
     }
 
   naming = max((MODULES, *family_of(config).namings), key=lambda naming: len(used(naming)))
-  rules = [rule for pair in used(naming).values() for rule in pair]
-  expected = {
-    name: places[0].rule.hf_shape(sizes) for name, places in places_by_name(rules, sizes).items()
-  }
-  check_names(expected, {name: value.shape for name, value in tensors.items()}, folder)
-  arrays = {path: np.zeros(shape, np.float32) for path, shape in our_shapes(rules, sizes).items()}
-  for name, places in places_by_name(rules, sizes).items():
-    for place in places:
-      arrays[place.path][place.slot()] = place.rule.view(tensors[name], sizes)
-  lora = LoraConfig(
-    rank=rank, alpha=float(given["lora_alpha"]), targets=_targets(used(naming), config, naming)
+  return naming, used(naming)
+
+
+def _module(place: Place) -> str:
+  """The name of the linear map that A or B belongs to, as PEFT sees it."""
+  return place.hf.removeprefix(PREFIX).rsplit(".", 2)[0]
+
+
+def _slot(place: Place, rank: int) -> tuple[int | slice, ...]:
+  """The part of our array that a tensor of a rank fills."""
+  return tuple(
+    slice(rank) if axis == RANK else index
+    for axis, index in zip(place.rule.our_axes, place.slot(), strict=True)
   )
-  return Adapters(lora=lora, arrays=arrays, peft={"config": text, "naming": naming, **info})
+
+
+def _scaled(place: Place, values: np.ndarray, factor: float) -> np.ndarray:
+  """B times a factor; A, and B where there is nothing to do, as it is."""
+  if factor == 1 or not place.path.endswith(LORA_B):
+    return values
+  return (values.astype(np.float64) * factor).astype(np.float32)
+
+
+def _joint(given: PeftConfig, ranks: Mapping[str, int], targets: tuple[str, ...]) -> LoraConfig:
+  """One rank for all modules, the largest, and the scale that most of them have."""
+  rank = max(ranks.values(), default=given.r)
+  scales = Counter(given.scale(module) for module in ranks)
+  scale = scales.most_common(1)[0][0] if scales else given.scale("")
+  model = next((module for module in ranks if given.scale(module) == scale), "")
+  own = given.rank(model)
+  # For one rank without rsLoRA exactly the file's alpha.
+  alpha = given.alpha(model) * (rank / (math.sqrt(own) if given.use_rslora else own))
+  return LoraConfig(rank=rank, alpha=alpha, targets=targets)
 
 
 def _targets(used: Mapping[str, Any], config: bridge.Config, naming: str) -> tuple[str, ...]:
@@ -203,6 +186,8 @@ def write_peft(
     base_name: of the model for `PeftModel.from_pretrained`, a hub id or a path; None: not said.
   """
   peft = adapters.peft or {"naming": MODULES, "dtype": "F32", "metadata": {"format": "pt"}}
+  text = peft.get("config")
+  given = peft_config.read(text.encode(), CONFIG) if text else None
   sizes = sizes_of(config, adapters.lora.rank)
   pairs = adapter_rules(config, peft["naming"])
   kept = [
@@ -215,12 +200,19 @@ def write_peft(
     our_shapes(kept, sizes), {path: x.shape for path, x in adapters.arrays.items()}, "adapters"
   )
   tensors = {}
-  for name, places in places_by_name(kept, sizes).items():
-    value = np.empty(places[0].rule.hf_shape(sizes), DTYPES[peft["dtype"]])
-    for place in places:
-      place.rule.view(value, sizes)[...] = adapters.arrays[place.path][place.slot()]
-    tensors[name] = value
-  text = peft.get("config") or _new_config(adapters.lora, kept, base_name)
+  for place in (place for rule in kept for place in rule.places(sizes)):
+    rank, factor = adapters.lora.rank, 1.0
+    if given is not None:
+      if not given.is_adapted(_module(place)):
+        continue
+      rank = given.rank(_module(place))
+      factor = adapters.lora.scale / given.scale(_module(place))
+    own_sizes = {**sizes, RANK: rank}
+    value = np.empty(place.rule.hf_shape(own_sizes), DTYPES[peft["dtype"]])
+    stored = adapters.arrays[place.path][_slot(place, rank)]
+    place.rule.view(value, own_sizes)[...] = _scaled(place, stored, factor)
+    tensors[place.hf] = value
+  text = text or _new_config(adapters.lora, kept, base_name)
   target = epath.Path(folder)
   (target / WEIGHTS).write_bytes(_encode(tensors, peft["dtype"], peft["metadata"]))
   (target / CONFIG).write_text(text)
@@ -228,7 +220,7 @@ def write_peft(
 
 def _new_config(lora: LoraConfig, rules: list[Rule], base_name: str | None) -> str:
   # A regex over whole module names: `q_proj` alone would name modules of both towers.
-  modules = {rule.hf.removeprefix(_PREFIX).rsplit(".", 2)[0] for rule in rules}
+  modules = {rule.hf.removeprefix(PREFIX).rsplit(".", 2)[0] for rule in rules}
   patterns = {re.sub(r"\\{\w+\\}", r"\\d+", re.escape(module)) for module in modules}
   # transformers fuses experts, and peft then looks for their names without a number.
   patterns = {pattern.replace(r".experts\.\d+\.", r".experts\.(\d+\.)?") for pattern in patterns}
@@ -251,39 +243,22 @@ def _new_config(lora: LoraConfig, rules: list[Rule], base_name: str | None) -> s
   return json.dumps(content, indent=2, sort_keys=True)
 
 
-def _read_config(folder: str) -> tuple[str, dict[str, Any]]:
-  file = epath.Path(folder) / CONFIG
-  if not file.exists():
+def _read_config(folder: str) -> tuple[str, PeftConfig]:
+  file = foreign_folder.find(folder, CONFIG)
+  if file is None:
     raise ValueError(f"{folder}: no {CONFIG} there, expected the folder of a PEFT adapter")
-  text = file.read_text()
-  try:
-    given = json.loads(text)
-  except json.JSONDecodeError as error:
-    raise ValueError(f"{file} is not JSON: {error}") from error
-  other = {k: given[k] for k, plain in _PLAIN.items() if k in given and given[k] not in plain}
-  missing = [key for key in ("r", "lora_alpha") if key not in given]
-  if other or missing:
-    said = [f"{key}={value!r}" for key, value in other.items()] + [f"no {key}" for key in missing]
-    raise ValueError(f"{file}: {', '.join(said)}; only plain LoRA of linear maps can be imported")
-  return text, given
+  data = foreign_json.read_bytes(file)
+  return data.decode("utf-8-sig", errors="replace"), peft_config.read(data, str(file))
 
 
-def _read_tensors(folder: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-  """The tensors, and the element type and metadata of the file."""
-  file = epath.Path(folder) / WEIGHTS
-  if not file.exists():
-    raise ValueError(f"{folder}: no {WEIGHTS} there, expected the folder of a PEFT adapter")
-  data = file.read_bytes()
-  found = dict(deserialize(data))
-  dtypes = sorted({entry["dtype"] for entry in found.values()})
+def _dtype_of(reader: HfReader, folder: str) -> str:
+  """The one element type of an adapter's tensors."""
+  dtypes = sorted({info.dtype for info in reader.tensors.values()})
   if len(dtypes) != 1 or dtypes[0] not in DTYPES:
-    raise ValueError(f"{file}: types {', '.join(dtypes)}, expected one of {', '.join(DTYPES)}")
-  tensors = {
-    name: np.frombuffer(entry["data"], DTYPES[dtypes[0]]).reshape(entry["shape"])
-    for name, entry in found.items()
-  }
-  header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-  return tensors, {"dtype": dtypes[0], "metadata": header.get("__metadata__")}
+    file = os.path.join(folder, WEIGHTS)
+    said = ", ".join(dtypes) or "none"
+    raise ValueError(f"{file}: types {said}, expected one of {', '.join(DTYPES)}")
+  return dtypes[0]
 
 
 def _encode(

@@ -7,7 +7,7 @@ So brackets and commas are counted before anything is parsed.
 import json
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pydantic
@@ -66,6 +66,22 @@ class Schema(pydantic.BaseModel):
   model_config = pydantic.ConfigDict(
     extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=()
   )
+
+
+class Settings(Schema):
+  """Settings of a model: those of the fields count, those in NEUTRAL change nothing here.
+
+  null stands for a key that is not there, as it does in transformers and PEFT.
+  """
+
+  NEUTRAL: ClassVar[frozenset[str]] = frozenset()
+
+  @pydantic.model_validator(mode="before")
+  @classmethod
+  def _without_neutral(cls, value: Any) -> Any:
+    if not isinstance(value, dict):
+      return value
+    return {k: v for k, v in value.items() if v is not None and k not in cls.NEUTRAL}
 
 
 def read(path: epath.PathLike, limits: Limits = CONFIG) -> Any:

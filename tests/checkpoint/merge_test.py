@@ -21,7 +21,8 @@ from maxtext_ext.checkpoint.convert import to_hf, to_maxtext
 from maxtext_ext.checkpoint.keymap import KeyTableError, our_shapes
 from maxtext_ext.checkpoint.merge import export_adapter, import_adapter, merge_adapter
 from maxtext_ext.checkpoint.model_file import pretrained_config
-from maxtext_ext.checkpoint.peft import Adapters, adapter_rules, read_peft, sizes_of, write_peft
+from maxtext_ext.checkpoint.peft import Adapters, read_peft, write_peft
+from maxtext_ext.checkpoint.peft_rules import adapter_rules, sizes_of
 from maxtext_ext.config import load
 from maxtext_ext.models.lora import KernelAxes, LoraConfig, kernel_update
 from maxtext_ext.models.speech_lm import make_model
@@ -178,8 +179,9 @@ def misshapen(tensors):
     (lambda t: t | {"base_model.model.lm_head.lora_A.weight": np.ones((3, 48))}, {}, "F32, F64"),
     (lambda t: t | {"base_model.model.x.weight": np.ones(3, "f4")}, {}, "unknown: .*model.x"),
     (misshapen, {}, r"shape of .*linear_1.lora_B.weight: got \[5, 4\], expected \[64, 4\]"),
-    (lambda t: t, {"use_dora": True, "bias": "all"}, "bias='all', use_dora=True; only plain"),
-    (lambda t: t, {"rank_pattern": {"q_proj": 4}}, "rank_pattern"),
+    (lambda t: t, {"use_dora": True, "bias": "all"}, "bias: got 'all', .*; use_dora: got True"),
+    (lambda t: t, {"rank_pattern": {"q_proj": 8}}, r"q_proj.lora_A.weight: got \[4, .*, expected"),
+    (lambda t: t, {"target_modules": ["q_proj"]}, "adapts none of the modules of 50 tensors"),
   ],
 )
 def test_what_cannot_be_imported_is_a_clear_error(tmp_path, change, keys, message):
