@@ -261,7 +261,7 @@ def import_lora(
   lora = import_adapter(adapter, base, run, allow_nonfinite=allow_nonfinite).lora
   targets = ",".join(lora.targets)
   typer.echo(f"{run}: train further with load_parameters_path={base} scan_layers as there, and")
-  typer.echo(f"  lora_rank={lora.rank} lora_alpha={lora.alpha!r} 'lora_targets=[{targets}]'")
+  typer.echo(f"  lora_rank={lora.rank} lora_alpha={lora.alpha:.17g} 'lora_targets=[{targets}]'")
 
 
 @convert_app.command("check")

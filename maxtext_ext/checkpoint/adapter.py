@@ -109,7 +109,7 @@ class AdapterRecord:
 
 def _keys(lora: LoraConfig) -> str:
   targets = ",".join(lora.targets)
-  return f"lora_rank={lora.rank} lora_alpha={lora.alpha!r} lora_targets=[{targets}]"
+  return f"lora_rank={lora.rank} lora_alpha={lora.alpha:.17g} lora_targets=[{targets}]"
 
 
 def read_record(items: str) -> AdapterRecord | None:
