@@ -37,6 +37,10 @@ from maxtext_ext.text.tokenizer import train_char_tokenizer
 ROOT = Path(__file__).parents[1]
 TRAIN = (sys.executable, "-m", "maxtext_ext.cli", "train", "configs/experiments/demo.yml")
 PEER = (sys.executable, "-m", "maxtext.trainers.pre_train.train")
+KEYS = (
+  *("steps=1", "curriculum=[]", "eval_interval=-1", "enable_checkpointing=false"),
+  "enable_tensorboard=false",
+)
 MISTYPED = "lerning_rate=1"
 LIMIT = 600.0  # seconds of one start
 # Control sequences of a terminal, which show nothing by themselves.
@@ -64,7 +68,7 @@ def main() -> None:
   parser.add_argument("--starts", type=int, default=3, help="of each command; default: 3")
   starts = parser.parse_args().starts
   with tempfile.TemporaryDirectory() as folder:
-    keys = write_run(Path(folder))
+    keys = [*write_data(Path(folder)), *KEYS]
 
     def train(number: int) -> Start:
       metrics = Path(folder, "runs", f"run{number}", "metrics.jsonl")
@@ -98,7 +102,7 @@ def main() -> None:
   print(json.dumps(summary))
 
 
-def write_run(folder: Path) -> list[str]:
+def write_data(folder: Path) -> list[str]:
   """Data and tokenizer of a small run; returns the keys that point there."""
   clips = [clip for clip in make_clips(100) if clip.seconds < 4.0][:32]
   data = folder / "data"
@@ -114,8 +118,7 @@ def write_run(folder: Path) -> list[str]:
     f"data_dir={data}",
     f"tokenizer_path={folder / 'tokenizer'}",
     f"base_output_directory={folder / 'runs'}",
-    *("steps=1", "curriculum=[]", "eval_interval=-1", "enable_checkpointing=false"),
-    *("language_in_prompt=false", "enable_tensorboard=false"),
+    "language_in_prompt=false",
   ]
 
 
