@@ -1,12 +1,9 @@
 """A run on several hosts: the losses of one, its end when one is lost, another number of hosts."""
 
 import math
-import os
 import pathlib
 import signal
 import socket
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -16,18 +13,27 @@ from maxtext_ext.checkpoint.training import TrainingCheckpoints
 from maxtext_ext.input.position import Position, for_host
 from tests import tiny
 from tests.train.loop_test import losses
-from tests.train.processes import ROOT, free_address, launcher, saved_steps, wait_until
+from tests.train.processes import free_address, launcher, saved_steps, wait_until
 
-SMALL = ("base_num_decoder_layers=1", "encoder_layers_for_audio=1", "per_device_batch_size=1")
+# Of all runs here, so that they share their programs: one of two processes, one of two devices.
+KEYS = (
+  *("base_num_decoder_layers=1", "encoder_layers_for_audio=1", "per_device_batch_size=1"),
+  *("windows_per_row=1", "learning_rate_schedule_steps=1000"),
+)
 
 
 @pytest.fixture(scope="module")
-def started(tmp_path_factory):
+def made(tmp_path_factory):
+  """Starts training processes."""
+  with launcher(tmp_path_factory.mktemp("hosts")) as made:
+    yield made
+
+
+@pytest.fixture(scope="module")
+def started(made, tmp_path_factory):
   """Starts the processes of a run: their number, `key=value` strings, and devices of each."""
-  folder = tmp_path_factory.mktemp("hosts")
-  keys = [*tiny.make_run(folder), *SMALL]
-  with launcher(folder) as made:
-    yield lambda processes, *more, **options: made.start_all(processes, *keys, *more, **options)
+  keys = [*tiny.make_run(tmp_path_factory.mktemp("data")), *KEYS]
+  return lambda processes, *more, **options: made.start_all(processes, *keys, *more, **options)
 
 
 @pytest.fixture(scope="module")
@@ -46,38 +52,59 @@ def finish(processes, status: int = 0) -> list[str]:
 @pytest.mark.cpu_only
 @pytest.mark.integration_test
 @pytest.mark.slow
-def test_several_processes_have_the_losses_of_one(started, runs, tmp_path):
+def test_several_processes_and_devices_have_the_losses_of_one(started, runs, tmp_path):
   # Each clip is longer than half a row, so a row holds one. Then the batches of one process and of
   # several have the same clips: of the next four in the order, host h of H has h, h + H, ...
-  keys = (*tiny.make_run(tmp_path, train=20, seconds=(4.2, 8.0)), "windows_per_row=1", "steps=5")
-  keys = (*keys, *SMALL, f"base_output_directory={runs}", "enable_checkpointing=false")
+  keys = (*tiny.make_run(tmp_path, train=20, seconds=(4.2, 8.0)), "steps=5")
+  keys = (*keys, f"base_output_directory={runs}", "enable_checkpointing=false")
+  data = ("ici_data_parallelism=2", "ici_fsdp_parallelism=1")
   found = {}
-  for processes in (1, 2, 4):
-    name = f"of-{processes}"
-    finish(started(processes, *keys, f"run_name={name}", devices=4 // processes))
-    found[processes] = list(losses(str(runs / name)).values())
-  assert len({*np.round(found[1], 4)}) == 5, "batches differ"
+  for name, processes, devices, more in (
+    ("one", 1, 1, ["per_device_batch_size=2"]),
+    ("fsdp", 1, 2, []),
+    ("data", 1, 2, data),
+    ("processes", 2, 1, []),
+  ):
+    finish(started(processes, *KEYS, *keys, *more, f"run_name={name}", devices=devices))
+    found[name] = list(losses(str(runs / name)).values())
+  assert len({*np.round(found["one"], 4)}) == 5, "batches differ"
   # The same numbers are added up in another order, which is worth some units in the last place of
   # float32, 6e-8, in a loss; Adam's first steps have the size of the learning rate whatever the
   # gradient's, so where a gradient is all but 0, rounding decides on the direction.
-  for processes in (2, 4):
-    np.testing.assert_allclose(found[processes], found[1], rtol=1e-5)
+  for name in ("fsdp", "data", "processes"):
+    np.testing.assert_allclose(found[name], found["one"], rtol=1e-5)
 
 
 @pytest.mark.cpu_only
 @pytest.mark.integration_test
 @pytest.mark.slow
-def test_the_command_names_those_that_do_not_come():
+def test_the_command_names_those_that_do_not_come(made):
   limit = "jax_distributed_initialization_timeout"
-  command = [sys.executable, "-m", "maxtext_ext.cli", "train", tiny.DEMO, f"{limit}=1"]
   cluster = {"JAX_COORDINATOR_ADDRESS": free_address(), "JAX_NUM_PROCESSES": "2"}
-  environment = {**os.environ, **cluster, "JAX_PROCESS_ID": "0"}
-  ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-  assert ended.returncode == 2
-  assert ended.stderr == (
+  alone = made.start(f"{limit}=1", environment={**cluster, "JAX_PROCESS_ID": "0"})
+  assert alone.wait() == 2
+  assert alone.errors == (
     f"error: 1 of 2 processes did not come within 1 s ({limit}); missing: 1;"
     f" here: process 0 ({socket.gethostname()})\n"
   )
+
+
+@pytest.mark.cpu_only
+@pytest.mark.integration_test
+@pytest.mark.slow
+def test_processes_that_were_started_with_other_keys_are_refused(made):
+  cluster = {"JAX_COORDINATOR_ADDRESS": free_address(), "JAX_NUM_PROCESSES": "2"}
+  both = [
+    made.start(f"learning_rate={rate}", environment={**cluster, "JAX_PROCESS_ID": index})
+    for index, rate in (("0", "2e-3"), ("1", "0.5"))
+  ]
+  for process in both:
+    assert process.wait() == 2
+    assert process.errors == (
+      f"error: process 1 ({socket.gethostname()}) was started otherwise than process 0:"
+      " learning_rate is 0.5, on process 0 0.002; give the same command and environment on every"
+      " host\n"
+    )
 
 
 @pytest.mark.cpu_only
