@@ -156,6 +156,9 @@ def convert_to_maxtext(
 
   Then: maxtext-ext train CONFIG model_name=OUT load_parameters_path=OUT
   """
+  from maxtext_ext import preflight
+
+  preflight.require_source(source)
   from maxtext_ext.checkpoint.convert import to_maxtext
 
   options = {"dtype": dtype, "scanned": scan_layers, "allow_nonfinite": allow_nonfinite}
@@ -181,6 +184,9 @@ def convert_to_hf(
   ] = "recorded",
 ) -> None:
   """Write a checkpoint as Hugging Face has it, for transformers and vLLM."""
+  from maxtext_ext import preflight
+
+  preflight.require_folder(checkpoint, base)
   from maxtext_ext.checkpoint.convert import to_hf
 
   _convert(to_hf, checkpoint, out, naming=names, base=base, dtype=dtype)
@@ -225,6 +231,9 @@ def merge_lora(
   ] = "",
 ) -> None:
   """Add a LoRA run's adapters to the weights that it was trained on."""
+  from maxtext_ext import preflight
+
+  preflight.require_folder(run)
   from maxtext_ext.checkpoint.merge import merge_adapter
 
   merge_adapter(run, out, base=base)
@@ -240,6 +249,9 @@ def export_lora(
   ] = None,
 ) -> None:
   """Write a LoRA run's adapters as PEFT saves them."""
+  from maxtext_ext import preflight
+
+  preflight.require_folder(run)
   from maxtext_ext.checkpoint.merge import export_adapter
 
   export_adapter(run, out, base_name=base_name)
@@ -256,6 +268,9 @@ def import_lora(
   ] = False,
 ) -> None:
   """Make a LoRA run of a PEFT adapter, to train further, decode or merge."""
+  from maxtext_ext import preflight
+
+  preflight.require_folder(adapter, base)
   from maxtext_ext.checkpoint.merge import import_adapter
 
   lora = import_adapter(adapter, base, run, allow_nonfinite=allow_nonfinite).lora
@@ -277,6 +292,9 @@ def check_checkpoint(
   ] = 1e-4,
 ) -> None:
   """Hold a checkpoint to the logits of another program; exit status 1 past the tolerance."""
+  from maxtext_ext import preflight
+
+  preflight.require_folder(checkpoint)
   from maxtext_ext.checkpoint.check import check, print_errors
 
   if not print_errors(check(checkpoint, reference), tolerance):

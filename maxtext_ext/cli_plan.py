@@ -30,22 +30,27 @@ def plan(
 
   Exit status 1 when it does not fit.
   """
+  from maxtext_ext.keys.settings import read, refuse_repeats
+  from maxtext_ext.planning.topology import parse_topology
+
+  # Mistakes are told before the rest is imported.
+  keys, target = list(overrides or []), parse_topology(topology)
+  refuse_repeats(keys)
+  read(config, keys)
   from rich.console import Console
 
   from maxtext_ext.planning import estimate, report
   from maxtext_ext.planning.compiler import Compiler
   from maxtext_ext.planning.plan import make_plan
   from maxtext_ext.planning.search import search as search_for
-  from maxtext_ext.planning.topology import parse_topology
 
   progress = Console(stderr=True)
   effort = "O2" if exact else "O0"
-  keys = list(overrides or [])
 
   def say(text: str) -> None:
     progress.print(text, highlight=False)
 
-  with Compiler(parse_topology(topology)) as compiler:
+  with Compiler(target) as compiler:
     memory = None
     if search:
       found = search_for(compiler, config, keys, effort=effort, say=say)

@@ -47,6 +47,20 @@ def check_decoding(settings: Settings) -> None:
     _check_run(settings, which)
 
 
+def require_source(path: str) -> None:
+  """Raises ValueError unless a Hugging Face checkpoint is in a folder, or may be on the hub."""
+  could_be_id = path.count("/") == 1 and not path.startswith((".", "/", "~"))
+  if not could_be_id and not is_url(path) and not os.path.exists(path):
+    raise ValueError(f"{path}: no such folder, and no id of the hub such as Qwen/Qwen3-ASR-0.6B")
+
+
+def require_folder(*paths: str | os.PathLike[str] | None) -> None:
+  """Raises ValueError unless the folders of checkpoints are there; None and URLs are not asked."""
+  for path in paths:
+    if path is not None and not is_url(os.fspath(path)) and not os.path.exists(path):
+      raise ValueError(f"{path}: no such folder, so no checkpoint there")
+
+
 def run_folder(settings: Settings) -> str:
   """The folder of everything that the run writes."""
   return os.path.join(settings.base_output_directory, settings.run_name)

@@ -105,7 +105,7 @@ def test_help_names_the_normalizers(capsys):
     (["convert", "to-maxtext", "missing", "out", "--dtype", "int8"], "int8"),
     (["convert", "to-hf", "missing", "out"], "no checkpoint there"),
     (["convert", "check", "missing"], "reference"),
-    (["convert", "check", "missing", "missing.npz"], "missing.npz"),
+    (["convert", "check", "missing", "missing.npz"], "missing: no such folder"),
     (["demo", "--date", "my.jsonl"], "--date"),
   ],
 )
