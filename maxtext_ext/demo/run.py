@@ -4,9 +4,11 @@ Training and decoding run as the commands that a user would type; they are print
 """
 
 import json
+import math
 import pathlib
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -15,25 +17,23 @@ from maxtext_ext.demo.command import run_command
 from maxtext_ext.demo.corpus import synthesize
 from maxtext_ext.demo.own_data import split_lines
 from maxtext_ext.evaluate.run import evaluate
+from maxtext_ext.input.utterance import build_utterance
+from maxtext_ext.pages.duration import format_duration
 from maxtext_ext.records.convert import ConvertOptions, convert
 from maxtext_ext.records.reader import RecordSource, find_shards
-from maxtext_ext.records.schema import decode_example
-from maxtext_ext.text.tokenizer import train_char_tokenizer
+from maxtext_ext.records.schema import Record, decode_example
+from maxtext_ext.text.tokenizer import Tokenizer, train_char_tokenizer
 
 CONFIG = "configs/experiments/demo.yml"
 DEFAULT_OUT = "out/demo"
 SPLITS = ("train", "validation", "test")
 MARKER = ".maxtext_ext_demo"  # in a folder that the demo made and may therefore empty
 VOCABULARY_MULTIPLE = 64
-# Recordings of any length and language, where the configuration is made for one-second commands.
-OWN_DATA_KEYS = (
-  "max_target_length=1024",
-  "windows_per_row=0",
-  "per_device_batch_size=1",
-  "max_seconds=30",
-  "curriculum=[]",
-  "max_new_tokens=400",
-)
+ROW_TOKENS = 1024  # of a row of the user's own data
+EPOCHS = 8  # passes over it, within STEPS
+STEPS = (600, 3600)
+EVALUATIONS = 15  # of a run
+PATIENCE = 5  # evaluations without a lower word error rate: a third of the run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ def main(
       sources = {split: str(folder / "tfrecord" / f"{split}-*.tfrecord") for split in SPLITS}
       facts["test texts seen in training, spoken by other voices"] = f"{corpus.seen_test_share:.0%}"
     else:
-      split_lines(data, folder / "jsonl")
+      facts["splits"] = str(split_lines(data, folder / "jsonl"))
       sources = {split: str(folder / "jsonl" / f"{split}.jsonl") for split in SPLITS}
   source_format = "tfrecord" if data is None else "jsonl"
   for split, source in sources.items():
@@ -86,11 +86,13 @@ def main(
       summary = convert(source, str(folder / "data"), options)
     console.print(
       f"{split}: read {summary.read} = written {summary.written}"
-      f" + quarantined {summary.quarantined}, {summary.seconds:.0f} s of audio"
+      f" + quarantined {summary.quarantined}, {format_duration(summary.seconds)} of audio"
     )
-    facts[f"{split}"] = f"{summary.written} clips, {summary.seconds / 60:.1f} min of audio"
+    if not summary.written:
+      raise ValueError(f"{source}: none of {summary.read} can be used: {summary.reasons[0]}")
+    facts[split] = f"{summary.written} clips, {format_duration(summary.seconds)} of audio"
 
-  vocab_size = _make_tokenizer(folder)
+  tokenizer = _make_tokenizer(folder)
   keys = [
     f"data_dir={folder / 'data'}",
     f"tokenizer_path={folder / 'tokenizer'}",
@@ -99,7 +101,7 @@ def main(
   if data is None and out == DEFAULT_OUT:
     keys = []  # what the configuration says
   if data is not None:
-    keys += [f"vocab_size={vocab_size}", *OWN_DATA_KEYS]
+    keys += own_data_keys(str(folder / "data"), tokenizer)
   settings = dict(key.split("=", 1) for key in [*keys, *overrides])  # the later ones win
 
   run = folder / "runs" / pathlib.Path(CONFIG).stem
@@ -143,12 +145,52 @@ def _fresh(folder: pathlib.Path) -> pathlib.Path:
   return folder
 
 
-def _make_tokenizer(folder: pathlib.Path) -> int:
-  """Writes a character tokenizer of the training texts; returns a round vocabulary size."""
-  source = RecordSource(find_shards(str(folder / "data"), "train"))
-  records = [decode_example(source[i]) for i in range(len(source))]
-  languages = {record.language for record in records if record.language}
-  tokenizer = train_char_tokenizer(
-    (record.text for record in records), folder / "tokenizer", languages
-  )
-  return -(-tokenizer.vocab_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
+def own_data_keys(data_dir: str, tokenizer: Tokenizer) -> list[str]:
+  """`key=value` strings for recordings of any length, number and language.
+
+  The configuration is made for thousands of one-second commands. Here the steps follow from the
+  amount of data, and the run ends when its evaluations get no better.
+  """
+  tokens, longest = 0, 0
+  for split in SPLITS:
+    for record in _records(data_dir, split):
+      clip = build_utterance(record, tokenizer, language_in_prompt=True)
+      longest = max(longest, len(clip.target))
+      tokens += clip.tokens if split == "train" else 0
+  steps = steps_for(tokens)
+  interval = steps // EVALUATIONS
+  return [
+    f"vocab_size={-(-tokenizer.vocab_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE}",
+    f"max_target_length={ROW_TOKENS}",
+    "windows_per_row=0",
+    "per_device_batch_size=1",
+    "max_seconds=30",
+    "curriculum=[]",
+    f"max_new_tokens={longest + longest // 4}",
+    f"steps={steps}",
+    f"checkpoint_period={PATIENCE * interval}",
+    f"eval_interval={interval}",
+    "eval_clips=50",
+    f"early_stopping_patience={PATIENCE}",
+  ]
+
+
+def steps_for(tokens: int) -> int:
+  """Steps of a run on so many tokens of training data."""
+  least, most = STEPS
+  return min(max(math.ceil(EPOCHS * tokens / ROW_TOKENS), least), most)
+
+
+def _records(data_dir: str, split: str) -> Iterator[Record]:
+  source = RecordSource(find_shards(data_dir, split))
+  return (decode_example(source[index]) for index in range(len(source)))
+
+
+def _make_tokenizer(folder: pathlib.Path) -> Tokenizer:
+  """Writes a character tokenizer of the training texts."""
+  texts: set[str] = set()
+  languages: set[str] = set()
+  for record in _records(str(folder / "data"), "train"):
+    texts.add(record.text)
+    languages |= {record.language} if record.language else set()
+  return train_char_tokenizer(texts, folder / "tokenizer", languages)

@@ -1,5 +1,6 @@
 """The demo from end to end, small: what it reads, runs, writes, and refuses."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -7,7 +8,6 @@ import pytest
 import soundfile
 
 from maxtext_ext.demo import run
-from maxtext_ext.demo.own_data import split_lines
 from maxtext_ext.train.loop import main as train
 from tests import tiny
 
@@ -67,25 +67,34 @@ def test_a_folder_of_others_is_left_alone(tmp_path):
   assert (tmp_path / "thesis.txt").read_text() == "draft"
 
 
-def test_lines_are_split_once_each_whatever_they_hold(tmp_path):
-  lines = [json.dumps({"audio": f"{i}.wav", "text": "x"}) for i in range(50)] + ["{broken", ""]
-  source = tmp_path / "my.jsonl"
-  source.write_text("\n".join(lines))
-  counts = split_lines(str(source), tmp_path / "out")
-  assert counts == {"test": 3, "validation": 3, "train": 45}
-  texts = [(tmp_path / "out" / f"{split}.jsonl").read_text() for split in counts]
-  found = sorted(line for text in texts for line in text.splitlines())
-  expected = [json.dumps({"audio": str(tmp_path / f"{i}.wav"), "text": "x"}) for i in range(50)]
-  assert found == sorted([*expected, "{broken"])
-
-
-@pytest.mark.parametrize(("content", "expected"), [(None, "not found"), ("{}\n{}\n", "2 lines")])
-def test_unusable_own_data_is_one_line(tmp_path, content, expected):
+def test_recordings_none_of_which_can_be_used_are_one_line(tmp_path):
+  for name in "abc":
+    (tmp_path / f"{name}.wav").write_bytes(b"no sound")
   path = tmp_path / "my.jsonl"
-  if content is not None:
-    path.write_text(content)
-  with pytest.raises(ValueError, match=expected):
+  path.write_text("".join(json.dumps({"audio": f"{c}.wav", "text": "x"}) + "\n" for c in "abc"))
+  with pytest.raises(ValueError, match=r"train.jsonl: none of 1 can be used: .*\.wav") as raised:
     run.main(str(tmp_path / "demo"), str(path))
+  assert "\n" not in str(raised.value)
+
+
+def test_steps_follow_from_the_amount_of_data_within_bounds():
+  steps = [run.steps_for(tokens) for tokens in (500, 90_000, 200_000, 10**9)]
+  assert steps == [600, 704, 1563, 3600]
+
+
+def test_no_transcript_as_long_as_those_of_the_data_is_cut(tmp_path):
+  for split in run.SPLITS:
+    clips = tiny.records(3, seed=1, seconds=(0.5, 0.6))
+    if split == "test":
+      clips[0] = dataclasses.replace(clips[0], text="one " * 30)
+    tiny.write_split(tmp_path / "data", split, clips, shards=1)
+  keys = dict(
+    key.split("=", 1)
+    for key in run.own_data_keys(str(tmp_path / "data"), run._make_tokenizer(tmp_path))
+  )
+  assert int(keys["max_new_tokens"]) == (4 * 30 + 1) * 5 // 4
+  assert int(keys["steps"]) == 600 and int(keys["early_stopping_patience"]) > 0
+  assert int(keys["eval_interval"]) * 15 == 600
 
 
 def test_training_without_data_says_so(tmp_path):
