@@ -152,18 +152,19 @@ def test_interrupted(tmp_path, workers):
   source, out = write_long_source(tmp_path / "in", shards=40), tmp_path / "out"
   args = command("convert", source, str(out), "--from", "tfrecord", "--workers", workers)
   process = subprocess.Popen(
-    [sys.executable, "-c", HEARING, *args],
+    # Nice, so that on a busy machine it does not end before the test has seen its first shard.
+    ["nice", "-n", "19", sys.executable, "-c", HEARING, *args],
     cwd=ROOT,
     stderr=subprocess.PIPE,
     text=True,
     start_new_session=True,
   )
-  deadline = time.monotonic() + 60
+  deadline = time.monotonic() + 600
   while not list(out.glob("*.array_record")):
     assert process.poll() is None and time.monotonic() < deadline
     time.sleep(0.005)
   os.killpg(process.pid, signal.SIGINT)
-  _, err = process.communicate(timeout=60)
+  _, err = process.communicate(timeout=600)
   assert process.returncode == 130
   assert err == "interrupted; run the same command again to go on from here\n"
   assert not list(out.glob("*.tmp-*"))

@@ -44,5 +44,5 @@ def command():
   raise Unreachable("gs://bucket: gone")
 command()
 """
-  ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+  ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
   assert (ended.returncode, ended.stderr) == (2, "error: gs://bucket: gone\n")

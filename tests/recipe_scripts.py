@@ -20,7 +20,7 @@ def run(script: str, *args: object, ok: bool = True, **environment: str) -> str:
     [sys.executable, os.path.join(ROOT, "data", script), *map(str, args)],
     capture_output=True,
     text=True,
-    timeout=120,
+    timeout=600,
     env={
       **{key: value for key, value in os.environ.items() if not key.startswith("HF_")},
       "PYTHONPATH": ROOT,

@@ -24,7 +24,7 @@ def test_prints_a_json_line_for_each_kind_of_records():
     capture_output=True,
     text=True,
     check=True,
-    timeout=240,
+    timeout=1800,
   )
   lines = [json.loads(line) for line in run.stdout.splitlines()[-3:]]
   assert [line["name"] for line in lines] == [

@@ -17,7 +17,7 @@ def figures():
     capture_output=True,
     text=True,
     check=True,
-    timeout=240,
+    timeout=1800,
   )
   lines = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
   assert lines[-1]["name"] == "packing"

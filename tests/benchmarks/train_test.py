@@ -57,7 +57,7 @@ def run(folder: Path, *, wrong: int) -> subprocess.CompletedProcess:
     env={**os.environ, "PYTHONPATH": str(ROOT)},
     capture_output=True,
     text=True,
-    timeout=300,
+    timeout=1800,
   )
 
 

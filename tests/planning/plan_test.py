@@ -17,7 +17,7 @@ CONFIG = "configs/speech.yml"
 
 def run(*args: str) -> subprocess.CompletedProcess[str]:
   command = [sys.executable, "-m", "maxtext_ext.cli", "plan", CONFIG, *args]
-  return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+  return subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
 
 
 def test_the_users_own_environment_stays_as_it_is():

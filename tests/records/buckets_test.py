@@ -83,7 +83,7 @@ def test_killed_in_an_upload(source, gcs, tmp_path):
   command = [sys.executable, "-m", "maxtext_ext.cli", "data", "convert", "--from", "tfrecord"]
   command += ["gs://bucket/in", "gs://bucket/out", "--max-bad-fraction", "1", "--workers", "2"]
   process = subprocess.Popen(command, stderr=subprocess.PIPE)
-  assert begun.wait(60), process.communicate()
+  assert begun.wait(600), process.communicate()
   process.kill()
   process.communicate()
   dead.set()

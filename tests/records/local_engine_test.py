@@ -146,7 +146,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
 
 
 def wait_for(condition) -> None:
-  deadline = time.monotonic() + 60
+  deadline = time.monotonic() + 600
   while not condition():
     assert time.monotonic() < deadline
     time.sleep(0.02)

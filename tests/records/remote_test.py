@@ -66,7 +66,7 @@ def test_a_writer_that_is_killed(gcs):
     "  file.write(bytes(40_000_000))\n"
   )
   process = subprocess.Popen([sys.executable, "-c", code, FILE])
-  assert begun.wait(60)
+  assert begun.wait(600)
   process.kill()
   process.wait()
   dead.set()

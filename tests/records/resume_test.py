@@ -37,7 +37,9 @@ def test_killed_at_random_moments(tmp_path):
   convert(source, str(expected), options(audio="pcm16"))
   out = tmp_path / "out"
   log = tmp_path / "log"
-  command = [sys.executable, "-m", "maxtext_ext.cli", "data", "convert", source, str(out)]
+  # Nice, so that on a busy machine it does not run ahead of the test that watches it.
+  command = ["nice", "-n", "19", sys.executable, "-m", "maxtext_ext.cli", "data", "convert"]
+  command += [source, str(out)]
   command += ["--from", "tfrecord", "--audio", "pcm16", "--workers", "2"]
   command += ["--max-bad-fraction", "0.5"]
 
@@ -50,7 +52,7 @@ def test_killed_at_random_moments(tmp_path):
     process = start()
     # So many shards further than it was, and then anywhere in what it does.
     wanted = min(len(shards_in(out)) + rng.randrange(3), 11)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while process.poll() is None and len(shards_in(out)) <= wanted:
       assert time.monotonic() < deadline
       time.sleep(0.001)
@@ -61,7 +63,7 @@ def test_killed_at_random_moments(tmp_path):
     states.add(len(shards_in(out)))
   assert len(states) > 2, "the kills met it at several stages"
   final = start()
-  assert final.wait(timeout=120) == 0, log.read_text()
+  assert final.wait(timeout=600) == 0, log.read_text()
   assert bytes_of(out) == bytes_of(expected)
 
 

@@ -20,7 +20,7 @@ CASES: dict[str, tuple[Case, ...]] = {
   "parquet": tables.CASES,
   "tar": archives.CASES,
 }
-MAX_SECONDS = 5.0  # of processor time
+MAX_SECONDS = 60.0  # of processor time, of which a case takes less than one
 MAX_MIB = 600
 ROOT = pathlib.Path(__file__).parents[3]
 pytestmark = pytest.mark.integration_test

@@ -38,7 +38,7 @@ def run(hub, home, program, *args, **environment):
   process = subprocess.run(
     [sys.executable, "-c", program, *args],
     capture_output=True,
-    timeout=60,
+    timeout=600,
     cwd=home,
     env={
       **{key: value for key, value in os.environ.items() if not key.startswith("HF_")},
