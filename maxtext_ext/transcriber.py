@@ -6,6 +6,7 @@ print(Transcriber.from_pretrained("out/qwen3-asr").transcribe("clip.wav").text)
 
 import dataclasses
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, Self, overload
@@ -74,7 +75,7 @@ class Transcriber:
     self._devices = jax.device_count()
     self._windows = config.decode_rows
     self._params = params
-    self._generator = Generator.of(config, mesh, tokenizer)
+    self._generator = Generator.of(config, mesh, tokenizer, announce=sys.stderr.isatty())
 
   @classmethod
   def from_pretrained(cls, path: str | os.PathLike[str], **overrides: Any) -> Self:

@@ -18,6 +18,7 @@ from jaxtyping import Array, Int
 from maxtext_ext import bridge
 from maxtext_ext.models.speech_lm import AUDIO_KEYS, Batch, SpeechLM, make_model
 from maxtext_ext.parallel import local_rows, to_device
+from maxtext_ext.progress import announce_first_call
 from maxtext_ext.text.tokenizer import Tokenizer
 
 
@@ -28,6 +29,7 @@ class Generator:
     config: the model's configuration; lengths and rows are taken from each batch instead.
     eos_ids: tokens that end a transcript.
     vocab_size: tokens that may be written; a checkpoint's vocabulary is padded beyond them.
+    announce: whether compiling is told on the error stream.
   """
 
   def __init__(
@@ -38,16 +40,20 @@ class Generator:
     eos_ids: Iterable[int],
     vocab_size: int,
     max_new_tokens: int,
+    announce: bool = False,
   ) -> None:
     self._config, self._mesh = config, mesh
     self._placement = bridge.input_sharding(config, mesh)
     self._eos_ids = tuple(sorted(eos_ids))
     self._vocab_size = vocab_size
     self.max_new_tokens = max_new_tokens
+    self._announce = announce
     self._programs = functools.cache(self._program)
 
   @classmethod
-  def of(cls, config: bridge.Config, mesh: Mesh, tokenizer: Tokenizer) -> Self:
+  def of(
+    cls, config: bridge.Config, mesh: Mesh, tokenizer: Tokenizer, *, announce: bool = False
+  ) -> Self:
     """The generator of a configuration, for texts of a tokenizer.
 
     Raises:
@@ -60,6 +66,7 @@ class Generator:
       eos_ids=tokenizer.eos_ids,
       vocab_size=tokenizer.vocab_size,
       max_new_tokens=config.max_new_tokens,
+      announce=announce,
     )
 
   def __call__(self, params: nnx.State, batch: dict[str, np.ndarray]) -> list[list[int]]:
@@ -107,7 +114,11 @@ class Generator:
       vocab_size=self._vocab_size,
       max_new_tokens=self.max_new_tokens,
     )
-    return jax.jit(run, out_shardings=self._placement)
+    return announce_first_call(
+      jax.jit(run, out_shardings=self._placement),
+      f"compiling the decoder for {rows} clips, prompts of {prompt} tokens",
+      visible=self._announce,
+    )
 
 
 def _generate(

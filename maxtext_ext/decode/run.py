@@ -96,7 +96,7 @@ def _decode(config: bridge.Config, output: str) -> DecodeResult:
   tokenizer = Tokenizer.from_directory(config.tokenizer_path)
   weights = find_weights(config)
   config, params = load_weights(config, mesh, weights)
-  generator = Generator.of(config, mesh, tokenizer)
+  generator = Generator.of(config, mesh, tokenizer, announce=jax.process_index() == 0)
   rows = config.decode_rows * jax.local_device_count()
   inputs = InputConfig.from_config(config, split=config.split, rows=rows)
   host, hosts = jax.process_index(), jax.process_count()

@@ -30,6 +30,7 @@ from maxtext_ext.config import run_dir_of
 from maxtext_ext.input.pipeline import BatchIterator, InputConfig, train_iterator
 from maxtext_ext.models.speech_lm import make_model
 from maxtext_ext.parallel import gather_texts
+from maxtext_ext.progress import announce_first_call
 from maxtext_ext.records.remote import failures
 from maxtext_ext.run_identity import describe_differences
 from maxtext_ext.text.tokenizer import Tokenizer
@@ -139,7 +140,7 @@ def prepare(config: bridge.Config) -> Run:
     inputs.for_split(config.eval_split),
     tokenizer,
     evaluated=evaluated,
-    step_fn=p_eval,
+    step_fn=announce_first_call(p_eval, "compiling the evaluation", visible=chief),
     placement=placement,
   )
   if chief:

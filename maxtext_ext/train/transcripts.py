@@ -41,7 +41,7 @@ class Transcripts:
     rows = config.decode_rows * jax.local_device_count()
     self._config = config
     self._tokenizer = tokenizer
-    self._generator = Generator.of(config, mesh, tokenizer)
+    self._generator = Generator.of(config, mesh, tokenizer, announce=jax.process_index() == 0)
     self._split = decode_split(
       InputConfig.from_config(config, split=config.eval_split, rows=rows),
       tokenizer,

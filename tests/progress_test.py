@@ -1,0 +1,35 @@
+import pytest
+
+from maxtext_ext.progress import announce_first_call, say
+
+
+def test_a_line_of_data_reaches_no_terminal_as_a_command(capsys):
+  say("/runs/\x1b[2J")
+  assert capsys.readouterr().err == "/runs/\\x1b[2J\n"
+
+
+def test_the_first_call_is_announced_with_its_time(capsys):
+  seen = []
+
+  def step(number: int) -> int:
+    seen.append(capsys.readouterr().err)
+    return number + 1
+
+  call = announce_first_call(step, "compiling the step")
+  assert [call(1), call(2)] == [2, 3]
+  assert seen[0] == "compiling the step ...\n", "before it begins"
+  assert seen[1].startswith("compiling the step: ") and seen[1].endswith(" s\n")
+  assert capsys.readouterr().err == ""
+
+
+def test_other_processes_than_the_first_say_nothing(capsys):
+  assert announce_first_call(abs, "compiling", visible=False)(-1) == 1
+  assert capsys.readouterr().err == ""
+
+
+def test_what_goes_wrong_in_the_first_call_is_raised():
+  def step() -> None:
+    raise ValueError("no")
+
+  with pytest.raises(ValueError, match="no"):
+    announce_first_call(step, "compiling")()
