@@ -11,9 +11,10 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import jax
+import pydantic
 from etils import epath
 from flax import nnx
 from jax.sharding import Mesh
@@ -22,12 +23,36 @@ from orbax.checkpoint import v1 as ocp
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint.base import find_base, identify
 from maxtext_ext.checkpoint.integrity import Verification
+from maxtext_ext.files import foreign_json
 from maxtext_ext.keys.parts import ADAPTERS
 from maxtext_ext.models.lora import LoraConfig
 from maxtext_ext.train.parts import InParts, trained
 
 # Name of the part of a checkpoint.
 ADAPTER = "adapter"
+
+
+class _Lora(foreign_json.Schema):
+  rank: int
+  alpha: float
+  targets: list[str]
+
+
+class _Peft(foreign_json.Schema):
+  config: str
+  naming: str
+  dtype: Literal["F32", "F16", "BF16"]
+  metadata: dict[str, str] | None
+
+
+class _Record(foreign_json.Schema):
+  """`AdapterRecord` in JSON; older ones lack its later fields."""
+
+  lora: _Lora
+  base_path: str
+  base_identity: str
+  parts: list[str] = pydantic.Field(default_factory=lambda: [ADAPTERS])
+  peft: _Peft | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +79,17 @@ class AdapterRecord:
 
   @classmethod
   def from_json(cls, text: str) -> Self:
-    """The record that `to_json` wrote."""
-    fields = json.loads(text)
+    """The record that `to_json` wrote.
+
+    Raises:
+      ValueError: it is none.
+    """
+    source = "the record of the adapters"
+    content = foreign_json.parse(text.encode(), source)
+    fields = foreign_json.check(_Record, content, source).model_dump()
     lora = fields.pop("lora")
-    parts = tuple(fields.pop("parts", (ADAPTERS,)))
     lora = LoraConfig(**{**lora, "targets": tuple(lora["targets"])})
-    return cls(lora=lora, parts=parts, **fields)
+    return cls(**{**fields, "lora": lora, "parts": tuple(fields["parts"])})
 
   @classmethod
   def from_config(cls, config: bridge.Config) -> Self | None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import yaml
 from etils import epath
-from omegaconf import OmegaConf
 
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint.adapter import read_record
@@ -53,7 +53,7 @@ def write_model(config: bridge.Config, folder: str) -> None:
   names = (*shape_keys(), *_STORAGE_KEYS, *_unusual_keys(config))
   keys = {key: _plain(key, getattr(config, key)) for key in names}
   partial = target / f"{MODEL_FILE}.partial"
-  partial.write_text(OmegaConf.to_yaml(OmegaConf.create(keys)))
+  partial.write_text(dump_model(keys))
   partial.replace(target / MODEL_FILE)
 
 
@@ -73,6 +73,11 @@ def _unusual_keys(config: bridge.Config) -> list[str]:
 @functools.cache
 def _usual_keys() -> dict[str, str]:
   return fingerprint_of_keys(read(BASE).values)
+
+
+def dump_model(keys: Mapping[str, Any]) -> str:
+  """The text of a model.yml; OmegaConf, which knows `${...}`, has no part in it."""
+  return yaml.safe_dump(dict(keys), sort_keys=False, allow_unicode=True)
 
 
 def copy_tokenizer(source: str, folder: str) -> None:

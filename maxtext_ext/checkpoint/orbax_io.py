@@ -13,6 +13,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import pydantic
 import tensorstore as ts
 from etils import epath
 
@@ -23,6 +24,7 @@ from maxtext_ext.checkpoint.integrity import (
   write_checksums,
 )
 from maxtext_ext.checkpoint.training import STATE
+from maxtext_ext.files import foreign_json
 
 # The weights' place in the tree of a checkpoint, as MaxText has it.
 PREFIX = ("params", "params")
@@ -177,6 +179,22 @@ class StoredArray:
     return np.asarray(self._store[index].read().result())
 
 
+class _Part(pydantic.BaseModel):
+  key: str | int
+
+
+class _Leaf(pydantic.BaseModel):
+  key_metadata: list[_Part]
+
+
+class _TreeMetadata(pydantic.BaseModel):
+  """What of Orbax's `_METADATA` is read; it holds more."""
+
+  use_zarr3: bool
+  use_ocdbt: bool
+  tree_metadata: dict[str, _Leaf]
+
+
 class ParamsReader:
   """The parameters of a checkpoint that training or conversion wrote.
 
@@ -193,15 +211,15 @@ class ParamsReader:
       raise ValueError(
         f"{items}: no checkpoint, or one that is not whole: no {TREE_METADATA} there"
       )
-    content = json.loads(metadata.read_text())
-    self._driver = "zarr3" if content["use_zarr3"] else "zarr"
-    if not content["use_ocdbt"]:
+    content = foreign_json.read_object(metadata, foreign_json.HEADER)
+    tree = foreign_json.check(_TreeMetadata, content, str(metadata))
+    self._driver = "zarr3" if tree.use_zarr3 else "zarr"
+    if not tree.use_ocdbt:
       raise ValueError(f"{items}: saved without OCDBT, which is not read; save it with it")
     self._items = items
     self._context = ts.Context({"cache_pool": {"total_bytes_limit": 0}})
     keys = [
-      tuple(str(part["key"]) for part in entry["key_metadata"])
-      for entry in content["tree_metadata"].values()
+      tuple(str(part.key) for part in entry.key_metadata) for entry in tree.tree_metadata.values()
     ]
     names = ["/".join(key[len(PREFIX) :]) for key in keys if key[: len(PREFIX)] == PREFIX]
     self.shapes = {name: self.open(name).shape for name in sorted(names)}

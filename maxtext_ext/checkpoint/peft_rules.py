@@ -49,6 +49,8 @@ def sizes_of(config: bridge.Config, rank: int) -> dict[str, int]:
 def adapter_rules(config: bridge.Config, naming: str) -> dict[str, tuple[Rule, Rule]]:
   """The rules of A and B for every kernel that can be adapted, by our path of the kernel."""
   family, found = family_of(config), {}
+  if naming not in (known := (MODULES, *family.namings)):
+    raise ValueError(f"names {naming!r}: {family.name} has {', '.join(known)}")
   moved = _MOVED.get(family.name, {}) if naming == MODULES else {}
   checkpoint_naming = _NATIVE if naming == MODULES else naming
   for rule in family.rules(checkpoint_naming, config.logits_via_embedding):

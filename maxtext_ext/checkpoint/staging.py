@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from etils import epath
-from omegaconf import OmegaConf
 
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint import config_schema, model_file
@@ -157,7 +156,7 @@ def side_files(folder: str) -> list[epath.Path]:
 
 def write_model(target: str, model: Mapping[str, Any], source: str) -> None:
   """Writes model.yml; with it the folder can be a `model_name`."""
-  text = f"# The shape of {printable(source)}.\n" + OmegaConf.to_yaml(OmegaConf.create(dict(model)))
+  text = f"# The shape of {printable(source)}.\n" + model_file.dump_model(model)
   (epath.Path(target) / MODEL_FILE).write_text(text)
 
 
