@@ -144,19 +144,38 @@ def check_model(
   Raises:
     ValueError: model or tokenizer are others.
   """
+  wrong, told = _differences(config, items, tokenizer=tokenizer)
+  if wrong:
+    raise ValueError(
+      f"{items} is of another model: {'; '.join(wrong)}. Give the old values, or weights of this"
+      " model"
+    )
+  if prompt and told:
+    _log.warning("decoding differs from the training of %s: %s", items, "; ".join(told))
+
+
+def warn_of_other_model(config: bridge.Config, items: str) -> None:
+  """Says where the model that starts from saved weights is not the one that they are of."""
+  wrong, _ = _differences(config, items, tokenizer=True)
+  if wrong:
+    _log.warning("training starts from weights of another model, %s: %s", items, "; ".join(wrong))
+
+
+def _differences(
+  config: bridge.Config, items: str, *, tokenizer: bool
+) -> tuple[list[str], list[str]]:
+  """What is different of the model, and of how it is asked."""
   stored = _beside(items)
   ours = fingerprint_of_keys(bridge.keys_of(config))
   if tokenizer:
     ours[_TOKENIZER] = Tokenizer.from_directory(config.tokenizer_path).checksum()
   changed = [key for key in differing_keys(ours, stored, both=True) if is_of_model(key)]
-  if wrong := [key for key in changed if not is_of_decoding(key)]:
-    raise ValueError(
-      f"{items} is of another model: {'; '.join(describe_differences(ours, stored, keys=wrong))}."
-      " Give the old values, or the weights of this model"
-    )
-  if prompt and changed:
-    differences = "; ".join(describe_differences(ours, stored, keys=changed))
-    _log.warning("decoding differs from the training of %s: %s", items, differences)
+  wrong = [key for key in changed if not is_of_decoding(key)]
+  told = [key for key in changed if is_of_decoding(key)]
+  return (
+    describe_differences(ours, stored, keys=wrong),
+    describe_differences(ours, stored, keys=told),
+  )
 
 
 def _beside(items: str) -> Fingerprint:

@@ -175,11 +175,12 @@ def _make_folder(folder: str) -> list[str]:
   """Makes a folder with those above it; returns what was made, the innermost first."""
   if os.path.isfile(folder):
     raise ValueError(f"{folder} is a file, expected the folder to write to; choose another name")
-  missing = [folder] if folder else []
-  while missing and not os.path.lexists(missing[-1]):
-    missing.append(os.path.dirname(missing[-1]))
+  made, above = [], os.path.abspath(folder)
+  while not os.path.lexists(above):
+    made.append(above)
+    above = os.path.dirname(above)
   os.makedirs(folder or ".", exist_ok=True)
-  return missing[:-1]
+  return made
 
 
 def _holder_named_in(path: str) -> str:

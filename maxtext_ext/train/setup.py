@@ -1,7 +1,9 @@
 """What a run begins with: its state, new or from its latest checkpoint, and all that moves it."""
 
+import contextlib
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -21,12 +23,14 @@ from maxtext_ext.checkpoint.fingerprint import (
   metadata_of,
   read_fingerprint,
   refusal,
+  warn_of_other_model,
   write_fingerprint,
 )
 from maxtext_ext.checkpoint.integrity import Verification
 from maxtext_ext.checkpoint.model_file import write_model
 from maxtext_ext.checkpoint.training import TrainingCheckpoints, has_checkpoints, set_aside
 from maxtext_ext.config import run_dir_of
+from maxtext_ext.errors import one_line
 from maxtext_ext.input.pipeline import BatchIterator, InputConfig, train_iterator
 from maxtext_ext.models.speech_lm import make_model
 from maxtext_ext.parallel import gather_texts
@@ -39,6 +43,8 @@ from maxtext_ext.train.log import StepLog
 from maxtext_ext.train.metrics import MetricWriter
 from maxtext_ext.train.parts import make_optimizer
 from maxtext_ext.train.step import eval_step, make_init_fn, train_step
+
+_LINE = 300  # characters of an error of Orbax
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +125,10 @@ def prepare(config: bridge.Config) -> Run:
   with bridge.mesh_scope(config, mesh):
     graphdef = nnx.graphdef(nnx.eval_shape(init_fn))
   source = manager if adapter is None else None  # a LoRA run's base weights are not in its own
-  with Verification(*checkpoints.read_by(config.load_parameters_path)):
+  with (
+    _restoring(config.checkpoint_dir, checkpoints.latest()),
+    Verification(*checkpoints.read_by(config.load_parameters_path)),
+  ):
     state, shardings, _ = bridge.init_train_state(config, mesh, source, init_fn)
     if adapter is not None:
       state = checkpoints.restore_adapters(state)
@@ -163,6 +172,24 @@ def prepare(config: bridge.Config) -> Run:
   )
 
 
+@contextlib.contextmanager
+def _restoring(checkpoint_dir: str, step: int | None) -> Iterator[None]:
+  """Says in one line that a checkpoint without fingerprint does not fit.
+
+  Orbax lists every parameter then, in tens of kilobytes.
+  """
+  try:
+    yield
+  except (ValueError, KeyError, TypeError) as error:
+    said = one_line(error)
+    if step is None or (isinstance(error, ValueError) and len(said) <= _LINE):
+      raise
+    raise ValueError(
+      f"{os.path.join(checkpoint_dir, str(step))} does not fit this configuration: give the keys"
+      f" that the run was trained with, or another run_name ({said[:_LINE]}...)"
+    ) from error
+
+
 def _identify(config: bridge.Config, run_dir: str, adapter: AdapterRecord | None) -> Fingerprint:
   """The fingerprint of the run; nothing is written before.
 
@@ -173,8 +200,11 @@ def _identify(config: bridge.Config, run_dir: str, adapter: AdapterRecord | None
   base = adapter.base_identity if adapter else identify(path) if path else ""
   ours = fingerprint_of(config, base_identity=base)
   said = ""
-  if jax.process_index() == 0 and has_checkpoints(config.checkpoint_dir):
-    said = refusal(read_fingerprint(run_dir), ours, run_dir, accepted=config.accept_changes)
+  if jax.process_index() == 0:
+    if has_checkpoints(config.checkpoint_dir):
+      said = refusal(read_fingerprint(run_dir), ours, run_dir, accepted=config.accept_changes)
+    elif path and not adapter:
+      warn_of_other_model(config, path)
   answers = [json.loads(text) for text in gather_texts(json.dumps([said, ours]))]
   if said := answers[0][0]:
     raise ValueError(said)

@@ -90,6 +90,17 @@ def test_one_that_ends_leaves_no_file(folder):
   assert not os.path.exists(folder), "a folder that was made for the lock alone goes too"
 
 
+def test_a_folder_may_be_named_from_here(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  for folder in ("new/folder", "new", ".", ""):
+    assert is_free(folder)
+  assert os.listdir() == []
+  os.mkdir("there")
+  with sole_writer("there/new", "work", "run"):
+    open("there/new/written", "w").close()
+  assert os.listdir("there/new") == ["written"]
+
+
 def test_an_error_inside_frees_it(folder):
   with pytest.raises(ZeroDivisionError), sole_writer(folder, "work", "run"):
     raise ZeroDivisionError

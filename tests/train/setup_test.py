@@ -11,7 +11,11 @@ import pytest
 import yaml
 
 from maxtext_ext import Transcriber, bridge
-from maxtext_ext.checkpoint.fingerprint import check_model, read_fingerprint
+from maxtext_ext.checkpoint.fingerprint import (
+  check_model,
+  read_fingerprint,
+  warn_of_other_model,
+)
 from maxtext_ext.checkpoint.model_file import shape_keys, write_model
 from maxtext_ext.config import load, run_dir_of
 from maxtext_ext.decode.run import find_weights
@@ -143,6 +147,14 @@ def test_an_old_run_is_held_to_its_model_and_gets_a_fingerprint(keys, tmp_path):
   assert "adam_b2 is 0.8, was 0.9" in refused(copy, "adam_b2=0.8")
 
 
+def test_an_old_run_with_another_optimizer_is_one_line(keys, tmp_path):
+  copy = copy_of(keys, tmp_path)
+  forget(copy)
+  assert "checkpoints/1 does not fit this configuration: give the keys" in refused(
+    copy, "opt_type=sgd"
+  )
+
+
 def test_a_filter_that_is_accepted_drops_and_counts_what_waits(keys, tmp_path):
   copy = copy_of(keys, tmp_path)
   change = ("min_characters=8", "accept_changes=[min_characters]")
@@ -197,6 +209,15 @@ def test_a_transcriber_takes_the_model_of_the_run(keys):
   run = value(keys, "base_output_directory") / "held"
   with pytest.raises(ValueError, match="rope_max_timescale is 100, was 1000000"):
     Transcriber.from_pretrained(run, rope_max_timescale=100)
+
+
+def test_a_run_that_starts_from_weights_of_another_model_is_told(keys, caplog):
+  path = f"load_parameters_path={value(keys, 'base_output_directory') / 'held'}"
+  config = load(tiny.DEMO, [*keys, path, "run_name=new", "rope_max_timescale=100"])
+  with caplog.at_level(logging.WARNING, "maxtext_ext.checkpoint.fingerprint"):
+    warn_of_other_model(config, config.load_parameters_path)
+  (record,) = caplog.records
+  assert "rope_max_timescale is 100, was 1000000" in record.getMessage()
 
 
 def test_unusual_keys_stand_in_the_model_file(keys, tmp_path):
