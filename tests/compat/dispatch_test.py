@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.train.loop_test import ROOT, environment
+from tests.train.processes import ROOT, environment
 
 TEXT_KEYS = [
   "model_name=qwen3-0.6b",

@@ -1,12 +1,7 @@
-"""A run as a whole: it learns, resumes bit for bit, and does not depend on how rows are divided."""
+"""A run as a whole: it learns, resumes bit for bit, and does not depend on accumulation."""
 
 import json
-import os
 import pathlib
-import signal
-import subprocess
-import sys
-import time
 
 import jax
 import numpy as np
@@ -15,9 +10,6 @@ from orbax.checkpoint import v1 as ocp
 
 from maxtext_ext.train.loop import main
 from tests import tiny
-from tests.train.processes import xla_flags
-
-ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -55,15 +47,6 @@ def assert_same_weights(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> N
   assert a.keys() == b.keys()
   different = [path for path in a if not np.array_equal(a[path], b[path])]
   assert not different
-
-
-def command(*args: str) -> list[str]:
-  return [sys.executable, "-m", "MaxText.train", tiny.DEMO, *tiny.last_wins(args)]
-
-
-def environment(**more: str) -> dict[str, str]:
-  path = os.pathsep.join([str(ROOT), str(ROOT / "maxtext_ext" / "compat")])
-  return {**os.environ, "PYTHONPATH": path, **more}
 
 
 def test_a_run_learns_and_writes_down_what_it_did(keys):
@@ -115,28 +98,6 @@ def test_a_resumed_run_is_bit_identical(keys):
   assert_same_weights(weights(resumed.run_dir, 6), weights(whole.run_dir, 6))
 
 
-@pytest.mark.integration_test
-@pytest.mark.slow
-def test_a_killed_process_goes_on_from_its_last_checkpoint(keys):
-  whole = main(tiny.DEMO, [*keys, "run_name=unkilled", "steps=40"])
-  args = [*keys, "run_name=killed", "steps=40"]
-  process = subprocess.Popen(command(*args), env=environment(), cwd=ROOT, stderr=subprocess.PIPE)
-  folder = pathlib.Path(whole.run_dir).parent / "killed"
-  until = time.monotonic() + 300
-  while not list((folder / "checkpoints").glob("[0-9]*")) and time.monotonic() < until:
-    time.sleep(0.02)
-    assert process.poll() is None, process.stderr.read().decode()
-  process.send_signal(signal.SIGKILL)
-  assert process.wait() == -signal.SIGKILL
-  process.stderr.close()
-  lost = losses(str(folder))
-  assert len(lost) < 40, "it was killed before its end"
-  finished = subprocess.run(command(*args), env=environment(), cwd=ROOT, capture_output=True)
-  assert finished.returncode == 0, finished.stderr.decode()
-  assert losses(str(folder)) == losses(whole.run_dir)
-  assert_same_weights(weights(str(folder), 40), weights(whole.run_dir, 40))
-
-
 def relative_difference(a: dict[int, float], b: dict[int, float]) -> float:
   assert a.keys() == b.keys()
   return max(abs(a[step] - b[step]) / abs(b[step]) for step in b)
@@ -149,22 +110,6 @@ def test_accumulation_equals_the_large_batch(keys):
     [*keys, "run_name=small", "per_device_batch_size=1", "gradient_accumulation_steps=4"],
   )
   assert relative_difference(losses(small.run_dir), losses(large.run_dir)) < 1e-5
-
-
-@pytest.mark.integration_test
-@pytest.mark.slow
-@pytest.mark.parametrize("axis", ["ici_fsdp_parallelism=4", "ici_data_parallelism=4"])
-def test_several_devices_give_the_loss_of_one(keys, axis):
-  name = axis.split("_")[1]
-  one = main(tiny.DEMO, [*keys, f"run_name=one-{name}", "per_device_batch_size=4"])
-  args = [*keys, f"run_name=four-{name}", "per_device_batch_size=1", axis]
-  args += ["ici_fsdp_parallelism=1"] if name == "data" else []
-  finished = subprocess.run(
-    command(*args), env=environment(XLA_FLAGS=xla_flags(devices=4)), cwd=ROOT, capture_output=True
-  )
-  assert finished.returncode == 0, finished.stderr.decode()
-  four = str(pathlib.Path(one.run_dir).parent / f"four-{name}")
-  assert relative_difference(losses(four), losses(one.run_dir)) < 1e-5
 
 
 def test_a_checkpoint_of_another_run_shape_is_a_clear_error(keys):

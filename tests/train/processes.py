@@ -77,12 +77,11 @@ class Launcher:
   """Starts training processes."""
 
   def __init__(self, folder: pathlib.Path) -> None:
-    path = os.pathsep.join([str(ROOT), str(ROOT / "maxtext_ext" / "compat")])
     self._folder = folder
     self._started: list[Training] = []
     self._process = subprocess.Popen(
       [sys.executable, "-c", LAUNCHER],
-      env={**os.environ, "PYTHONPATH": path, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"},
+      env=environment(JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0"),
       cwd=ROOT,
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
@@ -130,6 +129,12 @@ class Launcher:
     self._process.stdin.close()
     self._process.wait()
     self._process.stdout.close()
+
+
+def environment(**more: str) -> dict[str, str]:
+  """That of a process that finds the package in the repository."""
+  path = os.pathsep.join([str(ROOT), str(ROOT / "maxtext_ext" / "compat")])
+  return {**os.environ, "PYTHONPATH": path, **more}
 
 
 def xla_flags(devices: int) -> str:
