@@ -16,6 +16,7 @@ SourceFormat = Literal[
   "tfrecord",
   "jsonl",
   "csv",
+  "arrow",
   "audiofolder",
   "kaldi",
   "lhotse",

@@ -94,7 +94,8 @@ def _of_mapping(value: Mapping[str, Any], rate: Any) -> Clip:
     return Clip(samples=samples, rate=found, path=path or "")
   if isinstance(path, str) and path:
     return Clip(path=path)
-  raise AudioError("audio is missing: it has neither bytes nor an array nor a path")
+  array = " nor an array" if "array" in value else ""
+  raise AudioError(f"audio is missing: it has neither bytes{array} nor a path")
 
 
 def as_mono(values: Any) -> np.ndarray:

@@ -19,6 +19,7 @@ SOURCES = {
   "shar": "maxtext_ext.records.sources.shar",
   "nemo": "maxtext_ext.records.sources.nemo",
   "tfds": "maxtext_ext.records.sources.tfds",
+  "arrow": "maxtext_ext.records.sources.arrow",
   "parquet": "maxtext_ext.records.sources.parquet",
   "tar": "maxtext_ext.records.sources.tar",
   "huggingface": "maxtext_ext.records.sources.huggingface",

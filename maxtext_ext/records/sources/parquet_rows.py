@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from maxtext_ext.audio.headers import SeekableFile
 from maxtext_ext.records.sources import parquet_footer
+from maxtext_ext.records.sources.columns import column_of, row_of
 from maxtext_ext.records.sources.parquet_pages import (
   PageError,
   check_pages,
@@ -157,9 +157,9 @@ def _read_small_columns(
   for rows in parquet.iter_batches(
     batch, row_groups=[group], columns=list(leaves), use_threads=False
   ):
-    columns = {leaf: _column(rows, leaf) for leaf in leaves}
+    columns = {leaf: column_of(rows, leaf) for leaf in leaves}
     for row in range(max(begin, start), min(end, start + len(rows))):
-      yield _values(columns, row - start)
+      yield row_of(columns, row - start)
     start += len(rows)
     if start >= end:
       return
@@ -175,30 +175,6 @@ def _size_of_row(parquet: pq.ParquetFile, group: int, leaves: Sequence[str]) -> 
     if any(f"{column.path_in_schema}.".startswith(f"{leaf}.") for leaf in leaves)
   )
   return max(1, size // max(1, metadata.num_rows))
-
-
-def _column(batch: pa.RecordBatch, leaf: str) -> pa.Array:
-  if leaf in batch.schema.names:
-    return batch.column(leaf)
-  name, _, member = leaf.partition(".")
-  return pc.struct_field(batch.column(name), member)  # null where the struct is
-
-
-def _values(columns: dict[str, pa.Array], index: int) -> dict[str, Any] | str:
-  values = {}
-  for leaf, column in columns.items():
-    scalar = column[index]
-    try:
-      values[leaf] = _value(scalar)
-    except UnicodeDecodeError as error:
-      return f"'{leaf}' is not UTF-8 ({error.reason} at byte {error.start}); write it as UTF-8"
-  return values
-
-
-def _value(scalar: pa.Scalar) -> Any:
-  if isinstance(scalar, pa.ListScalar) and scalar.is_valid:
-    return scalar.values.to_numpy(zero_copy_only=False)
-  return scalar.as_py()
 
 
 def _raise_io_error(error: Exception) -> None:

@@ -93,6 +93,11 @@ def test_as_datasets_writes_it(tmp_path):
   assert fifth.sample_id == "train-00000-of-00001.parquet:4"
 
 
+def _array(samples: object, kind: pa.DataType) -> pa.Array:
+  audio = pa.struct([("array", kind), ("sampling_rate", pa.int64())])
+  return pa.array([{"array": samples, "sampling_rate": 16_000}], audio)
+
+
 SHAPES = {
   "bytes": pa.array([sound()]),
   "large bytes": pa.array([sound()], pa.large_binary()),
@@ -110,6 +115,31 @@ SHAPES = {
     [{"array": np.rint(TONE * 32_768).astype(np.int16), "sampling_rate": 16_000}],
     pa.struct([("array", pa.list_(pa.int16())), ("sampling_rate", pa.int64())]),
   ),
+  "int32 array": _array(np.rint(TONE * 32_768).astype(np.int32), pa.list_(pa.int32())),
+  "int32 array of full scale": _array(
+    np.rint(TONE.astype(np.float64) * 2**31).astype(np.int32), pa.list_(pa.int32())
+  ),
+  "[1, T] array": _array([TONE], pa.list_(pa.list_(pa.float32()))),
+  "[2, T] array": _array([TONE * 2, TONE * 0], pa.list_(pa.list_(pa.float64()))),
+  "[T, 2] array": _array(np.stack([TONE, TONE], axis=1).tolist(), pa.list_(pa.list_(pa.float32()))),
+  "array of fixed length": _array(TONE, pa.list_(pa.float32(), len(TONE))),
+  "array beside a name": pa.array(
+    [{"path": "p0", "array": TONE.astype(np.float64), "sampling_rate": 16_000}]
+  ),
+  "bytes beside a name and nulls": pa.array(
+    [{"path": "p0", "array": None, "sampling_rate": 16_000, "bytes": sound()}],
+    pa.struct(
+      {
+        "path": pa.string(),
+        "array": pa.list_(pa.float32()),
+        "sampling_rate": pa.int64(),
+        "bytes": pa.binary(),
+      }
+    ),
+  ),
+  "bytes from a dictionary": pa.array([sound()]).dictionary_encode(),
+  "list of one struct": pa.array([[{"bytes": sound(), "path": None}]], pa.list_(HF_AUDIO)),
+  "list of bytes": pa.array([[sound()]]),
 }
 
 
@@ -119,13 +149,40 @@ def test_shapes_of_audio(tmp_path, shape):
   (entry,) = read(write(tmp_path / "x.parquet", {"audio": SHAPES[shape], "text": ["hi"]}))
   assert isinstance(entry, Good), entry.reason
   np.testing.assert_allclose(entry.record.audio, TONE, atol=2**-15)
-  assert entry.record.sample_id == ("a.wav" if "path" in shape else "x.parquet:0")
+  named = {"path": "a.wav", "struct of path": "a.wav"}
+  expected = "p0" if "beside a name" in shape else named.get(shape, "x.parquet:0")
+  assert entry.record.sample_id == expected
 
 
 def test_an_array_at_another_rate(tmp_path):
   audio = pa.array([{"array": TONE.astype(np.float64), "sampling_rate": 8_000}])
   (entry,) = read(write(tmp_path / "x.parquet", {"audio": audio, "text": ["hi"]}))
   assert entry.record.audio.shape == (1_600,)
+
+
+@pytest.mark.parametrize("rate", ["sampling_rate", "sample_rate"])
+def test_samples_beside_a_column_with_their_rate(tmp_path, rate):
+  audio = pa.array([TONE, np.rint(TONE * 32_768)], pa.list_(pa.float32()))
+  columns = {"audio": audio, rate: [16_000, None], "text": ["hi", "no rate"]}
+  good, bad = read(write(tmp_path / "x.parquet", columns))
+  np.testing.assert_array_equal(good.record.audio, TONE)
+  assert "the sampling rate of its samples is None" in bad.reason
+
+
+def test_ids_made_of_names_have_something_to_fall_back_to(tmp_path):
+  for folder in ("a", "b"):
+    (tmp_path / folder).mkdir()
+    audio = hf_audio({"bytes": sound(), "path": "001.wav"}, {"bytes": sound(), "path": None})
+    columns = {"audio": audio, "text": ["x", "y"], "id": pa.array([None, "own"])}
+    write(tmp_path / folder / "x.parquet", columns)
+  entries = read(f"{tmp_path}/*/x.parquet")
+  found = [(entry.record.sample_id, entry.fallback_id) for entry in entries]
+  assert found == [
+    ("001.wav", "a/x.parquet:0"),
+    ("own", ""),
+    ("001.wav", "b/x.parquet:0"),
+    ("own", ""),
+  ]
 
 
 def test_names_of_columns(tmp_path):
@@ -227,18 +284,18 @@ def test_columns_that_are_not_there(tmp_path, columns, options, reason):
       "x.parquet:0",
     ),
     (
-      {"audio": pa.array([{"array": [[0.5]], "sampling_rate": 16_000}]), "text": ["x"]},
-      "expected mono floats",
+      {"audio": pa.array([{"array": [[[0.5]]], "sampling_rate": 16_000}]), "text": ["x"]},
+      "expected floats or signed integers",
       "x.parquet:0",
     ),
     (
       {"audio": pa.array([{"array": ["a"], "sampling_rate": 16_000}]), "text": ["x"]},
-      "expected mono floats",
+      "expected floats or signed integers",
       "x.parquet:0",
     ),
     (
       {"audio": pa.array([{"array": [0.5], "sampling_rate": None}]), "text": ["x"]},
-      "no array, or no sampling_rate",
+      "the sampling rate of its samples is None",
       "x.parquet:0",
     ),
     ({"audio": ["none.wav"], "text": ["x"]}, "none.wav: audio file not found", "none.wav"),
