@@ -1,13 +1,18 @@
 """Sound that libsndfile does not know (M4A, AAC, WebM, AMR, sound tracks of videos), by FFmpeg."""
 
+import dataclasses
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
 
 import av
 import numpy as np
 
+from maxtext_ext.audio.errors import AudioError
 from maxtext_ext.audio.headers import SeekableFile
-from maxtext_ext.audio.io import MAX_VALUES, AudioError, check_channel
+from maxtext_ext.audio.io import MAX_VALUES
+from maxtext_ext.audio.mixing import Mixer
 
 # FLAC and MP3 are not among them: FFmpeg reads over damage that libsndfile reports. Nor are
 # playlists, which would have it open other files.
@@ -20,6 +25,13 @@ _DECLARE_LENGTH = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "asf")
 _LENGTH_SLACK = 0.5  # seconds; encoders pad, and round what they declare
 _BLOCK = 1 << 16  # samples of a block; a frame has about a thousand
 _SPARE_BYTES = 1 << 20
+# Those with an index and true times: of the others FFmpeg guesses where to go.
+_CAN_SEEK = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+# Of these every frame has as many samples as the next, so that a time in ms tells which one it is.
+_EVEN_FRAMES = ("aac", "mp2", "mp3", "opus", "ac3", "eac3")
+_SEEK_FROM = 30.0  # seconds; to here it decodes as fast
+_WARM_UP = 1.0  # seconds that a decoder starts before the part, as it leans on what it had before
+_MAX_SKIPPED = 24 * 3600.0  # seconds decoded in vain, where it cannot seek
 
 
 class FFmpegError(AudioError):
@@ -34,19 +46,24 @@ class Recording:
   """
 
   def __init__(
-    self, file: SeekableFile, formats: str = FORMATS, channel: int | None = None
+    self, file: SeekableFile, formats: str = FORMATS, mixer: Mixer | None = None
   ) -> None:
     """Opens a seekable file.
 
     Args:
       file: it is not closed afterwards.
       formats: FFmpeg's names of those that it may be in.
-      channel: the one to take; None: the mean of them.
+      mixer: makes one channel of several.
 
     Raises:
       FFmpegError: FFmpeg does not know it either, or it has no sound.
     """
-    self._channel = channel
+    self._file, self._formats = file, formats
+    self._mixer = mixer or Mixer()
+    self._open()
+
+  def _open(self) -> None:
+    file, formats = self._file, self._formats
     self._size = file.seek(0, os.SEEK_END)
     file.seek(0)
     try:
@@ -69,15 +86,20 @@ class Recording:
   def __exit__(self, *_: object) -> None:
     self._container.close()
 
-  def blocks(self) -> Iterator[np.ndarray]:
+  def blocks(self, start: int = 0) -> Iterator[np.ndarray]:
     """The samples in order, as float32 [T] of any lengths.
+
+    Args:
+      start: the first one; far into a file that has an index it is looked up, without decoding
+        what is before it, and is the same sample.
 
     Raises:
       FFmpegError: damaged, or shorter than it says.
     """
     parts: list[np.ndarray] = []
-    waiting = total = 0
-    for part in self._frames():
+    waiting = 0
+    total = start
+    for part in self._frames(start):
       parts.append(part)
       waiting += len(part)
       total += len(part)
@@ -87,40 +109,83 @@ class Recording:
     if parts:
       yield np.concatenate(parts)
     seconds, declared = total / self.rate, self._declared_seconds()
-    if declared is not None and seconds < declared - _LENGTH_SLACK:
+    if (total > start or not start) and declared is not None and seconds < declared - _LENGTH_SLACK:
       raise FFmpegError(
         f"{self._container.format.name} file is cut short: {seconds:.1f} of {declared:.1f} s are "
         "there; copy it again"
       )
 
-  def _frames(self) -> Iterator[np.ndarray]:
+  def _frames(self, start: int) -> Iterator[np.ndarray]:
+    """The samples of each frame from `start` on, mixed."""
     resampler = av.AudioResampler(format="fltp")  # of the layout and rate of the first frame
-    left = 2 * self._size + _SPARE_BYTES
     first = None
     values = 0
     try:
-      for packet in self._container.demux(self._stream):
-        left -= packet.size + 1
-        if left < 0:  # an index may name the same bytes over and over
-          raise FFmpegError(f"packets of a file of {self._size} bytes sum up to more than twice it")
-        for frame in packet.decode():
-          form = frame.sample_rate, frame.layout.nb_channels, frame.format.name
-          if first is None:
-            check_channel(self._channel, form[1])
-          first = first or form
-          if form[0] != self.rate or form != first:
-            raise FFmpegError(f"the sound changes from {first} to {form}, rate {self.rate}")
-          values += frame.samples * frame.layout.nb_channels
-          if values > MAX_VALUES:
-            raise FFmpegError(f"more than {MAX_VALUES} values; downmix and resample it first")
-          for converted in resampler.resample(frame):
-            samples = converted.to_ndarray()
-            if self._channel is None:
-              yield samples.mean(axis=0, dtype=np.float32)
-            else:
-              yield samples[self._channel]
+      for position, frame in self._decoded_from(start):
+        form = frame.sample_rate, frame.layout.nb_channels, frame.format.name
+        if first is None:
+          self._mixer.check_channels(form[1])
+        first = first or form
+        if form[0] != self.rate or form != first:
+          raise FFmpegError(f"the sound changes from {first} to {form}, rate {self.rate}")
+        if position + frame.samples <= start:
+          if position > _MAX_SKIPPED * self.rate:
+            raise FFmpegError(f"the part begins over {_MAX_SKIPPED / 3600:.0f} h behind the start")
+          continue
+        values += frame.samples * frame.layout.nb_channels
+        if values > MAX_VALUES:
+          raise FFmpegError(f"more than {MAX_VALUES} values; downmix and resample it first")
+        for converted in resampler.resample(frame):
+          yield self._mixer.mix(converted.to_ndarray().T[max(0, start - position) :])
     except av.FFmpegError as error:
       raise FFmpegError(f"damaged ({error.strerror})") from error
+
+  def _decoded_from(self, start: int) -> Iterator[tuple[int, av.AudioFrame]]:
+    """Frames with the number of their first sample, some of them before `start`."""
+    if start > _SEEK_FROM * self.rate and self._container.format.name in _CAN_SEEK:
+      found = self._seek(start)
+      if found is not None:
+        yield from found
+        return
+      self._container.close()  # as if nothing had been read
+      self._open()
+    yield from _numbered(self._decoded(), 0)
+
+  def _seek(self, start: int) -> Iterator[tuple[int, av.AudioFrame]] | None:
+    """The same by the index of the file; None where the time does not tell the sample."""
+    origin = list(itertools.islice(self._decoded(), 2))
+    if len(origin) < 2 or any(frame.pts is None for frame in origin):
+      return None
+    is_exact = origin[0].time_base * self.rate <= 1
+    if not is_exact and self._stream.codec_context.name not in _EVEN_FRAMES:
+      return None
+    grid = _Grid(
+      origin=origin[0].pts * origin[0].time_base * self.rate,
+      first=origin[0].samples,
+      size=origin[1].samples,
+      step=origin[0].time_base * self.rate,
+    )
+    time = origin[0].pts * origin[0].time_base + (start / self.rate - _WARM_UP)
+    try:
+      self._container.seek(int(time / self._stream.time_base), stream=self._stream)
+    except av.FFmpegError:
+      return None
+    frames = self._decoded()
+    frame = next(frames, None)
+    if frame is None or frame.pts is None or not (is_exact or frame.samples == grid.size):
+      return None
+    position = grid.position(frame.pts * frame.time_base * self.rate)
+    if position is None or position > start - _WARM_UP / 2 * self.rate:
+      return None
+    return _numbered(itertools.chain([frame], frames), position)
+
+  def _decoded(self) -> Iterator[av.AudioFrame]:
+    left = 2 * self._size + _SPARE_BYTES
+    for packet in self._container.demux(self._stream):
+      left -= packet.size + 1
+      if left < 0:  # an index may name the same bytes over and over
+        raise FFmpegError(f"packets of a file of {self._size} bytes sum up to more than twice it")
+      yield from packet.decode()
 
   def _declared_seconds(self) -> float | None:
     if self._container.format.name not in _DECLARE_LENGTH:
@@ -131,3 +196,38 @@ class Recording:
     if self._container.duration is not None and len(self._container.streams) == 1:
       return self._container.duration / av.time_base
     return None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Grid:
+  """Where frames of one size begin, so that a rounded time tells the sample.
+
+  Attributes:
+    origin: time of the first frame, in samples.
+    first: samples of it, fewer where the encoder's delay is cut off.
+    size: samples of every other frame but the last.
+    step: samples between two times that the file can tell.
+  """
+
+  origin: Fraction
+  first: int
+  size: int
+  step: Fraction
+
+  def position(self, time: Fraction) -> int | None:
+    """Number of the first sample of a frame at a time in samples; None where it is not clear."""
+    position = time - self.origin
+    if self.step <= 1:
+      return round(position)
+    # The origin is rounded too.
+    frames = round((position - self.first) / self.size)
+    nearest = self.first + frames * self.size
+    return nearest if abs(position - nearest) <= 2 * self.step < self.size / 4 else None
+
+
+def _numbered(
+  frames: Iterable[av.AudioFrame], position: int
+) -> Iterator[tuple[int, av.AudioFrame]]:
+  for frame in frames:
+    yield position, frame
+    position += frame.samples

@@ -1,15 +1,25 @@
 """Sound files to mono 16 kHz samples."""
 
 import io
+import itertools
 import math
 import os
-from collections.abc import Buffer, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import soundfile
 import soxr
 
-from maxtext_ext.audio.headers import SeekableFile, find_damage, find_undeclared
+from maxtext_ext.audio.errors import AudioError
+from maxtext_ext.audio.headers import (
+  SeekableFile,
+  find_damage,
+  find_undeclared,
+  find_unknown_size,
+)
+from maxtext_ext.audio.joined import find_joints
+from maxtext_ext.audio.mixing import Mixer, peak_of
+from maxtext_ext.audio.views import View
 from maxtext_ext.records import storage
 
 SAMPLE_RATE = 16_000  # Hz
@@ -24,15 +34,19 @@ MAX_SECONDS = 1_200.0
 MAX_VALUES = 120_000_000
 _BLOCK = 1 << 20  # values read at once, so that a forged frame count allocates nothing
 _BUFFER = 1 << 16  # bytes of the file read at once
-_SEGMENT_SLACK = 0.5  # seconds that a segment may end behind its file: manifests round
-
-
-class AudioError(ValueError):
-  """The audio cannot be used; the text says why."""
+# Seconds that are decoded before a part. A frame of OGG leans on those before it; in MP3 libsndfile
+# seeks by guess, thousands of samples off.
+_WARM_UP = {"OGG": 1.0, "MP3": math.inf, "MPEG": math.inf}
+# How far a segment may end behind its file, as manifests round: a share of it, up to some seconds.
+_SEGMENT_SLACK = 0.2
+_MAX_SLACK = 0.5
+# The largest magnitude of a sample. Float files may overshoot full scale a little; a clip beyond
+# this is not scaled to [-1, 1] at all.
+MAX_PEAK = 8.0
 
 
 def check_samples(samples: np.ndarray) -> None:
-  """Raises AudioError for samples that are empty, all zero, NaN or infinite.
+  """Raises AudioError for samples that are empty, all zero, NaN, infinite or out of scale.
 
   Args:
     samples: [T] float or integer.
@@ -41,10 +55,17 @@ def check_samples(samples: np.ndarray) -> None:
     raise AudioError(f"audio has shape {samples.shape}, expected one channel [T]; downmix it first")
   if not samples.size:
     raise AudioError("audio has 0 samples; remove the clip or record it again")
-  if samples.dtype.kind == "f" and not np.isfinite(samples).all():
+  if samples.dtype.kind != "f":
+    peak = float(samples.any())
+  elif not math.isfinite(peak := peak_of(samples)):
     bad = np.flatnonzero(~np.isfinite(samples))
     raise AudioError(_describe_invalid(bad.size, samples.size, int(bad[0])))
-  if not samples.any():
+  if peak > MAX_PEAK:
+    raise AudioError(
+      f"audio has a peak of {peak:g}, expected at most 1 (up to {MAX_PEAK:g} is let through); "
+      "scale it to [-1, 1]"
+    )
+  if not peak:
     raise AudioError(f"audio is silent: all {samples.size} samples are zero; remove the clip")
 
 
@@ -146,23 +167,28 @@ def read_audio(
     raise AudioError(
       f"segment starts at {offset} s and takes {duration} s; expected 0 or more, and more than 0"
     )
-  if damage := find_damage(file):
-    raise AudioError(f"{damage}; copy it again")
-  watched = _Watched(file)
+  mixer = Mixer(channel)
+  view = View(file)
   try:
-    samples = _decode(io.BufferedReader(watched, _BUFFER), offset, duration, channel)
+    samples = _decode_all(io.BufferedReader(view, _BUFFER), offset, duration, mixer)
   finally:
-    if watched.error:
-      raise watched.error
-  seconds = len(samples) / SAMPLE_RATE
-  is_short = duration is not None and seconds < duration - _SEGMENT_SLACK
-  if is_short or (offset and not seconds):
+    if view.error:
+      raise view.error
+  if _is_short(samples, duration) or (offset and not len(samples)):
     raise AudioError(
       f"segment starts at {offset:.2f} s and takes {duration} s, but the audio ends "
-      f"{seconds:.2f} s behind its start; correct the manifest"
+      f"{len(samples) / SAMPLE_RATE:.2f} s behind its start; correct the manifest"
     )
+  mixer.check()
   check_samples(samples)
   return samples
+
+
+def _is_short(samples: np.ndarray, duration: float | None) -> bool:
+  """Whether the file ends so far before the segment that its text must be longer than its sound."""
+  if duration is None:
+    return False
+  return len(samples) / SAMPLE_RATE < duration - min(_SEGMENT_SLACK * duration, _MAX_SLACK)
 
 
 def _check_rate(rate: int) -> None:
@@ -173,62 +199,86 @@ def _check_rate(rate: int) -> None:
     )
 
 
-class _Watched(io.RawIOBase):
-  """A file whose read errors are kept: libsndfile takes them for the end of the file."""
+def _decode_all(
+  file: io.BufferedReader, offset: float, duration: float | None, mixer: Mixer
+) -> np.ndarray:
+  """Decodes a file, or several that were joined into one."""
+  # A part is looked for in the first of them: to search for others takes as long as to read all.
+  if duration is None and (joints := _find_joints(file)):
+    return _decode_joined(file, joints, offset, duration, mixer)
+  samples = _decode(file, offset, duration, mixer)
+  if _is_short(samples, duration) and (joints := _find_joints(file)):
+    return _decode_joined(file, joints, offset, duration, mixer)
+  return samples
 
-  def __init__(self, file: SeekableFile) -> None:
-    self._file = file
-    self.error: OSError | None = None
 
-  def readinto(self, buffer: Buffer) -> int:
-    view = memoryview(buffer).cast("B")
-    try:
-      data = self._file.read(len(view))
-    except OSError as error:
-      self.error = error
-      return 0
-    view[: len(data)] = data
-    return len(data)
+def _find_joints(file: io.BufferedReader) -> list[int]:
+  try:
+    return find_joints(file)
+  except ValueError as error:
+    raise AudioError(str(error)) from error
 
-  def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-    # A broken header may lead to in front of the file: stay, instead of a traceback by soundfile.
-    try:
-      return self._file.seek(offset, whence)
-    except (ValueError, OSError):
-      return self._file.seek(0, os.SEEK_CUR)
 
-  def readable(self) -> bool:
-    return True
-
-  def seekable(self) -> bool:
-    return True
+def _decode_joined(
+  file: io.BufferedReader,
+  joints: Sequence[int],
+  offset: float,
+  duration: float | None,
+  mixer: Mixer,
+) -> np.ndarray:
+  """Decodes one after the other, each at its own rate, and keeps the part that is asked for."""
+  end = file.seek(0, os.SEEK_END)
+  skip = round(offset * SAMPLE_RATE)
+  limit = None if duration is None else round(duration * SAMPLE_RATE)
+  pieces = (
+    _decode(io.BufferedReader(View(file, first, last), _BUFFER), 0.0, None, mixer)
+    for first, last in itertools.pairwise((0, *joints, end))
+  )
+  return _to_speech(_cut_blocks(pieces, skip, limit), SAMPLE_RATE)[1]
 
 
 def _decode(
-  file: SeekableFile, offset: float, duration: float | None, channel: int | None
+  file: io.BufferedReader, offset: float, duration: float | None, mixer: Mixer
 ) -> np.ndarray:
+  """Decodes a file that is one."""
+  if damage := find_damage(file):
+    raise AudioError(f"{damage}; copy it again")
+  if patch := find_unknown_size(file):
+    file = io.BufferedReader(View(file, patch=patch), _BUFFER)
   if name := find_undeclared(file):
-    return _decode_by_ffmpeg(file, offset, duration, channel, formats=name)
+    return _decode_by_ffmpeg(file, offset, duration, mixer, formats=name)
   try:
-    sound = soundfile.SoundFile(file)
+    sound = _Sequential(file)
   except soundfile.SoundFileError as error:
     reason = str(error).rpartition(">: ")[2].strip()
-    return _decode_by_ffmpeg(file, offset, duration, channel, reason=f"libsndfile: {reason}; ")
+    return _decode_by_ffmpeg(file, offset, duration, mixer, reason=f"libsndfile: {reason}; ")
   with sound:
     try:
-      return _decode_by_libsndfile(sound, offset, duration, channel)
+      return _decode_by_libsndfile(sound, offset, duration, mixer)
     except soundfile.SoundFileError as error:
       raise AudioError(
         f"cannot decode the whole {sound.format} file ({str(error).strip()}); copy it again"
       ) from error
 
 
+class _Sequential(soundfile.SoundFile):
+  """A file that soundfile does not seek in by itself.
+
+  It would after each read, to where the file stands anyway, and in an MP3 that is a guess: of one
+  with a variable bit rate a second of sound was lost behind each block.
+  """
+
+  def seekable(self) -> bool:
+    """Asked by soundfile before it seeks."""
+    return False
+
+
 def _decode_by_libsndfile(
-  sound: soundfile.SoundFile, offset: float, duration: float | None, channel: int | None
+  sound: soundfile.SoundFile, offset: float, duration: float | None, mixer: Mixer
 ) -> np.ndarray:
   rate = sound.samplerate
   _check_rate(rate)
-  check_channel(channel, sound.channels)
+  mixer.check_channels(sound.channels)
   first = min(round(offset * rate), sound.frames)
   wanted = sound.frames - first
   if duration is not None:
@@ -240,8 +290,12 @@ def _decode_by_libsndfile(
       f"expected at most {MAX_VALUES}; downmix and resample it first"
     )
   if first:
-    sound.seek(first)
-  count, samples = _to_speech(_read_blocks(sound, wanted, channel), rate)
+    early = int(min(first, _WARM_UP.get(sound.format, 0.0) * rate))
+    if early < first:
+      sound.seek(first - early)
+    for _ in _read_blocks(sound, early, Mixer()):
+      pass
+  count, samples = _to_speech(_read_blocks(sound, wanted, mixer), rate)
   # The frame counts of FLAC and MP3 stand in their headers, those of the others are measured.
   if sound.format in ("FLAC", "MP3", "MPEG") and count < wanted:
     raise AudioError(
@@ -251,32 +305,21 @@ def _decode_by_libsndfile(
   return samples
 
 
-def check_channel(channel: int | None, channels: int) -> None:
-  """Raises AudioError where there is no such channel."""
-  if channel is not None and not 0 <= channel < channels:
-    raise AudioError(f"audio has {channels} channels, counted from 0, but {channel} is asked for")
-
-
-def _read_blocks(
-  sound: soundfile.SoundFile, wanted: int, channel: int | None
-) -> Iterator[np.ndarray]:
+def _read_blocks(sound: soundfile.SoundFile, wanted: int, mixer: Mixer) -> Iterator[np.ndarray]:
   while wanted:
     frames = min(wanted, max(1, _BLOCK // sound.channels))
     block = sound.read(frames, dtype="float32", always_2d=True)
     if not len(block):
       return
     wanted -= len(block)
-    if sound.channels == 1 or channel is not None:
-      yield np.ascontiguousarray(block[:, channel or 0])
-    else:
-      yield block.mean(axis=1, dtype=np.float32)
+    yield mixer.mix(block)
 
 
 def _decode_by_ffmpeg(
   file: SeekableFile,
   offset: float,
   duration: float | None,
-  channel: int | None,
+  mixer: Mixer,
   *,
   formats: str | None = None,
   reason: str = "",
@@ -285,11 +328,11 @@ def _decode_by_ffmpeg(
   from maxtext_ext.audio import ffmpeg
 
   try:
-    with ffmpeg.Recording(file, formats or ffmpeg.FORMATS, channel) as recording:
+    with ffmpeg.Recording(file, formats or ffmpeg.FORMATS, mixer) as recording:
       rate = recording.rate
       _check_rate(rate)
       limit = None if duration is None else round(duration * rate)
-      blocks = _cut_blocks(recording.blocks(), round(offset * rate), limit)
+      blocks = _cut_blocks(recording.blocks(round(offset * rate)), 0, limit)
       return _to_speech(blocks, rate)[1]
   except ffmpeg.FFmpegError as error:
     size = file.seek(0, os.SEEK_END)

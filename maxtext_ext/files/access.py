@@ -30,6 +30,12 @@ def allowed(reference: str, folder: str, *, allow_urls: bool = False) -> str:
   """
   if "\0" in reference:
     raise AccessError(f"{reference!r:.200} has a null byte, expected a path")
+  try:
+    os.fsencode(reference)
+  except UnicodeEncodeError as error:
+    raise AccessError(
+      f"{reference!a:.200} has half of a surrogate pair, expected a path"
+    ) from error
   own = scheme_of(folder)
   scheme = scheme_of(reference)
   if scheme is None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sound_files import encode_by_ffmpeg
 
+from maxtext_ext.audio import ffmpeg
 from maxtext_ext.audio.ffmpeg import FFmpegError, Recording
 from maxtext_ext.audio.io import AudioError, check_samples, decode_audio
 
@@ -87,6 +88,67 @@ def test_lossless_sound_is_exact():
     assert recording.rate == RATE
     mono = np.concatenate(list(recording.blocks()))
   np.testing.assert_allclose(mono, chirp(5.0), atol=2**-15)
+
+
+LONG = {
+  name: encode_by_ffmpeg(chirp(60.0, rate), rate, *form)
+  for name, rate, form in [
+    ("m4a", 44_100, ("ipod", "aac")),
+    ("alac", 16_000, ("ipod", "alac")),
+    ("mp3 in mp4", 44_100, ("mp4", "libmp3lame")),
+    ("webm", 48_000, ("webm", "libopus")),
+    ("mkv", 44_100, ("matroska", "aac")),
+    ("wma", 16_000, ("asf", "wmav2", None, {"b": "64000"})),
+  ]
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+@pytest.mark.parametrize("offset", [29.0, 31.0, 57.5])
+def test_a_part_is_what_is_there_in_the_whole(name, offset):
+  whole = decode_audio(LONG[name])
+  part = decode_audio(LONG[name], offset=offset, duration=2.0)
+  first = round(offset * 16_000)
+  assert len(part) == 2 * 16_000
+  inner = slice(400, -400)  # resampling looks beyond the ends
+  expected = whole[first : first + len(part)]
+  np.testing.assert_allclose(part[inner], expected[inner], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["m4a", "webm", "mkv"])
+def test_a_part_is_found_without_decoding_what_is_before(name, monkeypatch):
+  """A limit that the whole would exceed, as a long recording does."""
+  monkeypatch.setattr(ffmpeg, "MAX_VALUES", 200_000)
+  assert len(decode_audio(LONG[name], offset=50.0, duration=2.0)) == 2 * 16_000
+  with Recording(io.BytesIO(LONG[name])) as recording:
+    rate = recording.rate
+    decoded = sum(frame.samples for _, frame in recording._decoded_from(50 * rate))
+  assert decoded < 20 * rate, "Matroska has an index of every fifth second"
+
+
+def test_a_long_mp3_is_read_in_blocks_as_a_whole():
+  """libsndfile guesses where it is when soundfile seeks between two of them."""
+  samples = chirp(70.0, 16_000)
+  variable = {"flags": "+qscale", "global_quality": "500"}
+  data = encode_by_ffmpeg(samples, 16_000, "mp3", "libmp3lame", {}, variable)
+  at_once, _ = soundfile.read(io.BytesIO(data), dtype="float32")
+  np.testing.assert_allclose(decode_audio(data), at_once, atol=1e-6)
+  part = decode_audio(data, offset=66.5, duration=2.0)
+  np.testing.assert_allclose(part, at_once[round(66.5 * 16_000) :][: 2 * 16_000], atol=1e-6)
+
+
+def test_a_part_behind_the_end():
+  with pytest.raises(AudioError, match="correct the manifest"):
+    decode_audio(LONG["m4a"], offset=61.0, duration=2.0)
+  with pytest.raises(AudioError, match="correct the manifest"):
+    decode_audio(LONG["m4a"], offset=59.0, duration=2.0)
+
+
+def test_the_sound_of_an_avi():
+  data = encode_by_ffmpeg(chirp(2.0, 16_000), 16_000, "avi", "pcm_s16le")
+  np.testing.assert_allclose(decode_audio(data), chirp(2.0, 16_000), atol=2**-14)
+  with pytest.raises(AudioError, match="cannot decode"):
+    decode_audio(data[:300])
 
 
 @pytest.mark.parametrize("name", ["m4a", "alac", "aac", "webm", "mkv", "wma", "piped flac"])

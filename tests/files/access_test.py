@@ -45,6 +45,7 @@ def test_local_paths_and_the_own_scheme_are_allowed(reference, folder, path):
     ("filecache::gs://bucket/a.wav", "a chain of URLs"),
     ("\x1b[2J://a", "a chain of URLs"),
     ("a\0.wav", "has a null byte"),
+    ("\ud800.wav", "half of a surrogate pair"),
   ],
 )
 def test_all_else_is_refused(reference, reason, folder):

@@ -61,7 +61,7 @@ _LINES: tuple[tuple[str, bytes, str | None], ...] = (
   ("lone surrogate in text", _line(text="a\ud800b"), "text has no UTF-8 form"),
   ("halves of a pair the wrong way round", _line(text="\udc00\ud800"), "text has no UTF-8 form"),
   ("lone surrogate in id", _line(id="a\udfff"), "sample_id has no UTF-8 form"),
-  ("lone surrogate in audio", _line(audio="\ud800.wav"), "audio|file"),
+  ("lone surrogate in audio", _line(audio="\ud800.wav"), "half of a surrogate pair"),
   ("id as float", _line(id=1.5), "'id' is 1.5"),
   ("id as bool", _line(id=True), "'id' is True"),
   ("id as list", _line(id=[]), "'id' is"),
@@ -80,7 +80,7 @@ _LINES: tuple[tuple[str, bytes, str | None], ...] = (
   ("device without end", _line(audio="/dev/zero"), "cannot decode|cannot read|not a"),
   ("empty device", _line(audio="/dev/null"), "cannot decode|cannot read|not a"),
   ("pipe that nobody writes to", _line(audio="pipe"), "not a file|cannot read"),
-  ("unknown protocol", _line(audio="nothing://case.wav"), "cannot read|not found|protocol"),
+  ("unknown protocol", _line(audio="nothing://case.wav"), "URL of the scheme nothing"),
   # Segments.
   ("offset behind the end", _line(offset=5), "offset|segment"),
   ("negative offset", _line(offset=-1), "offset|segment"),

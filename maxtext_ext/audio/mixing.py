@@ -1,0 +1,47 @@
+"""Several channels to one."""
+
+import numpy as np
+
+from maxtext_ext.audio.errors import AudioError
+
+_CANCELLED = 1e-3  # of the loudest channel: 60 dB below it
+
+
+class Mixer:
+  """Takes one channel of each block, or the mean of all, and sees whether they cancel."""
+
+  def __init__(self, channel: int | None = None) -> None:
+    """Sets which channel is taken, from 0; None: the mean."""
+    self._channel = channel
+    self._loudest = self._mixed = 0.0
+
+  def check_channels(self, count: int) -> None:
+    """Raises AudioError where a recording of so many channels has not the one that is asked for."""
+    if self._channel is not None and not 0 <= self._channel < count:
+      raise AudioError(
+        f"audio has {count} channels, counted from 0, but {self._channel} is asked for"
+      )
+
+  def mix(self, block: np.ndarray) -> np.ndarray:
+    """One channel, float32 [T], of float32 [T, channels]."""
+    if block.shape[1] == 1 or self._channel is not None:
+      return np.ascontiguousarray(block[:, self._channel or 0])
+    mixed = block.mean(axis=1, dtype=np.float32)
+    self._loudest = max(self._loudest, peak_of(block))
+    self._mixed = max(self._mixed, peak_of(mixed))
+    return mixed
+
+  def check(self) -> None:
+    """Raises AudioError where the channels were of opposite phase, so that nothing is left."""
+    if self._loudest and self._mixed < _CANCELLED * self._loudest:
+      raise AudioError(
+        f"the channels cancel each other: the loudest has a peak of {self._loudest:.3g}, their "
+        f"mean {self._mixed:.3g}; turn the phase of one around, or leave it out"
+      )
+
+
+def peak_of(samples: np.ndarray) -> float:
+  """The largest magnitude; NaN where a sample is NaN, 0 of no samples."""
+  if not samples.size:
+    return 0.0
+  return max(abs(float(samples.min())), abs(float(samples.max())))
