@@ -30,6 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.speech_like import make_clips
+from maxtext_ext.keys.maxtext import configs_folder
 from maxtext_ext.records.schema import Record, encode_example
 from maxtext_ext.records.writer import ShardWriter
 from maxtext_ext.text.tokenizer import train_char_tokenizer
@@ -124,9 +125,7 @@ def write_data(folder: Path) -> list[str]:
 
 def peer_config() -> str:
   """MaxText's own configuration file."""
-  from maxtext_ext.bridge import MAXTEXT_CONFIGS_DIR
-
-  return os.path.join(MAXTEXT_CONFIGS_DIR, "base.yml")
+  return os.path.join(configs_folder(), "base.yml")
 
 
 def start(command: Sequence[str], reached: Callable[[], bool] = lambda: False) -> Start:

@@ -194,7 +194,7 @@ def make_mesh(config: Config, devices: Sequence[jax.Device] | None = None) -> Me
   """The device mesh that MaxText's parallelism keys ask for, of all devices or of those given.
 
   Raises:
-    ValueError: JAX found none of the hardware that the configuration asks for.
+    ValueError: JAX found none of the hardware that the configuration asks for, or too few devices.
   """
   asked = config.hardware.removesuffix("_multiprocess")
   if devices is None and (found := jax.default_backend()) != asked:
@@ -202,7 +202,13 @@ def make_mesh(config: Config, devices: Sequence[jax.Device] | None = None) -> Me
       f"hardware={asked}, and JAX runs on {found}: check the machine and the extra that was"
       f" installed (setup/install.sh {_EXTRAS.get(asked, '')}), or give hardware={found}"
     )
-  return maxtext_utils.get_mesh_from_config(config, devices)
+  try:
+    return maxtext_utils.get_mesh_from_config(config, devices)
+  except AssertionError as error:
+    raise ValueError(
+      f"the products of ici_*_parallelism and dcn_*_parallelism must be the devices of a slice and"
+      f" the slices: {' '.join(str(error).split())}"
+    ) from error
 
 
 @contextmanager

@@ -198,3 +198,24 @@ def test_wsd_schedule_warms_up_holds_and_decays():
   assert float(schedule(0)) == 0.0
   assert float(schedule(200)) == 1.0
   assert 0.019 < float(schedule(999)) < 0.03
+
+
+def test_a_mesh_that_the_devices_do_not_make_is_one_line():
+  from maxtext_ext.config import load
+
+  config = load(
+    "configs/experiments/demo.yml", ["ici_fsdp_parallelism=1", "ici_data_parallelism=7"]
+  )
+  with pytest.raises(ValueError, match=r"ici_.*_parallelism and dcn_") as caught:
+    bridge.make_mesh(config)
+  assert "\n" not in str(caught.value)
+
+
+@pytest.mark.cpu_only
+def test_hardware_that_is_not_here_is_refused():
+  from maxtext_ext.config import load
+
+  for hardware, extra in (("tpu", "tpu"), ("gpu", "cuda12")):
+    config = load("configs/experiments/demo.yml", [f"hardware={hardware}"])
+    with pytest.raises(ValueError, match=f"hardware={hardware}, and JAX runs on cpu.* {extra}"):
+      bridge.make_mesh(config)

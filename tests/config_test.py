@@ -47,7 +47,9 @@ def test_keys_are_declared_once_and_narrowed_without_a_change_of_default():
 
   for name, field in TrainingKeys.model_fields.items():
     theirs = bridge.MaxTextConfig.model_fields[name]
-    assert name == "hardware" or field.default == theirs.default, name
+    assert name == "hardware" or field.default == theirs.get_default(call_default_factory=True), (
+      name
+    )
   assert issubclass(SpeechConfig, SpeechKeys)
 
 

@@ -245,7 +245,9 @@ def _axis_rules(
   """MaxText's sharding rules: those of the model and the command line go before the files'."""
   rules = list(files.get(_RULES, []))
   for layer in (model, command):
-    new = list(layer.get(_RULES, []))
+    new = layer.get(_RULES, [])
+    if not isinstance(new, list) or not all(isinstance(r, list) and len(r) == 2 for r in new):
+      raise ConfigError(f"{_RULES}: got {new!r}, expected pairs, such as [[embed, [fsdp]]]")
     names = {rule[0] for rule in new}
     replaced = bool(new and layer.get(_REPLACE_RULES))
     rules = [*([] if replaced else (rule for rule in rules if rule[0] not in names)), *new]

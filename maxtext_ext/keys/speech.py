@@ -43,7 +43,9 @@ class SpeechKeys(TrainingKeys):
     description="A file of configs/models, without .yml; or a model.yml, or its folder.",
   )
   # Model
-  speech_encoder: str = Field("qwen3_audio", description="A key of models.encoders.ENCODERS.")
+  speech_encoder: Literal["qwen3_audio"] = Field(
+    "qwen3_audio", description="A key of models.encoders.ENCODERS."
+  )
   embedding_init_std: float = Field(0.02, gt=0, description="Of a token embedding made new.")
   # LoRA
   lora_rank: Size = Field(0, description="Rank of the adapters; 0: train every weight.")
@@ -158,6 +160,20 @@ class SpeechKeys(TrainingKeys):
       return str(int(name)) if name.isdigit() else name
     raise ValueError(f"expected {', '.join(CHECKPOINTS)} or a step")
 
+  @pydantic.field_validator("run_name")
+  @classmethod
+  def _check_run_name(cls, name: str) -> str:
+    if name.startswith("/") or not {".", ".."}.isdisjoint(name.split("/")):
+      raise ValueError("expected the name of a folder in base_output_directory")
+    return name
+
+  @pydantic.field_validator("trainable_parameters_mask")
+  @classmethod
+  def _check_mask(cls, mask: list[str]) -> list[str]:
+    if mask:
+      raise ValueError("give train_parts or lora_rank instead, which also spare optimizer state")
+    return mask
+
   @pydantic.model_validator(mode="after")
   def _check_together(self) -> Self:
     parts.check(self.train_parts, lora_rank=self.lora_rank, num_experts=self.num_experts)
@@ -173,9 +189,12 @@ class SpeechKeys(TrainingKeys):
         f"load_balance_loss_weight={self.load_balance_loss_weight} would count padding as tokens:"
         " give router_aux_loss_coef instead, which is num_experts_per_tok times as strong"
       )
+    if self.num_experts_per_tok > self.num_experts:
+      raise ValueError(
+        f"num_experts_per_tok={self.num_experts_per_tok}, expected at most"
+        f" num_experts={self.num_experts}"
+      )
     get_normalizer(self.normalizer)
-    if not self.learning_rate_schedule_steps:
-      raise ValueError("learning_rate_schedule_steps=0, expected a number of steps, or -1: steps")
     if self.early_stopping_patience and not (self.eval_interval > 0 and self.eval_clips):
       raise ValueError(
         f"early_stopping_patience={self.early_stopping_patience} counts evaluations with"
