@@ -1,6 +1,7 @@
 """This machine: its accelerator, and where compiled programs are kept."""
 
 import glob
+import importlib.util
 import os
 
 # The value of `hardware` and `jax_cache_dir` that has them found out.
@@ -15,9 +16,15 @@ def detect_hardware() -> str:
   platforms = os.environ.get("JAX_PLATFORMS", "").split(",")[0].strip().lower()
   if platforms:
     return {"cuda": "gpu", "rocm": "gpu"}.get(platforms, platforms)
-  if glob.glob("/dev/accel*") or glob.glob("/dev/vfio/[0-9]*"):
+  # A device counts where the extra for it is installed: without, JAX runs on the CPU beside it.
+  if (glob.glob("/dev/accel*") or glob.glob("/dev/vfio/[0-9]*")) and _is_installed("libtpu"):
     return "tpu"
-  return "gpu" if os.path.exists("/dev/nvidia0") else "cpu"
+  has_cuda = any(_is_installed(f"jax_cuda{version}_plugin") for version in (12, 13))
+  return "gpu" if os.path.exists("/dev/nvidia0") and has_cuda else "cpu"
+
+
+def _is_installed(package: str) -> bool:
+  return importlib.util.find_spec(package) is not None
 
 
 def cache_folder() -> str:

@@ -59,7 +59,7 @@ class Settings:
 
   def __getattr__(self, key: str) -> Any:
     try:
-      return self.values[key]
+      return self.__dict__["values"][key]  # a copy in the making has none yet
     except KeyError:
       raise AttributeError(key) from None
 
