@@ -18,9 +18,10 @@ from maxtext_ext.checkpoint.fingerprint import (
 )
 from maxtext_ext.checkpoint.model_file import shape_keys, write_model
 from maxtext_ext.config import load, run_dir_of
+from maxtext_ext.decode.generate import Generator
 from maxtext_ext.decode.run import find_weights
 from maxtext_ext.records.lock import LockedError, sole_writer
-from maxtext_ext.text.tokenizer import train_char_tokenizer
+from maxtext_ext.text.tokenizer import Tokenizer, train_char_tokenizer
 from maxtext_ext.train.loop import train
 from maxtext_ext.train.setup import prepare
 from tests import tiny
@@ -87,6 +88,17 @@ def test_every_difference_is_named(keys):
   line = refused(others, "base_emb_dim=64", "context=names")
   assert "base_emb_dim is 64, was 32; context is names, was ''" in line
   assert "accept_changes" not in line, "no run can take up another width"
+
+
+def test_a_tokenizer_with_more_entries_than_the_model_is_refused_in_training_and_decoding(keys):
+  own = ("vocab_size=", "run_name=")
+  others = [key for key in keys if not key.startswith(own)]
+  config = load(tiny.DEMO, [*others, "vocab_size=64", "run_name=narrow"])
+  with pytest.raises(ValueError, match=r"entries, the model vocab_size=64; give the tokenizer"):
+    prepare(config)
+  tokenizer = Tokenizer.from_directory(config.tokenizer_path)
+  with pytest.raises(ValueError, match=r"entries, the model vocab_size=64; give the tokenizer"):
+    Generator.of(config, bridge.make_mesh(config), tokenizer)
 
 
 def test_another_tokenizer_is_refused_wherever_it_lies(keys, tmp_path):
