@@ -86,8 +86,8 @@ def convert_data(
     Literal["local", "beam"], typer.Option(help="This machine, or an Apache Beam runner.")
   ] = "local",
   runner: Annotated[
-    str, typer.Option(help="Beam's: DirectRunner, DataflowRunner.")
-  ] = "DirectRunner",
+    str | None, typer.Option(help="Beam's: DirectRunner, unless given; DataflowRunner.")
+  ] = None,
 ) -> None:
   """Convert recordings to ArrayRecord shards; run it again to go on where it was broken off.
 
@@ -128,14 +128,20 @@ def convert_data(
     overwrite=overwrite,
     source=SourceOptions(**given),
   )
-  if beam_args and engine != "beam":
-    raise ValueError(f"got {' '.join(beam_args)}, expected that only with --engine beam")
+  if (beam_args or runner) and engine != "beam":
+    got = " ".join([*(["--runner", runner] if runner else []), *(beam_args or [])])
+    raise ValueError(f"got {got}, expected that only with --engine beam")
   try:
     if engine == "beam":
       from maxtext_ext.records import beam
 
       summary = beam.convert(
-        source, out, options, runner=runner, pipeline_args=beam_args or [], tell=typer.echo
+        source,
+        out,
+        options,
+        runner=runner or "DirectRunner",
+        pipeline_args=beam_args or [],
+        tell=typer.echo,
       )
     else:
       with _progress_bar("converting") as show:

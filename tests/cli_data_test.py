@@ -8,11 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from typing import get_args
 
 import numpy as np
 import pytest
+import soundfile
 
 from maxtext_ext.cli import main
+from maxtext_ext.cli_data import SourceFormat
+from maxtext_ext.records.sources.formats import SOURCES
 from tests.records.small_shards import encoded, ids_of, write_shards
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -170,3 +174,29 @@ def test_interrupted(tmp_path, workers):
   assert not list(out.glob("*.tmp-*"))
   assert subprocess.run(args, cwd=ROOT, capture_output=True).returncode == 0
   assert sum(map(len, ids_of(out))) == 4000
+
+
+def test_the_format_and_the_files_of_the_split_are_told(capsys, tmp_path, caplog):
+  samples = np.sin(np.arange(1600) / 5)
+  soundfile.write(tmp_path / "a.wav", samples, 16_000)
+  for split in ("train", "validation", "test"):
+    (tmp_path / f"{split}.jsonl").write_text(f'{{"audio": "a.wav", "text": "{split}"}}\n')
+  out = str(tmp_path / "out")
+  status, printed, err = run(capsys, "convert", str(tmp_path), out, "--split", "train")
+  assert (status, err) == (0, "")
+  assert printed.splitlines() == [
+    f"{tmp_path}: reading train.jsonl as jsonl",
+    "read 1 = written 1 + quarantined 0",
+  ]
+  status, printed, err = run(capsys, "convert", str(tmp_path), out, "--split", "mine")
+  assert status == 2  # three records of one name
+  assert "no file is named after the split 'mine', so all of them are read: " in err + caplog.text
+  assert "test.jsonl, train.jsonl, validation.jsonl" in err + caplog.text
+  (tmp_path / "more.csv").write_text("audio,text\n")
+  status, printed, err = run(capsys, "convert", str(tmp_path), out)
+  assert (status, printed, len(err.splitlines())) == (2, "", 1)
+  assert "looks like csv and jsonl; say which: --from csv or --from jsonl" in err
+
+
+def test_the_choices_are_the_formats():
+  assert set(get_args(SourceFormat)) == {"auto", *SOURCES}

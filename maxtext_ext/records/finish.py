@@ -3,8 +3,8 @@
 import collections
 import dataclasses
 import heapq
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,19 @@ from maxtext_ext.records.plan import end_conversion
 from maxtext_ext.records.quarantine import QUARANTINE_NAME, Quarantine, quarantine_line, read_lines
 from maxtext_ext.records.reader import RecordSource
 from maxtext_ext.records.schema import parse_example
-from maxtext_ext.records.shard_job import ShardJob, ShardResult, WrittenShard, duplicate_reason
+from maxtext_ext.records.shard_job import (
+  ShardJob,
+  ShardResult,
+  WrittenShard,
+  duplicate_reason,
+  encode_as,
+  id_digest,
+  read_ids,
+)
 from maxtext_ext.records.writer import ShardWriter
 
 # Rows of ShardResult.ids that are of no use, each with the file and position that has its id first.
-Duplicates = Mapping[int, tuple[str, int]]
+Duplicates = dict[int, tuple[str, int]]
 
 
 def finish(plan: Plan, results: Iterable[ShardResult]) -> ConvertSummary:
@@ -39,6 +47,7 @@ def finish(plan: Plan, results: Iterable[ShardResult]) -> ConvertSummary:
   if [result.index for result in results] != [job.index for job in plan.jobs]:
     raise ValueError(f"{len(results)} results of {len(plan.jobs)} jobs, expected one of each")
   duplicates = find_duplicates(results)
+  renamed = _rename(plan.jobs, results, duplicates)
   quarantine = _write_quarantine(plan, results, duplicates)
   read = sum(result.read for result in results)
   if bad_rate.too_many(read, quarantine.count, plan.options.max_bad_fraction, ended=True):
@@ -47,9 +56,9 @@ def finish(plan: Plan, results: Iterable[ShardResult]) -> ConvertSummary:
     )
   shards: dict[str, list[WrittenShard]] = {split: [] for split in plan.options.splits}
   left_out: collections.Counter[str] = collections.Counter()
-  for job, result, rows in zip(plan.jobs, results, duplicates, strict=True):
+  for job, result, rows, names in zip(plan.jobs, results, duplicates, renamed, strict=True):
     left_out.update(result.left_out)
-    for split, shard in zip(job.splits, _without(job, result, rows), strict=True):
+    for split, shard in zip(job.splits, _without(job, result, rows, names), strict=True):
       shards[split].append(shard)
   for split in plan.options.splits:
     write_manifest(
@@ -99,6 +108,33 @@ def find_duplicates(results: Sequence[ShardResult]) -> list[Duplicates]:
   return found
 
 
+def _rename(
+  jobs: Sequence[ShardJob], results: Sequence[ShardResult], duplicates: Sequence[Duplicates]
+) -> list[dict[str, str]]:
+  """The ids of each shard that fall back to others; their rows are no duplicates any more.
+
+  What an id falls back to names its file and row, so no two are equal; should a source have it as
+  an id of its own, the record stays a duplicate.
+  """
+  taken = np.unique(np.concatenate([result.ids["high"] for result in results]))
+  renamed: list[dict[str, str]] = []
+  for job, rows in zip(jobs, duplicates, strict=True):
+    names: dict[str, str] = {}
+    if rows:
+      ids, fallbacks = read_ids(job)
+      for row in list(rows):
+        if fallbacks[row] and not _is_in(id_digest(fallbacks[row])[0], taken):
+          names[ids[row]] = fallbacks[row]
+          del rows[row]
+    renamed.append(names)
+  return renamed
+
+
+def _is_in(value: int, ordered: np.ndarray) -> bool:
+  place = int(np.searchsorted(ordered, np.uint64(value)))
+  return place < len(ordered) and int(ordered[place]) == value
+
+
 def _write_quarantine(
   plan: Plan, results: Sequence[ShardResult], duplicates: Sequence[Duplicates]
 ) -> Quarantine:
@@ -123,7 +159,7 @@ def _duplicate_lines(
 ) -> Iterator[dict[str, Any]]:
   if not rows:
     return
-  sample_ids = json.loads(storage.read_bytes(job.ids_path))
+  sample_ids, _ = read_ids(job)
   for row, first in sorted(rows.items()):
     place = result.ids[row]
     yield quarantine_line(
@@ -135,33 +171,49 @@ def _duplicate_lines(
     )
 
 
-def _without(job: ShardJob, result: ShardResult, rows: Duplicates) -> list[WrittenShard]:
-  """The output shards of a job; those that hold one of these records are written anew."""
+def _without(
+  job: ShardJob, result: ShardResult, rows: Duplicates, renamed: Mapping[str, str]
+) -> list[WrittenShard]:
+  """The output shards of a job; those that hold one of these records are written anew.
+
+  Args:
+    job, result: of the shards.
+    rows: those to leave out.
+    renamed: new ids by the old ones.
+  """
   shards = list(result.shards)
-  if not rows:
+  if not rows and not renamed:
     return shards
   # First, so that a conversion that is killed here or begun again does not take them for complete.
   storage.write_bytes(job.result_path, dataclasses.replace(result, reduced=True).to_json())
-  sample_ids = json.loads(storage.read_bytes(job.ids_path))
-  for index in sorted({int(result.ids[row]["split"]) for row in rows}):
+  sample_ids, _ = read_ids(job)
+  places = {sample_id: row for row, sample_id in enumerate(sample_ids)}
+  changed = [*rows, *(places[sample_id] for sample_id in renamed)]
+  for index in sorted({int(result.ids[row]["split"]) for row in changed}):
     unwanted = {sample_ids[row] for row in rows if result.ids[row]["split"] == index}
-    shards[index] = _rewrite(job.outputs[index], shards[index].name, unwanted)
+    shards[index] = _rewrite(job, index, unwanted, renamed)
   return shards
 
 
-def _rewrite(path: str, name: str, unwanted: set[str]) -> WrittenShard:
-  """Writes a shard anew without some ids."""
+def _rewrite(
+  job: ShardJob, index: int, unwanted: Container[str], renamed: Mapping[str, str]
+) -> WrittenShard:
+  """Writes a shard anew without some ids, and with others for some."""
+  path = job.outputs[index]
   samples = 0
   with storage.local_copy(path) as local, ShardWriter(path) as writer:
     source = RecordSource([local])
-    for index in range(len(source)):
-      data = source[index]
+    for row in range(len(source)):
+      data = source[row]
       record = parse_example(data).record
-      if record.sample_id not in unwanted:
-        writer.write(data)
-        samples += len(record.audio)
+      if record.sample_id in unwanted:
+        continue
+      if new := renamed.get(record.sample_id):
+        data = encode_as(dataclasses.replace(record, sample_id=new), job.audio)
+      writer.write(data)
+      samples += len(record.audio)
   return WrittenShard(
-    name=name,
+    name=os.path.basename(path),
     records=writer.records,
     samples=samples,
     bytes=writer.bytes,

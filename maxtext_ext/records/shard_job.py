@@ -71,7 +71,7 @@ class ShardJob:
 
   @property
   def ids_path(self) -> str:
-    """File of the ids written, a JSON list in the order of ShardResult.ids."""
+    """File of the ids written and what each falls back to, see `read_ids`."""
     return self.state + ".ids.json"
 
   @property
@@ -217,7 +217,23 @@ def read_result(job: ShardJob) -> ShardResult | None:
   return result if result.fingerprint == job.fingerprint else None
 
 
-def _id_digest(sample_id: str) -> tuple[int, int]:
+def read_ids(job: ShardJob) -> tuple[list[str], list[str]]:
+  """The ids that a job has written, in the order of ShardResult.ids, and the fallback of each.
+
+  An id falls back to another one where the source has none and several records would share it;
+  empty: it does not.
+  """
+  content = json.loads(storage.read_bytes(job.ids_path))
+  return content["ids"], content["fallbacks"]
+
+
+def encode_as(record: Record, audio: str) -> bytes:
+  """Serializes a record in a mode of AUDIO_MODES."""
+  return encode_example(record, audio="float32" if audio == "keep" else audio)
+
+
+def id_digest(sample_id: str) -> tuple[int, int]:
+  """128 bits of a hash, as ID_DTYPE has them."""
   return struct.unpack("<QQ", hashlib.blake2b(sample_id.encode(), digest_size=16).digest())
 
 
@@ -231,6 +247,7 @@ class _ShardRun:
     self._left_out: dict[str, int] = {}
     self._files: dict[str, int] = {}
     self._ids: dict[str, tuple[int, int, int]] = {}  # position, file and split by id
+    self._fallbacks: list[str] = []  # of each id
     self.quarantine = Quarantine(job.quarantine_path, job.splits)
     self.status = ShardStatus(reasons=self.quarantine.reasons)
 
@@ -258,10 +275,15 @@ class _ShardRun:
     record, split = selected.record, self._split_index(selected.split)
     # Before the look for duplicates, which may find the same only within a shard as over them all.
     data = self._encode(record, entry.serialized if record is entry.record else None)
+    fallback = entry.fallback_id
+    if fallback and record.sample_id in self._ids:
+      record, fallback = dataclasses.replace(record, sample_id=fallback), ""
+      data = self._encode(record, None)
     if first := self._ids.get(record.sample_id):
       path = list(self._files)[first[1]]
       raise RecordError(duplicate_reason(record.sample_id, path, first[0]))
     self._ids[record.sample_id] = (entry.position, file, split)
+    self._fallbacks.append(fallback)
     self.writers[split].write(data)
     self._samples[split] += len(record.audio)
     self.status.samples += len(record.audio)
@@ -280,13 +302,13 @@ class _ShardRun:
     return self._job.splits.index(split)
 
   def _encode(self, record: Record, serialized: bytes | None) -> bytes:
-    if self._job.audio == "keep":
-      return serialized or encode_example(record)
-    return encode_example(record, audio=self._job.audio)
+    if self._job.audio == "keep" and serialized:
+      return serialized
+    return encode_as(record, self._job.audio)
 
   def finish(self, named: Versions) -> ShardResult:
     """Stores what a conversion that goes on has to know, the result last."""
-    rows = [(*_id_digest(sample_id), *place) for sample_id, place in self._ids.items()]
+    rows = [(*id_digest(sample_id), *place) for sample_id, place in self._ids.items()]
     shards = zip(self._job.outputs, self.writers, self._samples, strict=True)
     result = ShardResult(
       index=self._job.index,
@@ -309,7 +331,8 @@ class _ShardRun:
       fingerprint=self._job.fingerprint,
       named=named,
     )
-    storage.write_bytes(self._job.ids_path, json.dumps(list(self._ids)).encode())
+    ids = {"ids": list(self._ids), "fallbacks": self._fallbacks}
+    storage.write_bytes(self._job.ids_path, json.dumps(ids).encode())
     storage.write_bytes(self._job.result_path, result.to_json())
     return result
 
