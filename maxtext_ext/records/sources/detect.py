@@ -33,10 +33,10 @@ def detect_format(source: str) -> str:
   Raises:
     ValueError: nothing is there, or it looks like none of the formats or like several.
   """
+  if source.startswith("hf://"):
+    return "huggingface"
   if not storage.exists(source) and not re.search(r"[*?\[]", source):
-    if _HUB_ID.fullmatch(source) or source.startswith("hf://"):
-      return "huggingface"
-    if os.path.exists(source.partition("#")[0]):
+    if _HUB_ID.fullmatch(source) or os.path.exists(source.partition("#")[0]):
       return "huggingface"
   if storage.is_file(source) or not storage.exists(source):
     return _one_of(source, _of_files(storage.find_files(source, "*")))
