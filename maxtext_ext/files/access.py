@@ -48,7 +48,7 @@ def allowed(reference: str, folder: str, *, allow_urls: bool = False) -> str:
     path = reference
   else:
     raise _refused(reference, f"a URL of the scheme {scheme}://", own)
-  if scheme is not None and "::" in path:
+  if scheme is not None and scheme not in _WEB and "::" in path:  # no address of IPv6
     raise _refused(reference, "a chain of URLs", own)
   if scheme in _WEB and not allow_urls:
     raise AccessError(

@@ -13,7 +13,7 @@ import numpy as np
 from maxtext_ext.audio.headers import SeekableFile
 from maxtext_ext.audio.io import AudioError, read_audio
 from maxtext_ext.files.access import AccessError, allowed, is_web
-from maxtext_ext.files.download import downloaded
+from maxtext_ext.files.download import DownloadError, downloaded
 from maxtext_ext.files.writing import WriteError
 from maxtext_ext.records import storage
 
@@ -64,6 +64,9 @@ def open_named(reference: str, folder: str, *, allow_urls: bool = False) -> Iter
     raise AudioError(f"{path}: {error}") from error
   except WriteError:
     raise
+  except DownloadError as error:
+    _note(path, None)
+    raise AudioError(str(error)) from error
   except OSError as error:
     _note(path, storage.ABSENT if storage.is_absent(error) else None)
     if isinstance(error, FileNotFoundError):

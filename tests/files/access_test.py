@@ -63,6 +63,7 @@ def test_a_chain_behind_the_own_scheme_is_refused():
   ("reference", "folder", "url"),
   [
     ("http://127.0.0.1:8765/x.wav", "clips", "http://127.0.0.1:8765/x.wav"),
+    ("http://[::1]:80/x.wav", "clips", "http://[::1]:80/x.wav"),
     ("HTTPS://host/x.wav", "gs://bucket", "HTTPS://host/x.wav"),
     ("x.wav", "https://host/data", "https://host/data/x.wav"),
   ],

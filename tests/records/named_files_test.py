@@ -82,3 +82,9 @@ def test_a_file_of_the_web_is_as_it_was_while_it_may_be_fetched():
     assert "nothing is fetched unasked" in bad(url, "clips")
   assert current_versions(versions, allow_urls=False) == versions
   assert current_versions(versions, allow_urls=True) != versions
+  with (
+    noting() as versions,
+    pytest.raises(AudioError, match=r"^'http://\[::1\]:1/a.wav': cannot fetch"),
+  ):
+    load_named("http://[::1]:1/a.wav", "clips", allow_urls=True)
+  assert versions == {"http://[::1]:1/a.wav": None}, "it is tried again"
