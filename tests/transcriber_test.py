@@ -73,6 +73,20 @@ def test_language_and_context_belong_to_their_clip(transcriber):
   assert [result.language for result in each[::2]] == ["Hebrew", "English"]
   assert len({result.text for result in each}) > 2, "the prompt counts"
   assert transcriber.transcribe([clip] * 4, "Hebrew", "") == [each[0]] * 4
+  again = transcriber.transcribe([clip] * 4, ["he", "und", "heb", None], [None, None, "", None])
+  assert again == [each[0], each[3], each[0], each[3]], "codes, and no context"
+
+
+def test_a_transcript_that_is_cut_says_so(transcriber):
+  results = transcriber.transcribe(clips())
+  assert not all(result.complete for result in results), "weights as drawn seldom end by themselves"
+
+
+@pytest.mark.parametrize("value", [7, ["he", 7], b"he"])
+def test_what_is_no_language_or_context_is_named(transcriber, value):
+  for name in ("language", "context"):
+    with pytest.raises(ValueError, match=rf"{name} is .*; expected text, None, or a list of these"):
+      transcriber.transcribe([clips()[1]] * 2, **{name: value})
 
 
 BAD = {

@@ -52,8 +52,9 @@ class DecodeResult:
       f" {format_duration(self.audio_seconds)} of audio, by {self.source.weights}"
       f" of {self.source.run}"
     )
-    cut = describe_cut(self.cut, self.clips, self.source.max_new_tokens)
-    return f"{said}; {cut}" if self.cut else said
+    if not self.cut or self.source.checkpoint == "untrained":  # which hardly ever ends by itself
+      return said
+    return f"{said}; {describe_cut(self.cut, self.clips, self.source.max_new_tokens)}"
 
 
 def main(path: str, overrides: Overrides = ()) -> DecodeResult:

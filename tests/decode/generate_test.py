@@ -122,6 +122,7 @@ def test_generation_stops_at_each_rows_end(directory):
   batch = make_decode_batch(utterances, pad_id=tokenizer.pad_id, rows=6).arrays
   free = generator(directory, False, tokenizer.eos_ids)(batch)
   end = free[1][3]  # a token that one row writes becomes an end
-  stopped = generator(directory, False, {*tokenizer.eos_ids, end})(batch)
-  for before, after in zip(free, stopped, strict=True):
+  run = generator(directory, False, {*tokenizer.eos_ids, end})
+  for before, after in zip(free, run(batch), strict=True):
     assert after == (before[: before.index(end)] if end in before else before)
+    assert run.is_complete(after) == (end in before or len(before) < run.max_new_tokens)

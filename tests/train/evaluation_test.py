@@ -9,6 +9,7 @@ import pytest
 
 from maxtext_ext.config import load
 from maxtext_ext.decode import run as decode_run
+from maxtext_ext.decode.decoded import read as read_decoded
 from maxtext_ext.evaluate.run import evaluate
 from maxtext_ext.train import loop
 from maxtext_ext.train.signals import StopRequest
@@ -107,6 +108,10 @@ def test_decoding_takes_the_best_and_finds_the_same(args, whole):
   scores = evaluate(decoded.output)
   best = found[best_of(found)]
   assert (scores.wer, scores.cer) == (best["eval_wer"], best["eval_cer"])
+  source = read_decoded(decoded.output)
+  assert source == decoded.source
+  assert (source.run, source.split, source.step) == ("whole", "validation", best_of(found))
+  assert decoded.cut == scores.overall.cut
 
 
 class AskedIn(StopRequest):
