@@ -55,7 +55,7 @@ class _Token(foreign_json.Schema):
 
   def added(self) -> AddedToken:
     """As the tokenizers package has it."""
-    flags = self.model_dump(exclude={"content"}, exclude_none=True)
+    flags = self.model_dump(include=set(_Token.model_fields) - {"content"}, exclude_none=True)
     return AddedToken(self.content, **flags)
 
 
