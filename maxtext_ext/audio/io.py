@@ -1,5 +1,6 @@
 """Sound files to mono 16 kHz samples."""
 
+import decimal
 import io
 import itertools
 import math
@@ -43,6 +44,9 @@ _MAX_SLACK = 0.5
 # The largest magnitude of a sample. Float files may overshoot full scale a little; a clip beyond
 # this is not scaled to [-1, 1] at all.
 MAX_PEAK = 8.0
+# The same for what is stored already, by whatever program: beyond this the power of a frame, and so
+# the log-mel, is no number in float32. Mixing with noise may add as much again.
+LOUDEST = 1e15
 
 
 def check_samples(samples: np.ndarray) -> None:
@@ -67,6 +71,11 @@ def check_samples(samples: np.ndarray) -> None:
     )
   if not peak:
     raise AudioError(f"audio is silent: all {samples.size} samples are zero; remove the clip")
+
+
+def is_finite(samples: np.ndarray) -> bool:
+  """Whether the log-mel of stored samples is finite."""
+  return samples.dtype.kind != "f" or peak_of(samples) <= LOUDEST  # also false for NaN
 
 
 def resample(samples: np.ndarray, rate: int) -> np.ndarray:
@@ -118,10 +127,12 @@ def decode_audio(
   *,
   offset: float = 0.0,
   duration: float | None = None,
+  declared: float | None = None,
   channel: int | None = None,
 ) -> np.ndarray:
   """Decodes a file in memory, see `read_audio`."""
-  return read_audio(io.BytesIO(data), offset=offset, duration=duration, channel=channel)
+  file = io.BytesIO(data)
+  return read_audio(file, offset=offset, duration=duration, declared=declared, channel=channel)
 
 
 def load_audio(path: str, *, offset: float = 0.0, duration: float | None = None) -> np.ndarray:
@@ -142,6 +153,7 @@ def read_audio(
   *,
   offset: float = 0.0,
   duration: float | None = None,
+  declared: float | None = None,
   channel: int | None = None,
 ) -> np.ndarray:
   """Decodes WAV, FLAC, MP3, OGG (Vorbis, Opus) or what else libsndfile knows, the rest by FFmpeg.
@@ -153,6 +165,8 @@ def read_audio(
     file: seekable.
     offset: where to start, in seconds.
     duration: seconds to take; None: to the end.
+    declared: instead of these two, the length that a manifest gives for the file; of one that is
+      longer than rounding explains, the rest is left out.
     channel: the one to take, from 0; None: the mean of them.
 
   Returns:
@@ -169,11 +183,14 @@ def read_audio(
     )
   mixer = Mixer(channel)
   view = View(file)
+  limit = duration if declared is None else declared + _last_digit(declared)
   try:
-    samples = _decode_all(io.BufferedReader(view, _BUFFER), offset, duration, mixer)
+    samples = _decode_all(io.BufferedReader(view, _BUFFER), offset, limit, mixer)
   finally:
     if view.error:
       raise view.error
+  if declared is not None and limit is not None and len(samples) >= round(limit * SAMPLE_RATE):
+    samples = samples[: round(declared * SAMPLE_RATE)]
   if _is_short(samples, duration) or (offset and not len(samples)):
     raise AudioError(
       f"segment starts at {offset:.2f} s and takes {duration} s, but the audio ends "
@@ -182,6 +199,12 @@ def read_audio(
   mixer.check()
   check_samples(samples)
   return samples
+
+
+def _last_digit(seconds: float) -> float:
+  """What rounding may have left out: 0.1 of 2.5, 1 of 16."""
+  exponent = decimal.Decimal(repr(seconds)).normalize().as_tuple().exponent
+  return 10.0 ** min(0, int(exponent))
 
 
 def _is_short(samples: np.ndarray, duration: float | None) -> bool:

@@ -3,8 +3,8 @@
 import dataclasses
 
 import grain
-import numpy as np
 
+from maxtext_ext.audio.io import is_finite
 from maxtext_ext.audio.perturb import Perturbation, noise_clip, perturb
 from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.dropped import Dropped
@@ -46,7 +46,7 @@ class ReadUtterance(grain.transforms.Map):
     if not self.any_record and (rejected := self.config.filters.reject(record)):
       return rejected
     # Samples that are no numbers are refused below.
-    if self.perturbation is not None and len(record.audio) and np.isfinite(record.audio).all():
+    if self.perturbation is not None and len(record.audio) and is_finite(record.audio):
       seed = record_seed(self.config.seed, epoch, record.sample_id)
       audio = perturb(record.as_float32(), self.perturbation, seed)
       record = dataclasses.replace(record, audio=audio)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from maxtext_ext.audio.frames import audio_tokens, num_frames
-from maxtext_ext.audio.io import SAMPLE_RATE
+from maxtext_ext.audio.io import LOUDEST, SAMPLE_RATE, is_finite
 from maxtext_ext.input.windows import num_chunks
 from maxtext_ext.records.schema import PCM16_SCALE, Record
 from maxtext_ext.text.languages import language_name
@@ -83,7 +83,7 @@ def build_utterance(
     context: text of the system turn.
 
   Raises:
-    ValueError: the audio holds NaN or infinite samples, or the language is no name.
+    ValueError: the audio holds samples whose log-mel is no number, or the language is no name.
   """
   language = language_name(record.language) if record.language else None
   forced = language_in_prompt and language is not None
@@ -114,8 +114,10 @@ def _prompt(tokenizer: Tokenizer, language: str | None, context: str) -> Prompt:
 
 def _samples(record: Record, dtype: str) -> np.ndarray:
   audio = record.audio
-  if audio.dtype == np.float32 and not np.isfinite(audio).all():
-    raise ValueError(f"{record.sample_id}: audio holds NaN or infinite samples")
+  if not is_finite(audio):
+    raise ValueError(
+      f"{record.sample_id}: audio holds NaN or infinite samples, or of more than {LOUDEST:g}"
+    )
   if audio.dtype == dtype:
     return audio
   if dtype == "float32":

@@ -9,13 +9,15 @@ from maxtext_ext.prepare import buckwalter
 from maxtext_ext.prepare.split import Split
 from maxtext_ext.records.schema import Record
 from maxtext_ext.records.selector import LeftOut, Selected
-from maxtext_ext.text.normalize import basic, hebrew, training
+from maxtext_ext.text.normalize import arabic, basic, hebrew, training
 
 Clean = Callable[[str], str]
 
 # What makes text to train on of a language, and what shows whether any words are in it. Languages
 # that are not named here have the last one.
 TEXTS: dict[str, tuple[Clean, Clean]] = {
+  "Arabic": (arabic.clean_training_text, basic.normalize),
+  "Arabic/English": (arabic.clean_training_text, basic.normalize),
   "Hebrew": (hebrew.clean_training_text, hebrew.normalize),
   "": (training.clean_training_text, basic.normalize),
 }

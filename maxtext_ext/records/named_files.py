@@ -81,11 +81,12 @@ def load_named(
   allow_urls: bool = False,
   offset: float = 0.0,
   duration: float | None = None,
+  declared: float | None = None,
   channel: int | None = None,
 ) -> np.ndarray:
   """Decodes the sound file that a record names: `open_named`, then `audio.io.read_audio`."""
   with open_named(reference, folder, allow_urls=allow_urls) as file:
-    return read_audio(file, offset=offset, duration=duration, channel=channel)
+    return read_audio(file, offset=offset, duration=duration, declared=declared, channel=channel)
 
 
 def current_versions(paths: Collection[str], *, allow_urls: bool) -> Versions:

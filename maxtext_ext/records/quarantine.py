@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
 
+from maxtext_ext.escape import printable
 from maxtext_ext.files.writing import writing
 from maxtext_ext.records import storage
 
@@ -104,8 +105,7 @@ def quarantine_line(
 def as_text(line: dict[str, Any]) -> str:
   """A line of the file as a person reads it: one line to print, whatever the names hold."""
   text = f"{line['file']}:{line['position']}: {line['reason']}"
-  # Neither line breaks, nor what steers a terminal or the direction of writing.
-  shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[: _MAX_PRINTED + 1])
+  shown = printable(text[: _MAX_PRINTED + 1])
   return shown if len(shown) <= _MAX_PRINTED else f"{shown[:_MAX_PRINTED]}..."
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from maxtext_ext.audio.io import SAMPLE_RATE, AudioError, check_samples
+from maxtext_ext.escape import printable
 from maxtext_ext.pages.duration import format_duration
 from maxtext_ext.records import checksum, paths, storage
 from maxtext_ext.records.conversion import Progress
@@ -165,7 +166,7 @@ def print_report(splits: Sequence[SplitCheck]) -> bool:
         soft_wrap=True,
       )
     for problem in each.all_problems:
-      errors.print(f"bad: {problem}", markup=False, highlight=False, soft_wrap=True)
+      errors.print(f"bad: {printable(problem)}", markup=False, highlight=False, soft_wrap=True)
   is_well = not any(each.all_problems for each in splits)
   if not is_well:
     errors.print("copy what is bad again, or convert it again with --overwrite")

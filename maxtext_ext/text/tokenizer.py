@@ -1,10 +1,9 @@
 """Text <-> token ids, for Qwen3-ASR's tokenizer and for the demo's tiny character tokenizer.
 
-Text is kept as it is: neither encoding nor decoding normalises it (the published tokenizer applies
-NFC first, so for text that is in NFC already the ids are the published ones), and
-`decode(encode(text)) == text` for every text without tokens that someone added to the published
-ones. Control tokens exist as ids only: a transcript or a context that spells `<|im_end|>` becomes
-ordinary tokens.
+Text is normalised as the files say, Qwen's to NFC: vocalised Arabic and Hebrew has its marks in one
+order, whatever was typed. `decode(encode(text)) == text` for every text in that form without tokens
+that someone added to the published ones. Control tokens exist as ids only: a transcript or a
+context that spells `<|im_end|>` becomes ordinary tokens.
 """
 
 import dataclasses

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import pydantic
 import tokenizers
 from etils import epath
-from tokenizers import AddedToken, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 
 from maxtext_ext.files import foreign_folder, foreign_json
 from maxtext_ext.files.foreign_json import shown
@@ -110,7 +110,7 @@ class TokenizerFiles:
   """What the files of a folder hold.
 
   Attributes:
-    tokenizer: pieces, entries and decoder; without a normalizer and without added tokens.
+    tokenizer: normalizer, pieces, entries and decoder; without added tokens.
     added: in the order in which they are added.
     entries: entries of the model; ids of added tokens are not among them.
   """
@@ -121,6 +121,8 @@ class TokenizerFiles:
   def with_added(self, is_special: Callable[[AddedToken], bool]) -> tokenizers.Tokenizer:
     """The tokenizer with its added tokens, those of `is_special` marked as special."""
     made = tokenizers.Tokenizer(self.tokenizer.model)
+    if self.tokenizer.normalizer is not None:
+      made.normalizer = self.tokenizer.normalizer
     made.pre_tokenizer = self.tokenizer.pre_tokenizer
     made.decoder = self.tokenizer.decoder
     made.add_tokens(
@@ -219,6 +221,7 @@ def _read_byte_pairs(folder: str) -> tokenizers.Tokenizer:
     raise ValueError(f"{vocabulary}: one id is given to several entries")
   with _naming(merges):
     source = tokenizers.Tokenizer(models.BPE(vocab=entries, merges=_read_merges(merges)))
+  source.normalizer = normalizers.NFC()
   source.pre_tokenizer = pre_tokenizers.Sequence(
     [
       pre_tokenizers.Split(tokenizers.Regex(_QWEN3_PIECES), behavior="isolated"),

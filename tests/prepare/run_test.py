@@ -60,11 +60,7 @@ def test_data_that_is_added_moves_nothing(folders):
     recipe_files.recital_rows(reversed(range(30))),
     recipe_files.RECITAL,
   )
-  with pytest.raises(ValueError, match="--overwrite"):
-    run(folders)
-  assert parts(folders) == before
-
-  run(folders, overwrite=True)
+  run(folders)
   after = parts(folders)
   assert len(after) == len(before) + 40 + 30
   assert {sample_id: after[sample_id] for sample_id in before} == before

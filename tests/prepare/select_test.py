@@ -55,6 +55,9 @@ def test_what_an_encoder_added_is_cut_off(samples, taken):
     ("Hebrew", "\u200f״ ?!", None),
     ("Arabic", "مرحبا  بكم ..", "مرحبا بكم ."),
     ("Arabic", "؟", None),
+    ("Arabic", "السـلام عليـــكم", "السلام عليكم"),
+    ("Arabic", "مُحَمَّد", "مُحَمَّد"),
+    ("Arabic/English", "شكـرا very much", "شكرا very much"),
     ("Arabic/English", "شكرا thanks", "شكرا thanks"),
   ],
 )

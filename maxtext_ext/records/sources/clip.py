@@ -26,6 +26,7 @@ class Clip:
     path: a path or URL of one.
     rate: of the samples, in Hz.
     offset, duration: the part of the file, in seconds; None: from its beginning, to its end.
+    declared: length that the record says the file has, see `read_audio`.
     channel: one of its channels, from 0; None: their mean.
   """
 
@@ -35,6 +36,7 @@ class Clip:
   rate: Any = None
   offset: float | None = None
   duration: float | None = None
+  declared: float | None = None
   channel: int | None = None
 
   def load(self, folder: str, *, allow_urls: bool = False) -> np.ndarray:
@@ -47,7 +49,12 @@ class Clip:
     Raises:
       AudioError: it cannot be used.
     """
-    part = {"offset": self.offset or 0.0, "duration": self.duration, "channel": self.channel}
+    part = {
+      "offset": self.offset or 0.0,
+      "duration": self.duration,
+      "declared": self.declared,
+      "channel": self.channel,
+    }
     if any(abs(part[name] or 0.0) > _MAX_SECONDS for name in ("offset", "duration")):
       raise AudioError(f"segment starts at {self.offset} s and takes {self.duration} s")
     if self.samples is not None:

@@ -10,6 +10,7 @@ import numpy as np
 from maxtext_ext.records.schema import Record, RecordError
 from maxtext_ext.records.sources.options import SourceOptions
 from maxtext_ext.text.languages import NO_LANGUAGE, language_name
+from maxtext_ext.text.normalize.invisible import is_blank
 
 # In order: of several that a record has, the first counts.
 USUAL_NAMES = {
@@ -140,11 +141,11 @@ def read_fields(
   """
   sample_id = read_id(values, names, default_id)
   try:
-    text, named = split_language(_string(values, names, "text"))
+    text, named = split_language(_string(values, names, "text").removeprefix("\ufeff"))
     declared, named = _language(_string(values, names, "language")), _language(named)
     if declared and named and declared != named:
       raise RecordError(f"language is '{declared}', but the text says '{named}'; drop one")
-    if not text.strip():
+    if is_blank(text):
       raise RecordError("text is missing or empty; give the record one or leave it out")
     return Fields(
       sample_id=sample_id,

@@ -191,20 +191,22 @@ def _clip_of_values(
 def part_of(values: Mapping[str, Any]) -> dict[str, float]:
   """The part of a sound file that `offset` and `duration` ask for, as `read_audio` takes it.
 
+  A duration alone is the length of the file, mostly; where it is less, the part from the beginning,
+  as in NeMo.
+
   Raises:
     RecordError: one of them is no number.
   """
-  for name in ("offset", "duration"):
-    value = values.get(name)
-    # A duration alone is what the file has, and not always in seconds.
-    if values.get("offset") is not None and value is not None and not _is_number(value):
+  given = {name: values[name] for name in ("offset", "duration") if values.get(name) is not None}
+  if given.get("duration") == 0:
+    del given["duration"]  # not known
+  if "offset" not in given:
+    length = given.get("duration")
+    return {"declared": float(length)} if _is_number(length) and length > 0 else {}
+  for name, value in given.items():
+    if not _is_number(value):
       raise RecordError(f"'{name}' is {value!r:.60}, expected a number of seconds")
-  if values.get("offset") is None:
-    return {}
-  part = {"offset": float(values["offset"])}
-  if values.get("duration"):
-    part["duration"] = float(values["duration"])
-  return part
+  return {name: float(value) for name, value in given.items()}
 
 
 def _default_id(row: Row, names: Mapping[str, str], prefix: str) -> str:

@@ -19,6 +19,7 @@ from maxtext_ext.records.schema import Record, RecordError, parse_example
 from maxtext_ext.records.sources.cutting import group_files
 from maxtext_ext.records.sources.entry import Bad, Good
 from maxtext_ext.records.sources.options import SourceOptions
+from maxtext_ext.text.normalize.invisible import is_blank
 
 OPTIONS = frozenset(("shards", "language", "dataset_name"))
 FILE_PATTERNS = ("*.tfrecord*",)  # also train.tfrecord-00000-of-00055
@@ -97,6 +98,8 @@ class TFRecordShard:
     except RecordError as error:
       return Bad(**place, sample_id=error.sample_id, reason=str(error))
     record = stored.record
+    if is_blank(record.text):
+      return Bad(**place, sample_id=record.sample_id, reason="text is missing or empty")
     try:
       check_samples(record.audio)
       if stored.sample_rate != SAMPLE_RATE:

@@ -1,5 +1,7 @@
 """Characters that are in a text and cannot be seen: bidi controls, zero-width marks."""
 
+import unicodedata
+
 JOINERS = "\u200c\u200d"  # zero-width non-joiner and joiner: spelling in Persian and Indic scripts
 _RANGES = (
   (0x00AD, 0x00AD),  # soft hyphen
@@ -14,6 +16,8 @@ _RANGES = (
   (0xFE00, 0xFE0F),  # variation selectors
   (0xFEFF, 0xFEFF),  # byte order mark, zero-width no-break space
 )
+_BLANK_LETTERS = "\u115f\u1160\u3164\uffa0\u2800"  # fillers of Hangul, Braille without a dot
+_BLANK_CATEGORIES = ("Cc", "Cf", "Zl", "Zp", "Zs")
 _TABLE = {code: None for first, last in _RANGES for code in range(first, last + 1)}
 _TABLE_WITH_JOINERS = _TABLE | dict.fromkeys(map(ord, JOINERS))
 
@@ -21,3 +25,14 @@ _TABLE_WITH_JOINERS = _TABLE | dict.fromkeys(map(ord, JOINERS))
 def remove_invisible(text: str, *, keep_joiners: bool = False) -> str:
   """The text without bidi controls and zero-width characters; what they stood between is joined."""
   return text.translate(_TABLE if keep_joiners else _TABLE_WITH_JOINERS)
+
+
+def is_blank(text: str) -> bool:
+  """Whether nothing of a text is seen: no text, spaces, control and invisible characters alone."""
+  return all(
+    character.isspace()
+    or character in _BLANK_LETTERS
+    or ord(character) in _TABLE_WITH_JOINERS
+    or unicodedata.category(character) in _BLANK_CATEGORIES
+    for character in text
+  )

@@ -52,6 +52,7 @@ def test_defaults(folder):
   assert read_line(line(id=12), folder).sample_id == "12"
   assert read_line(line(audio=f"{folder}/a.wav"), "elsewhere").audio.shape == (800,)
   assert read_line(b"\xef\xbb\xbf" + line(), folder).text == "hi"  # a byte order mark
+  assert read_line(line(text="\ufeffhi"), folder).text == "hi"
 
 
 def test_official_form(folder):
@@ -73,6 +74,8 @@ def test_official_form(folder):
     (line(id=True), "'id' is True", ""),
     (line(text=None), "text is missing or empty", "a.wav"),
     (line(text=" "), "text is missing or empty", "a.wav"),
+    (line(text="\u200b"), "text is missing or empty", "a.wav"),
+    (line(text="\ufeff\u200f \u3164"), "text is missing or empty", "a.wav"),
     (line(text=["hi"]), "'text' is ", "a.wav"),
     (line(text="language English<asr_text>"), "text is missing or empty", "a.wav"),
     (
@@ -156,6 +159,28 @@ def test_manifests_of_nemo(folder):
   assert (good[2].record.speaker, good[2].record.language) == ("7", "English")
   assert late.sample_id == "long.wav#t=1.0,10.0" and "the audio ends 1.00 s behind" in late.reason
   assert "'offset' is '0:05', expected a number of seconds" in strange.reason
+
+
+@pytest.mark.parametrize(
+  ("duration", "seconds"),
+  [
+    (2.5, 2.5),  # the text is of that part
+    (15, 15.0),
+    (16, 16.04),  # rounded
+    (16.0, 16.04),
+    (16.04, 16.04),
+    (16.03, 16.03),
+    (16_040, 16.04),  # milliseconds
+    (0, 16.04),
+    (None, 16.04),
+    ("0:16", 16.04),
+  ],
+)
+def test_a_duration_alone_counts_from_the_beginning(tmp_path, duration, seconds):
+  soundfile.write(tmp_path / "long.wav", 0.2 * np.ones(round(16.04 * 16_000)), 16_000)
+  record = read_line(line(audio="long.wav", duration=duration), str(tmp_path))
+  assert len(record.audio) == round(seconds * 16_000)
+  assert record.sample_id == "long.wav"
 
 
 def test_keys_and_what_lines_do_not_say(folder):
