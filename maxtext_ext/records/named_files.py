@@ -89,6 +89,11 @@ def load_named(
     return read_audio(file, offset=offset, duration=duration, declared=declared, channel=channel)
 
 
+def note_version(path: str) -> None:
+  """Notes a local file that is asked for, but not opened here."""
+  _note(path, storage.versions_if_there([path])[0])
+
+
 def current_versions(paths: Collection[str], *, allow_urls: bool) -> Versions:
   """What `noting` would collect now; a file of the web counts as unchanged."""
   web = FETCHED if allow_urls else NOT_FETCHED

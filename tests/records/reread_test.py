@@ -10,7 +10,9 @@ import pytest
 import soundfile
 
 from maxtext_ext.records.convert import convert, plan_conversion, run_shard
+from maxtext_ext.records.named_files import current_versions, noting
 from maxtext_ext.records.sources.options import SourceOptions
+from maxtext_ext.records.sources.rows import from_working_folder
 from tests.records.small_shards import bytes_of, encoded, ids_of, options, quarantined, write_shards
 
 JSONL = options(source_format="jsonl", source=SourceOptions(records_per_shard=2))
@@ -66,6 +68,22 @@ def test_sound_files_that_were_missing(corpus):
   after = corpus.times()
   assert [old == new for old, new in zip(before, after, strict=True)] == [True, False, True]
   assert corpus.convert().repeated
+
+
+def test_a_sound_file_that_comes_in_the_working_folder(monkeypatch, tmp_path):
+  """Where paths of Kaldi and Lhotse may start too."""
+  monkeypatch.chdir(tmp_path)
+  with noting() as versions:
+    assert from_working_folder("c.wav", "clips") == "c.wav"
+  assert current_versions(versions, allow_urls=False) == versions
+  (tmp_path / "c.wav").touch()
+  assert current_versions(versions, allow_urls=False) != versions
+  with noting() as versions:
+    assert from_working_folder("c.wav", "clips") == str(tmp_path / "c.wav")
+  (tmp_path / "clips").mkdir()
+  (tmp_path / "clips/c.wav").touch()
+  assert current_versions(versions, allow_urls=False) != versions
+  assert from_working_folder("c.wav", "clips") == "c.wav"
 
 
 def test_what_is_not_mended_is_not_read_again(corpus):

@@ -126,13 +126,15 @@ def test_records_that_conversion_would_not_write(tmp_path):
     writer.write(encoded("silent", 0 * RAMP))
     nan = np.full(160, np.nan, np.float32)
     writer.write(encode_example(Record(sample_id="nan", audio=nan, text="x")))
+    writer.write(encoded("loud", np.float32(1e29) * RAMP))
     for _ in range(20):
       writer.write(b"junk")
   found = problems(tmp_path)
   assert "mine.array_record: record 1: audio is silent" in found[0]
   assert "record 2: audio has 160 NaN" in found[1]
-  assert "record 3: not a tf.train.Example" in found[2]
-  assert found[-1] == "mine.array_record: and 12 more bad records"
+  assert "record 3: audio has a peak of 5e+28, expected at most 1" in found[2]
+  assert "record 4: not a tf.train.Example" in found[3]
+  assert found[-1] == "mine.array_record: and 13 more bad records"
   assert len(found) == 11
 
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from maxtext_ext.audio.io import AudioError
 from maxtext_ext.records import storage
+from maxtext_ext.records.named_files import note_version
 from maxtext_ext.records.schema import Record, RecordError
 from maxtext_ext.records.sources.clip import Clip, clip_of
 from maxtext_ext.records.sources.dataset_files import shared_folder
@@ -171,8 +172,12 @@ def from_working_folder(path: str, folder: str) -> str:
   """
   if os.path.isabs(path) or "://" in path or storage.is_url(folder):
     return path
-  is_elsewhere = not os.path.exists(os.path.join(folder, path)) and os.path.exists(path)
-  return os.path.abspath(path) if is_elsewhere else path
+  if os.path.exists(os.path.join(folder, path)):
+    return path
+  # Which of them is there decides, also the next time.
+  note_version(os.path.join(folder, path))
+  note_version(os.path.abspath(path))
+  return os.path.abspath(path) if os.path.exists(path) else path
 
 
 def _clip_of_values(
