@@ -35,9 +35,9 @@ def detect_format(source: str) -> str:
   """
   if source.startswith("hf://"):
     return "huggingface"
-  if not storage.exists(source) and not re.search(r"[*?\[]", source):
-    if _HUB_ID.fullmatch(source) or os.path.exists(source.partition("#")[0]):
-      return "huggingface"
+  could_be_hub = _HUB_ID.fullmatch(source) or os.path.exists(source.partition("#")[0])
+  if could_be_hub and not storage.exists(source) and not re.search(r"[*?\[]", source):
+    return "huggingface"
   if storage.is_file(source) or not storage.exists(source):
     return _one_of(source, _of_files(storage.find_files(source, "*")))
   listing = _Listing(source)
