@@ -23,6 +23,7 @@ _NAMES = {
   "texts": "a list of texts, such as [a, b]",
 }
 _NONE = ("", "none", "null", "~")
+_MAX_DEPTH = 100  # of lists and maps inside each other
 _NULL_TAG = "tag:yaml.org,2002:null"
 _Scalars: type[yaml.BaseLoader] = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
@@ -142,11 +143,22 @@ def parse_yaml(text: str) -> yaml.Node | None:
     ConfigError: it is not YAML.
   """
   try:
+    _check_depth(text)
     return yaml.compose(text, _Typed)
   except yaml.YAMLError as error:
     raise ConfigError(f"not yaml: {_problem(error)}") from error
-  except RecursionError as error:
-    raise ConfigError("not yaml that can be read: nested too deeply") from error
+
+
+def _check_depth(text: str) -> None:
+  """Refuses what composing, which is recursive in C, could not follow without a crash."""
+  depth = 0
+  for event in yaml.parse(text, _Typed):
+    if isinstance(event, yaml.CollectionStartEvent):
+      depth += 1
+    elif isinstance(event, yaml.CollectionEndEvent):
+      depth -= 1
+    if depth > _MAX_DEPTH:
+      raise ConfigError(f"not yaml that can be read: over {_MAX_DEPTH} values inside each other")
 
 
 def _convert(key: str, text: str, kind: Kind) -> Any:

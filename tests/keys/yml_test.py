@@ -6,7 +6,7 @@ import pytest
 
 from maxtext_ext.keys.settings import read
 from maxtext_ext.keys.values import ConfigError
-from maxtext_ext.keys.yml import is_speech
+from maxtext_ext.keys.yml import is_speech, read_yml
 from tests.config_test import DEMO, write
 
 BAD_FILES = {
@@ -59,3 +59,12 @@ def test_package_configs_are_found_from_any_folder(tmp_path, monkeypatch):
 def test_speech_is_told_from_text(tmp_path):
   assert is_speech(DEMO)
   assert not is_speech(write(tmp_path / "text.yml", "base_config: base.yml\nsteps: 1\n"))
+
+
+@pytest.mark.parametrize("depth", [150, 100_000])
+@pytest.mark.parametrize("mark", ["[", "{a: ", "- "])
+def test_a_file_of_endless_depth_is_refused(tmp_path, mark, depth):
+  """Composing it would end the process."""
+  (tmp_path / "model.yml").write_text("a: " * (mark != "- ") + mark * depth)
+  with pytest.raises(ConfigError, match=r"model\.yml is not yaml that can be read: over 100"):
+    read_yml(str(tmp_path / "model.yml"))
