@@ -1,6 +1,6 @@
 """Time of restoring a checkpoint with its checksums verified, beside Orbax alone.
 
-    python benchmarks/checkpoint_integrity.py
+    python -m benchmarks.checkpoint_integrity
 
 A checkpoint of random float32 arrays is saved by Orbax in a temporary folder and listed as training
 does it. It is restored again and again, in turn with and without verification: from the page cache,

@@ -25,6 +25,7 @@ HARMLESS = (
   *("global_batch_size_*", "micro_batch_size_*", "vocab_tiling_ag_once"),
   # Machines, and how arrays lie on them.
   *("hardware", "num_slices", "num_target_devices", "skip_jax_distributed_system", "jax_*"),
+  "quantization_local_shard_count",  # that of the devices of a process
   *("ici_*", "dcn_*", "mesh_axes", "custom_mesh*", "logical_axis_rules*", "*_logical_axis_rules"),
   *("data_sharding", "context_sharding", "ulysses_context_sharding", "sharding_tolerance"),
   *("input_data_sharding_logical_axes", "shard_mode", "shard_optimizer_over_data", "shardy"),

@@ -254,3 +254,37 @@ def test_adapters_of_experts_lie_expert_by_expert(tmp_path):
   write_peft(str(tmp_path / "again"), given, config)
   for file in FILES:
     assert (tmp_path / "again" / file).read_bytes() == (tmp_path / "out" / file).read_bytes()
+
+
+def flip_a_bit(items: pathlib.Path) -> pathlib.Path:
+  """Damages the largest file of saved arrays; it is damaged twice and whole again."""
+  file = max((path for path in items.rglob("*") if path.is_file()), key=lambda f: f.stat().st_size)
+  data = bytearray(file.read_bytes())
+  data[len(data) // 2] ^= 1
+  file.write_bytes(data)
+  return file
+
+
+def test_a_bit_that_flipped_is_named_by_whatever_reads_the_weights(folders, tmp_path):
+  out = str(tmp_path / "out")
+  base, run = folders.base / "0" / "items", folders.run / "checkpoints" / "0" / "items"
+  readers = {
+    base: [
+      lambda: to_hf(str(folders.base), out),
+      lambda: logits.__wrapped__(str(folders.base)),
+      lambda: logits.__wrapped__(str(folders.run)),
+      lambda: merge_adapter(str(folders.run), out),
+    ],
+    run: [
+      lambda: logits.__wrapped__(str(folders.run)),
+      lambda: merge_adapter(str(folders.run), out),
+      lambda: export_adapter(str(folders.run), out),
+    ],
+  }
+  for items, reading in readers.items():
+    file = flip_a_bit(items)
+    for read in reading:
+      with pytest.raises(ValueError, match=f"{file} is damaged"):
+        read()
+      assert not (tmp_path / "out").exists()
+    assert flip_a_bit(items) == file, "whole again"

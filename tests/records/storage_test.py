@@ -45,6 +45,17 @@ def test_list_folder(root):
   assert storage.list_folder(storage.join(root, "sub/")) == [storage.join(root, "sub/d.x")]
 
 
+def test_walk(root):
+  assert storage.walk(root) == {}
+  storage.write_bytes(storage.join(root, "a.txt"), b"123456789")
+  storage.write_bytes(storage.join(root, "b", "c", "d.txt"), b"")
+  found = storage.walk(root + "/")
+  assert {name: info.size for name, info in found.items()} == {"a.txt": 9, "b/c/d.txt": 0}
+  # Of these digits it is 0xE3069283, the check value of every CRC32C.
+  known = "4waSgw==" if root.startswith("gs://") else None
+  assert found["a.txt"].crc32c == known
+
+
 def test_what_is_there(root):
   file, folder, nothing = (storage.join(root, name) for name in ("sub/file", "sub", "su"))
   storage.write_bytes(file, b"12345")

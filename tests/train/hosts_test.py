@@ -66,7 +66,7 @@ def test_several_processes_and_devices_have_the_losses_of_one(started, runs, tmp
     ("data", 1, 4, data),
     ("processes", 2, 2, []),
   ):
-    finish(started(processes, *KEYS, *keys, *more, f"run_name={name}", devices=devices))
+    finish(started(processes, *keys, *KEYS, *more, f"run_name={name}", devices=devices))
     found[name] = list(losses(str(runs / name)).values())
   assert len({*np.round(found["one"], 4)}) == 5, "batches differ"
   # The same numbers are added up in another order, which is worth some units in the last place of
