@@ -33,16 +33,20 @@ def detect_format(source: str) -> str:
   Raises:
     ValueError: nothing is there, or it looks like none of the formats or like several.
   """
-  if source.startswith("hf://"):
-    return "huggingface"
-  could_be_hub = _HUB_ID.fullmatch(source) or os.path.exists(source.partition("#")[0])
-  if could_be_hub and not storage.exists(source) and not re.search(r"[*?\[]", source):
+  if source.startswith("hf://") or _is_hub_id(source):
     return "huggingface"
   if storage.is_file(source) or not storage.exists(source):
     return _one_of(source, _of_files(storage.find_files(source, "*")))
   listing = _Listing(source)
   particular = [name for name, looks_like in _FOLDERS.items() if looks_like(listing)]
   return _one_of(source, particular or _of_files(listing.files()), listing.files())
+
+
+def _is_hub_id(source: str) -> bool:
+  """Whether it is org/name, or a folder and behind it a split of it."""
+  if storage.exists(source) or re.search(r"[*?\[]", source):
+    return False
+  return bool(_HUB_ID.fullmatch(source)) or os.path.exists(source.partition("#")[0])
 
 
 def _one_of(source: str, formats: Sequence[str], files: Sequence[str] = ()) -> str:
