@@ -269,7 +269,7 @@ def _files() -> Iterator[Case]:
     ("length 2**60", (before, _absurd(2**60)), (f"{cut} 1152921504606846976",), (BEFORE,)),
     ("length 2**64 - 1", (before, _absurd(2**64 - 1)), (cut,), (BEFORE,)),
     ("gzip", (gzip.compress(before + after),), (), both),
-    ("gzip that is cut", (gzip.compress(before + after)[:-20],), ("cut or damaged",), ()),
+    ("gzip that is cut", (gzip.compress(before + after)[:-20],), ("cut or damaged",), (BEFORE,)),
     ("gzip behind", (before, gzip.compress(after)), (lost,), (BEFORE,)),
     ("zeros behind", (before, bytes(64)), (lost,), (BEFORE,)),
     ("text", (b"this is no TFRecord file\n" * 9,), (lost,), ()),
