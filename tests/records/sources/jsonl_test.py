@@ -1,5 +1,7 @@
 """JSONL lines and the audio that they name."""
 
+import base64
+import gzip
 import json
 
 import fsspec
@@ -15,7 +17,7 @@ from maxtext_ext.records.sources.jsonl import parse_line
 from maxtext_ext.records.sources.lines import Line
 from maxtext_ext.records.sources.options import SourceOptions
 from maxtext_ext.records.sources.rows import Row, read_row
-from tests.records.sources.opening import opener
+from tests.records.sources.opening import opener, outcomes, read_entries
 
 open_shards = opener("jsonl")
 
@@ -202,3 +204,31 @@ def test_sound_at_a_url(folder):
   assert len(read_line(line(), "memory://clips").audio) == 800
   with pytest.raises(RecordError, match=r"memory://clips/b.wav: audio file not found"):
     read_line(line(audio="b.wav"), "memory://clips")
+
+
+def test_what_to_json_of_datasets_writes_compressed(folder):
+  with open(f"{folder}/a.wav", "rb") as file:
+    data = base64.b64encode(file.read()).decode()
+  samples = np.sin(np.arange(800) / 5).tolist()
+  lines = [
+    {"audio": {"bytes": None, "path": "a.wav"}, "sentence": "path"},
+    {"audio": {"path": "p0", "array": samples, "sampling_rate": 16_000}, "sentence": "array"},
+    {"audio": {"bytes": data, "path": None}, "sentence": "bytes"},
+    {"audio": samples, "sampling_rate": 16_000, "sentence": "list"},
+    {"audio": {"bytes": "?", "path": None}, "sentence": "x"},
+    {"audio": {"array": samples}, "sentence": "x"},
+    {"audio": {}, "sentence": "x"},
+  ]
+  content = gzip.compress("".join(json.dumps(each) + "\n" for each in lines).encode())
+  for name, data in (("whole", content), ("cut", content[:-9])):
+    with open(f"{folder}/{name}.jsonl.gz", "wb") as file:
+      file.write(data)
+  entries = read_entries("jsonl", f"{folder}/whole.jsonl.gz")
+  good, bad = entries[:4], [entry.reason for entry in entries[4:]]
+  expected = [("a.wav", "path"), ("p0", "array"), ("whole.jsonl.gz:3", "bytes")]
+  assert outcomes(good) == [*expected, ("whole.jsonl.gz:4", "list")]
+  for entry in good:
+    np.testing.assert_allclose(entry.record.audio, samples, atol=2**-14)
+  assert "not base64" in bad[0] and "sampling rate" in bad[1] and "audio is missing" in bad[2]
+  *_, last = read_entries("jsonl", f"{folder}/cut.jsonl.gz")
+  assert "file is cut or damaged" in last.reason
