@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -82,7 +83,7 @@ def test_help_lists_the_commands(capsys):
 
 def test_help_names_the_normalizers(capsys):
   _, out, _ = run(capsys, "evaluate", "--help")
-  words = out.replace("│", " ").replace(",", " ").replace(".", " ").split()
+  words = re.split(r"[\s│,.;]+", out)
   assert set(NORMALIZERS) <= set(words)
 
 

@@ -35,7 +35,7 @@ def test_every_key_is_as_it_was_read():
   assert (config.context, config.run_name) == ("${oc.env:HOME} #1", "007")
   loaded = config._pydantic_config.model_dump()
   changed = {key for key in SpeechKeys.model_fields if loaded[key] != settings.values[key]}
-  assert changed == {"learning_rate_schedule_steps", "mu_dtype"}, "as steps and weight_dtype"
+  assert changed == {"learning_rate_schedule_steps", "mu_dtype", "num_slices"}, "worked out"
   mine = load(DEMO, ["logical_axis_rules=[[mlp, [fsdp]]]", "use_qk_norm=no"])
   assert mine.logical_axis_rules[-1] == ("mlp", ("fsdp",))
   assert not mine.use_qk_norm
