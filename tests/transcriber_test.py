@@ -82,13 +82,6 @@ def test_a_transcript_that_is_cut_says_so(transcriber):
   assert not all(result.complete for result in results), "weights as drawn seldom end by themselves"
 
 
-@pytest.mark.parametrize("value", [7, ["he", 7], b"he"])
-def test_what_is_no_language_or_context_is_named(transcriber, value):
-  for name in ("language", "context"):
-    with pytest.raises(ValueError, match=rf"{name} is .*; expected text, None, or a list of these"):
-      transcriber.transcribe([clips()[1]] * 2, **{name: value})
-
-
 BAD = {
   "a missing file": ("gone.wav", "gone.wav: audio file not found"),
   "bytes that are no sound": (b"text", "cannot decode 4 bytes"),

@@ -125,4 +125,4 @@ def test_generation_stops_at_each_rows_end(directory):
   run = generator(directory, False, {*tokenizer.eos_ids, end})
   for before, after in zip(free, run(batch), strict=True):
     assert after == (before[: before.index(end)] if end in before else before)
-    assert run.is_complete(after) == (end in before or len(before) < run.max_new_tokens)
+    assert run.func.is_complete(after) == (end in before or len(before) < NEW_TOKENS)
