@@ -76,9 +76,11 @@ def _native_config(keys: Mapping[str, Any]) -> dict[str, Any]:
   rope = {"rope_type": "default", "rope_theta": float(keys["rope_max_timescale"])}
   text = {theirs: keys[ours] for theirs, ours in TEXT_KEYS.items()}
   return {
+    "model_type": "qwen3_asr",
     "audio_config": {theirs: keys[ours] for theirs, ours in AUDIO_KEYS.items()},
     "text_config": {
       **text,
+      "intermediate_size": keys["base_mlp_dim"],
       "rope_parameters": rope,
       "tie_word_embeddings": True,
       "max_position_embeddings": 65_536,
