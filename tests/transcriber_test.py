@@ -89,7 +89,7 @@ BAD = {
   "no samples": (np.zeros(0, np.float32), "0 samples"),
   "not a number": (np.array([0.1, np.nan], np.float32), "NaN"),
   "two channels": (np.ones((100, 2), np.float32), "one channel"),
-  "integers as floats": (np.full(100, 2e4, np.float32), "full scale is 1"),
+  "integers as floats": (np.full(100, 2e4, np.float32), "expected at most 1"),
   "wrong type": (np.ones(100, np.int64), "array of int64"),
   "too long": (np.ones(1201 * SAMPLE_RATE, np.float32), "over the 1200 s"),
   "a rate that is none": ((np.ones(100, np.float32), 5), "sample rate is 5 Hz"),

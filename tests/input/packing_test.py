@@ -84,7 +84,7 @@ def test_later_utterances_change_no_earlier_row(lengths, extra):
 
 @pytest.mark.parametrize(
   ("tokens", "chunks", "key"),
-  [(201, 1, "max_tokens"), (1, 33, "windows_per_row"), (200, 32, "")],
+  [(201, 1, "max_target_length"), (1, 33, "windows_per_row"), (200, 32, "")],
 )
 def test_what_fits_no_row_says_which_key_to_raise(tokens, chunks, key):
   reason = unfit_reason(tokens, chunks, max_tokens=MAX_TOKENS, windows=WINDOWS)
