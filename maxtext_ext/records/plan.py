@@ -52,6 +52,7 @@ def plan_conversion(
   """
   if storage.is_file(out):
     raise ValueError(f"{out} is a file, expected the folder for the shards; choose another name")
+  _check_name(out)
   if options.source_format == AUTO:
     options = dataclasses.replace(options, source_format=detect_format(source))
   form = load_format(options.source_format)
@@ -70,6 +71,7 @@ def plan_conversion(
   if options.overwrite:
     state.clear()
   else:
+    state.read()
     state.refuse_other(settings)
     results = _current_results(jobs, options)
     if state.is_finished(identity, files, are_all_current=len(results) == len(jobs)):
@@ -78,6 +80,18 @@ def plan_conversion(
   done = tuple(result for result in results if _is_whole(jobs[result.index], result))
   state.begin(identity, [jobs[result.index] for result in done])
   return dataclasses.replace(plan, done=done)
+
+
+def _check_name(out: str) -> None:
+  """Refuses a folder without a name, which an empty shell variable gives, or not in UTF-8."""
+  if not out:
+    raise ValueError("OUT is empty, expected the folder for the shards; give it a name")
+  try:
+    out.encode()
+  except UnicodeEncodeError as error:
+    raise ValueError(
+      f"{out}: the folder's name is not UTF-8, which ArrayRecord's library needs; choose another"
+    ) from error
 
 
 def progress_folder(out: str, split: str) -> str:
@@ -182,11 +196,20 @@ class _State:
   def __init__(self, out: str, splits: Sequence[str]) -> None:
     self._out = out
     self._splits = splits
-    found = (manifest.read_manifest(out, split) for split in splits)
-    self.manifests = [each for each in found if each]
-    self._plans = [self._read_plan(split) for split in splits]
+    self.manifests: list[Manifest] = []
+    self._plans: list[dict[str, Any] | None] = []
     names = ((path, paths.parse_shard_name(path)) for path in paths.list_shards(out))
     self._shards = [path for path, name in names if name and name[0] in splits]
+
+  def read(self) -> None:
+    """Reads what conversions have left of themselves; `clear` has no need of it.
+
+    Raises:
+      ValueError: a file of theirs is damaged.
+    """
+    found = (manifest.read_manifest(self._out, split) for split in self._splits)
+    self.manifests = [each for each in found if each]
+    self._plans = [self._read_plan(split) for split in self._splits]
 
   def is_finished(
     self, identity: Mapping[str, Any], files: Sequence[str], *, are_all_current: bool
@@ -294,7 +317,15 @@ class _State:
 
   def _read_plan(self, split: str) -> dict[str, Any] | None:
     path = storage.join(progress_folder(self._out, split), _PLAN_NAME)
-    return json.loads(storage.read_bytes(path)) if storage.is_file(path) else None
+    if not storage.is_file(path):
+      return None
+    try:
+      return dict(json.loads(storage.read_bytes(path)))
+    except (ValueError, TypeError) as error:
+      raise ValueError(
+        f"{path} is damaged ({error}), so what the conversion was is not known; begin anew with "
+        "--overwrite"
+      ) from error
 
   def _names(self) -> str:
     return " and ".join(f"'{split}'" for split in self._splits)

@@ -67,6 +67,25 @@ def test_an_unfinished_conversion_keeps_its_place(source, tmp_path):
   assert shard.stat().st_mtime_ns == written
 
 
+@pytest.mark.parametrize("damaged", ["train.manifest.json", ".progress-train/plan.json"])
+@pytest.mark.parametrize("content", ['{"x', "[1]"])
+def test_overwrite_needs_nothing_of_what_is_there(source, tmp_path, damaged, content):
+  out = tmp_path / "out"
+  convert(source, str(out), options())
+  (out / damaged).parent.mkdir(exist_ok=True)
+  (out / damaged).write_text(content)
+  with pytest.raises(ValueError, match=rf"{damaged} is .*--overwrite"):
+    convert(source, str(out), options())
+  assert convert(source, str(out), options(overwrite=True)).written == 3
+
+
+def test_names_that_no_folder_of_shards_has(source):
+  with pytest.raises(ValueError, match="OUT is empty"):
+    plan_conversion(source, "", options())
+  with pytest.raises(ValueError, match="not UTF-8"):
+    plan_conversion(source, "out\udce9", options())
+
+
 @pytest.mark.parametrize("jobs_done", [1, 2])
 def test_overwrite_always_begins_anew(source, tmp_path, jobs_done):
   out = tmp_path / "out"
