@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,6 +53,13 @@ class Manifest:
 def manifest_path(folder: str, split: str) -> str:
   """Where the manifest of a split stands."""
   return storage.join(folder, MANIFEST_NAME.format(split=split))
+
+
+def splits_with_manifest(folder: str) -> list[str]:
+  """The splits of a folder that have a manifest."""
+  suffix = MANIFEST_NAME.format(split="")
+  names = map(os.path.basename, storage.list_folder(folder, suffix))
+  return [name.removesuffix(suffix) for name in names if name != suffix]
 
 
 def write_manifest(folder: str, manifest: Manifest) -> None:

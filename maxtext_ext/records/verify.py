@@ -13,7 +13,12 @@ from maxtext_ext.pages.duration import format_duration
 from maxtext_ext.records import checksum, paths, storage
 from maxtext_ext.records.conversion import Progress
 from maxtext_ext.records.local_engine import run_jobs
-from maxtext_ext.records.manifest import Manifest, manifest_path, read_manifest
+from maxtext_ext.records.manifest import (
+  Manifest,
+  manifest_path,
+  read_manifest,
+  splits_with_manifest,
+)
 from maxtext_ext.records.plan import progress_folder
 from maxtext_ext.records.reader import RecordSource, find_shards
 from maxtext_ext.records.schema import RecordError, decode_example
@@ -88,7 +93,9 @@ def verify(
   Raises:
     ValueError: there are no shards, or a manifest cannot be read.
   """
-  found: dict[str, list[str]] = {}
+  if workers < 1:
+    raise ValueError(f"workers is {workers}, expected 1 or more")
+  found: dict[str, list[str]] = {split: [] for split in splits_with_manifest(path)}
   for shard in paths.list_shards(path):
     name = paths.parse_shard_name(shard)
     found.setdefault(name[0] if name else "", []).append(shard)

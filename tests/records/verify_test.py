@@ -138,6 +138,17 @@ def test_records_that_conversion_would_not_write(tmp_path):
   assert len(found) == 11
 
 
+def test_all_shards_are_missing(data):
+  for name in NAMES:
+    (data / name).unlink()
+  assert problems(data) == [f"{name} is missing" for name in NAMES]
+
+
+def test_no_workers(data):
+  with pytest.raises(ValueError, match="workers is 0, expected 1 or more"):
+    verify(str(data), workers=0)
+
+
 def test_nothing_to_verify(tmp_path):
   with pytest.raises(ValueError, match="no shards, expected a folder"):
     verify(str(tmp_path))
