@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from maxtext_ext.records import storage
+from maxtext_ext.records.paths import SHARD_SUFFIX
 from maxtext_ext.records.schema import RecordError
 from maxtext_ext.records.sources.lines import read_lines
 from maxtext_ext.records.sources.splits import describe_names
@@ -17,6 +18,7 @@ _COMPRESSED = r"(\.(gz|bz2|xz|zst))?$"
 _JSON = re.compile(r"\.(jsonl|json|ndjson)" + _COMPRESSED)
 _TABLE = re.compile(r"\.(csv|tsv)" + _COMPRESSED)
 _TAR = re.compile(r"\.(tar|tgz|tbz2?|txz)" + _COMPRESSED)
+_SOUND = re.compile(r"\.(wav|flac|mp3|ogg|oga|opus|m4a|aac|webm|mp4|mkv|mka|aiff?|sph|au)$")
 _NUMBERED_TAR = re.compile(r"\d+\.tar$")
 _METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 
@@ -39,7 +41,10 @@ def detect_format(source: str) -> str:
     return _one_of(source, _of_files(storage.find_files(source, "*")))
   listing = _Listing(source)
   particular = [name for name, looks_like in _FOLDERS.items() if looks_like(listing)]
-  return _one_of(source, particular or _of_files(listing.files()), listing.files())
+  files = listing.files()
+  if any(path.endswith(SHARD_SUFFIX) for path in files):  # with the quarantine beside them
+    return _one_of(source, [], files)
+  return _one_of(source, particular or _of_files(files), files or listing.folders())
 
 
 def _is_hub_id(source: str) -> bool:
@@ -56,10 +61,20 @@ def _one_of(source: str, formats: Sequence[str], files: Sequence[str] = ()) -> s
   if formats:
     choices = " or ".join(f"--from {name}" for name in formats)
     raise ValueError(f"{source}{seen} looks like {' and '.join(formats)}; say which: {choices}")
-  raise ValueError(
-    f"{source}{seen}: no format is known by such names; give --from, one of those in "
-    "`maxtext-ext data convert --help`"
-  )
+  raise ValueError(f"{source}{seen}: no format is known by such names; {_remedy(source, files)}")
+
+
+def _remedy(source: str, files: Sequence[str]) -> str:
+  """What to do about a source whose format cannot be told."""
+  files = files or [source]
+  if any(path.endswith(SHARD_SUFFIX) for path in files):
+    return "its shards are converted already: training takes their folder as data_dir"
+  if all(_SOUND.search(path.lower()) for path in files):
+    return (
+      "sound needs a file that says what is spoken, a line of JSON a recording: "
+      '{"audio": "clips/1.wav", "text": "..."}'
+    )
+  return "give --from, one of those in `maxtext-ext data convert --help`, or the folder below it"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +86,11 @@ class _Listing:
   def files(self) -> list[str]:
     """The files right in it."""
     return [path for path in storage.list_folder(self.folder) if storage.is_file(path)]
+
+  def folders(self) -> list[str]:
+    """The folders right in it that hold something, each with a slash."""
+    below = {os.path.dirname(path) for path in self.find("*/*")}
+    return sorted(os.path.basename(folder) for folder in below)
 
   def has(self, *patterns: str) -> bool:
     """Whether it holds a file of each of these patterns, which may go into folders below."""
@@ -90,7 +110,7 @@ def _looks_like_tfds(seen: _Listing) -> bool:
 
 
 def _looks_like_kaldi(seen: _Listing) -> bool:
-  return seen.has("wav.scp")
+  return seen.has("wav.scp") or seen.has("*/wav.scp")
 
 
 def _looks_like_shar(seen: _Listing) -> bool:

@@ -38,6 +38,7 @@ CASES = [
   ({"dataset_dict.json": b"{}", "train/state.json": b"{}"}, "", "arrow"),
   ({"x-train.arrow": b""}, "x-train.arrow", "arrow"),
   ({"wav.scp": b"", "text": b"", "segments": b""}, "", "kaldi"),
+  ({"train/wav.scp": b"", "train/text": b"", "test/wav.scp": b""}, "", "kaldi"),
   ({"cuts_train.jsonl.gz": gzip.compress(CUT.encode())}, "", "lhotse"),
   ({"any.jsonl": CUT.encode()}, "any.jsonl", "lhotse"),
   ({"x_recordings_a.jsonl.gz": b"", "x_supervisions_a.jsonl.gz": b""}, "", "lhotse"),
@@ -99,7 +100,15 @@ def test_what_is_not_on_this_machine(tmp_path):
       {"a.csv": b"audio,text\n", "b.jsonl": LINE},
       r"\(a.csv, b.jsonl\) looks like csv and jsonl; say which: --from csv or --from jsonl",
     ),
-    ({"a.wav": b"", "b.wav": b""}, r"\(a.wav, b.wav\): no format is known by such names"),
+    (
+      {"a.wav": b"", "b.FLAC": b""},
+      r"\(a.wav, b.FLAC\): no format is known by such names; sound needs a file that says",
+    ),
+    ({"he/train.tsv": b"", "ar/train.tsv": b""}, r" \(ar, he\): no format .* the folder below it"),
+    (
+      {"train-00000-of-00001.array_record": b"", "quarantine.jsonl": LINE},
+      "its shards are converted already: training takes their folder as data_dir",
+    ),
     ({}, "no format is known"),
     (
       {"wav.scp": b"", "metadata.csv": b""},
