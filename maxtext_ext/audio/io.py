@@ -192,8 +192,9 @@ def read_audio(
   if declared is not None and limit is not None and len(samples) >= round(limit * SAMPLE_RATE):
     samples = samples[: round(declared * SAMPLE_RATE)]
   if _is_short(samples, duration) or (offset and not len(samples)):
+    length = "" if duration is None else f" and takes {duration} s"
     raise AudioError(
-      f"segment starts at {offset:.2f} s and takes {duration} s, but the audio ends "
+      f"segment starts at {offset:.2f} s{length}, but the audio ends "
       f"{len(samples) / SAMPLE_RATE:.2f} s behind its start; correct the manifest"
     )
   mixer.check()

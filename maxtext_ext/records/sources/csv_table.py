@@ -74,7 +74,7 @@ class CsvReader:
     values = {
       name: _value(name, field)
       for name, field in zip(header.names, record.fields, strict=True)
-      if field
+      if field or name == self.options.id_key
     }
     path = value_of(values, choose_names(values, self.options), "audio")
     if header.is_common_voice and isinstance(path, str) and "/" not in path:
@@ -122,6 +122,7 @@ def read_header(path: str, options: SourceOptions) -> Header:
   )
   found = choose_names(set(header.names), options)
   asked = {"audio": options.audio_key, "text": options.text_key}
+  asked |= {"id": options.id_key} if options.id_key else {}
   for field, wanted in asked.items():
     if field not in found:
       expected = wanted or " or ".join(USUAL_NAMES[field])

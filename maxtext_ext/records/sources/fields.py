@@ -45,6 +45,14 @@ USUAL_NAMES = {
   "prompt": ("prompt",),
 }
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_KINDS_OF_JSON = {
+  list: "a list",
+  str: "a string",
+  int: "a number",
+  float: "a number",
+  bool: "true or false",
+  type(None): "null",
+}
 _LANGUAGE_PREFIX, _TEXT_MARK = "language ", "<asr_text>"  # of the official fine-tuning form
 
 
@@ -98,10 +106,15 @@ def parse_object(content: bytes) -> dict[str, Any]:
       f"JSON is not UTF-8 (byte 0x{content[error.start]:02x} at {error.start}); save it as UTF-8",
       _id_of_broken(content),
     ) from error
-  except (ValueError, RecursionError) as error:
-    raise RecordError(f"not JSON: {error}") from error
+  except json.JSONDecodeError as error:
+    raise RecordError(f"not JSON: {error.msg} at character {error.pos}; correct it") from error
+  except RecursionError as error:
+    raise RecordError("not JSON that can be read: nested too deeply; correct it") from error
+  except ValueError as error:
+    raise RecordError("not JSON that can be read: a number is too long; correct it") from error
   if not isinstance(fields, dict):
-    raise RecordError(f"JSON is a {type(fields).__name__}, expected an object with 'text'")
+    kind = _KINDS_OF_JSON[type(fields)]
+    raise RecordError(f"JSON is {kind}, expected an object with 'text'")
   return fields
 
 
@@ -145,6 +158,8 @@ def read_fields(
     declared, named = _language(_string(values, names, "language")), _language(named)
     if declared and named and declared != named:
       raise RecordError(f"language is '{declared}', but the text says '{named}'; drop one")
+    if options.text_key and "text" not in names:
+      raise RecordError(f"no '{options.text_key}', which --text-key names; check the name")
     if is_blank(text):
       raise RecordError("text is missing or empty; give the record one or leave it out")
     return Fields(

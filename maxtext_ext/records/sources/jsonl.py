@@ -9,17 +9,24 @@ is said". Other keys are ignored.
 """
 
 import dataclasses
+import re
 from collections.abc import Iterator
 
 from maxtext_ext.files.compressed import SUFFIXES
+from maxtext_ext.records import storage
 from maxtext_ext.records.schema import RecordError
-from maxtext_ext.records.sources.fields import parse_object
-from maxtext_ext.records.sources.lines import Line, LineRange
+from maxtext_ext.records.sources.fields import BYTE_ORDER_MARK, parse_object
+from maxtext_ext.records.sources.lines import Line, LineRange, read_lines
 from maxtext_ext.records.sources.options import EVERY_OPTION, SourceOptions
 from maxtext_ext.records.sources.rows import Row, RowShard, open_rows
+from maxtext_ext.records.sources.splits import find_own_files
 
 OPTIONS = EVERY_OPTION
-FILE_PATTERNS = ("*.jsonl", *(f"*.jsonl{suffix}" for suffix in SUFFIXES))
+_FILES, _OTHERWISE = (
+  tuple(f"*.{kind}{suffix}" for kind in kinds for suffix in ("", *SUFFIXES))
+  for kinds in (("jsonl",), ("ndjson", "json"))
+)
+_DOCUMENT = re.compile(rb"\[|\[\s*\{.*|\{")  # as a list or indented JSON begins
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,8 +42,28 @@ class JsonlReader:
         yield line.number, error
 
 
+def find_files(source: str, split: str | None) -> list[str]:
+  """The manifests of a source; of a folder *.jsonl, or else what other names such files have."""
+  is_there = any(storage.find_below(source, pattern) for pattern in _FILES)
+  others = any(storage.find_below(source, pattern) for pattern in _OTHERWISE)
+  return find_own_files(source, _OTHERWISE if others and not is_there else _FILES, split)
+
+
 def open_files(files: list[str], options: SourceOptions) -> list[RowShard]:
-  """Divides the lines of files among shards, see `open_rows`."""
+  """Divides the lines of files among shards, see `open_rows`.
+
+  Raises:
+    ValueError: as there, or a file is JSON, but not of lines.
+  """
+  for path in files:
+    first = next(read_lines(path), None)
+    start = first.content.removeprefix(BYTE_ORDER_MARK).strip() if first else b""
+    if _DOCUMENT.fullmatch(start):
+      items = ".[]" if start.startswith(b"[") else "."
+      raise ValueError(
+        f"{path}: a single JSON document, expected an object on each line (JSONL); convert it with "
+        f"`jq -c '{items}' FILE > FILE.jsonl`"
+      )
   return open_rows(files, JsonlReader(), options)
 
 

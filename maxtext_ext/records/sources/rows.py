@@ -3,7 +3,9 @@
 A format of this kind is a reader that turns lines into rows; what is below does the rest.
 """
 
+import contextlib
 import dataclasses
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -19,6 +21,10 @@ from maxtext_ext.records.sources.fields import choose_names, read_fields, read_i
 from maxtext_ext.records.sources.lines import Line, LineRange, Scan, cut_lines, read_lines
 from maxtext_ext.records.sources.options import SourceOptions
 
+_OTHER_PARTS = frozenset({("start", "end"), ("begin", "end"), ("start_time", "end_time")})
+_MOST = 0.8  # of the file: what is shorter is a part of it
+_warned: set[tuple[str, str]] = set()
+_LOGGER = logging.getLogger(__name__)
 _BATCH, _BATCH_BYTES = 4_096, 4 << 20  # lines, and their bytes
 
 
@@ -140,10 +146,35 @@ def read_row(
   sample_id = read_id(row.values, names, _default_id(row, names, prefix) or default_id)
   try:
     clip = row.clip or _clip_of_values(row.values, names, options)
+    if options.id_key and options.id_key not in row.values:
+      raise RecordError(f"no '{options.id_key}', which --id-key names; check the name")
     fields = read_fields(row.values, names, sample_id, options)
-    return fields.with_audio(clip.load(folder, allow_urls=options.allow_urls))
+    record = fields.with_audio(clip.load(folder, allow_urls=options.allow_urls))
   except (RecordError, AudioError) as error:
     raise RecordError(str(error), sample_id) from error
+  if row.clip is None and "offset" not in row.values:
+    _warn_of_other_part(row.values, record)
+  return record
+
+
+def _warn_of_other_part(values: Mapping[str, Any], record: Record) -> None:
+  """Warns once of a part of the file under names that are not read.
+
+  Where clips were cut out before, as long as these say, they are the place in another file.
+  """
+  for names in _OTHER_PARTS - _warned:
+    start, end = (_seconds(values.get(name)) for name in names)
+    if not (_is_number(start) and _is_number(end)):
+      continue
+    if 0 <= start < end <= record.seconds + 1 and end - start < _MOST * record.seconds:
+      _warned.add(names)
+      _LOGGER.warning(
+        "%s: its text gets the %.1f s of the whole file: '%s' and '%s' are not read; call a part "
+        "of the file 'offset' and 'duration'",
+        record.sample_id,
+        record.seconds,
+        *names,
+      )
 
 
 def batched(lines: Iterable[Line]) -> Iterator[list[Line]]:
@@ -202,7 +233,9 @@ def part_of(values: Mapping[str, Any]) -> dict[str, float]:
   Raises:
     RecordError: one of them is no number.
   """
-  given = {name: values[name] for name in ("offset", "duration") if values.get(name) is not None}
+  given = {
+    name: _seconds(values[name]) for name in ("offset", "duration") if values.get(name) is not None
+  }
   if given.get("duration") == 0:
     del given["duration"]  # not known
   if "offset" not in given:
@@ -222,12 +255,20 @@ def _default_id(row: Row, names: Mapping[str, str], prefix: str) -> str:
   if not isinstance(path, str) or not path:
     return ""
   name = storage.join(prefix, path)
-  offset, duration = row.values.get("offset"), row.values.get("duration")
+  offset, duration = (_seconds(row.values.get(name)) for name in ("offset", "duration"))
   if _is_number(offset):
     name = f"{name}#t={offset}"
     if duration and _is_number(duration):
       name = f"{name},{round(offset + duration, 6)}"
   return name
+
+
+def _seconds(value: Any) -> Any:
+  """A number that was written as a text, "2.5", as the number; anything else as it is."""
+  if isinstance(value, str):
+    with contextlib.suppress(ValueError):
+      return float(value)
+  return value
 
 
 def _is_number(value: object) -> bool:

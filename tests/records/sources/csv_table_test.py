@@ -114,3 +114,10 @@ def test_asked_columns(folder):
   (folder / "t.csv").write_text("sound,said\na.wav,hi\n")
   entries = read_entries("csv", folder, audio_key="sound", text_key="said", language="Hebrew")
   assert outcomes(entries) == [("a.wav", "hi")] and entries[0].record.language == "Hebrew"
+
+
+def test_an_asked_id(folder):
+  (folder / "t.csv").write_text("key,audio,text\nk1,a.wav,hi\n,a.wav,ho\n")
+  assert outcomes(read_entries("csv", folder, id_key="key")) == [("k1", "hi"), ("a.wav", "ho")]
+  with pytest.raises(ValueError, match=r"no column for the id \(nope\)"):
+    read_entries("csv", folder, id_key="nope")

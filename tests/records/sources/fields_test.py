@@ -110,7 +110,7 @@ def test_bad_values(values, reason, sample_id):
   [
     (b"", "not JSON", ""),
     (b"[" * 100_000, "not JSON", ""),
-    (b"3", "JSON is a int, expected an object", ""),
+    (b"3", "JSON is a number, expected an object", ""),
     (b'{"id": "x", "text": "\xff"}', r"not UTF-8 \(byte 0xff at 21\)", "x"),
     (b'{"audio": "a.wav", "text": "\xff"}', "not UTF-8", "a.wav"),
     (b'{"id": [1], "text": "\xff"}', "not UTF-8", ""),

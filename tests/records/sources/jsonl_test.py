@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maxtext_ext.records.schema import Record, RecordError
+from maxtext_ext.records.sources import formats, rows
 from maxtext_ext.records.sources.entry import Bad, Good
 from maxtext_ext.records.sources.jsonl import parse_line
 from maxtext_ext.records.sources.lines import Line
@@ -232,3 +233,52 @@ def test_what_to_json_of_datasets_writes_compressed(folder):
   assert "not base64" in bad[0] and "sampling rate" in bad[1] and "audio is missing" in bad[2]
   *_, last = read_entries("jsonl", f"{folder}/cut.jsonl.gz")
   assert "file is cut or damaged" in last.reason
+
+
+@pytest.mark.parametrize("part", [{"duration": "0.02"}, {"offset": "0", "duration": "0.02"}])
+def test_seconds_that_were_written_as_text(folder, part):
+  assert read_line(line(**part), folder).audio.shape == (320,)
+
+
+@pytest.mark.parametrize("names", [("start", "end"), ("begin", "end")])
+def test_a_part_under_other_names_is_told_once(folder, names, caplog, monkeypatch):
+  monkeypatch.setattr(rows, "_warned", set())
+  part = dict(zip(names, (0.01, 0.02), strict=True))
+  for _ in range(2):
+    assert read_line(line(**part), folder).audio.shape == (800,)
+  assert len(caplog.messages) == 1
+  assert f"'{names[0]}' and '{names[1]}' are not read" in caplog.messages[0]
+
+
+@pytest.mark.parametrize("start", [0.0, 700.0])
+def test_the_place_of_a_clip_that_was_cut_out_before_is_fine(folder, start, caplog, monkeypatch):
+  monkeypatch.setattr(rows, "_warned", set())
+  read_line(line(start=start, end=start + 0.05), folder)
+  assert not caplog.messages
+
+
+@pytest.mark.parametrize("key", ["text", "id"])
+def test_a_key_that_no_line_has(folder, key):
+  with pytest.raises(RecordError, match=f"no 'nope', which --{key}-key names"):
+    read_line(line(), folder, SourceOptions(**{f"{key}_key": "nope"}))
+
+
+@pytest.mark.parametrize("content", ["[\n", '[{"audio": "a.wav", "text": "x"}]\n', '{\n "audio":'])
+def test_a_single_document_is_refused_with_the_remedy(folder, content):
+  path = f"{folder}/list.json"
+  with open(path, "w") as file:
+    file.write(content)
+  with pytest.raises(ValueError, match=r"a single JSON document, .* `jq -c") as caught:
+    open_shards(path)
+  assert path in str(caught.value)
+
+
+def test_a_folder_of_manifests_of_other_names(folder):
+  for name in ("train.json", "b.ndjson"):
+    with open(f"{folder}/{name}", "wb") as file:
+      file.write(line())
+  find = formats.load_format("jsonl").find_files
+  assert find(folder, "train") == [f"{folder}/train.json"]
+  with open(f"{folder}/a.jsonl", "wb") as file:
+    file.write(line())
+  assert find(folder, "test") == [f"{folder}/a.jsonl"]
