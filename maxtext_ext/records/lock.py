@@ -22,6 +22,7 @@ from typing import Self
 import filelock
 
 from maxtext_ext.errors import Unreachable, leave
+from maxtext_ext.files.writing import writing
 from maxtext_ext.records import remote, storage
 
 # Seconds from one sign of life of a URL's lock to the next, and without one until it is left over.
@@ -157,7 +158,7 @@ def _local_lock(path: str, refusal: _Refusal) -> Iterator[None]:
   is_file_itself = isinstance(lock, filelock.SoftFileLock)
   try:
     if not is_file_itself:
-      with open(path, "w", encoding="utf-8") as file:
+      with writing(path), open(path, "w", encoding="utf-8") as file:
         file.write(f"{os.getpid()}\n{socket.gethostname()}\n")
     yield
   finally:
@@ -179,7 +180,13 @@ def _make_folder(folder: str) -> list[str]:
   while not os.path.lexists(above):
     made.append(above)
     above = os.path.dirname(above)
-  os.makedirs(folder or ".", exist_ok=True)
+  try:
+    os.makedirs(folder or ".", exist_ok=True)
+  except (FileExistsError, NotADirectoryError) as error:
+    raise ValueError(
+      f"{folder}: expected a folder, or a place to make it, but '{error.filename}' cannot be one; "
+      "choose another name"
+    ) from error
   return made
 
 

@@ -101,6 +101,14 @@ def test_a_folder_may_be_named_from_here(tmp_path, monkeypatch):
   assert os.listdir("there/new") == ["written"]
 
 
+@pytest.mark.parametrize("name", ["link", "file/below", "/dev/null"])
+def test_what_is_no_folder(tmp_path, name):
+  (tmp_path / "file").touch()
+  (tmp_path / "link").symlink_to("nowhere/deep")
+  with pytest.raises(ValueError, match="expected a folder, or a place to make it"):
+    is_free(os.path.join(tmp_path, name))
+
+
 def test_an_error_inside_frees_it(folder):
   with pytest.raises(ZeroDivisionError), sole_writer(folder, "work", "run"):
     raise ZeroDivisionError
