@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from maxtext_ext import preflight
 from maxtext_ext.errors import exit_with_one_line
 from maxtext_ext.keys.settings import Settings, read, refuse_repeats
-from maxtext_ext.keys.yml import is_speech
+from maxtext_ext.keys.yml import is_speech, refuse_without_base
 from maxtext_ext.progress import say
 
+_OF_MAXTEXT = "src/maxtext/configs/"  # it finds its own files by their place in its repository
 _STARTING = "starting JAX and MaxText ..."
 
 
@@ -19,10 +20,11 @@ def train(argv: Sequence[str]) -> None:
     argv: the program's name, a yml file, `key=value` strings.
   """
   path = _config_path(argv)
-  # MaxText finds its own files by their place in its repository.
-  if path is None or path.startswith("src/maxtext/configs/") or not is_speech(path):
+  if path is None or path.startswith(_OF_MAXTEXT) or not is_speech(path):
     from maxtext_ext import bridge
 
+    if path is not None and not path.startswith(_OF_MAXTEXT):
+      refuse_without_base(path)
     bridge.train_text_only(argv)
     return
   settings = _read(path, argv[2:])

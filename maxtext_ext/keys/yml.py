@@ -14,6 +14,8 @@ BASE_CONFIG = "base_config"
 MODEL_FILE = "model.yml"
 # The key that tells a speech configuration from one of MaxText's own.
 SPEECH_KEY = "speech_encoder"
+# A key that MaxText does not start without: its base.yml has them all.
+_COMPLETE = "skip_jax_distributed_system"
 
 Nodes = dict[str, yaml.Node]
 
@@ -104,6 +106,9 @@ def _find_base(node: yaml.Node, child: str) -> str:
     raise ConfigError(f"{child}: {BASE_CONFIG} is no text, expected the name of a yml file")
   places = [os.path.join(os.path.dirname(child), node.value)]
   places.append(os.path.join(configs_folder(), node.value))
+  parts = pathlib.PurePath(node.value).parts
+  if parts[:1] == ("configs",):  # as on the command line
+    places.append(str(package_configs().joinpath(*parts[1:])))
   for place in places:
     if os.path.isfile(place):
       return place
@@ -114,6 +119,16 @@ def _find_base(node: yaml.Node, child: str) -> str:
 def is_speech(path: str) -> bool:
   """Whether the configuration is one of ours (a file of its chain sets `speech_encoder`)."""
   return any(SPEECH_KEY in keys for _, keys in read_chain(path))
+
+
+def refuse_without_base(path: str) -> None:
+  """Raises ConfigError for a configuration of some keys that stands on no other one."""
+  chain = read_chain(path)
+  if len(chain) == 1 and _COMPLETE not in chain[0][1]:
+    raise ConfigError(
+      f"{path} stands on no other configuration; give it `{BASE_CONFIG}: configs/speech.yml`, or "
+      f"`{BASE_CONFIG}: base.yml` for MaxText's own training on text"
+    )
 
 
 def find_model(name: str, path: str) -> str:

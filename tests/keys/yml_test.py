@@ -4,9 +4,10 @@ import os
 
 import pytest
 
+from maxtext_ext.keys.maxtext import configs_folder
 from maxtext_ext.keys.settings import read
 from maxtext_ext.keys.values import ConfigError
-from maxtext_ext.keys.yml import is_speech, read_yml
+from maxtext_ext.keys.yml import is_speech, read_yml, refuse_without_base
 from tests.config_test import DEMO, write
 
 BAD_FILES = {
@@ -68,3 +69,16 @@ def test_a_file_of_endless_depth_is_refused(tmp_path, mark, depth):
   (tmp_path / "model.yml").write_text("a: " * (mark != "- ") + mark * depth)
   with pytest.raises(ConfigError, match=r"model\.yml is not yaml that can be read: over 100"):
     read_yml(str(tmp_path / "model.yml"))
+
+
+def test_keys_that_stand_on_nothing_are_refused(tmp_path):
+  path = write(tmp_path / "mine.yml", "learning_rate: 1.0e-5\n")
+  with pytest.raises(ConfigError, match=r"mine.yml stands on no other .* configs/speech.yml"):
+    refuse_without_base(path)
+  refuse_without_base(write(tmp_path / "text.yml", "base_config: base.yml\nsteps: 1\n"))
+  refuse_without_base(os.path.join(configs_folder(), "base.yml"))
+
+
+def test_a_base_of_the_package_is_found_from_any_folder(tmp_path):
+  path = write(tmp_path / "mine.yml", f"base_config: {DEMO}\nbase_emb_dim: 64\n")
+  assert read(path).base_emb_dim == 64
