@@ -321,7 +321,9 @@ def main(argv: Sequence[str] | None = None) -> None:
   try:
     sys.exit(app(args, prog_name="maxtext-ext", standalone_mode=False))
   except typer.TyperException as error:  # a mistyped command or option
-    raise ValueError(f"{error.format_message()} (see maxtext-ext --help)") from error
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "maxtext-ext"
+    raise ValueError(f"{error.format_message()} (see {command} --help)") from error
 
 
 if __name__ == "__main__":
