@@ -107,7 +107,7 @@ def read_header(path: str, options: SourceOptions) -> Header:
   """Reads the first row of a table.
 
   Raises:
-    ValueError: it has no column for the audio or the text.
+    ValueError: it has no column for the audio or the text, or two of one name.
   """
   try:
     text = next((line.text() for line in read_lines(path)), "")
@@ -121,6 +121,12 @@ def read_header(path: str, options: SourceOptions) -> Header:
     quoted=not set(names) >= _COMMON_VOICE,
   )
   found = choose_names(set(header.names), options)
+  for field, name in found.items():
+    if header.names.count(name) > 1:
+      raise ValueError(
+        f"{path}: {header.names.count(name)} columns are called '{name}', expected one for the "
+        f"{field}; rename the others"
+      )
   asked = {"audio": options.audio_key, "text": options.text_key}
   asked |= {"id": options.id_key} if options.id_key else {}
   for field, wanted in asked.items():

@@ -100,6 +100,7 @@ def test_shards_hold_every_row_once(folder):
     (b"", "no column for the audio"),
     (b"name,text\na,b\n", "no column for the audio .*its first row is"),
     (b"audio,said\na,b\n", "no column for the text .*--text-key"),
+    (b"audio,text,text\na,b,c\n", "2 columns are called 'text', expected one for the text"),
     (b"audio,text\n", "no lines"),
     ("audio,text\na,b\n".encode("utf-16"), "not UTF-8"),
   ],
