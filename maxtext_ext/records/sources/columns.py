@@ -67,11 +67,16 @@ class Columns:
     asked = {"audio": options.audio_key, "text": options.text_key, "id": options.id_key}
     for field in ("audio", "text", *(["id"] if options.id_key else [])):
       if field not in (found if field == "audio" else names):
+        remedy = f"name it with --{field}-key"
+        if field == "audio" and not rate and _lists_of_samples(schema, options):
+          remedy = (
+            f"samples need a column of whole numbers beside them, {' or '.join(_RATES)}, in Hz"
+          )
         wanted = asked[field] or " or ".join(USUAL_NAMES[field])
         raise RecordError(
           f"no column for the {field} ({wanted}) of a type that can be used; "
           f"the columns are {', '.join(f'{each.name}: {each.type}' for each in schema)[:500]}; "
-          f"name it with --{field}-key"
+          f"{remedy}"
         )
     kind = schema.field(found["audio"]).type
     members = _members_of(kind) if pa.types.is_struct(kind) else ()
@@ -113,6 +118,12 @@ class Columns:
     except AudioError as error:
       raise RecordError(str(error), fields.sample_id) from error
     return fields.with_audio(samples), bool(read_id(values, self.names, ""))
+
+
+def _lists_of_samples(schema: pa.Schema, options: SourceOptions) -> bool:
+  """Whether a column would be the audio if the rate of its samples were known."""
+  sounds = {field.name for field in schema if _can_be_audio(field.type, has_rate=True)}
+  return "audio" in choose_names(sounds, options)
 
 
 def row_of(columns: Mapping[str, pa.Array], index: int) -> dict[str, Any] | str:

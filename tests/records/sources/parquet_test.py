@@ -410,3 +410,9 @@ def test_files_at_a_url(tmp_path):
   memory.pipe("/corpus/a.wav", sound())
   (entry,) = read("memory://corpus")
   assert isinstance(entry, Good) and entry.record.text == "far away"
+
+
+def test_samples_without_a_rate_are_told_what_is_missing(tmp_path):
+  columns = {"audio": pa.array([TONE.tolist()]), "text": pa.array(["hi"])}
+  (entry,) = read(write(tmp_path / "x.parquet", columns))
+  assert entry.reason.endswith("beside them, sampling_rate or sample_rate, in Hz")
