@@ -148,7 +148,7 @@ def _require_known(names: Iterable[str], source: str) -> None:
   known = kinds()
   for name in names:
     if name not in known:
-      near = difflib.get_close_matches(name, known, n=1, cutoff=_NEAR)
+      near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=_NEAR)
       hint = f"; did you mean {near[0]}?" if near else ""
       raise ConfigError(f"{source}: unknown key {name}{hint}")
     if known[name].kind == "derived":

@@ -19,6 +19,7 @@ BAD_FILES = {
     "base_config: {base}\nstep: 5\n",
     "bad.yml: unknown key step; did you mean steps",
   ),
+  "key in capitals": ("base_config: {base}\nLEARNING_RATE: 1\n", "did you mean learning_rate"),
   "wrong value": ("base_config: {base}\nsteps: x\n", "bad.yml: steps: got 'x', expected a whole"),
   "list for a number": (
     "base_config: {base}\nsteps: [1]\n",
