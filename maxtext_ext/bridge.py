@@ -33,7 +33,8 @@ from flax import nnx
 from flax.core.spmd import logical_axis_rules
 from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh, NamedSharding
-from orbax.checkpoint import v1 as ocp
+
+from maxtext_ext import log
 
 
 @contextmanager
@@ -41,8 +42,10 @@ def _without_extras() -> Iterator[None]:
   """Imports without TensorFlow, and without a line for every optional package that is absent.
 
   MaxText imports TensorFlow wherever it is installed, for the name of one error: 3 s and 450 MB a
-  process. Here it is hidden during the import, unless somebody has it already.
+  process. Here it is hidden during the import, unless somebody has it already. Orbax adds a handler
+  to the root logger, behind which a program's own `logging.basicConfig` would do nothing.
   """
+  handlers = list(logging.root.handlers)
   hidden = "tensorflow" not in sys.modules
   if hidden:
     sys.modules["tensorflow"] = None
@@ -50,6 +53,7 @@ def _without_extras() -> Iterator[None]:
     with redirect_stdout(io.StringIO()):
       yield
   finally:
+    logging.root.handlers[:] = handlers
     if hidden:
       del sys.modules["tensorflow"]
 
@@ -68,6 +72,7 @@ with _without_extras():
   from maxtext.layers.moe import GateLogit, RoutedMoE
   from maxtext.models.models import Transformer
   from maxtext.utils import gcs_utils, maxtext_utils, maxtext_utils_nnx, sharding, train_utils
+  from orbax.checkpoint import v1 as ocp
 
 __all__ = [
   "MODEL_MODE_AUTOREGRESSIVE",
@@ -163,8 +168,11 @@ def quiet(verbose: bool = False) -> None:
   """Shows no line of MaxText's and Orbax's, or every one.
 
   Their errors are exceptions; of a save that fails, Orbax prints every thread's traceback before.
+  In a program that imports the package, handlers and levels other than absl's stay as they are:
+  absl's handler would remove those of the terminal, and mute the program's own lines.
   """
-  absl_logging.use_absl_handler()
+  if log.in_command() or verbose:
+    absl_logging.use_absl_handler()
   absl_logging.set_verbosity(absl_logging.INFO if verbose else absl_logging.FATAL)
   absl_logging.get_absl_handler().addFilter(_not_ours)  # log.py shows them, plainly
 

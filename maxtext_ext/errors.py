@@ -1,9 +1,12 @@
 """How a command fails: one clear line and a non-zero exit, the traceback on request."""
 
+import contextlib
 import functools
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from maxtext_ext.escape import printable
@@ -46,6 +49,30 @@ def exit_with_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
       raise SystemExit(_INTERRUPTED) from None
 
   return wrapped
+
+
+@contextlib.contextmanager
+def leaving_at_interrupt() -> Iterator[None]:
+  """Lets Ctrl-C end the process at once, while there is nothing to save or to put in order.
+
+  A KeyboardInterrupt in the middle of the imports of JAX and MaxText may be swallowed there, and
+  the command would go on to its end.
+  """
+  in_main = threading.current_thread() is threading.main_thread()
+  if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    yield
+    return
+  signal.signal(signal.SIGINT, _leave_interrupted)
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _leave_interrupted(number: int, frame: object) -> None:
+  del number, frame
+  os.write(sys.__stderr__.fileno(), b"interrupted\n")  # print may be what was interrupted
+  os._exit(_INTERRUPTED)
 
 
 def one_line(error: BaseException) -> str:

@@ -21,3 +21,8 @@ def show_warnings() -> None:
   logger = logging.getLogger("maxtext_ext")
   logger.setLevel(logging.WARNING)
   logger.addHandler(_plain)  # once, however often it is called
+
+
+def in_command() -> bool:
+  """Whether this process is a command of the package, not a program that imports it."""
+  return _plain in logging.getLogger("maxtext_ext").handlers

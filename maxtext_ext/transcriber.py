@@ -9,6 +9,7 @@ import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from numbers import Real
 from typing import Any, Self, overload
 
 import jax
@@ -216,7 +217,7 @@ def _samples(audio: Audio) -> np.ndarray:
     samples = load_audio(os.fspath(audio))
   elif isinstance(audio, bytes):
     samples = decode_audio(audio)
-  elif isinstance(audio, tuple):
+  elif isinstance(audio, tuple) and len(audio) == 2:
     samples = _from_array(*audio)
   else:
     samples = _from_array(audio, SAMPLE_RATE)
@@ -238,6 +239,8 @@ def _from_array(samples: np.ndarray, rate: int) -> np.ndarray:
       f"got {kind}, expected a path, the bytes of a sound file, an array of float or int16"
       " samples, or (array, rate)"
     )
+  if not isinstance(rate, Real):
+    raise AudioError(f"the sampling rate is {rate!r:.80}, expected a number of Hz, such as 16000")
   check_samples(samples)
   if samples.dtype == np.int16:
     samples = samples.astype(np.float32) / np.float32(PCM16_SCALE)

@@ -1,11 +1,12 @@
 """How commands end."""
 
+import signal
 import subprocess
 import sys
 
 import pytest
 
-from maxtext_ext.errors import Unreachable, exit_status, one_line
+from maxtext_ext.errors import Unreachable, exit_status, leaving_at_interrupt, one_line
 
 
 @pytest.mark.parametrize(
@@ -46,3 +47,29 @@ command()
 """
   ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
   assert (ended.returncode, ended.stderr) == (2, "error: gs://bucket: gone\n")
+
+
+def test_an_interrupt_that_an_import_swallows_ends_the_command():
+  code = """
+import os, signal
+from maxtext_ext.errors import exit_with_one_line, leaving_at_interrupt
+@exit_with_one_line
+def command():
+  with leaving_at_interrupt():
+    try:
+      os.kill(os.getpid(), signal.SIGINT)
+      for _ in range(1000): pass
+    except BaseException:
+      pass
+  print("goes on")
+command()
+"""
+  ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
+  assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "interrupted\n")
+
+
+def test_an_interrupt_behind_the_imports_is_an_exception_again():
+  before = signal.getsignal(signal.SIGINT)
+  with leaving_at_interrupt():
+    pass
+  assert signal.getsignal(signal.SIGINT) is before

@@ -93,6 +93,9 @@ BAD = {
   "wrong type": (np.ones(100, np.int64), "array of int64"),
   "too long": (np.ones(1201 * SAMPLE_RATE, np.float32), "over the 1200 s"),
   "a rate that is none": ((np.ones(100, np.float32), 5), "sample rate is 5 Hz"),
+  "a rate that is text": ((np.ones(100, np.float32), "16000"), "sampling rate is '16000'"),
+  "no rate": ((np.ones(100, np.float32), None), "sampling rate is None"),
+  "three parts": ((np.ones(100, np.float32), 16_000, 1), "got tuple, expected a path"),
 }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from maxtext_ext import preflight
-from maxtext_ext.errors import exit_with_one_line
+from maxtext_ext.errors import exit_with_one_line, leaving_at_interrupt
 from maxtext_ext.keys.settings import Settings, read, refuse_repeats
 from maxtext_ext.keys.yml import is_speech, refuse_without_base
 from maxtext_ext.progress import say
@@ -30,8 +30,9 @@ def train(argv: Sequence[str]) -> None:
   settings = _read(path, argv[2:])
   preflight.check_training(settings)
   say(f"train: {settings.run_name}, to {preflight.run_folder(settings)}; {_STARTING}")
-  preflight.check_input(settings, settings.train_split)
-  from maxtext_ext.train.loop import run
+  with leaving_at_interrupt():
+    preflight.check_input(settings, settings.train_split)
+    from maxtext_ext.train.loop import run
 
   if status := run(settings).status:
     raise SystemExit(status)
@@ -46,8 +47,9 @@ def decode(argv: Sequence[str]) -> None:
   settings = _read(path, argv[2:])
   preflight.check_decoding(settings)
   say(f"decode: split {settings.split} with {settings.run_name}; {_STARTING}")
-  preflight.check_input(settings, settings.split)
-  from maxtext_ext.decode.run import run
+  with leaving_at_interrupt():
+    preflight.check_input(settings, settings.split)
+    from maxtext_ext.decode.run import run
 
   run(settings)
 

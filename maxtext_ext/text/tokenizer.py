@@ -101,8 +101,18 @@ class Tokenizer:
     """Ids of `text` alone: nothing added, never a control token.
 
     Tokens that were added to the published ones (`add_tokens` of transformers) are found in it.
+
+    Raises:
+      ValueError: it holds half of a surrogate pair, as text does that was not decoded as UTF-8.
     """
-    return self._loaded.model.encode(text, add_special_tokens=False).ids
+    try:
+      return self._loaded.model.encode(text, add_special_tokens=False).ids
+    except TypeError as error:
+      at = next(i for i, char in enumerate(text) if "\ud800" <= char <= "\udfff")
+      raise ValueError(
+        f"{text[max(0, at - 20) : at + 20]!r} is no valid text: lone surrogate at character {at};"
+        " read it as UTF-8"
+      ) from error
 
   def decode(self, ids: Iterable[int]) -> str:
     """Text of `ids` without special tokens; `<asr_text>` is not special and stays.

@@ -139,6 +139,11 @@ def test_decode_inverts_encode(either: Tokenizer, text: str) -> None:
   assert either.decode(either.encode(text)) == normal_form(either, text)
 
 
+def test_text_that_is_none_is_refused(either: Tokenizer) -> None:
+  with pytest.raises(ValueError, match="no valid text: lone surrogate at character 4"):
+    either.encode("caf\u00e9\udce9")
+
+
 @pytest.mark.parametrize(
   "text", ["\u00e9", "e\u0301", "ש\u05c1\u05bc\u05b8", "ﬁ ①", "\u200f\u0000\r\n\t"]
 )
