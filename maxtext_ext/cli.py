@@ -295,6 +295,7 @@ def check_checkpoint(
   from maxtext_ext import preflight
 
   preflight.require_folder(checkpoint)
+  preflight.require_file(reference)
   from maxtext_ext.checkpoint.check import check, print_errors
 
   if not print_errors(check(checkpoint, reference), tolerance):

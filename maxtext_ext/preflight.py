@@ -61,6 +61,12 @@ def require_folder(*paths: str | os.PathLike[str] | None) -> None:
       raise ValueError(f"{path}: no such folder, so no checkpoint there")
 
 
+def require_file(path: str | os.PathLike[str]) -> None:
+  """Raises ValueError unless a local file is there."""
+  if not os.path.isfile(path):
+    raise ValueError(f"{path}: no such file")
+
+
 def run_folder(settings: Settings) -> str:
   """The folder of everything that the run writes."""
   return os.path.join(settings.base_output_directory, settings.run_name)

@@ -53,6 +53,7 @@ def test_an_interrupt_that_an_import_swallows_ends_the_command():
   code = """
 import os, signal
 from maxtext_ext.errors import exit_with_one_line, leaving_at_interrupt
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
 @exit_with_one_line
 def command():
   with leaving_at_interrupt():

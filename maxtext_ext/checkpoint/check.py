@@ -108,8 +108,11 @@ def read_reference(path: str | os.PathLike[str]) -> list[ReferenceClip]:
   try:
     with np.load(path) as file:
       arrays = dict(file)
-  except (ValueError, EOFError, zipfile.BadZipFile) as error:
-    raise ValueError(f"{path}: not an .npz file ({error})") from error
+  # TypeError: a plain array of an .npy file. What NumPy says of a text file is how to load pickles.
+  except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    raise ValueError(
+      f"{path}: no whole .npz file, which tools/hf_reference.py makes; make it again"
+    ) from error
   numbers = sorted(
     int(name[8:]) for name in arrays if name[:8] == "samples_" and name[8:].isdigit()
   )

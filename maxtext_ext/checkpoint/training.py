@@ -33,6 +33,7 @@ STATE = "items"
 INPUT = "input"
 # The folder of a run's checkpoints, as MaxText names it.
 CHECKPOINTS = "checkpoints"
+_CUT = "%s is cut short (%s): passed over"
 # Ends of names: of a folder while Orbax fills it, and of one that is passed over for good.
 _UNFINISHED = ".orbax-checkpoint-tmp"
 _CUT_SHORT = ".cut-short"
@@ -287,7 +288,7 @@ def find_checkpoint(checkpoint_dir: str, which: str) -> str:
 def _latest_whole(checkpoint_dir: str) -> int | None:
   wanted, torn = _newest_whole(checkpoint_dir)
   for step, reason in torn:
-    _log.warning("%s/%d is cut short (%s): passed over", checkpoint_dir, step, reason)
+    _log.warning(_CUT, os.path.join(checkpoint_dir, str(step)), reason)
   return wanted
 
 
@@ -297,7 +298,7 @@ def _best_whole(checkpoint_dir: str) -> int | None:
       reason := find_corruption(bridge.absolute(os.path.join(checkpoint_dir, str(step))))
     ) is None:
       return step
-    _log.warning("%s/%d is cut short (%s): passed over", checkpoint_dir, step, reason)
+    _log.warning(_CUT, os.path.join(checkpoint_dir, str(step)), reason)
   return _latest_whole(checkpoint_dir)
 
 

@@ -49,13 +49,13 @@ def evaluate(
   Raises:
     ValueError: a file that is missing or malformed, or an unknown normalizer.
   """
-  hypotheses = read_hypotheses(path)
+  hypotheses = _read(path)
   source = decoded.read(path)
   reason = "as asked"
   if normalizer == AUTO:
     normalizer, reason = choose_normalizer(source, hypotheses)
   scores = score(hypotheses, normalizer)
-  untrained = None if baseline is None else score(read_hypotheses(baseline), normalizer)
+  untrained = None if baseline is None else score(_read(baseline), normalizer)
   console = console or Console()
   console.print(_table(scores, untrained, reason))
   if cut := scores.overall.cut:
@@ -75,6 +75,13 @@ def evaluate(
       extra=extra,
     )
   return scores
+
+
+def _read(path: str | os.PathLike[str]) -> list[Hypothesis]:
+  """The hypotheses at a path, one or more."""
+  if hypotheses := read_hypotheses(path):
+    return hypotheses
+  raise ValueError(f"{os.fspath(path)}: no line in it; expected hypotheses, run decode again")
 
 
 def choose_normalizer(

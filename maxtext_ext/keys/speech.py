@@ -160,6 +160,17 @@ class SpeechKeys(TrainingKeys):
       return str(int(name)) if name.isdigit() else name
     raise ValueError(f"expected {', '.join(CHECKPOINTS)} or a step")
 
+  @pydantic.field_validator("context")
+  @classmethod
+  def _check_context(cls, text: str) -> str:
+    try:
+      text.encode()
+    except UnicodeEncodeError as error:
+      raise ValueError(
+        f"expected UTF-8, and byte {ord(text[error.start]) & 0xFF:#x} is not"
+      ) from error
+    return text
+
   @pydantic.field_validator("run_name")
   @classmethod
   def _check_run_name(cls, name: str) -> str:

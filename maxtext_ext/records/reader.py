@@ -15,8 +15,11 @@ def find_shards(data_dir: str, split: str) -> list[str]:
   """The shards of a split: {data_dir}/{split}-*.array_record, or else all of {data_dir}/{split}/.
 
   Raises:
-    ValueError: there are none, a numbered set of them is not whole, or two sets are mixed.
+    ValueError: there are none, a numbered set of them is not whole, or two sets are mixed; or the
+      split has no name, by which all of `data_dir` would be meant.
   """
+  if not {"", ".", ".."}.isdisjoint(split.split("/")):
+    raise ValueError(f"split {split!r} is no name of one; expected train, validation, test or such")
   flat = [
     path
     for path in paths.list_shards(data_dir)

@@ -122,7 +122,7 @@ def test_a_reference_that_cannot_be_used(converted, tmp_path, changes, said):
 
 def test_a_file_that_is_none(converted, tmp_path):
   (tmp_path / "text.npz").write_text("no archive")
-  with pytest.raises(ValueError, match=r"not an \.npz file"):
+  with pytest.raises(ValueError, match=r"text\.npz: no whole \.npz file, .*; make it again$"):
     check(converted, tmp_path / "text.npz")
 
 

@@ -23,7 +23,7 @@ def run(tmp_path):
 def test_the_newest_whole_one_is_found_with_a_warning(run, caplog):
   caplog.set_level("WARNING", "maxtext_ext")
   folder = run / "checkpoints"
-  assert find_checkpoint(str(folder), "latest") == f"{folder}/4/items"
+  assert find_checkpoint(f"{folder}/", "latest") == f"{folder}/4/items"
   assert f"{folder}/10 is cut short (no items/manifest.ocdbt)" in caplog.text
   assert find_weights(str(run)) == find_weights(str(folder)) == f"{folder}/4/items"
   assert find_checkpoint(str(folder), "2") == f"{folder}/2/items"

@@ -54,6 +54,13 @@ def test_no_report_unless_asked(tmp_path):
   assert [path.name for path in tmp_path.iterdir()] == ["trained"]
 
 
+@pytest.mark.parametrize("content", ["", "\n\n"])
+def test_a_file_without_a_line_is_named(tmp_path, content):
+  (tmp_path / "hypotheses.jsonl").write_text(content)
+  with pytest.raises(ValueError, match=r"hypotheses\.jsonl: no line in it; expected hypotheses"):
+    evaluate(tmp_path / "hypotheses.jsonl", console=Console(file=io.StringIO()))
+
+
 def test_bad_metrics_are_an_error(tmp_path):
   write(tmp_path / "trained", ("one", "one"))
   with pytest.raises(ValueError, match="no such file"):

@@ -162,6 +162,7 @@ WRONG = {
   "hardware=TPU": "hardware: got 'TPU', expected one of 'auto', 'tpu'",
   "lr_schedule_type=linear": "lr_schedule_type: got 'linear', expected one of 'cosine', 'wsd'",
   "decode_checkpoint=Best": "decode_checkpoint: expected best, latest, base, untrained or a step",
+  "context=caf\udce9": "context: expected UTF-8, and byte 0xe9 is not",
   "decode_checkpoint=-1": "decode_checkpoint: expected best",
   "normalizer=greek": "unknown normalizer 'greek'; expected one of none",
   "lora_targets=[a": "lora_targets: not yaml",

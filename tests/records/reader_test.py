@@ -54,6 +54,16 @@ def test_what_is_not_a_whole_set(tmp_path, names, reason):
     find_shards(str(tmp_path), "train")
 
 
+@pytest.mark.parametrize("split", ["", ".", "..", "/", "train/", "../data"])
+def test_a_split_without_a_name_is_not_every_split(tmp_path, split):
+  folder = tmp_path / "data"
+  folder.mkdir()
+  for name in ("train", "test"):
+    (folder / f"{name}-00000-of-00001.array_record").touch()
+  with pytest.raises(ValueError, match="is no name of one"):
+    find_shards(str(folder), split)
+
+
 def test_random_access_over_shards(tmp_path):
   shards = [write(tmp_path, "a", b"0", b"1"), write(tmp_path, "b"), write(tmp_path, "c", b"2")]
   source = RecordSource(shards)
