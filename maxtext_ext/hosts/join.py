@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 
@@ -12,10 +13,12 @@ from maxtext_ext.hosts.cluster import find
 from maxtext_ext.hosts.roll_call import LIMIT
 from maxtext_ext.hosts.watch import Watch
 from maxtext_ext.keys.settings import Settings
+from maxtext_ext.progress import say
 from maxtext_ext.run_identity import fingerprint_of_process
 
 # An error may come of the loss of another process, whose name is the better message. Seconds.
 _NEWS = 3.0
+_SILENCE = 10.0  # seconds of waiting until that is said
 _SHUTDOWN = 30  # seconds for what JAX does at the end, when all are done
 # JAX aborts a process that hears nothing of another for so long, in pages of C++ and without its
 # name. The watch is quicker, also when a frozen process goes on after a while.
@@ -38,7 +41,8 @@ def joined(settings: Settings) -> Iterator[None]:
   if cluster is None or jax.distributed.is_initialized():
     yield
     return
-  watch = Watch(cluster, seconds, fingerprint_of_process(settings.values))
+  with _saying(f"waiting for all {cluster.count} processes of the run, up to {seconds:g} s"):
+    watch = Watch(cluster, seconds, fingerprint_of_process(settings.values))
   try:
     jax.distributed.initialize(
       watch.coordinator,
@@ -55,3 +59,15 @@ def joined(settings: Settings) -> Iterator[None]:
     watch.fail(one_line(error), exit_status(error))
     atexit.register(leave, exit_status(error))  # before JAX's own end, which waits for the others
     raise
+
+
+@contextlib.contextmanager
+def _saying(line: str, *, after: float = _SILENCE) -> Iterator[None]:
+  """Prints a line when the block takes longer than so many seconds."""
+  timer = threading.Timer(after, say, [line])
+  timer.daemon = True
+  timer.start()
+  try:
+    yield
+  finally:
+    timer.cancel()
