@@ -16,6 +16,7 @@ from typing import Any, Self
 import jax
 from pydantic import BaseModel, ValidationError
 
+from maxtext_ext.errors import one_line
 from maxtext_ext.records import checksum, storage
 
 STEP_METADATA = "_CHECKPOINT_METADATA"
@@ -25,6 +26,8 @@ _INDEX = "manifest.ocdbt"  # of the arrays of a part
 _LIST = re.compile(r"checksums-(\d+)-of-(\d+)\.json")
 _OF_PROCESS = re.compile(r"/ocdbt\.process_(\d+)/")
 _REMEDY = "copy the checkpoint again, or move its folder away to use another"
+_OF_TENSORSTORE = re.compile(r"[A-Z_]+: Error (reading|opening|decoding) ")
+_SAID = 300  # characters of an error of TensorStore
 _THREADS = min(8, os.cpu_count() or 1)
 
 
@@ -39,6 +42,10 @@ class _Checksums(BaseModel):
   """Content of a list."""
 
   files: dict[str, _File]  # by path below the folder of the step
+
+
+class DamagedError(ValueError):
+  """Files of a checkpoint are not what was saved."""
 
 
 class _Corrupt(Exception):
@@ -111,8 +118,8 @@ class Verification:
     items: the weights of checkpoints (`{step}/items`), absolute or URLs; "" is passed over.
 
   Raises:
-    ValueError: at the end of the block, in place of an error of reading: a file is damaged; it is
-      named.
+    DamagedError: at the end of the block, in place of an error of reading: a file is damaged; it is
+      named. Of a checkpoint without a list: what Orbax could not read.
   """
 
   def __init__(self, *items: str) -> None:
@@ -130,7 +137,7 @@ class Verification:
       try:
         listed, _ = _read_lists(checkpoint, there)
       except _Corrupt as error:
-        raise ValueError(f"{checkpoint}: {error}; {_REMEDY}") from error
+        raise DamagedError(f"{checkpoint}: {error}; {_REMEDY}") from error
       names = sorted(listed, key=lambda name: (-listed[name].size, name))
       for name in names[jax.process_index() :: jax.process_count()]:
         yield checkpoint, name, there.get(name), listed[name]
@@ -144,7 +151,22 @@ class Verification:
     with self._pool:
       damage = [found for pending in self._pending if (found := pending.result())]
     if damage:
-      raise ValueError(damage[0])
+      raise DamagedError(damage[0])
+    if said := _unreadable(error):
+      names = ", ".join(self._checkpoints)
+      raise DamagedError(f"{names} cannot be read ({said[:_SAID]}); {_REMEDY}") from error
+
+
+def _unreadable(error: BaseException | None) -> str:
+  """What TensorStore says of arrays that it cannot read; "" for other errors.
+
+  Orbax hides it behind its own, with pages about the arrays and about its handlers.
+  """
+  while error is not None:
+    if _OF_TENSORSTORE.match(said := one_line(error)):
+      return said
+    error = error.__cause__
+  return ""
 
 
 def _find_damage(

@@ -26,7 +26,7 @@ from maxtext_ext.checkpoint.fingerprint import (
   warn_of_other_model,
   write_fingerprint,
 )
-from maxtext_ext.checkpoint.integrity import Verification
+from maxtext_ext.checkpoint.integrity import DamagedError, Verification
 from maxtext_ext.checkpoint.model_file import write_model
 from maxtext_ext.checkpoint.training import TrainingCheckpoints, has_checkpoints, set_aside
 from maxtext_ext.config import run_dir_of
@@ -180,6 +180,8 @@ def _restoring(checkpoint_dir: str, step: int | None) -> Iterator[None]:
   """
   try:
     yield
+  except DamagedError:
+    raise
   except (ValueError, KeyError, TypeError) as error:
     said = one_line(error)
     if step is None or (isinstance(error, ValueError) and len(said) <= _LINE):

@@ -10,7 +10,12 @@ import pytest
 from gcs_server import serving
 from orbax.checkpoint import v1 as ocp
 
-from maxtext_ext.checkpoint.integrity import Verification, find_corruption, write_checksums
+from maxtext_ext.checkpoint.integrity import (
+  DamagedError,
+  Verification,
+  find_corruption,
+  write_checksums,
+)
 from maxtext_ext.checkpoint.orbax_io import ArraySpec, ParamsWriter
 
 POSITION = {"hosts": "[{}]"}
@@ -92,6 +97,16 @@ def test_damage_is_said_in_place_of_what_reading_made_of_it(checkpoint):
   data.write_bytes(b"\0" * data.stat().st_size)
   with pytest.raises(ValueError, match=f"{data} is damaged"), Verification(f"{checkpoint}/items"):
     ocp.load_checkpointables(checkpoint, {"items": None})
+
+
+@pytest.mark.parametrize("kind", [Exception, KeyError])
+def test_what_tensorstore_cannot_read_is_one_line_without_a_list_too(checkpoint, kind):
+  (checkpoint / LIST).unlink()
+  with pytest.raises(DamagedError) as caught, Verification(f"{checkpoint}/items"):
+    raise kind("Orbax's\npages") from ValueError(f"DATA_LOSS: Error reading\n 5 of 3{' a' * 999}")
+  said = str(caught.value)
+  assert said.startswith(f"{checkpoint} cannot be read (DATA_LOSS: Error reading 5 of 3")
+  assert said.endswith("to use another") and said.isprintable() and len(said) < 600
 
 
 def test_an_error_beside_reading_stays(checkpoint):
