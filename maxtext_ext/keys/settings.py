@@ -42,6 +42,17 @@ _RULES, _REPLACE_RULES = "logical_axis_rules", "override_logical_axis_rules"
 # belong to another program, more than of a key.
 _NEAR, _NEAR_OF_ENVIRONMENT = 0.6, 0.75
 
+# Plainer words for what pydantic says, by the type of its errors.
+_PLAIN = {
+  "missing": "a value is missing",
+  "extra_forbidden": "there is no such key",
+  "too_long": "too many items",
+  "float_parsing": "expected a number",
+  "int_parsing": "expected a whole number",
+  "tuple_type": "expected a list",
+  "list_type": "expected a list",
+}
+
 _log = logging.getLogger(__name__)
 
 
@@ -273,14 +284,16 @@ def _check(values: Mapping[str, Any]) -> dict[str, Any]:
   try:
     return SpeechKeys.model_validate(own).model_dump()
   except pydantic.ValidationError as error:
-    raise ConfigError(describe(error)) from error
+    key = error.errors()[0]["loc"][:1]
+    about = f"; {key[0]}: {SpeechKeys.model_fields[key[0]].description}" if key else ""
+    raise ConfigError(f"{describe(error)}{about}".rstrip(".")) from error
 
 
 def describe(error: pydantic.ValidationError) -> str:
   """The first fault that pydantic found, on one line."""
   first = error.errors()[0]
   key = ".".join(str(part) for part in first["loc"])
-  message = first["msg"].removeprefix("Value error, ")
+  message = _PLAIN.get(first["type"]) or first["msg"].removeprefix("Value error, ")
   said = f"{key}: {message} (got {first['input']!r})" if key else message
   more = f"; and {error.error_count() - 1} more" if error.error_count() > 1 else ""
   return f"{said}{more}"
