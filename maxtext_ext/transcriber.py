@@ -211,8 +211,8 @@ def _for_each(
   return value
 
 
-def _samples(audio: Audio) -> np.ndarray:
-  """float32 samples at SAMPLE_RATE."""
+def _samples(audio: object) -> np.ndarray:
+  """float32 samples at SAMPLE_RATE; of what is no `Audio`, an error."""
   if isinstance(audio, str | os.PathLike):
     samples = load_audio(os.fspath(audio))
   elif isinstance(audio, bytes):
@@ -228,7 +228,7 @@ def _samples(audio: Audio) -> np.ndarray:
   return samples
 
 
-def _from_array(samples: np.ndarray, rate: int) -> np.ndarray:
+def _from_array(samples: object, rate: object) -> np.ndarray:
   if not isinstance(samples, np.ndarray) or not (
     samples.dtype == np.int16 or samples.dtype.kind == "f"
   ):

@@ -13,6 +13,7 @@ from maxtext_ext import Transcriber, Transcription
 from maxtext_ext.audio.io import SAMPLE_RATE, AudioError
 from maxtext_ext.config import load
 from maxtext_ext.train.loop import train
+from maxtext_ext.transcriber import _samples
 from tests import tiny
 
 SECONDS = (0.3, 1.0, 3.3, 9.5, 0.02)
@@ -93,9 +94,6 @@ BAD = {
   "wrong type": (np.ones(100, np.int64), "array of int64"),
   "too long": (np.ones(1201 * SAMPLE_RATE, np.float32), "over the 1200 s"),
   "a rate that is none": ((np.ones(100, np.float32), 5), "sample rate is 5 Hz"),
-  "a rate that is text": ((np.ones(100, np.float32), "16000"), "sampling rate is '16000'"),
-  "no rate": ((np.ones(100, np.float32), None), "sampling rate is None"),
-  "three parts": ((np.ones(100, np.float32), 16_000, 1), "got tuple, expected a path"),
 }
 
 
@@ -107,6 +105,21 @@ def test_bad_audio_says_what_and_which(transcriber, case):
   assert "audio[" not in str(alone.value)
   with pytest.raises(AudioError, match=rf"^audio\[1\]: .*{said}"):
     transcriber.transcribe([clips()[0], audio])
+
+
+@pytest.mark.parametrize(
+  ("audio", "said"),
+  [
+    ((np.ones(100, np.float32), "16000"), "the sampling rate is '16000', expected a number of Hz"),
+    ((np.ones(100, np.float32), None), "the sampling rate is None"),
+    ((np.ones(100, np.float32), 16_000, 1), "got tuple, expected a path"),
+    ((), "got tuple, expected a path"),
+    ((16_000, np.ones(100, np.float32)), "got int, expected a path"),
+  ],
+)
+def test_a_pair_that_is_none_says_what_is_expected(audio, said):
+  with pytest.raises(AudioError, match=said):
+    _samples(audio)
 
 
 def test_lists_must_match(transcriber):
