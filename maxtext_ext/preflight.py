@@ -4,7 +4,7 @@ import os
 
 from maxtext_ext.checkpoint.run_file import remembered_base
 from maxtext_ext.keys.settings import Settings
-from maxtext_ext.keys.yml import models
+from maxtext_ext.keys.yml import MODEL_FILE, models
 from maxtext_ext.records.reader import find_shards
 from maxtext_ext.records.remote import is_url
 from maxtext_ext.text.tokenizer import Tokenizer
@@ -48,10 +48,15 @@ def check_decoding(settings: Settings) -> None:
 
 
 def require_source(path: str) -> None:
-  """Raises ValueError unless a Hugging Face checkpoint is in a folder, or may be on the hub."""
+  """Raises ValueError unless a Hugging Face checkpoint may be in a folder or on the hub."""
   could_be_id = path.count("/") == 1 and not path.startswith((".", "/", "~"))
   if not could_be_id and not is_url(path) and not os.path.exists(path):
     raise ValueError(f"{path}: no such folder, and no id of the hub such as Qwen/Qwen3-ASR-0.6B")
+  if any(os.path.exists(os.path.join(path, name)) for name in (MODEL_FILE, _CHECKPOINTS)):
+    raise ValueError(
+      f"{path} is in MaxText's layout already: train from it with load_parameters_path, or write it"
+      " as Hugging Face has it with `maxtext-ext convert to-hf`"
+    )
 
 
 def require_folder(*paths: str | os.PathLike[str] | None) -> None:
@@ -106,8 +111,8 @@ def _check_weights(settings: Settings) -> None:
   moved = remembered_base(run_folder(settings))
   if not (moved and (is_url(moved) or os.path.exists(moved))):
     raise ValueError(
-      f"load_parameters_path: {path}: no such folder; make it with `maxtext-ext convert"
-      f" to-maxtext SOURCE {path}`, or name another"
+      f"load_parameters_path: {path}: no such folder; name the one where these weights are now, or"
+      f" make it with `maxtext-ext convert to-maxtext SOURCE {path}`"
     )
 
 

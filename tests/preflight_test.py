@@ -84,3 +84,14 @@ def test_a_process_among_others_fails_where_they_hear_of_it(keys, monkeypatch):
   monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "host:1234")
   preflight.check_training(settings(keys, "data_dir=/no/such"))
   preflight.check_decoding(settings(keys, "data_dir=/no/such"))
+
+
+def test_a_source_that_is_converted_already_is_told_from_one_of_hugging_face(tmp_path):
+  (tmp_path / "config.json").write_text("{}")
+  preflight.require_source(str(tmp_path))
+  preflight.require_source("Qwen/Qwen3-ASR-0.6B")
+  (tmp_path / "model.yml").touch()
+  with pytest.raises(ValueError, match="in MaxText's layout already"):
+    preflight.require_source(str(tmp_path))
+  with pytest.raises(ValueError, match="no such folder, and no id"):
+    preflight.require_source(str(tmp_path / "none"))

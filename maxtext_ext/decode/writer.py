@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from etils import epath
 
+from maxtext_ext.files.compressed import DAMAGE, decompress, is_damage
 from maxtext_ext.text.languages import NO_LANGUAGE, is_name, language_name
 
 _SHARD_NAME = re.compile(r"hypotheses-(\d{5})-of-(\d{5})\.jsonl")
@@ -152,7 +153,7 @@ class HypothesisWriter:
 
 
 def read_hypotheses(path: str | os.PathLike[str]) -> list[Hypothesis]:
-  """Reads a file, or the *.jsonl files of a directory in the order of their names.
+  """Reads a file, compressed or not, or the *.jsonl files of a directory in the order of names.
 
   Other systems' outputs can be scored: fields have the names that are usual (NeMo's `text` and
   `pred_text`, for one), others are passed over, an utterance without an id is named by its sound
@@ -165,30 +166,40 @@ def read_hypotheses(path: str | os.PathLike[str]) -> list[Hypothesis]:
   hypotheses: list[Hypothesis] = []
   places: dict[tuple[str, str], str] = {}
   for file in _files(epath.Path(path)):
-    # Bytes split at b"\n" alone: U+2028 and friends inside a transcript end no line.
-    with file.open("rb") as lines:
-      for number, line in enumerate(lines, 1):
-        if not line.strip():
-          continue
-        place = f"{file}:{number}"
-        hypothesis, named = _parse(line, place, f"{file.name}:{number}")
+    for number, line in enumerate(_lines(file), 1):
+      if not line.strip():
+        continue
+      place = f"{file}:{number}"
+      hypothesis, named = _parse(line, place, f"{file.name}:{number}")
+      key = (hypothesis.dataset, hypothesis.id)
+      if key in places and not named:
+        hypothesis = dataclasses.replace(hypothesis, id=f"{hypothesis.id} ({file.name}:{number})")
         key = (hypothesis.dataset, hypothesis.id)
-        if key in places and not named:
-          hypothesis = dataclasses.replace(hypothesis, id=f"{hypothesis.id} ({file.name}:{number})")
-          key = (hypothesis.dataset, hypothesis.id)
-        if key in places:
-          raise ValueError(
-            f"{place}: {_describe(key)} occurred before, at {places[key]}; "
-            "remove one, or name the datasets apart"
-          )
-        places[key] = place
-        hypotheses.append(hypothesis)
+      if key in places:
+        raise ValueError(
+          f"{place}: {_describe(key)} occurred before, at {places[key]}; "
+          "remove one, or name the datasets apart"
+        )
+      places[key] = place
+      hypotheses.append(hypothesis)
   return hypotheses
 
 
 def _describe(key: tuple[str, str]) -> str:
   dataset, identifier = key
   return f"id {identifier!r} of dataset {dataset!r}" if dataset else f"id {identifier!r}"
+
+
+def _lines(file: epath.Path) -> Iterator[bytes]:
+  """Yields the lines of a file, decompressed."""
+  try:
+    # Bytes split at b"\n" alone: U+2028 and friends inside a transcript end no line.
+    with file.open("rb") as content:
+      yield from decompress(content)
+  except (OSError, *DAMAGE) as error:
+    if not is_damage(error):
+      raise
+    raise ValueError(f"{file}: its compressed content is cut or damaged; copy it again") from error
 
 
 def _files(path: epath.Path) -> list[epath.Path]:

@@ -18,6 +18,8 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class StopRequest:
   """Notes SIGTERM and the first SIGINT while it is entered; a second SIGINT interrupts at once.
 
+  A signal that whoever started the process had ignored (`train &` in a script) stays so.
+
   Attributes:
     name: of the signal that this process was sent; empty: none.
     status: with which a process that stopped for it ends, as shells count: 128 and the signal's
@@ -34,7 +36,8 @@ class StopRequest:
   def __enter__(self) -> Self:
     # Python gives signals to its main thread only.
     if threading.current_thread() is threading.main_thread():
-      self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+      taken = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+      self._before = {number: signal.signal(number, self._note) for number in taken}
     return self
 
   def _note(self, number: int, frame: FrameType | None) -> None:

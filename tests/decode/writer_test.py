@@ -1,5 +1,6 @@
 import codecs
 import dataclasses
+import gzip
 import json
 import pathlib
 
@@ -217,6 +218,17 @@ def test_incomplete_directory(tmp_path, names, message):
     write(shard_path(tmp_path, shard, count), make(f"{shard}{count}"))
   with pytest.raises(ValueError, match=message):
     read_hypotheses(tmp_path)
+
+
+def test_a_compressed_file_reads_like_a_plain_one(tmp_path):
+  write(shard_path(tmp_path, 0, 1), make("a"), make("b"))
+  (plain,) = tmp_path.glob("*.jsonl")
+  packed = tmp_path / "packed.jsonl.gz"
+  packed.write_bytes(gzip.compress(plain.read_bytes()))
+  assert read_hypotheses(packed) == read_hypotheses(plain)
+  packed.write_bytes(packed.read_bytes()[:-12])
+  with pytest.raises(ValueError, match=r"packed\.jsonl\.gz: its compressed content is cut"):
+    read_hypotheses(packed)
 
 
 def test_missing_path(tmp_path):

@@ -33,6 +33,17 @@ def test_a_second_interrupt_is_at_once():
     assert stop.asked(), "SIGTERM may come as often as it likes"
 
 
+def test_a_signal_that_is_ignored_stays_so():
+  before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+  try:
+    with StopRequest() as stop:
+      os.kill(os.getpid(), signal.SIGINT)
+      assert not stop.asked()
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+  finally:
+    signal.signal(signal.SIGINT, before)
+
+
 def test_in_another_thread_signals_stay_as_they_are():
   found = []
 
