@@ -46,7 +46,7 @@ class Runs:
     self._keys = [*write_data(folder), *KEYS, f"steps={steps}"]
 
   def folder(self, name: str) -> Path:
-    """Where a run writes."""
+    """Returns the folder of a run."""
     return self._folder / "runs" / name
 
   def train(self, name: str, killed: Callable[[], bool] = lambda: False) -> int:
@@ -82,7 +82,7 @@ class Runs:
     return sorted(int(each) for each in names if each.isdigit())
 
   def arrays(self, name: str) -> dict[str, np.ndarray]:
-    """What the last checkpoint of a run holds, by path."""
+    """Reads the arrays of a run's last checkpoint, by path."""
     step = self.folder(name) / "checkpoints" / str(self.saved(name)[-1])
     leaves = jax.tree.leaves_with_path(ocp.load_checkpointables(step, {"items": None})["items"])
     return {jax.tree_util.keystr(path): _values(leaf) for path, leaf in leaves}

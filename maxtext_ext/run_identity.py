@@ -1,4 +1,4 @@
-"""Run identity: which keys make a run what it is, and how two sets of them differ.
+"""Run identity: the keys that define a run, and how two sets of them differ.
 
 Free of JAX and MaxText, so that it can be asked before either is imported. Every key counts unless
 it is known to leave the computed function and the order of the data as they are.
@@ -185,7 +185,7 @@ def _matches(key: str, patterns: tuple[str, ...]) -> bool:
 
 
 def _value(key: str, value: Any) -> Any:
-  """What counts of a key's value: of a mixture all but the folders, whose contents count."""
+  """Returns what counts of a value: of a mixture all but the folders, whose contents count."""
   if key != "mixture" or not isinstance(value, list):
     return value
   # The defaults are left out, since a mixture may be written with or without them.

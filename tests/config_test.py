@@ -1,4 +1,4 @@
-"""What MaxText makes of the keys, once `keys` has read them."""
+"""MaxText's reading of the keys, once `keys` has read them."""
 
 import os
 

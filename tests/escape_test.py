@@ -1,4 +1,4 @@
-"""What a terminal would obey is escaped; what people write is not."""
+"""Escaping: characters that a terminal would obey, and none that people write."""
 
 import sys
 import unicodedata

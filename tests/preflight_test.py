@@ -1,4 +1,4 @@
-"""What a run reads is looked for before JAX and MaxText start."""
+"""Files that a run reads are looked for before JAX and MaxText start."""
 
 import pytest
 

@@ -200,7 +200,7 @@ class Recording:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Grid:
-  """Where frames of one size begin, so that a rounded time tells the sample.
+  """Grid of the frames of one size, by which a rounded time tells the sample.
 
   Attributes:
     origin: time of the first frame, in samples.

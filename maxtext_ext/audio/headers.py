@@ -55,7 +55,7 @@ def find_damage(file: SeekableFile) -> str | None:
 
 
 def skip_id3(file: SeekableFile, start: int = 0) -> int:
-  """Where a file that begins at `start` has its sound, behind tags of MP3 that may come first."""
+  """Returns the place of the sound in a file that begins at `start`, behind any tags of MP3."""
   file.seek(start)
   head = file.read(10)
   while head[:3] == b"ID3" and len(head) == 10:
@@ -87,7 +87,7 @@ def find_undeclared(file: SeekableFile) -> str | None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Sound:
-  """Where the sound of a file stands.
+  """Place of the sound in a file.
 
   Attributes:
     start: its first byte.
@@ -103,7 +103,7 @@ class _Sound:
 
 
 def find_unknown_size(file: SeekableFile) -> tuple[int, bytes] | None:
-  """What to write where into the header of a file whose writer did not know its size.
+  """Finds what to write into the header of a file whose writer did not know its size, and where.
 
   Args:
     file: seekable; it stands at its start afterwards.

@@ -203,7 +203,7 @@ def read_audio(
 
 
 def _last_digit(seconds: float) -> float:
-  """What rounding may have left out: 0.1 of 2.5, 1 of 16."""
+  """Returns the most that rounding may have left out: 0.1 of 2.5, 1 of 16."""
   exponent = decimal.Decimal(repr(seconds)).normalize().as_tuple().exponent
   return 10.0 ** min(0, int(exponent))
 

@@ -18,7 +18,7 @@ _OGG_HEAD = 27  # bytes of the header of a page, before its table
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Beginning:
-  """How a file of a format begins.
+  """Beginning of the files of a format.
 
   Attributes:
     mark: bytes that are searched for.
@@ -50,7 +50,7 @@ _ID3 = _beginning(b"ID3", rb"ID3[\x02-\x04]\x00.[\x00-\x7f]{4}")
 
 
 def find_joints(file: SeekableFile) -> list[int]:
-  """Where further files of the same format begin; empty for a file that is one.
+  """Finds the places where further files of the same format begin; empty for a single file.
 
   Reads the whole file, unless its header says that it ends where the file does.
 
@@ -153,7 +153,7 @@ def _end_of_mpeg(file: SeekableFile, start: int) -> int | None:
 
 
 def _tag_of_mpeg(file: SeekableFile, start: int) -> bytes | None:
-  """What an encoder has written into a frame instead of sound, if it has."""
+  """Returns what an encoder has written into a frame instead of sound, if it has."""
   file.seek(start)
   head = file.read(256)
   found = _is_frame(head) and re.search(b"Xing|Info", head)

@@ -67,7 +67,7 @@ class View(io.RawIOBase):
     return self._position
 
   def tell(self) -> int:
-    """Where it stands."""
+    """Returns the current position."""
     return self._position
 
   def readable(self) -> bool:

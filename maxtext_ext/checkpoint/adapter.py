@@ -214,7 +214,7 @@ def load_weights(
 
 
 def base_of(items: str, record: AdapterRecord, given: str = "") -> str:
-  """Where the weights lie that the adapters at `items` were trained on.
+  """Finds the weights that the adapters at `items` were trained on, and returns their path.
 
   Raises:
     ValueError: they are not found.

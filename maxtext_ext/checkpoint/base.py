@@ -1,4 +1,4 @@
-"""The weights that adapters belong to: told by what was saved, not by where it lies."""
+"""Base weights of adapters: identified by what was saved, not by their path."""
 
 import hashlib
 import logging
@@ -50,7 +50,7 @@ def is_identical(items: str, identity: str) -> bool:
 
 
 def find_base(items: str, *, path: str, identity: str, given: str = "") -> str:
-  """Where the weights lie that adapters were trained on; a place that is given is remembered.
+  """Returns the path of the weights that adapters were trained on; remembers an explicit one.
 
   Args:
     items: the adapters' part of a checkpoint.

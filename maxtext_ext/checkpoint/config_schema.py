@@ -137,7 +137,7 @@ class Audio(_Section):
 
 
 class Rope(foreign_json.Settings):
-  """How positions turn queries and keys; for sound and text alone M-RoPE's sections are alike."""
+  """Rotary position settings; for sound and text alone M-RoPE's sections are alike."""
 
   NEUTRAL: ClassVar[frozenset[str]] = frozenset(
     ("mrope_section", "interleaved", "mrope_interleaved")
@@ -150,7 +150,7 @@ class Rope(foreign_json.Settings):
 
 
 class AnyText(_Section):
-  """What dense decoders and mixtures share."""
+  """Settings that dense decoders and mixtures share."""
 
   hidden_size: _Width
   num_hidden_layers: _Layers

@@ -1,4 +1,4 @@
-"""Run fingerprint: what makes a run what it is, stored with it and compared when it goes on.
+"""Run fingerprint: the settings that define a run, stored with it, compared when it goes on.
 
 It holds the keys that count (`run_identity`) and the contents of what they name: tokenizer, data,
 noise, base weights. It stands in `run.json` of the run's folder and in each checkpoint. A run of an
@@ -83,7 +83,7 @@ def _of_data(config: bridge.Config) -> Fingerprint:
 
 
 def _of_files(paths: Sequence[str]) -> str:
-  """How many files, their bytes, and what stands for their names and sizes."""
+  """Describes files: their number, their bytes, and a digest of their names and sizes."""
   sizes = storage.sizes_of(paths)
   named = [f"{os.path.basename(path)} {size}" for path, size in zip(paths, sizes, strict=True)]
   return f"{len(paths)} files of {sum(sizes)} bytes {_digest(named)}"
@@ -94,7 +94,7 @@ def _digest(parts: Iterable[str]) -> str:
 
 
 def read_fingerprint(run_dir: str, checkpoint: str = "") -> Fingerprint:
-  """What is known of a run; empty where nothing is.
+  """Reads the fingerprint of a run; empty where none is known.
 
   Args:
     run_dir: its folder.
@@ -164,7 +164,7 @@ def warn_of_other_model(config: bridge.Config, items: str) -> None:
 def _differences(
   config: bridge.Config, items: str, *, tokenizer: bool
 ) -> tuple[list[str], list[str]]:
-  """What is different of the model, and of how it is asked."""
+  """Describes the differences in the model, and those in how it is asked."""
   stored = _beside(items)
   ours = fingerprint_of_keys(bridge.keys_of(config))
   if tokenizer:
@@ -179,7 +179,7 @@ def _differences(
 
 
 def _beside(items: str) -> Fingerprint:
-  """What is known of saved weights: of a run, or of a converted checkpoint."""
+  """Reads the fingerprint of saved weights: of a run, or of a converted checkpoint."""
   checkpoint = epath.Path(bridge.absolute(items)).parent
   return read_fingerprint(run_of(items) or os.fspath(checkpoint.parent), os.fspath(checkpoint))
 
@@ -197,7 +197,7 @@ def write_fingerprint(run_dir: str, fingerprint: Fingerprint, base_path: str) ->
 def refusal(
   stored: Fingerprint, ours: Fingerprint, run_dir: str, *, accepted: Sequence[str] = ()
 ) -> str:
-  """Why a configuration may not go on with a run, in one line; empty: it may.
+  """Explains in one line why a configuration may not go on with a run; empty: it may.
 
   Args:
     stored: of the run; what it lacks is not compared.

@@ -47,7 +47,7 @@ class NonfiniteError(ValueError):
 
 
 def count_nonfinite(values: np.ndarray) -> int:
-  """How many entries of a float array are NaN or infinite; by their bits, which is fastest."""
+  """Counts the NaN or infinite entries of a float array; by their bits, which is fastest."""
   mask = _EXPONENTS[values.dtype.name]
   bits = values.view(f"u{values.dtype.itemsize}")
   return int(np.count_nonzero((bits & mask) == mask))

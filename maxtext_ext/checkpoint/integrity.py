@@ -49,7 +49,7 @@ class DamagedError(ValueError):
 
 
 class _Corrupt(Exception):
-  """What is wrong with a checkpoint."""
+  """Fault of a checkpoint."""
 
 
 def write_checksums(checkpoint: str) -> None:
@@ -80,7 +80,7 @@ def write_checksums(checkpoint: str) -> None:
 
 
 def find_corruption(checkpoint: str) -> str | None:
-  """What shows without reading the arrays that a checkpoint is incomplete; None when nothing does.
+  """Finds signs, without reading the arrays, that a checkpoint is incomplete; None: there are none.
 
   The sizes of listed files are compared. Of a checkpoint without a list only what says which parts
   and arrays it has is read.
@@ -158,7 +158,7 @@ class Verification:
 
 
 def _unreadable(error: BaseException | None) -> str:
-  """What TensorStore says of arrays that it cannot read; "" for other errors.
+  """Returns TensorStore's message about arrays that it cannot read; "" for other errors.
 
   Orbax hides it behind its own, with pages about the arrays and about its handlers.
   """
@@ -172,7 +172,7 @@ def _unreadable(error: BaseException | None) -> str:
 def _find_damage(
   checkpoint: str, name: str, there: storage.FileInfo | None, listed: _File
 ) -> str | None:
-  """How a file differs from what was written; None when it does not."""
+  """Describes how a file differs from what was written; None when it does not."""
   if there is None:
     fault = "is gone"
   elif there.size != listed.size:

@@ -224,7 +224,7 @@ def places_by_name(rules: Iterable[Rule], sizes: Sizes) -> dict[str, list[Place]
 
 
 def count_places(rules: Iterable[Rule], sizes: Sizes) -> int:
-  """How many tensors the rules make of a model, without naming them."""
+  """Counts the tensors that the rules make of a model, without naming them."""
   return sum(math.prod(sizes[index] for index in rule.indices) for rule in rules)
 
 

@@ -188,7 +188,7 @@ class _Leaf(pydantic.BaseModel):
 
 
 class _TreeMetadata(pydantic.BaseModel):
-  """What of Orbax's `_METADATA` is read; it holds more."""
+  """Part of Orbax's `_METADATA` that is read; it holds more."""
 
   use_zarr3: bool
   use_ocdbt: bool

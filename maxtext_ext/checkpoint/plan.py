@@ -33,7 +33,7 @@ PIECE_VALUES = 2 * 2**20  # read, transposed and written at a time
 
 
 class Record(foreign_json.Schema):
-  """What the way back needs to know and the parameters do not tell: conversion.json.
+  """Record in conversion.json: what converting back needs and the parameters do not tell.
 
   Attributes:
     dtype: that most tensors came with.
@@ -103,7 +103,7 @@ class Plan:
     )
 
   def record(self, reader: HfReader) -> Record:
-    """What is written into conversion.json."""
+    """Returns the content of conversion.json."""
     dtypes = {name: reader.tensors[name].numpy_dtype.name for name in self.kept(reader)}
     usual = Counter(dtypes.values()).most_common(1)[0][0]
     return Record(

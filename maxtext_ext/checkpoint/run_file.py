@@ -27,7 +27,7 @@ def write_run(run_dir: str, **changes: Any) -> None:
 
 
 def remembered_base(run_dir: str) -> str:
-  """Where the base weights of a run lay last; empty where that is not known."""
+  """Returns the last known path of a run's base weights; empty where none is known."""
   return read_run(run_dir).get(BASE_PLACE, "")
 
 

@@ -36,7 +36,7 @@ class _Entry(foreign_json.Schema):
 
 @dataclass(frozen=True, kw_only=True)
 class TensorInfo:
-  """Where a tensor lies.
+  """Place of a tensor.
 
   Attributes:
     file: name in the checkpoint's folder.
@@ -69,7 +69,7 @@ class TensorInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-  """What a file holds: tensors by name, and the text that was saved beside them."""
+  """Content of a file: tensors by name, and the text that was saved beside them."""
 
   tensors: dict[str, TensorInfo]
   metadata: dict[str, str] | None

@@ -13,7 +13,7 @@ DECODED_FILE = "decoded.json"
 
 
 class Decoded(pydantic.BaseModel):
-  """Where a folder of hypotheses came from.
+  """Origin of a folder of hypotheses.
 
   Attributes:
     run: its run_name.
@@ -55,7 +55,7 @@ class Decoded(pydantic.BaseModel):
 
   @property
   def weights(self) -> str:
-    """What wrote the hypotheses, such as "step 1200" or "the untrained model"."""
+    """Weights that wrote the hypotheses, such as "step 1200" or "the untrained model"."""
     kinds = {"untrained": "the untrained model", "base": "the model before training"}
     return kinds.get(self.checkpoint, f"step {self.step}")
 
@@ -72,7 +72,7 @@ def remove(folder: str) -> None:
 
 
 def read(path: str | os.PathLike[str]) -> Decoded | None:
-  """What lies beside hypotheses, a folder or a file; None for those of other systems.
+  """Reads the record beside hypotheses, a folder or a file; None for those of other systems.
 
   Raises:
     ValueError: it is malformed.

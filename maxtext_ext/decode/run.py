@@ -30,7 +30,7 @@ from maxtext_ext.train.metrics import ProgressLine
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeResult:
-  """What was decoded, and where it lies.
+  """Result of decoding, and its folder.
 
   Attributes:
     output: the folder of the hypotheses.

@@ -21,7 +21,7 @@ _EXPECTED = 'expected JSON lines like {"audio": "clip.wav", "text": "what is sai
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OwnSplits:
-  """How the lines were cut.
+  """Summary of how the lines were cut.
 
   Attributes:
     counts: lines of each split.
@@ -115,7 +115,7 @@ def _read(content: bytes, number: int, folder: str) -> _Line:
 
 
 def _group(lines: Sequence[_Line]) -> tuple[str, list[list[_Line]]]:
-  """What the splits are cut by, and the lines that must stay together, small groups first."""
+  """Chooses what to cut the splits by; groups lines that must stay together, small groups first."""
   groups_by = {
     "speaker": _groups([(line.fields.get("speaker"), line) for line in lines]),
     "recording": _groups([(line.fields["audio"], line) for line in lines]),

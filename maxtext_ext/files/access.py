@@ -1,4 +1,4 @@
-"""What data may have opened: which of the paths and URLs in a manifest are read at all.
+"""Access rules for data: which of the paths and URLs in a manifest are read at all.
 
 A manifest comes from elsewhere as often as not. It may name local files and, where it lies in a
 bucket, objects under its own scheme. Whatever else fsspec could open (ftp://, github://, chains

@@ -119,7 +119,7 @@ def _open(opener: urllib.request.OpenerDirector, url: str) -> http.client.HTTPRe
 
 
 def _reason(error: BaseException) -> str:
-  """What lies beneath: urllib wraps it."""
+  """Describes the underlying error, which urllib wraps."""
   inner = getattr(error, "reason", None)
   if isinstance(inner, OSError):
     error = inner

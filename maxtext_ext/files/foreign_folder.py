@@ -69,7 +69,7 @@ def _check(folder: str, file: str) -> None:
 
 
 def _roots(folder: str) -> list[pathlib.Path]:
-  """Where the files of a folder may lie."""
+  """Returns the folders in which the files of a folder may lie."""
   real = pathlib.Path(os.path.realpath(folder))
   repository = real.parent.parent
   if real.parent.name != _SNAPSHOTS or not _REPOSITORY.fullmatch(repository.name):

@@ -25,7 +25,7 @@ _OTHERS = bytes(set(range(256)) - {*_OPENING, *_CLOSING, *_COMMA})
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-  """How much JSON is read.
+  """Limits of the JSON that is read.
 
   Attributes:
     nbytes: of the file.

@@ -162,7 +162,7 @@ class _Call:
       raise _Stranger("sent a report that cannot be") from error
 
   def _problem(self, report: _Report) -> str:
-    """Why the run cannot begin with this process; empty: it can."""
+    """Explains why the run cannot begin with this process; empty: it can."""
     who = name(report.index, report.host)
     before = self.links.get(report.index)
     if report.count != self._cluster.count:
@@ -236,7 +236,7 @@ async def _report(
 
 
 async def _answer(link: Link, report: str, secret: str) -> dict[str, object] | None:
-  """What process 0 says to the report; None: it is gone, or is none."""
+  """Returns the answer of process 0 to the report; None: it is gone, or is none."""
   match await link.receive():
     case {"challenge": str(challenge), "secret": bool(asked)}:
       pass

@@ -16,7 +16,7 @@ FILE = pathlib.Path(__file__).with_name("maxtext_keys.json")
 
 @functools.cache
 def maxtext_kinds() -> dict[str, Kind]:
-  """What values each key takes, by its name."""
+  """Returns the kind of values that each key takes, by its name."""
   return {name: Kind(**found) for name, found in json.loads(FILE.read_text("utf-8")).items()}
 
 

@@ -77,7 +77,7 @@ class Settings:
 
 @functools.cache
 def kinds() -> dict[str, Kind]:
-  """What values each key takes: the project's keys, and MaxText's."""
+  """Returns the kind of values that each key takes: the project's keys, and MaxText's."""
   own = {name: _kind(field) for name, field in SpeechKeys.model_fields.items()}
   return maxtext_kinds() | own
 
@@ -234,7 +234,7 @@ def _read_model(asked: Mapping[str, Any], path: str) -> dict[str, Any]:
 
 
 def _fill(asked: Mapping[str, Any]) -> dict[str, Any]:
-  """What this machine is and where its files go: found out where it is not asked for."""
+  """Fills in the machine's hardware and the places of its files where they are not asked for."""
   found: dict[str, Any] = {}
   hardware = asked.get("hardware", AUTO)
   if hardware == AUTO:

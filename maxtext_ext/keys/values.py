@@ -195,7 +195,7 @@ def _number(text: str) -> int | float | str:
 
 
 def _problem(error: yaml.YAMLError) -> str:
-  """What is wrong with a YAML text, and where, on one line."""
+  """Describes the fault in a YAML text, and its place, on one line."""
   mark = getattr(error, "problem_mark", None)
   if mark is None:
     return " ".join(str(error).split())

@@ -44,7 +44,7 @@ _Refusal = Callable[[object], LockedError]  # of the holder, "" where it is not 
 
 @dataclass(frozen=True, kw_only=True)
 class Holder:
-  """Who holds a lock at a URL.
+  """Holder of a lock at a URL.
 
   Attributes:
     pid, host: as messages name it.
@@ -66,7 +66,7 @@ class Holder:
 
   @classmethod
   def from_json(cls, data: bytes | None) -> Self | None:
-    """What a holder wrote; None where that is nothing, or no holder."""
+    """Reads what a holder wrote; None where that is nothing, or no holder."""
     try:
       content = json.loads(data or b"")
       return cls(**{field.name: content[field.name] for field in fields(cls)})

@@ -95,7 +95,7 @@ def note_version(path: str) -> None:
 
 
 def current_versions(paths: Collection[str], *, allow_urls: bool) -> Versions:
-  """What `noting` would collect now; a file of the web counts as unchanged."""
+  """Returns what `noting` would collect now; a file of the web counts as unchanged."""
   web = FETCHED if allow_urls else NOT_FETCHED
   own = [path for path in paths if not is_web(path)]
   versions = dict(zip(own, storage.versions_if_there(own), strict=True))

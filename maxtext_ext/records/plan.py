@@ -100,7 +100,7 @@ def progress_folder(out: str, split: str) -> str:
 
 
 def _results_folder(out: str, split: str) -> str:
-  """Where the jobs of a conversion leave what they did."""
+  """Returns the folder in which the jobs of a conversion leave their results."""
   return storage.join(out, f".shards-{split}")
 
 
@@ -112,7 +112,7 @@ def end_conversion(plan: Plan) -> None:
 
 
 def _settings(source: str, options: ConvertOptions) -> dict[str, Any]:
-  """What the command says of the output, as JSON gives it back; shown where two differ."""
+  """Returns the command's settings of the output, as JSON restores them; shown where two differ."""
   # Which files were fetched stands in the results of the shards, so this may change.
   of_source = dataclasses.asdict(options.source)
   del of_source["allow_urls"]

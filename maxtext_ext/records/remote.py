@@ -35,7 +35,7 @@ _CODES_OF_ACCESS = (401, 403)
 
 @dataclass(frozen=True, kw_only=True)
 class FileInfo:
-  """What is known of a file without reading it.
+  """Facts about a file that are known without reading it.
 
   Attributes:
     size: in bytes.
@@ -113,7 +113,7 @@ def version_of(url: str) -> str:
 
 
 def versions_if_there(urls: Sequence[str]) -> dict[str, str | None]:
-  """What storage.versions_if_there says, of URLs.
+  """Returns the versions of URLs, as storage.versions_if_there does.
 
   A folder of which many files are asked for is listed, a thousand files a request; else each file
   is a request of its own, several at once.
@@ -130,7 +130,7 @@ def versions_if_there(urls: Sequence[str]) -> dict[str, str | None]:
 
 
 def modified(url: str) -> float:
-  """When a file was written, in seconds since 1970."""
+  """Returns the time at which a file was written, in seconds since 1970."""
   with _explained("look at", url):
     return _file_system(url).modified(url).timestamp()
 

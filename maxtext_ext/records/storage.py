@@ -125,7 +125,7 @@ def version_of_open(file: BinaryIO) -> str:
 
 
 def modified(path: str) -> float:
-  """When a file was written, in seconds since 1970."""
+  """Returns the time at which a file was written, in seconds since 1970."""
   return remote.modified(path) if remote.is_url(path) else os.path.getmtime(path)
 
 

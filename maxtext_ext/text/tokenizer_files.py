@@ -107,7 +107,7 @@ class _File(foreign_json.Schema):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TokenizerFiles:
-  """What the files of a folder hold.
+  """Content of the files of a folder.
 
   Attributes:
     tokenizer: normalizer, pieces, entries and decoder; without added tokens.

@@ -26,7 +26,7 @@ from maxtext_ext.train.transcripts import BrokenOff
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
-  """What a run ended with.
+  """Result of a run.
 
   Attributes:
     status: of the process that ends with it: 0 when the run is over, else that of the signal that

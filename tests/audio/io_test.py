@@ -137,7 +137,7 @@ def test_sound_of_unknown_size_is_read_to_its_end(kind, mark, at, form, sizes):
 
 
 def test_a_recording_without_sound_stays_one():
-  """What follows its empty chunk are other chunks."""
+  """Checks that what follows its empty chunk is taken for other chunks, not for sound."""
   file = io.BytesIO()
   with soundfile.SoundFile(file, "w", SAMPLE_RATE, 1, format="WAV") as sound:
     sound.write(np.zeros(0, np.float32))

@@ -39,7 +39,7 @@ def source(valid, tmp_path):
 
 
 def refusal(source) -> str:
-  """What a conversion says; nothing is written before it says so."""
+  """Returns the message of a conversion, which has to refuse before it writes anything."""
   out = source.parent / "out"
   with pytest.raises(ValueError) as caught:
     to_maxtext(str(source), str(out))

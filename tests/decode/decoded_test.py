@@ -1,4 +1,4 @@
-"""What lies beside hypotheses, written and read back."""
+"""Records beside hypotheses, written and read back."""
 
 import types
 

@@ -1,4 +1,4 @@
-"""How a user's own lines are cut into splits."""
+"""Splits cut from a user's own lines."""
 
 import json
 import pathlib
@@ -24,7 +24,7 @@ def write(folder: pathlib.Path, lines: list[dict | str]) -> str:
 def cut(
   folder: pathlib.Path, lines: list[dict | str]
 ) -> tuple[own_data.OwnSplits, dict[str, list]]:
-  """What split_lines says, and the lines of each split; those that are no JSON as text."""
+  """Returns split_lines' result and the lines of each split; those that are no JSON as text."""
   result = split_lines(write(folder, lines), folder / "out")
   parts = {}
   for split in ("train", "validation", "test"):

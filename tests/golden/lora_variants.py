@@ -14,7 +14,7 @@ SEED = 7
 
 
 def vector(size: int) -> np.ndarray:
-  """What every module's change is multiplied with."""
+  """Returns the vector by which every module's change is multiplied."""
   return np.random.default_rng(size).standard_normal(size).astype(np.float32)
 
 

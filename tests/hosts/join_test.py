@@ -1,4 +1,4 @@
-"""What a process says while it waits for the others of its run."""
+"""Messages of a process that waits for the others of its run."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""What a shell offers for the beginning of an argument."""
+"""Completions that a shell offers for the beginning of an argument."""
 
 import pytest
 

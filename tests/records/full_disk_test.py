@@ -1,4 +1,4 @@
-"""Where there is no room a conversion says so in one line, and goes on later."""
+"""Full disks: a conversion says so in one line, and goes on later."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What was mended is looked at again: the result is that of a conversion that begins anew."""
+"""Mended inputs are read again: the result is that of a conversion that begins anew."""
 
 import json
 import os
@@ -71,7 +71,7 @@ def test_sound_files_that_were_missing(corpus):
 
 
 def test_a_sound_file_that_comes_in_the_working_folder(monkeypatch, tmp_path):
-  """Where paths of Kaldi and Lhotse may start too."""
+  """Covers the working folder, where paths of Kaldi and Lhotse may start too."""
   monkeypatch.chdir(tmp_path)
   with noting() as versions:
     assert from_working_folder("c.wav", "clips") == "c.wav"

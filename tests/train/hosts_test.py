@@ -44,7 +44,7 @@ def runs(tmp_path_factory):
 
 
 def finish(processes, status: int = 0) -> list[str]:
-  """What each of the processes, which must end with this status, wrote for people."""
+  """Returns what each of the processes, which must end with this status, wrote for people."""
   ended = [process.wait() for process in processes]
   assert ended == [status] * len(processes), processes[0].errors
   return [process.errors for process in processes]

@@ -1,4 +1,4 @@
-"""What a run is, held fast: a command that goes on with another one is refused in one line."""
+"""Run identity: a command that goes on with another run is refused in one line."""
 
 import json
 import logging

@@ -169,7 +169,7 @@ def open_files(files: list[str], options: SourceOptions) -> list[ArrowShard]:
 
 
 def _files_of(state: str) -> list[str]:
-  """What a state.json names."""
+  """Lists the files that a state.json names."""
   folder = os.path.dirname(state)
   try:
     content = json.loads(storage.read_bytes(state))

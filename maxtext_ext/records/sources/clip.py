@@ -18,7 +18,7 @@ _SCALE_16, _SCALE_32 = 1 << 15, 1 << 31  # full scale of integers
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Clip:
-  """Where the sound is; one of the first three.
+  """Sound of a record, in one of the first three attributes.
 
   Attributes:
     samples: numbers, of one channel or several.
@@ -67,7 +67,7 @@ class Clip:
 
 
 def clip_of(value: Any, rate: Any = None) -> Clip:
-  """What a column or key with audio holds, in any of the usual forms.
+  """Reads the value of a column or key with audio, in any of the usual forms.
 
   Args:
     value: a path, the bytes of a file, numbers, a mapping {bytes, path, array, sampling_rate} of

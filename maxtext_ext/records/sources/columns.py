@@ -32,7 +32,7 @@ _RATES = ("sampling_rate", "sample_rate")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Columns:
-  """Which columns of a file are read.
+  """Columns of a file that are read.
 
   Attributes:
     names: of those with text, by field.

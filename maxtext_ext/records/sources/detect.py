@@ -65,7 +65,7 @@ def _one_of(source: str, formats: Sequence[str], files: Sequence[str] = ()) -> s
 
 
 def _remedy(source: str, files: Sequence[str]) -> str:
-  """What to do about a source whose format cannot be told."""
+  """Suggests what to do about a source whose format cannot be told."""
   files = files or [source]
   if any(path.endswith(SHARD_SUFFIX) for path in files):
     return "its shards are converted already: training takes their folder as data_dir"
@@ -79,7 +79,7 @@ def _remedy(source: str, files: Sequence[str]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class _Listing:
-  """What is in a folder."""
+  """Content of a folder."""
 
   folder: str
 

@@ -59,7 +59,7 @@ class InputShard(Protocol):
 
 
 def identity_of(shard: InputShard, versions: Mapping[str, str]) -> Any:
-  """What a shard reads, as JSON: it differs where its records might.
+  """Identifies what a shard reads, as JSON: it differs where its records might.
 
   Args:
     shard: a frozen dataclass. Its method `identity(versions)` says so; else its fields do, with the

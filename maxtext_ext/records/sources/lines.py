@@ -169,7 +169,7 @@ def cut_lines(
 
 
 class _Index:
-  """Where the rows of a file stand, and what they are: 24 bytes a row."""
+  """Index of the rows of a file, their places and what they are: 24 bytes a row."""
 
   def __init__(self, path: str, scan: Scan) -> None:
     self.offsets, self.numbers = array("q"), array("q")

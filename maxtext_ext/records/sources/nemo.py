@@ -213,7 +213,7 @@ def _path_in(values: Mapping[str, Any]) -> str:
 
 
 def _member_of(values: Mapping[str, Any]) -> str:
-  """What the member is called that a line names, without its suffix."""
+  """Returns the name of the member that a line names, without its suffix."""
   return _PART.sub("", _stem(_path_in(values)))
 
 

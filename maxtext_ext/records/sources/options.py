@@ -68,5 +68,5 @@ def refuse_others(source_format: str, names: Iterable[str], reads: frozenset[str
 
 
 def flag_of(name: str) -> str:
-  """How a field of SourceOptions is given on the command line."""
+  """Returns the command-line flag of a field of SourceOptions."""
   return _FLAGS.get(name, "--" + name.replace("_", "-"))

@@ -115,7 +115,7 @@ class _Sample:
     return record, bool(read_id(values, names, ""))
 
   def values(self, options: SourceOptions) -> tuple[dict[str, Any], dict[str, str]]:
-    """What the text and JSON members say, and the name of each field.
+    """Reads the text and JSON members: their values, and the name of each field.
 
     Raises:
       RecordError: one of them cannot be read.

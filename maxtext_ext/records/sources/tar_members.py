@@ -157,7 +157,7 @@ class _Recent:
     return data
 
   def describe_end(self, offset: int) -> str | None:
-    """What is wrong where tarfile, which does not say, found no further header; None: nothing."""
+    """Names the fault where tarfile, which does not say, found no further header; None: nothing."""
     recent = self._before + self._last
     start = offset - (self._position - len(recent))
     block = recent[start : start + tarfile.BLOCKSIZE]

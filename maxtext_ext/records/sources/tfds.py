@@ -41,7 +41,7 @@ _RATES = ("sample_rate", "sampling_rate")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AudioFeature:
-  """What features.json says of one.
+  """Audio feature, as features.json describes it.
 
   Attributes:
     name: of the feature.

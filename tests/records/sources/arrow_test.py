@@ -30,7 +30,7 @@ def write_stream(path: pathlib.Path, content: pa.Table, rows: int = 2) -> pathli
 
 
 def save_to_disk(folder: pathlib.Path, *parts: pa.Table, **state: object) -> pathlib.Path:
-  """What Dataset.save_to_disk writes."""
+  """Writes a folder as Dataset.save_to_disk does."""
   folder.mkdir(parents=True, exist_ok=True)
   names = [f"data-{index:05d}-of-{len(parts):05d}.arrow" for index in range(len(parts))]
   for name, part in zip(names, parts, strict=True):
