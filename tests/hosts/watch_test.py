@@ -1,5 +1,6 @@
 """Who is lost is named by all others; a run that ends well ends for all."""
 
+import contextlib
 import signal
 import socket
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 from tests.train.processes import free_address
 
 HOST = socket.gethostname()
-# After the roll call, each does what it is told: sleep, finish, fail.
+# After the roll call and a line from the test, each does what it is told: sleep, finish, fail.
 PROCESS = r"""
 import sys, time
 from maxtext_ext.hosts.cluster import Cluster
@@ -19,6 +20,7 @@ from maxtext_ext.hosts.watch import Watch
 address, index, does = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 watch = Watch(Cluster(address=address, count=3, index=index), 300, beat=float(sys.argv[4]))
 print("here", flush=True)
+sys.stdin.readline()
 if does == "finish":
   watch.finish()
 elif does == "fail":
@@ -40,9 +42,13 @@ def begin():
     for index, what in enumerate(does):
       command = [sys.executable, "-c", PROCESS, address, str(index), what, str(BEAT)]
       pipe = subprocess.PIPE
-      started.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True))
+      started.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True))
     for process in started:
       assert process.stdout.readline() == "here\n", process.stderr.read()
+    for process in started:
+      with contextlib.suppress(BrokenPipeError):  # one that was told before may have ended it
+        process.stdin.write("go\n")
+        process.stdin.flush()
     return started
 
   yield start
