@@ -1,0 +1,411 @@
+"""Agent on a worker: runs one command in a session of its own, reports its end, stops it.
+
+This file travels whole inside the command line of ssh (`connection.py`), so it needs nothing on the
+worker but Python 3.8. It is called with a mode (run, stop, devices) and a specification in JSON.
+
+Its standard output is that of the command, standard error included, and between it events: a
+separator, the token of this connection, JSON, a line end. Its standard input says `alive` every few
+seconds, or `stop SECONDS`. When that input ends or falls silent, or nobody reads the output any
+more, the connection is lost and the command is stopped.
+
+Every process of the command has MULTIHOST_RUN in its environment, and is in the command's session.
+By these two it is found and stopped, however it was started; no other process ever is.
+"""
+
+import ctypes
+import glob
+import hashlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+MARK = "MULTIHOST_RUN"  # environment variable
+BEAT = 2.0  # seconds from one sign of life to the next
+SILENCE = 45.0  # seconds without one until the connection counts as lost
+DRAIN = 1.0  # seconds for the last output, which children that go on may hold open
+CLEAN = 5.0  # seconds for children of a command that failed
+STATE = ".multihost"  # folder in the home folder, with one folder a run and worker
+_OUTPUT = threading.Lock()
+
+
+class Event:
+  """Reports to the other end."""
+
+  def __init__(self, token) -> None:
+    self.token = token
+
+  def __call__(self, **fields):
+    line = "\x1e" + self.token + json.dumps(fields) + "\n"
+    write(line.encode())
+
+
+def write(data) -> None:
+  """Writes all bytes to standard output; raises OSError when nobody reads it any more."""
+  with _OUTPUT:
+    view = memoryview(data)
+    while view:
+      view = view[os.write(1, view) :]
+
+
+def started_at(pid):
+  """Returns when a process was started, in ticks since boot; None: there is none."""
+  try:
+    with open("/proc/%d/stat" % pid, "rb") as file:
+      return int(file.read().rpartition(b")")[2].split()[19])
+  except (OSError, ValueError, IndexError):
+    return None
+
+
+def processes_of(mark, session):
+  """Returns the ids of the living processes with this mark, or of this session."""
+  found = []
+  for name in os.listdir("/proc"):
+    if not name.isdigit() or int(name) == os.getpid():
+      continue
+    try:
+      with open(f"/proc/{name}/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+      if fields[0] in (b"Z", b"X"):
+        continue
+      ours = session and int(fields[3]) == session
+      if not ours:
+        with open(f"/proc/{name}/environ", "rb") as file:
+          ours = mark in file.read().split(b"\0")
+    except (OSError, IndexError):
+      continue  # it has ended, or belongs to another user
+    if ours:
+      found.append(int(name))
+  return found
+
+
+def send(pid, number) -> None:
+  """Sends a signal, as root where the process was started by sudo."""
+  try:
+    os.kill(pid, number)
+  except ProcessLookupError:
+    pass
+  except PermissionError:
+    subprocess.call(
+      ["sudo", "-n", "kill", "-%d" % number, str(pid)],
+      stdin=subprocess.DEVNULL,
+      stdout=subprocess.DEVNULL,
+      stderr=subprocess.DEVNULL,
+    )
+
+
+def end_processes(mark, session, grace, hurry=None):
+  """Ends the processes of a command: SIGTERM, after `grace` seconds SIGKILL.
+
+  Args:
+    session: id of the command's session; 0: not known.
+    hurry: a function; the seconds that are left when it says so.
+
+  Returns:
+    the number of processes that were told to end.
+  """
+  mark = (f"{MARK}={mark}").encode()
+  told = set()
+  deadline = time.monotonic() + grace
+  while True:
+    alive = processes_of(mark, session)
+    if not alive:
+      return len(told)
+    left = deadline - time.monotonic()
+    if hurry is not None and hurry() is not None:
+      left = min(left, hurry() - time.monotonic())
+    for pid in alive:
+      if left <= 0:
+        send(pid, signal.SIGKILL)
+      elif pid not in told:
+        send(pid, signal.SIGTERM)
+        send(pid, signal.SIGCONT)  # a stopped process handles nothing
+      told.add(pid)
+    if left < -10:
+      return len(told)  # what SIGKILL does not end waits in the kernel
+    time.sleep(0.05)
+
+
+def device_files():
+  """Returns the accelerator devices of this machine."""
+  patterns = os.environ.get("MULTIHOST_DEVICES", "/dev/accel*:/dev/vfio/[0-9]*").split(":")
+  return sorted(path for pattern in patterns for path in glob.glob(pattern))
+
+
+def holders():
+  """Returns the processes that hold an accelerator: a line for each."""
+  files = set(device_files())
+  lines = []
+  for name in os.listdir("/proc") if files else ():
+    if not name.isdigit():
+      continue
+    try:
+      held = {os.readlink(link) for link in glob.glob(f"/proc/{name}/fd/*")} & files
+      if held:
+        with open(f"/proc/{name}/cmdline", "rb") as file:
+          command = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
+        lines.append("process {} ({:.80}) holds {}".format(name, command, ", ".join(sorted(held))))
+    except OSError:
+      continue
+  return lines
+
+
+def holders_of_all():
+  """Returns `holders` as root, who sees the processes of other users; or without, if not allowed."""
+  if os.geteuid() == 0 or not device_files():
+    return holders()
+  with open("/proc/self/cmdline", "rb") as file:
+    same = [os.fsdecode(word) for word in file.read().split(b"\0")[:-1]]
+  code = (
+    same[: same.index("-c") + 2] if "-c" in same else [sys.executable, os.path.abspath(__file__)]
+  )
+  done = subprocess.run(
+    ["sudo", "-n", *code, "holders"],
+    stdin=subprocess.DEVNULL,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.DEVNULL,
+  )
+  return json.loads(done.stdout) if done.returncode == 0 else holders()
+
+
+def wait_for_devices(seconds):
+  """Waits until no process holds an accelerator; returns the lines of those that still do.
+
+  Starting libtpu while the last tenant is still leaving hangs.
+  """
+  deadline = time.monotonic() + seconds
+  while True:
+    lines = holders_of_all()
+    if not lines or time.monotonic() > deadline:
+      return lines
+    time.sleep(0.5)
+
+
+def remove_stale_lock() -> None:
+  """Removes the lock file of libtpu that a killed process left; nobody holds the device."""
+  lock = os.environ.get("MULTIHOST_LOCK", "/tmp/libtpu_lockfile")
+  if os.path.exists(lock) and device_files():
+    try:
+      os.remove(lock)
+    except OSError:
+      subprocess.call(["sudo", "-n", "rm", "-f", lock], stdin=subprocess.DEVNULL)
+
+
+class Problem(Exception):
+  """Why the command could not be started."""
+
+
+def prepare(spec) -> None:
+  """Unpacks the code and goes to the folder where the command runs."""
+  folder, archive = spec["folder"], spec.get("archive")
+  if archive:
+    try:
+      with open(archive, "rb") as file:
+        digest = hashlib.sha256(file.read()).hexdigest()
+    except OSError as error:
+      raise Problem(f"the copied code {archive} is not there: {error}")
+    if digest != spec["sha256"]:
+      raise Problem(f"the copied code {archive} is damaged: copy it again")
+    os.makedirs(folder, exist_ok=True)
+    done = subprocess.run(
+      ["tar", "-xzf", archive, "-C", folder], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    if done.returncode:
+      text = done.stderr.decode(errors="replace").strip().splitlines()
+      raise Problem("tar could not unpack the code: %s" % (text[-1] if text else "no message"))
+    os.remove(archive)
+  if not os.path.isdir(folder):
+    raise Problem(
+      f"there is no folder {folder} in {os.getcwd()}: give the RUN_NAME of an earlier run, or"
+      " --USE_EXISTING_FOLDER=false to copy the code"
+    )
+  os.chdir(folder)
+
+
+class Run:
+  """The command of one worker, from its start to its end."""
+
+  def __init__(self, spec) -> None:
+    self.spec = spec
+    self.event = Event(spec["token"])
+    self.state = os.path.join(os.getcwd(), STATE, spec["id"].replace("/", "-"))
+    self.heard = time.monotonic()
+    self.speaks = False  # whether the other end has said anything
+    self.child = None
+    self.stopping = None  # until when the command may take to end
+    self.lines = b""
+
+  def start(self) -> int:
+    """Starts the command; returns the exit status of this program when that is not possible."""
+    os.makedirs(self.state, exist_ok=True)
+    try:
+      os.close(os.open(os.path.join(self.state, "started"), os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    except FileExistsError:  # gcloud repeats a command whose connection was lost
+      self.event(again=True)
+      return 97
+    try:
+      secrets = self.secrets()
+      prepare(self.spec)
+      busy = wait_for_devices(self.spec.get("wait_for_device", 0.0))
+      if busy and self.spec.get("wait_for_device"):
+        raise Problem(
+          "the accelerator is still in use after {:g} s: {}".format(self.spec["wait_for_device"], "; ".join(busy))
+        )
+      if not busy:
+        remove_stale_lock()
+      if os.path.exists(os.path.join(self.state, "cancelled")):
+        raise Problem("the run was stopped before this worker began")
+      environment = dict(os.environ, **secrets)
+      environment.update(self.spec.get("environment", {}))
+      environment[MARK] = self.spec["id"]
+      self.child = subprocess.Popen(
+        ["bash", "-c", self.spec["command"]],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        env=environment,
+      )
+    except (Problem, OSError) as error:
+      self.event(problem=str(error))
+      return 96
+    with open(os.path.join(self.state, "session"), "w") as file:
+      file.write("%d %s" % (self.child.pid, started_at(self.child.pid)))
+    self.event(started=self.child.pid, host=socket.gethostname(), busy=busy)
+    return 0
+
+  def secrets(self):
+    """Reads the variables that must not be in a command line: one line of standard input."""
+    if not self.spec.get("secrets"):
+      return {}
+    line = b""
+    while not line.endswith(b"\n"):
+      piece = os.read(0, 1)
+      if not piece:
+        raise Problem("the variables of --ENV did not arrive on standard input")
+      line += piece
+    return json.loads(line.decode())
+
+  def stop(self, seconds) -> None:
+    """Ends the command, within so many seconds; a second call only shortens them."""
+    deadline = time.monotonic() + seconds
+    if self.stopping is not None:
+      self.stopping = min(self.stopping, deadline)
+      return
+    self.stopping = deadline
+    threading.Thread(target=self.end, args=(seconds,), daemon=True).start()
+
+  def end(self, seconds) -> None:
+    end_processes(self.spec["id"], self.child.pid, seconds, lambda: self.stopping)
+
+  def listen(self) -> None:
+    """Hears the other end; stops the command when that is gone or says so."""
+    while True:
+      ready = select.select([0], [], [], BEAT)[0]
+      if ready:
+        try:
+          data = os.read(0, 65536)
+        except OSError:
+          data = b""
+        if not data:
+          if self.speaks:
+            self.stop(self.spec["grace"])
+          return
+        self.heard, self.speaks = time.monotonic(), True
+        self.lines += data
+        *lines, self.lines = self.lines.split(b"\n")
+        for line in lines:
+          if line.startswith(b"stop"):
+            seconds = float(line.split()[1])
+            self.stop(seconds)
+            self.report(stopping=seconds)
+      elif self.speaks and time.monotonic() - self.heard > self.spec.get("silence", SILENCE):
+        self.stop(self.spec["grace"])
+        return
+
+  def report(self, **fields) -> None:
+    """Sends an event; a lost connection stops the command."""
+    try:
+      self.event(**fields)
+    except OSError:
+      self.stop(self.spec["grace"])
+
+  def beat(self) -> None:
+    """Sends signs of life."""
+    while True:
+      time.sleep(BEAT)
+      self.report(alive=True)
+
+  def copy(self) -> None:
+    """Passes on the command's output, to its end."""
+    while True:
+      data = self.child.stdout.read1(65536)
+      if not data:
+        return
+      try:
+        write(data)
+      except OSError:
+        self.stop(self.spec["grace"])
+
+  def work(self):
+    """Runs the command; returns the exit status of this program."""
+    status = self.start()
+    if status:
+      return status
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+      signal.signal(number, lambda *_: self.stop(self.spec["grace"]))
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    copying = threading.Thread(target=self.copy, daemon=True)
+    for thread in (
+      copying,
+      threading.Thread(target=self.listen, daemon=True),
+      threading.Thread(target=self.beat, daemon=True),
+    ):
+      thread.start()
+    status = self.child.wait()
+    copying.join(DRAIN)
+    stopped = self.stopping is not None
+    self.report(ended=status)
+    if status or stopped:  # what it started must not go on without it
+      end_processes(self.spec["id"], self.child.pid, CLEAN, lambda: self.stopping)
+    return status if status >= 0 else 128 - status
+
+
+def run(spec) -> None:
+  """Runs the command of the specification."""
+  try:
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # orphans of the command become children of the agent
+  except (OSError, AttributeError):
+    pass
+  status = Run(spec).work()
+  os._exit(status)  # threads may wait for a connection that is gone
+
+
+def stop(spec) -> None:
+  """Stops the command of another connection, also one that is only about to start."""
+  state = os.path.join(os.getcwd(), STATE, spec["id"].replace("/", "-"))
+  os.makedirs(state, exist_ok=True)
+  with open(os.path.join(state, "cancelled"), "w"):
+    pass
+  session = 0
+  try:
+    with open(os.path.join(state, "session")) as file:
+      pid, ticks = file.read().split()
+    session = int(pid) if started_at(int(pid)) in (int(ticks), None) else 0
+  except (OSError, ValueError):
+    pass  # it has not come so far, or the machine knows no /proc
+  Event(spec["token"])(stopped=end_processes(spec["id"], session, spec["grace"]))
+
+
+if __name__ == "__main__":
+  if sys.argv[1] == "run":
+    run(json.loads(sys.argv[2]))
+  elif sys.argv[1] == "stop":
+    stop(json.loads(sys.argv[2]))
+  elif sys.argv[1] == "holders":
+    sys.stdout.write(json.dumps(holders()))

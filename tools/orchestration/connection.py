@@ -1,0 +1,187 @@
+"""Connection to one worker: an ssh client with the agent at its other end."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import queue
+import re
+import secrets
+import shlex
+import signal
+import subprocess
+import threading
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable
+
+from orchestration.gcloud import environment
+
+BEAT = 2.0  # seconds from one sign of life to the next
+_AGENT = Path(__file__).with_name("agent.py")
+
+
+def agent_command(mode: str, spec: dict[str, Any]) -> str:
+  """The command line for a worker's shell that runs the agent."""
+  packed = base64.b64encode(zlib.compress(_AGENT.read_bytes(), 9)).decode()
+  code = f"import base64,zlib;exec(zlib.decompress(base64.b64decode('{packed}')))"
+  return "exec " + shlex.join(["python3", "-c", code, mode, json.dumps(spec)])
+
+
+@dataclass(frozen=True)
+class Message:
+  """Something that a connection has to say: exactly one of the fields is set.
+
+  Attributes:
+    output: bytes of the command's output.
+    event: what the agent reports.
+    closed: exit status of the client.
+    note: a line of the client itself.
+  """
+
+  output: bytes = b""
+  event: dict[str, Any] | None = None
+  closed: int | None = None
+  note: str = ""
+
+
+class Connection:
+  """A running ssh client.
+
+  Args:
+    command: the client's arguments.
+    token: what the agent's events begin with.
+    receive: is called with every message, by threads of this connection.
+    first_line: for the agent's standard input, before anything else.
+  """
+
+  def __init__(
+    self,
+    command: list[str],
+    token: str,
+    receive: Callable[[Message], None],
+    first_line: str = "",
+  ) -> None:
+    self._receive = receive
+    self._mark = f"\x1e{token}".encode()
+    self._inbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    self.last_notes: list[str] = []
+    # A session of its own: Ctrl-C in the terminal is for the runner, which stops the worker.
+    self._client = subprocess.Popen(
+      command,
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      start_new_session=True,
+      env=environment(),
+    )
+    if first_line:
+      self._inbox.put(first_line.encode() + b"\n")
+    for work in (self._read_output, self._read_notes, self._write):
+      threading.Thread(target=work, daemon=True).start()
+
+  def send(self, text: str) -> None:
+    """Sends a line to the agent; nothing happens when the connection is gone."""
+    self._inbox.put(text.encode() + b"\n")
+
+  def close(self) -> None:
+    """Ends the client and its children; the agent stops the command when it notices."""
+    self._inbox.put(None)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+      os.killpg(self._client.pid, signal.SIGKILL)
+
+  def _write(self) -> None:
+    pipe = self._client.stdin
+    with contextlib.suppress(OSError, ValueError):
+      while True:
+        try:
+          line = self._inbox.get(timeout=BEAT)
+        except queue.Empty:
+          line = b"alive\n"
+        if line is None or self._client.poll() is not None:
+          break
+        pipe.write(line)
+        pipe.flush()
+    with contextlib.suppress(OSError):
+      pipe.close()
+
+  def _read_notes(self) -> None:
+    for raw in self._client.stderr:
+      line = raw.decode(errors="replace").rstrip()
+      if line:
+        self.last_notes = [*self.last_notes[-9:], line]
+        self._receive(Message(note=line))
+
+  def _read_output(self) -> None:
+    for message in split_events(self._pieces(), self._mark):
+      self._receive(message)
+    self._receive(Message(closed=self._client.wait()))
+
+  def _pieces(self) -> Iterator[bytes]:
+    while data := self._client.stdout.read1(65536):
+      yield data
+
+
+def split_events(pieces: Iterator[bytes], mark: bytes) -> Iterator[Message]:
+  """Separates the agent's events from the command's output; the order is kept."""
+  rest = b""
+  for piece in pieces:
+    rest += piece
+    while (start := rest.find(mark)) >= 0:
+      end = rest.find(b"\n", start)
+      if end < 0:
+        break
+      if start:
+        yield Message(output=rest[:start])
+      yield Message(event=json.loads(rest[start + len(mark) : end]))
+      rest = rest[end + 1 :]
+    held = start if start >= 0 else len(rest) - _beginning(rest, mark)
+    if held:
+      yield Message(output=rest[:held])
+    rest = rest[held:]
+  if rest:
+    yield Message(output=rest)
+
+
+def _beginning(data: bytes, mark: bytes) -> int:
+  """Length of the longest end of the data that the mark begins with."""
+  for length in range(min(len(mark), len(data)), 0, -1):
+    if mark.startswith(data[-length:]):
+      return length
+  return 0
+
+
+def new_token() -> str:
+  """A mark for the events of one connection, which no command prints by accident."""
+  return secrets.token_hex(8)
+
+
+def ask(command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+  """Runs an ssh client to its end, without input; status 124 after `timeout` seconds."""
+  client = subprocess.Popen(
+    command,
+    stdin=subprocess.DEVNULL,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    start_new_session=True,
+    env=environment(),
+    text=True,
+    errors="replace",
+  )
+  try:
+    output, errors = client.communicate(timeout=timeout)
+  except subprocess.TimeoutExpired:
+    with contextlib.suppress(ProcessLookupError):
+      os.killpg(client.pid, signal.SIGKILL)
+    client.communicate()
+    return subprocess.CompletedProcess(command, 124, "", f"no answer within {timeout:g} s")
+  return subprocess.CompletedProcess(command, client.returncode, output, errors)
+
+
+def events_in(text: str, token: str) -> list[dict[str, Any]]:
+  """The agent's events in the output of a client that has ended."""
+  return [json.loads(found) for found in re.findall(f"\x1e{token}(.*)", text)]
