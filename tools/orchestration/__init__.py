@@ -1,1 +1,1 @@
-"""Programs for the machine that drives a TPU slice: Python's standard library only, 3.9 or newer."""
+"""Runs on other machines, driven from one that has nothing but Python 3.9 and its library."""
