@@ -1,1 +1,1 @@
-"""Runs on other machines, driven from one that has nothing but Python 3.9 and its library."""
+"""Programs for the machine that drives a TPU slice: standard library only, Python 3.9 or newer."""

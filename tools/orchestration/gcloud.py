@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 
@@ -12,12 +13,21 @@ from orchestration.console import say
 
 TIMEOUT = 120.0  # seconds for one call
 ATTEMPTS = 5
-# Failures that another attempt does not change; all others (network, quota of requests, a server's
-# error) may pass.
+_NOT_FOUND = r"NOT_FOUND|was not found|could not be found|HTTPError 404"
+_ALREADY_EXISTS = r"ALREADY_EXISTS|already exists"
+# Failures that another attempt does not change; all others (network, a server's error) may pass.
 _PERMANENT = re.compile(
-  r"PERMISSION_DENIED|NOT_FOUND|was not found|ALREADY_EXISTS|already exists|INVALID_ARGUMENT"
-  r"|UNAUTHENTICATED|could not be found|gcloud auth login|unrecognized arguments|Invalid value"
-  r"|Invalid choice|must be specified|not have permission|FAILED_PRECONDITION",
+  rf"{_NOT_FOUND}|{_ALREADY_EXISTS}|PERMISSION_DENIED|INVALID_ARGUMENT|FAILED_PRECONDITION"
+  r"|UNAUTHENTICATED|gcloud auth login|unrecognized arguments|Invalid value|Invalid choice"
+  r"|must be specified|not have permission|HTTPError 40[013]|argument --[a-z-]+:"
+  r"|RESOURCE_EXHAUSTED|quota",
+  re.IGNORECASE,
+)
+# Passing, although they may carry a word of the above: quotas of requests, and a network that was
+# down when gcloud asked for its token.
+_PASSING = re.compile(
+  r"per minute|per second|rate limit|HTTPError (429|5\d\d)|UNAVAILABLE|DEADLINE_EXCEEDED"
+  r"|Max retries exceeded|Temporary failure in name resolution|Connection (reset|refused|aborted)",
   re.IGNORECASE,
 )
 
@@ -34,7 +44,18 @@ class GcloudError(Exception):
   @property
   def not_found(self) -> bool:
     """Whether what was asked for does not exist."""
-    return bool(re.search(r"NOT_FOUND|was not found|could not be found", self.text, re.IGNORECASE))
+    return bool(re.search(_NOT_FOUND, self.text, re.IGNORECASE))
+
+  @property
+  def already_exists(self) -> bool:
+    """Whether what was to be created exists."""
+    return bool(re.search(_ALREADY_EXISTS, self.text, re.IGNORECASE))
+
+  @property
+  def permanent(self) -> bool:
+    """Whether another attempt cannot succeed; a call with any other error may have had effect."""
+    missing = self.status == 127
+    return missing or bool(_PERMANENT.search(self.text) and not _PASSING.search(self.text))
 
 
 def environment() -> dict[str, str]:
@@ -60,28 +81,38 @@ def call(*arguments: str, timeout: float = TIMEOUT, attempts: int = ATTEMPTS) ->
   if shutil.which("gcloud") is None:
     raise GcloudError(command, 127, "gcloud is not on PATH: install the Google Cloud CLI")
   for attempt in range(attempts):
-    try:
-      done = subprocess.run(
-        command,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=timeout,
-        check=False,
-      )
-      status, text = done.returncode, done.stderr
-    except subprocess.TimeoutExpired:
-      status, text = 124, f"no answer within {timeout:g} s"
+    status, output, text = _attempt(command, timeout)
     if status == 0:
-      return done.stdout
+      return output
     error = GcloudError(command, status, text)
-    if _PERMANENT.search(text) or attempt == attempts - 1:
+    if error.permanent or attempt == attempts - 1:
       raise error
     say(f"{error}; again in {pause(attempt):g} s")
     time.sleep(pause(attempt))
   raise AssertionError("unreachable")
+
+
+def _attempt(command: list[str], timeout: float) -> tuple[int, str, str]:
+  """Runs a command; returns its status, standard output and standard error."""
+  process = subprocess.Popen(
+    command,
+    env=environment(),
+    stdin=subprocess.DEVNULL,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+    errors="replace",
+    start_new_session=True,  # gcloud is a shell script: what it started must end with it
+  )
+  try:
+    output, text = process.communicate(timeout=timeout)
+    return process.returncode, output, text
+  except subprocess.TimeoutExpired:
+    return 124, "", f"no answer within {timeout:g} s"
+  finally:
+    if process.poll() is None:
+      os.killpg(process.pid, signal.SIGKILL)
+      process.communicate()
 
 
 def setting(name: str) -> str:
