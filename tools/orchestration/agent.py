@@ -12,6 +12,9 @@ Every process of the command has MULTIHOST_RUN in its environment, and is in the
 By these two it is found and stopped, however it was started; no other process ever is.
 """
 
+from __future__ import annotations
+
+import contextlib
 import ctypes
 import glob
 import hashlib
@@ -24,6 +27,7 @@ import subprocess
 import sys
 import threading
 import time
+from typing import Any, Callable
 
 MARK = "MULTIHOST_RUN"  # environment variable
 BEAT = 2.0  # seconds from one sign of life to the next
@@ -37,15 +41,16 @@ _OUTPUT = threading.Lock()
 class Event:
   """Reports to the other end."""
 
-  def __init__(self, token) -> None:
+  def __init__(self, token: str) -> None:
     self.token = token
 
-  def __call__(self, **fields):
+  def __call__(self, **fields: Any) -> None:
+    """Sends one."""
     line = "\x1e" + self.token + json.dumps(fields) + "\n"
     write(line.encode())
 
 
-def write(data) -> None:
+def write(data: bytes) -> None:
   """Writes all bytes to standard output; raises OSError when nobody reads it any more."""
   with _OUTPUT:
     view = memoryview(data)
@@ -53,16 +58,16 @@ def write(data) -> None:
       view = view[os.write(1, view) :]
 
 
-def started_at(pid):
+def started_at(pid: int) -> int | None:
   """Returns when a process was started, in ticks since boot; None: there is none."""
   try:
-    with open("/proc/%d/stat" % pid, "rb") as file:
+    with open(f"/proc/{pid}/stat", "rb") as file:
       return int(file.read().rpartition(b")")[2].split()[19])
   except (OSError, ValueError, IndexError):
     return None
 
 
-def processes_of(mark, session):
+def processes_of(mark: bytes, session: int) -> list[int]:
   """Returns the ids of the living processes with this mark, or of this session."""
   found = []
   for name in os.listdir("/proc"):
@@ -84,7 +89,7 @@ def processes_of(mark, session):
   return found
 
 
-def send(pid, number) -> None:
+def send(pid: int, number: int) -> None:
   """Sends a signal, as root where the process was started by sudo."""
   try:
     os.kill(pid, number)
@@ -92,24 +97,26 @@ def send(pid, number) -> None:
     pass
   except PermissionError:
     subprocess.call(
-      ["sudo", "-n", "kill", "-%d" % number, str(pid)],
+      ["sudo", "-n", "kill", f"-{number}", str(pid)],
       stdin=subprocess.DEVNULL,
       stdout=subprocess.DEVNULL,
       stderr=subprocess.DEVNULL,
     )
 
 
-def end_processes(mark, session, grace, hurry=None):
+def end_processes(
+  run_id: str, session: int, grace: float, hurry: Callable[[], float | None] = lambda: None
+) -> int:
   """Ends the processes of a command: SIGTERM, after `grace` seconds SIGKILL.
 
   Args:
     session: id of the command's session; 0: not known.
-    hurry: a function; the seconds that are left when it says so.
+    hurry: says until when it may take, should that be sooner; None: as it is.
 
   Returns:
     the number of processes that were told to end.
   """
-  mark = (f"{MARK}={mark}").encode()
+  mark = f"{MARK}={run_id}".encode()
   told = set()
   deadline = time.monotonic() + grace
   while True:
@@ -117,8 +124,9 @@ def end_processes(mark, session, grace, hurry=None):
     if not alive:
       return len(told)
     left = deadline - time.monotonic()
-    if hurry is not None and hurry() is not None:
-      left = min(left, hurry() - time.monotonic())
+    sooner = hurry()
+    if sooner is not None:
+      left = min(left, sooner - time.monotonic())
     for pid in alive:
       if left <= 0:
         send(pid, signal.SIGKILL)
@@ -131,13 +139,13 @@ def end_processes(mark, session, grace, hurry=None):
     time.sleep(0.05)
 
 
-def device_files():
+def device_files() -> list[str]:
   """Returns the accelerator devices of this machine."""
   patterns = os.environ.get("MULTIHOST_DEVICES", "/dev/accel*:/dev/vfio/[0-9]*").split(":")
   return sorted(path for pattern in patterns for path in glob.glob(pattern))
 
 
-def holders():
+def holders() -> list[str]:
   """Returns the processes that hold an accelerator: a line for each."""
   files = set(device_files())
   lines = []
@@ -155,8 +163,8 @@ def holders():
   return lines
 
 
-def holders_of_all():
-  """Returns `holders` as root, who sees the processes of other users; or without, if not allowed."""
+def holders_of_all() -> list[str]:
+  """Returns `holders` as root, who sees the processes of all users, where that is allowed."""
   if os.geteuid() == 0 or not device_files():
     return holders()
   with open("/proc/self/cmdline", "rb") as file:
@@ -173,7 +181,7 @@ def holders_of_all():
   return json.loads(done.stdout) if done.returncode == 0 else holders()
 
 
-def wait_for_devices(seconds):
+def wait_for_devices(seconds: float) -> list[str]:
   """Waits until no process holds an accelerator; returns the lines of those that still do.
 
   Starting libtpu while the last tenant is still leaving hangs.
@@ -200,7 +208,7 @@ class Problem(Exception):
   """Why the command could not be started."""
 
 
-def prepare(spec) -> None:
+def prepare(spec: dict[str, Any]) -> None:
   """Unpacks the code and goes to the folder where the command runs."""
   folder, archive = spec["folder"], spec.get("archive")
   if archive:
@@ -208,7 +216,7 @@ def prepare(spec) -> None:
       with open(archive, "rb") as file:
         digest = hashlib.sha256(file.read()).hexdigest()
     except OSError as error:
-      raise Problem(f"the copied code {archive} is not there: {error}")
+      raise Problem(f"the copied code {archive} is not there: {error}") from error
     if digest != spec["sha256"]:
       raise Problem(f"the copied code {archive} is damaged: copy it again")
     os.makedirs(folder, exist_ok=True)
@@ -217,7 +225,7 @@ def prepare(spec) -> None:
     )
     if done.returncode:
       text = done.stderr.decode(errors="replace").strip().splitlines()
-      raise Problem("tar could not unpack the code: %s" % (text[-1] if text else "no message"))
+      raise Problem(f"tar could not unpack the code: {text[-1] if text else 'no message'}")
     os.remove(archive)
   if not os.path.isdir(folder):
     raise Problem(
@@ -230,7 +238,7 @@ def prepare(spec) -> None:
 class Run:
   """The command of one worker, from its start to its end."""
 
-  def __init__(self, spec) -> None:
+  def __init__(self, spec: dict[str, Any]) -> None:
     self.spec = spec
     self.event = Event(spec["token"])
     self.state = os.path.join(os.getcwd(), STATE, spec["id"].replace("/", "-"))
@@ -254,7 +262,9 @@ class Run:
       busy = wait_for_devices(self.spec.get("wait_for_device", 0.0))
       if busy and self.spec.get("wait_for_device"):
         raise Problem(
-          "the accelerator is still in use after {:g} s: {}".format(self.spec["wait_for_device"], "; ".join(busy))
+          "the accelerator is still in use after {:g} s: {}".format(
+            self.spec["wait_for_device"], "; ".join(busy)
+          )
         )
       if not busy:
         remove_stale_lock()
@@ -275,11 +285,11 @@ class Run:
       self.event(problem=str(error))
       return 96
     with open(os.path.join(self.state, "session"), "w") as file:
-      file.write("%d %s" % (self.child.pid, started_at(self.child.pid)))
+      file.write(f"{self.child.pid} {started_at(self.child.pid)}")
     self.event(started=self.child.pid, host=socket.gethostname(), busy=busy)
     return 0
 
-  def secrets(self):
+  def secrets(self) -> dict[str, str]:
     """Reads the variables that must not be in a command line: one line of standard input."""
     if not self.spec.get("secrets"):
       return {}
@@ -291,7 +301,7 @@ class Run:
       line += piece
     return json.loads(line.decode())
 
-  def stop(self, seconds) -> None:
+  def stop(self, seconds: float) -> None:
     """Ends the command, within so many seconds; a second call only shortens them."""
     deadline = time.monotonic() + seconds
     if self.stopping is not None:
@@ -300,7 +310,8 @@ class Run:
     self.stopping = deadline
     threading.Thread(target=self.end, args=(seconds,), daemon=True).start()
 
-  def end(self, seconds) -> None:
+  def end(self, seconds: float) -> None:
+    """Ends the command; for a thread of its own."""
     end_processes(self.spec["id"], self.child.pid, seconds, lambda: self.stopping)
 
   def listen(self) -> None:
@@ -352,7 +363,7 @@ class Run:
       except OSError:
         self.stop(self.spec["grace"])
 
-  def work(self):
+  def work(self) -> int:
     """Runs the command; returns the exit status of this program."""
     status = self.start()
     if status:
@@ -376,17 +387,15 @@ class Run:
     return status if status >= 0 else 128 - status
 
 
-def run(spec) -> None:
+def run(spec: dict[str, Any]) -> None:
   """Runs the command of the specification."""
-  try:
+  with contextlib.suppress(OSError, AttributeError):
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # orphans of the command become children of the agent
-  except (OSError, AttributeError):
-    pass
   status = Run(spec).work()
   os._exit(status)  # threads may wait for a connection that is gone
 
 
-def stop(spec) -> None:
+def stop(spec: dict[str, Any]) -> None:
   """Stops the command of another connection, also one that is only about to start."""
   state = os.path.join(os.getcwd(), STATE, spec["id"].replace("/", "-"))
   os.makedirs(state, exist_ok=True)

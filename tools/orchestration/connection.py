@@ -23,6 +23,7 @@ from orchestration.gcloud import environment
 
 BEAT = 2.0  # seconds from one sign of life to the next
 _AGENT = Path(__file__).with_name("agent.py")
+_CLIENTS: set[subprocess.Popen] = set()  # that `ask` waits for
 
 
 def agent_command(mode: str, spec: dict[str, Any]) -> str:
@@ -91,8 +92,7 @@ class Connection:
   def close(self) -> None:
     """Ends the client and its children; the agent stops the command when it notices."""
     self._inbox.put(None)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-      os.killpg(self._client.pid, signal.SIGKILL)
+    _kill(self._client)
 
   def _write(self) -> None:
     pipe = self._client.stdin
@@ -172,14 +172,27 @@ def ask(command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
     text=True,
     errors="replace",
   )
+  _CLIENTS.add(client)
   try:
     output, errors = client.communicate(timeout=timeout)
   except subprocess.TimeoutExpired:
-    with contextlib.suppress(ProcessLookupError):
-      os.killpg(client.pid, signal.SIGKILL)
+    _kill(client)
     client.communicate()
     return subprocess.CompletedProcess(command, 124, "", f"no answer within {timeout:g} s")
+  finally:
+    _CLIENTS.discard(client)
   return subprocess.CompletedProcess(command, client.returncode, output, errors)
+
+
+def end_clients() -> None:
+  """Ends the clients that are still at work when the program ends."""
+  for client in list(_CLIENTS):
+    _kill(client)
+
+
+def _kill(client: subprocess.Popen) -> None:
+  with contextlib.suppress(ProcessLookupError, PermissionError):
+    os.killpg(client.pid, signal.SIGKILL)
 
 
 def events_in(text: str, token: str) -> list[dict[str, Any]]:

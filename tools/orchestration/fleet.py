@@ -397,9 +397,9 @@ class Fleet:
   def _find_cause(self) -> Member:
     """The first that failed; but who ends because of another is not the cause."""
     for member in [*self._cause, *self._members]:
-      if member in self._cause or self._ended_by_itself(member):
-        if member.status != PEER_LOST:
-          return member
+      itself = member in self._cause or self._ended_by_itself(member)
+      if itself and member.status != PEER_LOST:
+        return member
     return next((each for each in self._members if each.unconfirmed), self._cause[0])
 
   def _ended_by_itself(self, member: Member) -> bool:
