@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +79,10 @@ class Cloud:
       for fault in state["faults"]:
         wanted = {key: fault[key] for key in ("worker", "slice") if key in fault}
         fits = all(call.get(key) == value for key, value in wanted.items())
-        if fault["verb"] == verb and fault["times"] and fits:
-          if fault.get("containing", "") in call.get("command", ""):
-            fault["times"] -= 1
-            return dict(fault)
+        fits = fits and fault.get("containing", "") in call.get("command", "")
+        if fits and fault["verb"] == verb and fault["times"]:
+          fault["times"] -= 1
+          return dict(fault)
     return None
 
   def calls(self) -> list[list[str]]:
@@ -109,10 +109,8 @@ class Cloud:
     """Ends all processes of a worker, as the loss of its machine does."""
     for _ in range(3):
       for pid in self.processes(name, worker):
-        try:
+        with suppress(ProcessLookupError):
           os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-          pass
 
   def preempt(self, name: str, state_after: str = "PREEMPTED") -> None:
     """Takes a slice away."""

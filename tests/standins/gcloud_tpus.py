@@ -149,9 +149,26 @@ def reachable(cloud: Cloud, name: str, worker: int) -> bool:
   return False
 
 
+def inject_key(cloud: Cloud) -> None:
+  """Makes the ssh key, as the first call does; a second at the same time fails, as really."""
+  with cloud.state() as state:
+    before = state.get("key")
+    state["key"] = before or "injecting"
+  if before == "injecting":
+    sys.exit(error("HTTPError 409: There was a conflict setting the project's metadata."))
+  if before is None:
+    time.sleep(0.3)
+    with cloud.state() as state:
+      state["key"] = "there"
+
+
 def ssh(cloud: Cloud, name: str, worker: int, command: str) -> int:
-  """Runs a command on a worker; a lost connection leaves the command running."""
+  """Runs a command on a worker; a lost connection leaves the command running.
+
+  Like gcloud, it runs the command again when the connection was lost.
+  """
   fault = meet_fault(cloud, "ssh", slice=name, worker=worker, command=command)
+  inject_key(cloud)
   if not reachable(cloud, name, worker):
     return 1
   print(f"SSH: Attempting to connect to worker {worker}...", file=sys.stderr)
@@ -166,7 +183,8 @@ def ssh(cloud: Cloud, name: str, worker: int, command: str) -> int:
     start_new_session=True,
   )
   if fault and fault["action"] == "drop":
-    threading.Timer(fault["seconds"], os._exit, [255]).start()
+    again = (sys.executable, [sys.executable, *sys.argv])
+    threading.Timer(fault["seconds"], os.execv, again).start()  # this closes the pipes
   copies = [
     threading.Thread(target=copy, args=(source, target), daemon=True)
     for source, target in ((remote.stdout, 1), (remote.stderr, 2))
@@ -188,7 +206,8 @@ def copy(source: Any, target: int) -> None:
       while view:
         view = view[os.write(target, view) :]
   except OSError:
-    pass
+    if source is not None:
+      os._exit(255)  # nobody reads it any more
   if source is None:
     os.close(target)
 
@@ -197,6 +216,7 @@ def scp(cloud: Cloud, source: str, target: str, worker: int) -> int:
   """Copies a file into a worker's home."""
   name, _, path = target.partition(":")
   meet_fault(cloud, "scp", slice=name, worker=worker)
+  inject_key(cloud)
   if not reachable(cloud, name, worker):
     return 1
   if not Path(source).is_file():

@@ -81,7 +81,8 @@ class Connection:
       env=environment(),
     )
     if first_line:
-      self._inbox.put(first_line.encode() + b"\n")
+      self.send(first_line)
+    self.send("alive")  # from now on the agent knows that this input ends when the runner does
     for work in (self._read_output, self._read_notes, self._write):
       threading.Thread(target=work, daemon=True).start()
 
