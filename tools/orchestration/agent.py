@@ -248,14 +248,14 @@ class Run:
     self.stopping = None  # until when the command may take to end
     self.lines = b""
 
-  def start(self) -> int:
-    """Starts the command; returns the exit status of this program when that is not possible."""
+  def start(self) -> bool:
+    """Starts the command; returns whether it runs."""
     os.makedirs(self.state, exist_ok=True)
     try:
       os.close(os.open(os.path.join(self.state, "started"), os.O_CREAT | os.O_EXCL | os.O_WRONLY))
     except FileExistsError:  # gcloud repeats a command whose connection was lost
       self.event(again=True)
-      return 97
+      return False
     try:
       secrets = self.secrets()
       prepare(self.spec)
@@ -283,11 +283,11 @@ class Run:
       )
     except (Problem, OSError) as error:
       self.event(problem=str(error))
-      return 96
+      return False
     with open(os.path.join(self.state, "session"), "w") as file:
       file.write(f"{self.child.pid} {started_at(self.child.pid)}")
     self.event(started=self.child.pid, host=socket.gethostname(), busy=busy)
-    return 0
+    return True
 
   def secrets(self) -> dict[str, str]:
     """Reads the variables that must not be in a command line: one line of standard input."""
@@ -363,11 +363,10 @@ class Run:
       except OSError:
         self.stop(self.spec["grace"])
 
-  def work(self) -> int:
-    """Runs the command; returns the exit status of this program."""
-    status = self.start()
-    if status:
-      return status
+  def work(self) -> None:
+    """Runs the command to its end."""
+    if not self.start():
+      return
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
       signal.signal(number, lambda *_: self.stop(self.spec["grace"]))
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
@@ -384,15 +383,16 @@ class Run:
     self.report(ended=status)
     if status or stopped:  # what it started must not go on without it
       end_processes(self.spec["id"], self.child.pid, CLEAN, lambda: self.stopping)
-    return status if status >= 0 else 128 - status
 
 
 def run(spec: dict[str, Any]) -> None:
   """Runs the command of the specification."""
   with contextlib.suppress(OSError, AttributeError):
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # orphans of the command become children of the agent
-  status = Run(spec).work()
-  os._exit(status)  # threads may wait for a connection that is gone
+  Run(spec).work()
+  # Not with the command's status: gcloud runs a command that ends with 255 again. And at once:
+  # threads may wait for a connection that is gone.
+  os._exit(0)
 
 
 def stop(spec: dict[str, Any]) -> None:

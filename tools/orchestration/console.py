@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from typing import TextIO
 
 _LOCK = threading.Lock()
 _COLOURS = (36, 33, 35, 32, 34, 31)  # of workers, by their number
@@ -24,10 +25,12 @@ def show(name: str, number: int, text: str) -> None:
     _write(sys.stdout, f"{prefix} {text}\n")
 
 
-def _write(stream, text: str) -> None:  # noqa: ANN001
+def _write(stream: TextIO, text: str) -> None:
   try:
     stream.write(text)
     stream.flush()
   except UnicodeEncodeError:
     stream.write(text.encode("ascii", "backslashreplace").decode())
     stream.flush()
+  except OSError:
+    return  # the terminal is gone, the run is not

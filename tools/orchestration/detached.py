@@ -21,6 +21,7 @@ from orchestration.tpu_workers import Place, Worker
 _STOP_SECONDS = 120.0  # for the runner to stop its workers
 _START_SECONDS = 30.0
 _POLL = 0.2  # seconds
+_SHOWN = 200  # lines of the past that `attach` shows
 
 
 def _server(run_name: str) -> list[str]:
@@ -61,8 +62,10 @@ def start(script: Path, arguments: list[str], run_name: str, folder: Path) -> No
     raise OSError(f"tmux could not begin a session: {begun.stderr.strip()}")
   deadline = time.monotonic() + _START_SECONDS
   while run_record.read(folder).get("state") == "starting":
-    if time.monotonic() > deadline:
-      raise OSError(f"the runner has not begun; {console} may say why")
+    alive = subprocess.run([*_server(run_name), "has-session"], capture_output=True, check=False)
+    if alive.returncode or time.monotonic() > deadline:
+      said = console.read_text(errors="replace").strip().splitlines()
+      raise OSError(f"the runner did not begin: {said[-1] if said else 'it said nothing'}")
     time.sleep(_POLL)
   say(f"{run_name} runs in tmux; logs in {folder}")
   for verb, what in (
@@ -86,7 +89,7 @@ def attach(record: dict[str, Any], folder: Path) -> int:
       if run_record.is_running(run_record.read(folder)):
         say(f"{name} goes on")
         return 0
-  follow(folder / run_record.CONSOLE, folder)
+  follow(folder / run_record.CONSOLE, folder, _SHOWN)
   return report(run_record.read(folder))
 
 

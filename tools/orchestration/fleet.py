@@ -7,7 +7,7 @@ import queue
 import signal
 import threading
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,89 +22,14 @@ from orchestration.connection import (
 from orchestration.console import say
 from orchestration.gcloud import pause
 from orchestration.interrupts import Interrupts
+from orchestration.job import LOST, PEER_LOST, TIMED_OUT, Job, Limits, Outcome, describe_status
 from orchestration.tpu_workers import Worker
 from orchestration.worker_log import WorkerLog
 
-LOST = 255  # exit status of ssh when the connection fails, and ours
-TIMED_OUT = 124
-PEER_LOST = 42  # of a process that ends because another is lost: never the cause
 _HEARD = 45.0  # seconds without a sign of life until a connection counts as lost
 _ANSWER = 1.5  # seconds for the agent to say that it stops; then it is told by a second connection
 _LINGER = 10.0  # seconds for a client to end after its command has
 _STOP_TRIES = 3
-
-
-@dataclass(frozen=True)
-class Job:
-  """What all workers do.
-
-  Attributes:
-    id: of this attempt; its processes on the workers are known by it.
-    command: for bash.
-    folder: where it runs; created from the archive, if there is one.
-    archive: name of the copied code in the home folder.
-    sha256: of the archive.
-    secrets: variables that go through standard input.
-    wait_for_device: seconds to wait until nobody holds the accelerator; 0: not at all.
-    grace: seconds that the command has to end when the connection is lost.
-  """
-
-  id: str
-  command: str
-  folder: str
-  archive: str = ""
-  sha256: str = ""
-  secrets: dict[str, str] = field(default_factory=dict)
-  wait_for_device: float = 0.0
-  grace: float = 30.0
-
-
-@dataclass(frozen=True)
-class Limits:
-  """Seconds and numbers that bound a run.
-
-  Attributes:
-    connect: seconds for a worker to answer.
-    retries: more attempts to connect.
-    command: seconds for the command; 0: without end.
-    fail_grace: seconds that the others have to end when a worker has failed.
-    stop_grace: seconds that all have to end when somebody wishes so.
-  """
-
-  connect: float = 90.0
-  retries: int = 4
-  command: float = 0.0
-  fail_grace: float = 5.0
-  stop_grace: float = 30.0
-
-
-@dataclass(frozen=True)
-class Outcome:
-  """How a run ended.
-
-  Attributes:
-    status: exit status of the runner.
-    text: one line.
-    tail: last lines of the worker that caused it.
-    wished: whether somebody wished the end.
-    unconfirmed: names of workers on which processes may still run.
-  """
-
-  status: int
-  text: str
-  tail: tuple[str, ...] = ()
-  wished: bool = False
-  unconfirmed: tuple[str, ...] = ()
-
-
-def describe_status(status: int) -> str:
-  """Says how a command ended; negative: by that signal."""
-  if status >= 0:
-    return f"ended with exit status {status}"
-  try:
-    return f"was ended by signal {-status} ({signal.Signals(-status).name})"
-  except ValueError:
-    return f"was ended by signal {-status}"
 
 
 class Member:
@@ -241,7 +166,10 @@ class Fleet:
         member.unstarted = True
         member.trouble = f"could not start the command: {event['problem']}"
         self._fail(member)
-    elif "again" in event:  # gcloud repeats a command when its connection was lost
+    elif "again" in event and member.phase in (
+      "connecting",
+      "running",
+    ):  # gcloud repeats a command when its connection was lost
       self._lose(member, "lost its connection")
 
   def _take_end(self, member: Member, status: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,9 @@ def all_runs() -> list[dict[str, Any]]:
 
 def process_start(pid: int) -> str:
   """What tells a process from a later one of the same number; empty: there is none."""
+  if not Path("/proc").is_dir():
+    done = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, check=False)
+    return done.stdout.decode().strip()
   try:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
   except (OSError, IndexError):
@@ -65,4 +69,4 @@ def process_start(pid: int) -> str:
 
 def is_running(record: dict[str, Any]) -> bool:
   """Whether the runner of this record is alive."""
-  return bool(record.get("pid")) and process_start(record["pid"]) == record.get("pid_start")
+  return bool(record.get("pid")) and process_start(record["pid"]) == record.get("pid_start", "-")

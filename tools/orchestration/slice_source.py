@@ -53,11 +53,11 @@ class SliceSource:
     self._names = list(dict.fromkeys(worker.slice_name for worker in workers))
 
   def learn(self) -> None:
-    """Notes what the slices are, as long as they are there.
+    """Notes what the first slice is, as long as it is there.
 
     Raises:
       GcloudError: gcloud failed.
-      ValueError: it does not say what is needed to make them anew.
+      ValueError: its answer is not JSON.
     """
     text = call(
       *("alpha", "compute", "tpus", "tpu-vm", "describe", self._names[0], "--format=json"),
@@ -67,6 +67,13 @@ class SliceSource:
       self._first = json.loads(text)
     except ValueError as error:
       raise ValueError(f"gcloud does not describe {self._names[0]} in JSON: {error}") from error
+
+  def check(self) -> None:
+    """Sees whether all is known that a new slice needs.
+
+    Raises:
+      ValueError: it is not.
+    """
     for key, flag in (
       ("acceleratorType", "ACCELERATOR_TYPE"),
       ("runtimeVersion", "RUNTIME_VERSION"),

@@ -11,9 +11,10 @@ from pathlib import Path
 from orchestration import run_record
 from orchestration.code_copy import Archive, copy_to_all, pack, reach
 from orchestration.console import say
-from orchestration.fleet import LOST, TIMED_OUT, Fleet, Job, Limits, Outcome, open_logs
+from orchestration.fleet import Fleet, open_logs
 from orchestration.gcloud import GcloudError
 from orchestration.interrupts import Interrupts
+from orchestration.job import LOST, TIMED_OUT, Job, Limits, Outcome
 from orchestration.slice_source import SliceSource
 from orchestration.tpu_workers import Place, Worker, find_workers
 
@@ -84,8 +85,7 @@ class Supervisor:
     plan = self._plan
     if plan.restarts or plan.preemptions:
       self._source.watch(find_workers(plan.place, plan.prefix))
-    if plan.preemptions:
-      self._source.learn()
+      self._learn()
     failures = preemptions = 0
     while True:
       outcome = self._try()
@@ -110,6 +110,17 @@ class Supervisor:
         if failures > plan.restarts:
           return outcome
       say("starting all workers again; training goes on from its last checkpoint")
+
+  def _learn(self) -> None:
+    """Notes what the slices are; has to succeed only if they may be made anew."""
+    try:
+      self._source.learn()
+      if self._plan.preemptions:
+        self._source.check()
+    except (GcloudError, ValueError) as error:
+      if self._plan.preemptions:
+        raise
+      say(f"{error}; going on without it")
 
   def _try(self) -> Outcome:
     """One attempt; only the first may raise."""
