@@ -74,7 +74,7 @@ def start(script: Path, arguments: list[str], run_name: str, folder: Path) -> No
     ("logs", "what the workers say"),
     ("stop", "end it on all workers"),
   ):
-    say(f"  {script} {verb} {run_name}    {what}")
+    say(f"  python3 {sys.argv[0]} {verb} {run_name}    # {what}")
 
 
 def attach(record: dict[str, Any], folder: Path) -> int:
