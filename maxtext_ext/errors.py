@@ -16,6 +16,9 @@ TRACEBACK_VARIABLE = "MAXTEXT_EXT_TRACEBACK"
 # What a user can mend; any other exception is a fault of the program and keeps its traceback.
 _OF_USERS = (ValueError, OSError)
 _INTERRUPTED = 130
+# Of a process that ends because another of its run was lost: the same command may go on. Engines
+# that restart by exit status take this one alone, so it is none that a user's error ends with.
+PEER_LOST = 42
 
 
 class UnfinishedWork(OSError):

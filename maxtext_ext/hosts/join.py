@@ -2,13 +2,14 @@
 
 import atexit
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Iterator
 
 import jax
 
-from maxtext_ext.errors import exit_status, leave, one_line
+from maxtext_ext.errors import PEER_LOST, exit_status, leave, one_line
 from maxtext_ext.hosts.cluster import find
 from maxtext_ext.hosts.roll_call import LIMIT
 from maxtext_ext.hosts.watch import Watch
@@ -23,13 +24,21 @@ _SHUTDOWN = 30  # seconds for what JAX does at the end, when all are done
 # JAX aborts a process that hears nothing of another for so long, in pages of C++ and without its
 # name. The watch is quicker, also when a frozen process goes on after a while.
 _JAX_HEARTBEAT = 600  # seconds
+# How JAX says that another process cannot be reached, in a ValueError or a JaxRuntimeError: Gloo on
+# CPUs, NCCL on GPUs, its own service on all.
+_UNREACHABLE = re.compile(
+  r"Gloo .*failed|NCCL.*(remote process|network error)|coordination.?service|heartbeat"
+  "|Barrier timed",
+  re.IGNORECASE,
+)
 
 
 @contextlib.contextmanager
 def joined(settings: Settings) -> Iterator[None]:
   """Joins the other processes of a run on several hosts, if there are others; before any device.
 
-  When one of them is lost, all end with its name; when one fails, the others end with its error.
+  When one of them is lost, all end with its name and `PEER_LOST`; when one fails, the others end
+  with its error and its status.
 
   Raises:
     OSError: not all have come in time; names those that have not.
@@ -56,9 +65,16 @@ def joined(settings: Settings) -> Iterator[None]:
     watch.finish()
   except BaseException as error:
     time.sleep(_NEWS)
-    watch.fail(one_line(error), exit_status(error))
-    atexit.register(leave, exit_status(error))  # before JAX's own end, which waits for the others
+    status = PEER_LOST if is_lost_peer(error) else exit_status(error)
+    watch.fail(one_line(error), status)
+    atexit.register(leave, status)  # before JAX's own end, which waits for the others
     raise
+
+
+def is_lost_peer(error: BaseException) -> bool:
+  """Whether an error is JAX's own about a process that it cannot reach."""
+  of_jax = isinstance(error, (ValueError, RuntimeError))
+  return of_jax and _UNREACHABLE.search(str(error)) is not None
 
 
 @contextlib.contextmanager

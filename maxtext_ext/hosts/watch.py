@@ -12,13 +12,13 @@ import threading
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
+from maxtext_ext.errors import PEER_LOST
 from maxtext_ext.escape import printable
 from maxtext_ext.hosts.cluster import Cluster
 from maxtext_ext.hosts.link import MAX_TEXT, Link
 from maxtext_ext.hosts.relay import Relay
 from maxtext_ext.hosts.roll_call import meet, name
 
-STATUS = 2  # of a process that ends because another is lost
 BEAT = 5.0  # seconds from one sign of life to the next
 MISSED = 8  # beats without one until a process counts as frozen
 _TELL = 2.0  # seconds at most to tell the others before the end
@@ -75,9 +75,9 @@ class Watch:
     self._call(self._over.wait())
 
   def fail(self, reason: str, status: int) -> None:
-    """Tells the others why this process ends, and sees to it that it does, with this status."""
+    """Tells the others why this process ends; it ends, as they do, with this status."""
     self._ending = True
-    self._call(self._tell(f"{self._name(self._index)} stopped: {reason}"))
+    self._call(self._tell(f"{self._name(self._index)} stopped: {reason}", status))
     # Threads may wait for the others, and Python for the threads.
     self._loop.call_soon_threadsafe(self._loop.call_later, _TELL, os._exit, status)
 
@@ -108,8 +108,8 @@ class Watch:
       match message:
         case {"finished": True}:
           await self._finish(index)
-        case {"lost": str(text)}:
-          await self._end(text)
+        case {"ended": str(text), "status": int(status)} if 0 < status < 256:
+          await self._end(text, status)
     if not self._over.is_set():
       await self._end(
         f"{self._name(index)} is gone: it was killed, or its machine or the network to it failed"
@@ -129,19 +129,24 @@ class Watch:
   async def _say(self, **message: Any) -> None:
     await asyncio.gather(*(link.send(**message) for link in self._links.values()))
 
-  async def _tell(self, text: str) -> None:
+  async def _tell(self, text: str, status: int) -> None:
     with contextlib.suppress(TimeoutError):
       async with asyncio.timeout(_TELL):
-        await self._say(lost=text)
+        await self._say(ended=text, status=status)
 
-  async def _end(self, text: str) -> None:
-    """Ends this process, unless it is ending by itself."""
+  async def _end(self, text: str, status: int = PEER_LOST) -> None:
+    """Ends this process, unless it is ending by itself.
+
+    Args:
+      status: that of the process that failed, so that an error which no restart mends looks the
+        same on all hosts.
+    """
     if self._ending:
       return
     self._ending = True
-    await self._tell(text)
+    await self._tell(text, status)
     shown = "\n\x1b[?25h" if sys.__stderr__.isatty() else ""  # a progress bar hides the cursor
     text = printable(text[:MAX_TEXT])
     line = f"{shown}error: {text}; to go on, give the same command on every host\n"
     os.write(sys.__stderr__.fileno(), line.encode())
-    os._exit(STATUS)
+    os._exit(status)

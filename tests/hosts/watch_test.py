@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from maxtext_ext.errors import PEER_LOST
 from tests.train.processes import free_address
 
 HOST = socket.gethostname()
@@ -64,7 +65,7 @@ def test_the_others_name_the_one_that_is_lost(begin, lost):
   processes[lost].send_signal(signal.SIGKILL)
   for process in (process for index, process in enumerate(processes) if index != lost):
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 2
+    assert process.returncode == PEER_LOST
     assert errors.startswith(f"error: process {lost} ({HOST}) is gone: it was killed, or")
     assert len(errors.splitlines()) == 1
 
@@ -80,7 +81,7 @@ def test_the_others_say_why_one_stopped(begin, failing):
     if index == failing:
       assert (process.returncode, errors) == (7, "")
     else:
-      assert process.returncode == 2
+      assert process.returncode == 7, "as the one that failed"
       assert errors.startswith(f"error: process {failing} ({HOST}) stopped: no more")
 
 
@@ -100,7 +101,7 @@ def test_one_that_is_done_ends_when_another_is_lost(begin):
   lost.kill()
   for process in (first, done):
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 2
+    assert process.returncode == PEER_LOST
     assert f"process 2 ({HOST}) is gone" in errors
 
 
@@ -114,7 +115,7 @@ def test_one_that_is_frozen_is_named_and_ends_when_it_goes_on(begin, frozen):
   processes[frozen].send_signal(signal.SIGCONT)
   ended.append((processes[frozen].communicate(timeout=60)[1], processes[frozen].returncode))
   for errors, status in ended:
-    assert status == 2
+    assert status == PEER_LOST
     assert errors.startswith(
       f"error: process {frozen} ({HOST}) has given no sign of life for 4 s: it is stopped"
     )

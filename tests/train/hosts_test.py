@@ -10,6 +10,7 @@ import pytest
 from orbax.checkpoint import v1 as ocp
 
 from maxtext_ext.checkpoint.training import TrainingCheckpoints
+from maxtext_ext.errors import PEER_LOST
 from maxtext_ext.input.position import Position, for_host
 from tests import tiny
 from tests.train.loop_test import losses
@@ -135,7 +136,7 @@ def test_when_one_process_is_asked_to_stop_or_is_lost_all_stop(started, runs):
     both[lost].send(signal.SIGKILL)
     assert both[lost].wait() == -signal.SIGKILL
     other = both[1 - lost]
-    assert other.wait() == 2, other.errors
+    assert other.wait() == PEER_LOST, other.errors
     last = other.errors.splitlines()[-1]
     assert last.startswith(f"error: process {lost} ({socket.gethostname()}) is gone")
     assert "Traceback" not in other.errors and "***" not in other.errors, other.errors
