@@ -27,6 +27,7 @@ parity: env  ## measure every comparison with other programs again, for docs/par
 lint: env  ## style and likely bugs; changes nothing
 	$(python) -m ruff check
 	$(python) -m ruff format --check
+	git ls-files -z '*.sh' .ci/run | xargs -0 .venv/bin/shellcheck -x
 
 format: env  ## put the style right
 	$(python) -m ruff check --fix

@@ -82,7 +82,7 @@ find_python() {
 all_extras() {
   local installed=""
   [ ! -f "$stamp" ] || installed="$(sed -n 1p "$stamp")"
-  printf '%s,%s' "$1" "$installed" | tr ', ' '\n\n' | grep -v -x -e none -e '' | sort -u | paste -sd, - || true
+  printf '%s,%s' "$1" "$installed" | tr -s ', ' '\n' | grep -v -x -e none -e '' | sort -u | paste -sd, - || true
 }
 
 # The text that the stamp must hold.
