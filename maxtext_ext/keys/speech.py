@@ -40,7 +40,7 @@ class SpeechKeys(TrainingKeys):
 
   model_name: str = Field(
     "default",
-    description="A file of configs/models, without .yml; or a model.yml, or its folder.",
+    description="A file of configs/models, without .yml; or a model.yml, or its folder or URL.",
   )
   # Model
   speech_encoder: Literal["qwen3_audio"] = Field(

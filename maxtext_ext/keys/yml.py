@@ -12,6 +12,11 @@ from maxtext_ext.keys.values import ConfigError, parse_yaml
 BASE_CONFIG = "base_config"
 # A model's shape, beside its weights: what conversion and training write.
 MODEL_FILE = "model.yml"
+# Of a tokenizer, which lies beside it.
+TOKENIZER_FILES = (
+  *("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"),
+  *("added_tokens.json", "special_tokens_map.json"),
+)
 # The key that tells a speech configuration from one of MaxText's own.
 SPEECH_KEY = "speech_encoder"
 # A key that MaxText does not start without: its base.yml has them all.
