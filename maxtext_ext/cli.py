@@ -315,6 +315,20 @@ def demo(
   run.main(str(out), None if data is None else str(data))
 
 
+@app.command()
+def doctor(
+  json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+  timeout: Annotated[
+    float, typer.Option(help="Seconds for the trial of JAX, which may hang.", min=1.0)
+  ] = 300.0,
+) -> None:
+  """Versions, devices, one tiny training; each problem with its remedy. Exit status 1 if any."""
+  from maxtext_ext.doctor.run import examine
+
+  if not examine(timeout, as_json=json):
+    raise typer.Exit(1)
+
+
 @exit_with_one_line
 def main(argv: Sequence[str] | None = None) -> None:
   """Runs a command; exits with 2 for what the user can put right, 130 after Ctrl-C."""

@@ -77,7 +77,7 @@ def test_the_shell_completes_commands_and_keys():
 def test_help_lists_the_commands(capsys):
   status, out, _ = run(capsys)
   assert status == 0
-  for command in ("train", "decode", "evaluate", "data", "convert", "demo"):
+  for command in ("train", "decode", "evaluate", "data", "convert", "demo", "doctor"):
     assert command in out
 
 

@@ -1,0 +1,98 @@
+"""The doctor's visit: versions, checks, a trial of JAX; printed for people or as JSON."""
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from maxtext_ext.doctor.checks import Finding, check_machine, versions
+from maxtext_ext.doctor.machine import tpu_files
+from maxtext_ext.doctor.trial import Trial, attempt
+from maxtext_ext.escape import printable
+from maxtext_ext.progress import say
+
+
+def examine(seconds: float, *, as_json: bool = False) -> bool:
+  """Examines this machine and prints what it finds; returns whether all essentials are well.
+
+  Args:
+    seconds: for the trial of JAX.
+    as_json: one JSON object instead of lines.
+  """
+  found, installed = check_machine(), versions()
+  busy = any(finding.name == "accelerator" and finding.status == "error" for finding in found)
+  trial = Trial()
+  if not busy:  # else the trial would wait for what is known to be wrong
+    say("trying JAX and a tiny training; up to a minute ...")
+    trial = attempt(seconds)
+    found += [*_look_at(trial), *trial.findings]
+  well = all(finding.status != "error" for finding in found)
+  if as_json:
+    print_json(installed, found, trial, well)
+  else:
+    print_lines(installed, found, trial)
+  return well
+
+
+def _look_at(trial: Trial) -> list[Finding]:
+  """Whether JAX computes where it should."""
+  if not trial.devices:
+    return []
+  platform = trial.devices[0]["platform"]
+  chips = tpu_files()
+  if chips and platform != "tpu" and not os.environ.get("JAX_PLATFORMS"):
+    said = f"{len(chips)} TPU chips are here, but JAX computes on the {platform}"
+    remedy = "`JAX_PLATFORMS=tpu python -c 'import jax; jax.devices()'` says why"
+    return [Finding(name="devices", status="error", said=said, remedy=remedy)]
+  if chips and platform == "tpu" and len(trial.devices) < len(chips):
+    said = f"JAX sees {len(trial.devices)} of {len(chips)} chips"
+    remedy = "unset TPU_VISIBLE_CHIPS, or have the slice made anew"
+    return [Finding(name="devices", status="warning", said=said, remedy=remedy)]
+  return []
+
+
+def print_lines(installed: Mapping[str, str], found: Sequence[Finding], trial: Trial) -> None:
+  """Prints the examination, a line each."""
+  out = sys.stdout
+  out.write(f"versions: {', '.join(f'{name} {text}' for name, text in installed.items())}\n")
+  if trial.devices:
+    out.write(f"devices: {describe_devices(trial.devices)}\n")
+  if trial.training:
+    out.write(f"training: {describe_training(trial.training)}\n")
+  for finding in found:
+    out.write(f"{finding.status:<8}{printable(str(finding))}\n")
+  errors = sum(finding.status == "error" for finding in found)
+  out.write(f"not ready: {errors} of these are errors\n" if errors else "ready to train\n")
+  out.flush()
+
+
+def describe_devices(devices: Sequence[Mapping[str, Any]]) -> str:
+  """Kind, number and memory: 4 x TPU v4, 30.8 GiB each."""
+  first = devices[0]
+  memory = f", {first['memory'] / 2**30:.1f} GiB each" if first["memory"] else ""
+  return f"{len(devices)} x {first['kind']}{memory}, of this machine"
+
+
+def describe_training(training: Mapping[str, float]) -> str:
+  """Time and loss."""
+  return (
+    f"a tiny model in {training['seconds']:.1f} s with compiling, {training['step_seconds']:.3f} s"
+    f" a step, loss {training['loss']:.3f}"
+  )
+
+
+def print_json(
+  installed: Mapping[str, str], found: Sequence[Finding], trial: Trial, well: bool
+) -> None:
+  """Prints the examination as one JSON object."""
+  facts = {
+    "well": well,
+    "versions": installed,
+    "devices": list(trial.devices),
+    "training": dict(trial.training),
+    "findings": [dataclasses.asdict(finding) for finding in found],
+  }
+  sys.stdout.write(f"{json.dumps(facts, ensure_ascii=False)}\n")
+  sys.stdout.flush()
