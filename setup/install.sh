@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv at the root of the repository and installs the project into it.
+# Makes an environment, .venv at the root of the repository, and installs the project into it.
 set -euo pipefail
 
 usage() {
@@ -13,7 +13,10 @@ Installs the project, editable, with the versions of setup/constraints.txt.
            They are added to the ones that .venv has already.
   EXTRAS   the same, as an environment variable
   PYTHON   the Python to use, 3.12 or newer; otherwise one is looked for
-Safe to run again: does nothing when .venv is complete, repairs it when it is not.
+  VENV     the folder of the environment, instead of .venv
+  SYSTEM_PACKAGES=1  use the packages of that Python where their versions will do, such as a JAX for
+           its CUDA; what is missing goes into the environment, and nothing into that Python
+Safe to run again: does nothing when the environment is complete, repairs it when it is not.
 TEXT
 }
 
@@ -22,9 +25,16 @@ die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cd "$root"
-venv="$root/.venv"
+venv="${VENV:-$root/.venv}"
+case "$venv" in /*) ;; *) venv="$root/$venv" ;; esac
+shown="${venv#"$root"/}"
+place="$root"  # what the environment belongs to, and cannot be moved from
+[ -z "${VENV:-}" ] || place="$venv"
 stamp="$venv/installed"  # what the finished installation was made from
+unfinished="$venv/installing"  # there as long as pip works: a package that it was killed in is broken
 log="$venv/install.log"
+constraints="setup/constraints.txt"
+system="${SYSTEM_PACKAGES:-0}"
 
 # Why a candidate was passed over, for the message when there is none at all.
 rejected=""
@@ -86,10 +96,55 @@ all_extras() {
 }
 
 # The text that the stamp must hold.
-wanted() { printf '%s\n%s\n' "$extras" "$root"; cat pyproject.toml setup/constraints.txt; }
+wanted() {
+  printf '%s\n%s\n' "$extras" "$place"
+  [ "$place" = "$root" ] || printf '%s\n' "$root"
+  [ "$system" = 0 ] || printf 'with system packages\n'
+  cat pyproject.toml setup/constraints.txt
+}
 
-# Whether the project was moved since: the scripts in .venv hold the old path.
-moved() { [ -f "$stamp" ] && [ "$(sed -n 2p "$stamp")" != "$root" ]; }
+complete() { wanted | cmp -s - "$stamp" && "$venv/bin/python" -c '' 2>/dev/null; }
+
+# Whether the environment was moved since, with the project or alone: its scripts hold the old path.
+moved() { [ -f "$stamp" ] && [ "$(sed -n 2p "$stamp")" != "$place" ]; }
+
+# Whether the environment does not see the packages of its Python, though it should.
+blind() {
+  [ "$system" = 1 ] \
+    && ! grep -q -i '^include-system-site-packages *= *true' "$venv/pyvenv.cfg" 2>/dev/null
+}
+
+# Whether a new environment is needed, rather than a repair of the packages in the one that is there.
+must_be_new() {
+  [ -e "$unfinished" ] || moved || blind || ! usable "$venv/bin/python" \
+    || ! "$venv/bin/python" -m pip --version >/dev/null 2>&1
+}
+
+# Waits for another installation into the same environment; without flock (macOS) there is no waiting.
+take_turn() {
+  mkdir -p "$(dirname "$venv")"
+  command -v flock >/dev/null 2>&1 || return 0
+  exec 9<"$(dirname "$venv")"
+  flock -n 9 && return
+  say "waiting for another installation into $shown"
+  flock 9
+}
+
+# Writes the constraints without the packages that the Python of the environment brings: those stay,
+# if they are within the ranges of pyproject.toml.
+free_system_packages() {
+  constraints="$venv/constraints.txt"
+  "$venv/bin/python" - setup/constraints.txt >"$constraints" <<'PY'
+import importlib.metadata, re, sys
+
+def plain(name):
+  return re.sub(r"[-_.]+", "-", name).lower()
+
+there = {plain(each.name) for each in importlib.metadata.distributions() if each.name}
+with open(sys.argv[1]) as lines:
+  sys.stdout.writelines(line for line in lines if plain(line.split("==")[0]) not in there)
+PY
+}
 
 # One line that changes on a terminal; silent elsewhere. pip's own output goes to the log.
 progress() {
@@ -106,7 +161,7 @@ progress() {
 
 pip_install() {
   PIP_DISABLE_PIP_VERSION_CHECK=1 "$venv/bin/python" -m pip install --no-input --progress-bar off \
-    -c setup/constraints.txt -e ".${extras:+[$extras]}" 2>&1 </dev/null | progress
+    -c "$constraints" -e ".${extras:+[$extras]}" 2>&1 </dev/null | progress
 }
 
 check_extras() {
@@ -125,28 +180,39 @@ main() {
     --print-python) find_python; exit ;;
     -*) usage >&2; exit 2 ;;
   esac
-  extras="$(all_extras "${1:-${EXTRAS-dev,tensorflow,beam,gcs,plan}}")"
+  local asked="${1:-${EXTRAS-dev,tensorflow,beam,gcs,plan}}"
+  extras="$(all_extras "$asked")"
   check_extras "$extras"
-  if wanted | cmp -s - "$stamp" && "$venv/bin/python" -c '' 2>/dev/null; then
-    return
-  fi
+  case "$system" in 0 | 1) ;; *) die "SYSTEM_PACKAGES=$system, expected 0 or 1" ;; esac
+  ! complete || return 0
 
   local python started=$SECONDS
-  if moved || ! usable "$venv/bin/python" \
-    || ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+  take_turn
+  extras="$(all_extras "$asked")"
+  ! complete || return 0
+  if must_be_new; then
     python="$(find_python)"
-    say "making .venv with $python"
-    "$python" -m venv --clear "$venv"
+    say "making $shown with $python"
+    if [ "$system" = 1 ]; then
+      "$python" -m venv --clear --system-site-packages "$venv"
+    else
+      "$python" -m venv --clear "$venv"
+    fi
   fi
-  say "installing into .venv${extras:+ with $extras} (a few minutes the first time)"
+  say "installing into $shown${extras:+ with $extras} (a few minutes the first time)"
   rm -f "$stamp" "$log"
-  if ! pip_install; then
+  [ "$system" = 0 ] || free_system_packages
+  : >"$unfinished"
+  local status=0
+  pip_install || status=$?
+  [ "$status" -ge 128 ] || rm -f "$unfinished"  # by a signal: pip has not cleaned up
+  if [ "$status" != 0 ]; then
     tail -n 20 "$log" >&2
     die "pip could not install the project; its whole output is in ${log#"$root"/}"
   fi
   wanted >"$stamp.new"
   mv "$stamp.new" "$stamp"
-  say "environment ready in $((SECONDS - started)) s: .venv"
+  say "environment ready in $((SECONDS - started)) s: $shown"
 }
 
 main "$@"

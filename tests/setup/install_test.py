@@ -2,14 +2,16 @@
 
 import os
 import pathlib
+import shlex
 import shutil
 import subprocess
+import sys
 
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
 TOOLS = ("bash", "cat", "cmp", "cp", "dirname", "grep", "mkdir", "mv", "paste", "rm", "sed", "sort")
-TOOLS += ("tail", "tr")
+TOOLS += ("flock", "sleep", "tail", "tr")
 
 # Answers what install.sh asks of a Python, and notes each call.
 PYTHON = """#!/bin/sh
@@ -17,8 +19,17 @@ printf '%s\\n' "$*" >> "$CALLS"
 case "$*" in
   "-c import sys"*) echo {version} ;;
   "-c import ensurepip"*) exit {no_venv} ;;
-  "-m venv --clear "*) rm -rf "$4"; mkdir -p "$4/bin"; cp "$0" "$4/bin/python" ;;
-  "-m pip install"*) echo "Collecting something"; exit "${{PIP_STATUS:-0}}" ;;
+  "-m venv --clear "*)
+    for venv; do :; done
+    rm -rf "$venv"; mkdir -p "$venv/bin"; cp "$0" "$venv/bin/python"
+    case "$*" in *--system-site-packages*) seen=true ;; *) seen=false ;; esac
+    echo "include-system-site-packages = $seen" > "$venv/pyvenv.cfg" ;;
+  "-m pip install"*)
+    echo "Collecting something"
+    case "${{PIP_KILLED:-}}" in pip) kill -9 $$ ;; script) kill -9 $PPID ;; esac
+    sleep "${{PIP_SECONDS:-0}}"
+    exit "${{PIP_STATUS:-0}}" ;;
+  "- "*) exec {real} "$@" ;;
 esac
 """
 BROKEN = "#!/bin/sh\nexit 127\n"  # as a shim of pyenv for a version that is not there
@@ -48,13 +59,19 @@ class Machine:
     return path
 
   def add_python(self, name, version, *, has_venv=True):
-    return self.add(name, PYTHON.format(version=version, no_venv=0 if has_venv else 1))
+    no_venv = 0 if has_venv else 1
+    return self.add(
+      name, PYTHON.format(version=version, no_venv=no_venv, real=shlex.quote(sys.executable))
+    )
+
+  def environment(self, **more):
+    return {"PATH": str(self.bin), "HOME": str(self.home), "CALLS": str(self.calls), **more}
 
   def install(self, *args, **env):
     self.calls.write_text("")
     return subprocess.run(
       [self.bin / "bash", self.root / "setup/install.sh", *args],
-      env={"PATH": str(self.bin), "HOME": str(self.home), "CALLS": str(self.calls), **env},
+      env=self.environment(**env),
       cwd=self.home,
       capture_output=True,
       text=True,
@@ -241,3 +258,62 @@ def test_a_failed_installation_is_reported_and_done_again(machine):
   assert machine.install().returncode == 0
   assert machine.venvs_made() == 0
   assert len(machine.pip_installs()) == 1
+
+
+@pytest.mark.parametrize("killed", ["pip", "script"])
+def test_an_installation_that_was_killed_is_begun_anew(machine, killed):
+  machine.add_python("python3.12", "3.12")
+  assert machine.install(PIP_KILLED=killed).returncode != 0
+  finished = machine.install()
+  assert finished.returncode == 0, finished.stderr
+  assert machine.venvs_made() == 1, "a package may be half there"
+  assert machine.install().stderr == ""
+
+
+def test_two_installations_at_once_take_turns(machine):
+  machine.add_python("python3.12", "3.12")
+  machine.calls.write_text("")
+  command = [machine.bin / "bash", machine.root / "setup/install.sh"]
+  both = [
+    subprocess.Popen(command, env=machine.environment(PIP_SECONDS="1"), stderr=subprocess.PIPE)
+    for _ in range(2)
+  ]
+  for process in both:
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+  assert machine.venvs_made() == 1
+  assert len(machine.pip_installs()) == 1
+
+
+def test_the_environment_may_be_elsewhere(machine):
+  machine.add_python("python3.12", "3.12")
+  venv = machine.home / "venv"
+  finished = machine.install("tpu", VENV=str(venv))
+  assert finished.returncode == 0, finished.stderr
+  assert (venv / "bin" / "python").exists() and not machine.venv.exists()
+  assert machine.install("tpu", VENV=str(venv)).stderr == ""
+  machine.root = machine.root.rename(machine.root.with_name("moved"))
+  machine.install("tpu", VENV=str(venv))
+  assert (machine.venvs_made(), len(machine.pip_installs())) == (0, 1), "the code is elsewhere"
+  venv = venv.rename(machine.home / "moved")
+  machine.install("tpu", VENV=str(venv))
+  assert machine.venvs_made() == 1, "its scripts hold the old path"
+
+
+def test_packages_of_a_python_are_used_and_keep_their_versions(machine):
+  machine.add_python("python3.12", "3.12")
+  machine.install("none")
+  finished = machine.install("none", SYSTEM_PACKAGES="1")
+  assert finished.returncode == 0, finished.stderr
+  assert machine.venvs_made() == 1, "the one before does not see them"
+  assert machine.pip_installs()[0].endswith(f" -c {machine.venv}/constraints.txt -e .")
+  kept = (machine.venv / "constraints.txt").read_text().splitlines()
+  every = (machine.root / "setup" / "constraints.txt").read_text().splitlines()
+  assert not [line for line in kept if line.startswith(("jax==", "numpy==", "array-record=="))]
+  assert set(kept) < set(every)
+  assert machine.install("none", SYSTEM_PACKAGES="1").stderr == ""
+  refused = machine.install("none", SYSTEM_PACKAGES="yes")
+  assert (refused.returncode, refused.stderr) == (
+    1,
+    "error: SYSTEM_PACKAGES=yes, expected 0 or 1\n",
+  )
