@@ -21,6 +21,7 @@ import hashlib
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -35,6 +36,7 @@ SILENCE = 45.0  # seconds without one until the connection counts as lost
 DRAIN = 1.0  # seconds for the last output, which children that go on may hold open
 CLEAN = 5.0  # seconds for children of a command that failed
 STATE = ".multihost"  # folder in the home folder, with one folder a run and worker
+KEPT = 24 * 3600.0  # seconds that the folder of a run is kept after its end
 _OUTPUT = threading.Lock()
 
 
@@ -204,6 +206,14 @@ def remove_stale_lock() -> None:
       subprocess.call(["sudo", "-n", "rm", "-f", lock], stdin=subprocess.DEVNULL)
 
 
+def remove_old_states() -> None:
+  """Removes the folders of runs that ended long ago."""
+  for name in os.listdir(STATE):
+    folder = os.path.join(STATE, name)
+    if os.path.getmtime(folder) < time.time() - KEPT:
+      shutil.rmtree(folder, ignore_errors=True)
+
+
 class Problem(Exception):
   """Why the command could not be started."""
 
@@ -251,6 +261,7 @@ class Run:
   def start(self) -> bool:
     """Starts the command; returns whether it runs."""
     os.makedirs(self.state, exist_ok=True)
+    remove_old_states()
     try:
       os.close(os.open(os.path.join(self.state, "started"), os.O_CREAT | os.O_EXCL | os.O_WRONLY))
     except FileExistsError:  # gcloud repeats a command whose connection was lost
@@ -347,9 +358,11 @@ class Run:
       self.stop(self.spec["grace"])
 
   def beat(self) -> None:
-    """Sends signs of life."""
+    """Sends signs of life, and keeps the folder of this run."""
     while True:
       time.sleep(BEAT)
+      with contextlib.suppress(OSError):
+        os.utime(self.state)
       self.report(alive=True)
 
   def copy(self) -> None:
