@@ -219,6 +219,10 @@ class Fleet:
       "archive": job.archive,
       "sha256": job.sha256,
       "secrets": bool(job.secrets),
+      "environment": {
+        "MULTIHOST_SLICE": str(member.worker.slice_number),
+        "MULTIHOST_WORKER": str(member.worker.number),
+      },
       "wait_for_device": job.wait_for_device,
       "grace": job.grace,
     }

@@ -30,7 +30,12 @@ def parse_flags(arguments: list[str]) -> argparse.Namespace:
     metavar="BOOL",
     help="true on a machine of the same project (default: false)",
   )
-  group("--COMMAND", required=True, help="for bash; runs in the folder RUN_NAME of each worker")
+  group(
+    "--COMMAND",
+    required=True,
+    help="for bash; runs in the folder RUN_NAME of each worker, with MULTIHOST_SLICE and"
+    " MULTIHOST_WORKER, both from 0, in its environment",
+  )
   group("--WORKER", default="all", help="all, or numbers such as 0 or 0,2 (default: all)")
   group(
     "--ENV",

@@ -269,12 +269,13 @@ def test_several_slices_are_counted_by_their_order_not_by_their_numbers(cloud: C
     cloud.add_slice(name, workers)
     for worker in range(workers):
       (cloud.home(name, worker) / "work").mkdir()
-  done = run(cloud, "--TPU_PREFIX=many", *PLACE, *HERE, "--COMMAND=echo $STANDIN_WORKER")
+  line = "--COMMAND=echo $STANDIN_WORKER is $MULTIHOST_SLICE.$MULTIHOST_WORKER"
+  done = run(cloud, "--TPU_PREFIX=many", *PLACE, *HERE, line)
   assert done.returncode == 0, done.stderr
   assert sorted(done.stdout.splitlines()) == [
-    "[slice 0 worker 0] many-9/0",
-    "[slice 0 worker 1] many-9/1",
-    "[slice 1 worker 0] many-10/0",
+    "[slice 0 worker 0] many-9/0 is 0.0",
+    "[slice 0 worker 1] many-9/1 is 0.1",
+    "[slice 1 worker 0] many-10/0 is 1.0",
   ]
 
 
