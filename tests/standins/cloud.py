@@ -109,6 +109,8 @@ class Cloud:
     """Ends all processes of a worker, as the loss of its machine does."""
     for _ in range(3):
       for pid in self.processes(name, worker):
+        if pid == os.getpid():
+          continue  # a machine that ends itself
         with suppress(ProcessLookupError):
           os.kill(pid, signal.SIGKILL)
 
@@ -117,7 +119,7 @@ class Cloud:
     with self.state() as state:
       node = state["nodes"][name]
       node["state"], workers = state_after, node["workers"]
-      queued = state["queued"].get(node.get("queuedResource", ""))
+      queued = state["queued"].get(node.get("queuedResource", "").rpartition("/")[2])
       if queued:
         queued["state"] = "SUSPENDED"
     for worker in range(workers):

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cloud import Cloud
+from standins.cloud import Cloud
 
 
 def split_flags(words: list[str]) -> tuple[list[str], dict[str, str]]:
@@ -49,8 +49,14 @@ def get_setting(cloud: Cloud, name: str) -> int:
 def meet_fault(cloud: Cloud, verb: str, **call: Any) -> dict[str, Any] | None:
   """Meets the fault of this call, if one waits; what is left to do is returned."""
   fault = cloud.take_fault(verb, **call)
-  if fault is None:
-    return None
+  carry_out(fault or {})
+  return fault
+
+
+def carry_out(fault: dict[str, Any]) -> None:
+  """Fails, hangs or waits, as a fault says."""
+  if not fault:
+    return
   if fault["action"] == "fail":
     print(
       fault.get("text", "ERROR: (gcloud) The service is currently unavailable."), file=sys.stderr
@@ -60,7 +66,6 @@ def meet_fault(cloud: Cloud, verb: str, **call: Any) -> dict[str, Any] | None:
     time.sleep(3600)
   if fault["action"] == "delay":
     time.sleep(fault["seconds"])
-  return fault
 
 
 def tpu_vm(cloud: Cloud, verb: str, words: list[str]) -> int:

@@ -1,4 +1,3 @@
-import json
 import os
 import subprocess
 import sys
@@ -8,64 +7,54 @@ import pytest
 from orchestration import queued_resource
 from orchestration.gcloud import GcloudError
 from orchestration.queued_resource import QueuedResource, QueuedResourceError
+from standins.cloud import VARIABLE, Cloud
+from standins.gcloud_queued_resources import plan
 
-STANDIN = Path(__file__).parents[2] / "standins" / "queued_resources.py"
-UNAVAILABLE = {"text": "UNAVAILABLE: The service is currently unavailable."}
-QUOTA = {
-  "text": "RESOURCE_EXHAUSTED: Quota limit 'TPUV4PodPerProjectPerZoneForTPUAPI' has been exceeded. "
+STANDINS = Path(__file__).parents[2] / "standins"
+UNAVAILABLE = "UNAVAILABLE: The service is currently unavailable."
+QUOTA = (
+  "RESOURCE_EXHAUSTED: Quota limit 'TPUV4PodPerProjectPerZoneForTPUAPI' has been exceeded. "
   "Limit: 0 in zone us-central2-b."
-}
-RATE = {
-  "text": "RESOURCE_EXHAUSTED: Quota exceeded for quota metric 'Write requests' and limit "
+)
+RATE = (
+  "RESOURCE_EXHAUSTED: Quota exceeded for quota metric 'Write requests' and limit "
   "'Write requests per minute' of service 'tpu.googleapis.com'."
-}
-DENIED = {"text": "PERMISSION_DENIED: Permission 'tpu.queuedResources.create' denied."}
+)
+DENIED = "PERMISSION_DENIED: Permission 'tpu.queuedResources.create' denied."
 QUICK = {"poll_seconds": 0.01, "call_timeout": 30.0}
 
 
-class Cloud:
-  """The stand-in's state, as tests set and read it."""
+class Slices(Cloud):
+  """The stand-in, as these tests look at it."""
 
-  def __init__(self, root: Path) -> None:
-    self.root = root
+  def fails(self, verb: str, text: str, times: int = 1, **more) -> None:
+    self.add_fault(f"queued-resources {verb}", "fail", text=f"ERROR: {text}", times=times, **more)
 
-  def does(self, **settings) -> None:
-    (self.root / "queued_resources.json").write_text(json.dumps(settings))
-
-  def calls(self, action: str) -> list[list[str]]:
-    calls = [json.loads(line) for line in (self.root / "calls").read_text().splitlines()]
-    return [call for call in calls if action in " ".join(call)]
-
-  def actions(self) -> list[str]:
-    calls = [json.loads(line) for line in (self.root / "calls").read_text().splitlines()]
-    words = ([word for word in call if not word.startswith("--")] for call in calls)
+  def changes(self) -> list[str]:
+    """Returns the calls that change something: group, verb and name."""
+    words = ([word for word in call if not word.startswith("--")] for call in self.calls())
     return [" ".join(call[-3:]) for call in words if "describe" not in call]
 
-  def resources(self) -> list[str]:
-    return sorted(file.stem for file in self.root.glob("queued_resources/*"))
+  def count(self, verb: str) -> int:
+    return len([change for change in self.changes() if f" {verb} " in change])
 
-  def nodes(self) -> list[str]:
-    return sorted(file.stem for file in self.root.glob("nodes/*"))
+  def left(self) -> tuple[list[str], list[str]]:
+    with self.state() as state:
+      return sorted(state["queued"]), sorted(state["nodes"])
 
   def add_node(self, name: str, owner: str, state: str = "READY") -> None:
-    (self.root / "nodes").mkdir(exist_ok=True)
     resource = f"projects/p/locations/z/queuedResources/{owner}"
-    (self.root / "nodes" / f"{name}.json").write_text(
-      json.dumps({"state": state, "queuedResource": resource} if owner else {"state": state})
-    )
+    self.add_slice(name, workers=1, queuedResource=resource)
+    with self.state() as everything:
+      everything["nodes"][name]["state"] = state
 
 
 @pytest.fixture
-def cloud(tmp_path, monkeypatch) -> Cloud:
-  programs = tmp_path / "bin"
-  programs.mkdir()
-  (programs / "gcloud").write_text(f'#!/bin/sh\nexec "{sys.executable}" -ISE "{STANDIN}" "$@"\n')
-  (programs / "gcloud").chmod(0o755)
-  monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-  monkeypatch.setenv("STANDINS", str(tmp_path / "cloud"))
+def cloud(tmp_path, monkeypatch) -> Slices:
+  monkeypatch.setenv("PATH", f"{STANDINS}:{os.environ['PATH']}")
+  monkeypatch.setenv(VARIABLE, str(tmp_path / "cloud"))
   monkeypatch.setenv("MULTIHOST_BACKOFF", "0.01")
-  (tmp_path / "cloud").mkdir()
-  return Cloud(tmp_path / "cloud")
+  return Slices(tmp_path / "cloud")
 
 
 def slice_of(name: str = "qr", **options) -> QueuedResource:
@@ -85,7 +74,7 @@ def test_a_slice_goes_from_request_to_ready_to_gone(cloud):
   resource.wait()
   assert resource.nodes()["qr"].ready
   resource.delete()
-  assert (cloud.resources(), cloud.nodes(), resource.state()) == ([], [], "absent")
+  assert (cloud.left(), resource.state()) == (([], []), "absent")
   resource.delete()
 
 
@@ -125,54 +114,53 @@ def test_a_slice_is_spot_or_reserved():
 
 @pytest.mark.parametrize("fault", [UNAVAILABLE, RATE])
 def test_creating_outlasts_failures_that_pass(cloud, fault):
-  cloud.does(faults={"queued-resources create": [fault, fault]})
+  cloud.fails("create", fault, times=2)
   request().wait()
-  assert len(cloud.calls("create")) == 3
+  assert cloud.count("create") == 3
 
 
 @pytest.mark.parametrize(("fault", "text"), [(QUOTA, "Quota limit"), (DENIED, "denied")])
 def test_creating_ends_at_once_when_it_is_refused(cloud, fault, text):
-  cloud.does(faults={"queued-resources create": [fault]})
+  cloud.fails("create", fault)
   with pytest.raises(GcloudError, match=text):
     request()
-  assert len(cloud.calls("create")) == 1
+  assert cloud.count("create") == 1
 
 
 def test_creating_gives_up_in_the_end(cloud):
-  cloud.does(faults={"queued-resources create": [UNAVAILABLE] * 9})
+  cloud.fails("create", UNAVAILABLE, times=9)
   with pytest.raises(GcloudError, match="currently unavailable"):
     request()
-  assert len(cloud.calls("create")) == 5
+  assert cloud.count("create") == 5
 
 
 @pytest.mark.parametrize("hidden", [0, 1])
 def test_a_request_that_went_through_without_an_answer_counts(cloud, hidden):
-  fault = {**UNAVAILABLE, "after": True, "hidden": hidden}
-  cloud.does(faults={"queued-resources create": [fault]})
+  cloud.fails("create", UNAVAILABLE, after=True, hidden=hidden)
   request().wait()
-  assert len(cloud.calls("create")) == 1 + hidden
-  assert cloud.resources() == ["qr"]
+  assert cloud.count("create") == 1 + hidden
+  assert cloud.left()[0] == ["qr"]
 
 
 def test_a_call_that_hangs_is_ended_and_made_again(cloud):
-  cloud.does(faults={"queued-resources create": [{"hang": 600}]})
+  cloud.add_fault("queued-resources create", "hang")
   slice_of(call_timeout=1.0).create("v4-32", "base")
-  assert len(cloud.calls("create")) == 2
+  assert cloud.count("create") == 2
 
 
 @pytest.mark.parametrize(
   ("states", "remedy"), [(["ACTIVE"], "take another name"), (["SUSPENDED"], "delete it first")]
 )
 def test_a_name_that_is_taken_is_refused(cloud, states, remedy):
-  cloud.does(states=states)
+  plan(cloud, states=states)
   request()
   with pytest.raises(QueuedResourceError, match=f"qr exists, {states[0]}: .*{remedy}"):
     request()
-  assert len(cloud.calls("create")) == 1
+  assert cloud.count("create") == 1
 
 
 def test_waiting_says_state_and_time(cloud, capsys):
-  cloud.does(states=["ACCEPTED", "WAITING_FOR_RESOURCES", "WAITING_FOR_RESOURCES", "ACTIVE"])
+  plan(cloud, states=["ACCEPTED", "WAITING_FOR_RESOURCES", "WAITING_FOR_RESOURCES", "ACTIVE"])
   request().wait(queue_timeout=3600)
   lines = capsys.readouterr().err.splitlines()
   assert "qr: WAITING_FOR_RESOURCES, 0 of at most 3600 s" in lines
@@ -189,7 +177,7 @@ def test_waiting_says_state_and_time(cloud, capsys):
   ],
 )
 def test_waiting_ends_when_the_slice_cannot_come(cloud, states, settings, text):
-  cloud.does(states=states, **settings)
+  plan(cloud, states=states, **settings)
   with pytest.raises(QueuedResourceError, match=text):
     request().wait()
 
@@ -200,13 +188,8 @@ def test_waiting_for_what_was_deleted_ends(cloud):
 
 
 def test_waiting_outlasts_a_service_that_is_down(cloud):
-  cloud.does(faults={"queued-resources describe": [UNAVAILABLE] * 12})
-  resource = slice_of()
-  with pytest.raises(GcloudError):
-    resource.state()
-  cloud.does(faults={"queued-resources create": []})
-  resource.create("v4-32", "base")
-  cloud.does(faults={"queued-resources describe": [UNAVAILABLE] * 7})
+  resource = request()
+  cloud.fails("describe", UNAVAILABLE, times=7)
   resource.wait()
 
 
@@ -218,66 +201,66 @@ def test_waiting_outlasts_a_service_that_is_down(cloud):
   ],
 )
 def test_the_queue_and_the_machines_have_limits_of_their_own(cloud, state, limits, where):
-  cloud.does(states=[state])
+  plan(cloud, states=[state])
   with pytest.raises(QueuedResourceError, match=rf"was {state} after 0\.1 s {where}; it may still"):
     request().wait(**limits)
-  assert cloud.resources() == ["qr"]
+  assert cloud.left()[0] == ["qr"]
 
 
 def test_giving_up_cancels_the_request(cloud):
-  cloud.does(states=["WAITING_FOR_RESOURCES"])
+  plan(cloud, states=["WAITING_FOR_RESOURCES"])
   with pytest.raises(QueuedResourceError, match="it was deleted"):
     request().wait(queue_timeout=0.1, cancel_on_timeout=True)
-  assert cloud.resources() == []
+  assert cloud.left()[0] == []
 
 
 def test_a_slice_that_works_is_kept_when_its_state_lags(cloud):
-  cloud.does(states=["PROVISIONING"])
+  plan(cloud, states=["PROVISIONING"])
   resource = request()
   cloud.add_node("qr", "qr")
   resource.wait(boot_timeout=0.1, cancel_on_timeout=True)
-  assert (cloud.resources(), cloud.nodes()) == (["qr"], ["qr"])
+  assert cloud.left() == (["qr"], ["qr"])
 
 
 def test_a_preempted_node_is_deleted_before_its_queued_resource(cloud):
-  cloud.does(states=["ACTIVE", "SUSPENDED"])
+  plan(cloud, states=["ACTIVE"])
   resource = request()
   resource.wait()
-  cloud.add_node("qr", "qr", "PREEMPTED")
+  cloud.preempt("qr")
   resource.delete()
-  assert cloud.actions()[1:] == ["tpu-vm delete qr", "queued-resources delete qr"]
-  assert (cloud.resources(), cloud.nodes()) == ([], [])
+  assert cloud.changes()[1:] == ["tpu-vm delete qr", "queued-resources delete qr"]
+  assert cloud.left() == ([], [])
 
 
 def test_a_node_of_somebody_else_is_kept(cloud):
-  cloud.does(states=["FAILED"])
+  plan(cloud, states=["FAILED"])
   resource = request()
   cloud.add_node("qr", "other", "PREEMPTED")
   resource.delete()
-  assert "tpu-vm delete qr" not in cloud.actions()
+  assert "tpu-vm delete qr" not in cloud.changes()
 
 
 def test_deleting_outlasts_failures_that_pass(cloud):
   request()
-  busy = {"text": "FAILED_PRECONDITION: Cannot delete a queued resource while it is SUSPENDING."}
-  cloud.does(faults={"queued-resources delete": [UNAVAILABLE, busy]})
+  cloud.fails("delete", UNAVAILABLE)
+  cloud.fails("delete", "FAILED_PRECONDITION: Cannot delete it while it is SUSPENDING.")
   slice_of().delete()
-  assert cloud.resources() == []
+  assert cloud.left()[0] == []
 
 
 def test_deleting_says_when_it_is_not_gone(cloud):
-  cloud.does(faults={"queued-resources delete": [UNAVAILABLE] * 99})
+  cloud.fails("delete", UNAVAILABLE, times=99)
   resource = request()
   with pytest.raises(QueuedResourceError, match=r"0\.1 s after its deletion was asked for"):
     resource.delete(timeout=0.1)
 
 
 def test_deleting_without_force_keeps_nodes(cloud):
-  cloud.does(states=["ACTIVE"])
+  plan(cloud, states=["ACTIVE"])
   resource = request()
   with pytest.raises(QueuedResourceError, match="has nodes: delete it with force"):
     resource.delete(force=False)
-  assert cloud.nodes() == ["qr"]
+  assert cloud.left()[1] == ["qr"]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
@@ -294,7 +277,7 @@ def test_the_command_line_does_the_same(cloud):
   place = ("--PROJECT=p", "--ZONE=z")
   assert run("create", "qr", *place, "--SPOT=true").returncode == 0
   assert run("create", "qr", *place, "--SPOT=true").returncode == 0
-  assert len(cloud.calls("create")) == 1
+  assert cloud.count("create") == 1
   assert run("wait", "qr", *place, "--POLL_SECS=0.01").returncode == 0
   described = run("describe", "qr", *place)
   assert (described.returncode, described.stdout) == (0, "qr ACTIVE\nqr READY, HEALTHY\n")
@@ -314,4 +297,4 @@ def test_the_command_line_shows_what_it_would_do(cloud):
     "--accelerator-type=v4-32 --runtime-version=tpu-ubuntu2204-base --node-id=qr "
     "'--labels=a=b c'\n"
   )
-  assert not (cloud.root / "calls").exists()
+  assert cloud.calls() == []
