@@ -13,13 +13,13 @@ from orchestration.console import say
 
 TIMEOUT = 120.0  # seconds for one call
 ATTEMPTS = 5
-_NOT_FOUND = r"NOT_FOUND|was not found|could not be found|HTTPError 404"
+_NOT_FOUND = r"NOT_FOUND|was not found|could not be found|HTTPError 404|matched no objects"
 _ALREADY_EXISTS = r"ALREADY_EXISTS|already exists"
 # Failures that another attempt does not change; all others (network, a server's error) may pass.
 _PERMANENT = re.compile(
   rf"{_NOT_FOUND}|{_ALREADY_EXISTS}|PERMISSION_DENIED|INVALID_ARGUMENT|FAILED_PRECONDITION"
   r"|UNAUTHENTICATED|gcloud auth login|unrecognized arguments|Invalid value|Invalid choice"
-  r"|must be specified|not have permission|HTTPError 40[013]|argument --[a-z-]+:"
+  r"|must be specified|not have permission|HTTPError 40[013]|not found: 404|argument --[a-z-]+:"
   r"|RESOURCE_EXHAUSTED|quota",
   re.IGNORECASE,
 )
