@@ -75,6 +75,7 @@ def create(cloud: Cloud, name: str, flags: dict[str, str], hidden: int) -> None:
     "node": {
       "acceleratorType": flags["accelerator-type"],
       "runtimeVersion": flags["runtime-version"],
+      "schedulingConfig": {"spot": True} if "spot" in flags else {},
     },
   }
   if "node-id" in flags:
