@@ -66,7 +66,7 @@ class Cloud:
 
     Args:
       action: fail (with `status` and `text`), hang, delay (`seconds`), or, of ssh, drop (the
-        connection, after `seconds`).
+        connection, after `seconds`) or deaf (it passes no input on).
       more: also `worker`, `slice` and `times` (1) to choose the calls; `containing`, a text of the
         command.
     """

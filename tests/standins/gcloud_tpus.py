@@ -194,9 +194,12 @@ def ssh(cloud: Cloud, name: str, worker: int, command: str) -> int:
     threading.Thread(target=copy, args=(source, target), daemon=True)
     for source, target in ((remote.stdout, 1), (remote.stderr, 2))
   ]
-  feeding = threading.Thread(target=copy, args=(None, remote.stdin.fileno()), daemon=True)
-  for thread in (*copies, feeding):
+  for thread in copies:
     thread.start()
+  if fault and fault["action"] == "deaf":
+    remote.stdin.close()
+  else:
+    threading.Thread(target=copy, args=(None, remote.stdin.fileno()), daemon=True).start()
   for thread in copies:
     thread.join()
   status = remote.wait()

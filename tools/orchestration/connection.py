@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import contextlib
+import functools
 import json
 import os
 import queue
@@ -28,9 +30,19 @@ _CLIENTS: set[subprocess.Popen] = set()  # that `ask` waits for
 
 def agent_command(mode: str, spec: dict[str, Any]) -> str:
   """The command line for a worker's shell that runs the agent."""
-  packed = base64.b64encode(zlib.compress(_AGENT.read_bytes(), 9)).decode()
+  packed = base64.b64encode(zlib.compress(_agent_source(), 9)).decode()
   code = f"import base64,zlib;exec(zlib.decompress(base64.b64decode('{packed}')))"
   return "exec " + shlex.join(["python3", "-c", code, mode, json.dumps(spec)])
+
+
+@functools.cache
+def _agent_source() -> bytes:
+  """The agent without docstrings and comments, which a command line need not carry."""
+  tree = ast.parse(_AGENT.read_text(encoding="utf-8"))
+  for node in ast.walk(tree):
+    if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node):
+      node.body = node.body[1:] or [ast.Pass()]
+  return ast.unparse(tree).encode()
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ class Fleet:
       self._stop_all(0.0)
 
   def _take(self, member: Member, message: Message) -> None:
-    if member.phase == "running":
+    if member.phase == "running" and not member.told:
       member.deadline = time.monotonic() + _HEARD
     if message.output:
       member.log.write(message.output)
@@ -205,7 +205,7 @@ class Fleet:
       elif member.phase == "ending":
         member.phase = "done"
       elif not member.second:
-        self._stop_by_second(member, 0.0)
+        self._stop_by_second(member, max(0.0, self._killed - now))
 
   def _connect(self, member: Member) -> None:
     member.attempts += 1

@@ -143,6 +143,18 @@ def test_the_command_may_end_by_itself_after_an_interrupt(cloud: Cloud):
   assert runner.returncode == 130
 
 
+def test_a_worker_that_does_not_hear_is_stopped_by_a_second_connection(cloud: Cloud):
+  cloud.add_fault("ssh", "deaf", worker=2, containing=" run ")
+  line = "trap 'echo saved >> saved; exit 0' TERM; sleep 367 & wait"
+  with started(cloud, *SLICE, *HERE, f"--COMMAND={line}") as runner:
+    wait_for(lambda: sleeping(cloud, "367") == [0, 1, 2, 3])
+    runner.send_signal(signal.SIGINT)
+    output = runner.communicate(timeout=60)[0]
+  assert runner.returncode == 130, output
+  assert sleeping(cloud, "367") == []
+  assert (cloud.home("qr-v4-32", 2) / "work/saved").exists()  # it had the time to end
+
+
 def test_a_second_interrupt_ends_at_once_what_does_not_end(cloud: Cloud):
   line = "trap '' TERM; sleep 377"
   with started(cloud, *SLICE, *HERE, "--STOP_GRACE_SECS=1000", f"--COMMAND={line}") as runner:
