@@ -37,12 +37,17 @@ def agent_command(mode: str, spec: dict[str, Any]) -> str:
 
 @functools.cache
 def _agent_source() -> bytes:
-  """The agent without docstrings and comments, which a command line need not carry."""
-  tree = ast.parse(_AGENT.read_text(encoding="utf-8"))
-  for node in ast.walk(tree):
+  """The agent without its docstrings, which a command line need not carry."""
+  text = _AGENT.read_text(encoding="utf-8")
+  lines = text.splitlines()
+  for node in ast.walk(ast.parse(text)):
     if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node):
-      node.body = node.body[1:] or [ast.Pass()]
-  return ast.unparse(tree).encode()
+      docstring = node.body[0]
+      blank = [""] * (docstring.end_lineno - docstring.lineno + 1)
+      if len(node.body) == 1:
+        blank[0] = " " * docstring.col_offset + "pass"
+      lines[docstring.lineno - 1 : docstring.end_lineno] = blank
+  return "\n".join(line for line in lines if line.strip()).encode()
 
 
 @dataclass(frozen=True)
