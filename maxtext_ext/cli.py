@@ -108,7 +108,8 @@ app.command()(plan)
 def evaluate(
   path: Annotated[str, typer.Argument(help="What decode wrote: its folder, or one file of it.")],
   report: Annotated[
-    Path | None, typer.Option(help="Write this HTML page, and its figures beside it as JSON.")
+    str | None,
+    typer.Option(help="Write this HTML page, local or gs://, and its figures beside it as JSON."),
   ] = None,
   normalizer: Annotated[
     str,
@@ -321,11 +322,14 @@ def doctor(
   timeout: Annotated[
     float, typer.Option(help="Seconds for the trial of JAX, which may hang.", min=1.0)
   ] = 300.0,
+  expect: Annotated[
+    Literal["tpu", "gpu"] | None, typer.Option(help="The accelerator that must be there.")
+  ] = None,
 ) -> None:
   """Versions, devices, one tiny training; each problem with its remedy. Exit status 1 if any."""
   from maxtext_ext.doctor.run import examine
 
-  if not examine(timeout, as_json=json):
+  if not examine(timeout, expected=expect or "", as_json=json):
     raise typer.Exit(1)
 
 

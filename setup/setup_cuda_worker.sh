@@ -95,7 +95,7 @@ main() {
   link_code
   choose_python "$mode"
   ensure_python
-  install_and_check "$extra" "$skip_doctor"
+  install_and_check "$extra" "$skip_doctor" gpu
 }
 
 main "$@"

@@ -37,7 +37,7 @@ main() {
   esac
   link_code
   ensure_python
-  install_and_check tpu "$skip_doctor"
+  install_and_check tpu "$skip_doctor" tpu
 }
 
 main "$@"

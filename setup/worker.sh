@@ -87,9 +87,9 @@ add_python_archive() {
 
 # The installation itself, and the look at it.
 install_and_check() {
-  local extra="$1" skip_doctor="$2"
+  local extra="$1" skip_doctor="$2" accelerator="$3"
   "$root/setup/install.sh" "$extra"
   if [ "$skip_doctor" = yes ]; then return; fi
   say "source $VENV/bin/activate   # then maxtext-ext --help"
-  exec "$VENV/bin/maxtext-ext" doctor
+  exec "$VENV/bin/maxtext-ext" doctor --expect "$accelerator"
 }

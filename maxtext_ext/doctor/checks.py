@@ -59,10 +59,11 @@ def versions() -> dict[str, str]:
   return found
 
 
-def check_machine() -> list[Finding]:
-  """All checks of this module, essentials first."""
+def check_machine(expected: str = "") -> list[Finding]:
+  """All checks of this module, essentials first; `expected` as of `check_accelerator`."""
+  libtpu, cuda = _installed("libtpu"), any(map(_installed, _CUDA_PLUGINS))
   return [
-    check_accelerator(tpu_files(), _installed("libtpu"), any(map(_installed, _CUDA_PLUGINS))),
+    check_accelerator(tpu_files(), libtpu, cuda, expected),
     *check_sound(),
     check_buckets(needed=bool(tpu_files())),
     *(check_disk(name, path) for name, path in _folders().items()),
@@ -71,23 +72,28 @@ def check_machine() -> list[Finding]:
   ]
 
 
-def check_accelerator(tpus: Sequence[str], libtpu: bool, cuda: bool) -> Finding:
+def check_accelerator(tpus: Sequence[str], libtpu: bool, cuda: bool, expected: str = "") -> Finding:
   """The accelerator, and whether JAX can use it.
 
   Args:
     tpus: device files.
     libtpu, cuda: whether JAX's packages for them are installed.
+    expected: tpu or gpu, which must be there; empty: none need be.
   """
   name = "accelerator"
-  if tpus:
+  if tpus and expected != "gpu":
     return _check_tpu(name, tpus, libtpu)
   try:
     gpus = find_gpus()
   except OSError as error:
     remedy = "mend the driver: sudo nvidia-smi, or reboot after an update of it"
     return Finding(name=name, status="error", said=str(error), remedy=remedy)
-  if gpus:
+  if gpus and expected != "tpu":
     return _check_gpus(name, gpus, cuda)
+  if expected:
+    missing = {"tpu": "no TPU chips (/dev/accel*, /dev/vfio/*)", "gpu": "no GPU (nvidia-smi)"}
+    remedy = "run this on a worker of the slice, or have the machine made anew"
+    return Finding(name=name, status="error", said=missing[expected], remedy=remedy)
   return Finding(name=name, status="ok", said="none on this machine: JAX computes on the CPU")
 
 

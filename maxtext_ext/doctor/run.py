@@ -14,14 +14,15 @@ from maxtext_ext.escape import printable
 from maxtext_ext.progress import say
 
 
-def examine(seconds: float, *, as_json: bool = False) -> bool:
+def examine(seconds: float, *, expected: str = "", as_json: bool = False) -> bool:
   """Examines this machine and prints what it finds; returns whether all essentials are well.
 
   Args:
     seconds: for the trial of JAX.
+    expected: the accelerator that must be there, tpu or gpu; empty: none need be.
     as_json: one JSON object instead of lines.
   """
-  found, installed = check_machine(), versions()
+  found, installed = check_machine(expected), versions()
   busy = any(finding.name == "accelerator" and finding.status == "error" for finding in found)
   trial = Trial()
   if not busy:  # else the trial would wait for what is known to be wrong

@@ -8,6 +8,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+from etils import epath
+
 from maxtext_ext.decode.decoded import Decoded
 from maxtext_ext.decode.writer import Hypothesis, atomic_open
 from maxtext_ext.evaluate.alignment import Pair, align
@@ -71,7 +73,7 @@ def write_report(
     ValueError: no hypotheses, an unknown normalizer, scores of something else, or a fact whose
       name the JSON has a use for.
   """
-  path = pathlib.Path(path)
+  path = epath.Path(path)
   if path.suffix == ".json":
     raise ValueError(f"{path}: the figures go to a .json beside the page; name it .html")
   scores = scores or score(hypotheses, normalizer)

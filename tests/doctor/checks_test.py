@@ -22,8 +22,15 @@ def machine(tmp_path, monkeypatch):
   return tmp_path
 
 
-def accelerator(**installed: bool) -> checks.Finding:
+def accelerator(**installed: object) -> checks.Finding:
   return checks.check_accelerator(**({"tpus": [], "libtpu": False, "cuda": False} | installed))
+
+
+@pytest.mark.parametrize(("expected", "said"), [("tpu", "no TPU chips"), ("gpu", "no GPU")])
+def test_an_accelerator_that_must_be_there(machine, expected, said):
+  found = accelerator(libtpu=True, cuda=True, expected=expected)
+  assert found.status == "error"
+  assert found.said.startswith(said)
 
 
 def test_a_cpu_alone_is_fine(machine):

@@ -26,7 +26,7 @@ def doctor(monkeypatch, capsys):
       assert trial is not None, "it must not be tried"
       return trial
 
-    monkeypatch.setattr(run, "check_machine", lambda: list(checks))
+    monkeypatch.setattr(run, "check_machine", lambda expected: list(checks))
     monkeypatch.setattr(run, "tpu_files", lambda: [f"/dev/accel{chip}" for chip in range(chips)])
     monkeypatch.setattr(run, "attempt", attempt)
     monkeypatch.delenv("JAX_PLATFORMS")

@@ -1,6 +1,7 @@
 import json
 import re
 
+import gcs_server
 import pytest
 
 from maxtext_ext.decode.decoded import Decoded
@@ -9,6 +10,7 @@ from maxtext_ext.evaluate import report
 from maxtext_ext.evaluate.report import TrainingCurves, format_interval, write_report
 from maxtext_ext.evaluate.wer import score
 from maxtext_ext.pages.chart import WIDE
+from maxtext_ext.records import remote
 from tests.page import Page
 
 HOSTILE = "<script>alert('1')</script>"
@@ -224,3 +226,12 @@ def test_page_must_not_take_the_place_of_its_figures(tmp_path):
 def test_format_interval():
   assert format_interval((0.07, 0.0912)) == "7.00–9.12"
   assert format_interval(None) == "n/a"
+
+
+def test_a_report_may_go_into_a_bucket(monkeypatch):
+  with gcs_server.serving(monkeypatch, "bucket"):
+    write_report(HYPOTHESES, "gs://bucket/run/test.html", title="t")
+    assert remote.list_folder("gs://bucket/run") == [
+      "gs://bucket/run/test.html",
+      "gs://bucket/run/test.json",
+    ]

@@ -96,11 +96,11 @@ def test_a_tpu_worker_from_nothing_and_again(worker):
   first = worker.setup("tpu")
   assert first.returncode == 0, first.stderr
   assert worker.pip_installs()[0].endswith(" -e .[tpu]")
-  assert first.stdout == "doctor doctor\n"
+  assert first.stdout == "doctor doctor --expect tpu\n"
   assert worker.code.resolve() == worker.root
   assert (worker.venv / "bin" / "python").exists()
   again = worker.setup("tpu")
-  assert (again.returncode, again.stdout) == (0, "doctor doctor\n")
+  assert (again.returncode, again.stdout) == (0, "doctor doctor --expect tpu\n")
   assert (worker.venvs_made(), worker.pip_installs()) == (0, [])
 
 
@@ -159,7 +159,9 @@ def test_it_mends_what_was_broken(worker, damage):
   worker.setup("tpu")
   damage(worker)
   finished = worker.setup("tpu")
-  assert (finished.returncode, finished.stdout) == (0, "doctor doctor\n"), finished.stderr
+  assert (finished.returncode, finished.stdout) == (0, "doctor doctor --expect tpu\n"), (
+    finished.stderr
+  )
   assert worker.code.resolve() == worker.root
 
 
@@ -220,7 +222,9 @@ def test_a_cuda_worker(worker):
   worker.add_python("python3.12", "3.12")
   worker.add("nvidia-smi", GPU)
   finished = worker.setup("cuda")
-  assert (finished.returncode, finished.stdout) == (0, "doctor doctor\n"), finished.stderr
+  assert (finished.returncode, finished.stdout) == (0, "doctor doctor --expect gpu\n"), (
+    finished.stderr
+  )
   assert "driver 550.90.07, NVIDIA H200 x 1" in finished.stderr
   assert worker.pip_installs()[0].endswith(" -e .[cuda12]")
 

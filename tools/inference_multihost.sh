@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Transcribes a split on all workers of the pod, or on this machine when no pod is named.
+set -euo pipefail
+
+usage() {
+  cat <<'TEXT'
+usage: tools/inference_multihost.sh [OPTION...] [CONFIG.yml] [KEY=VALUE...]
+
+Decodes split=test, or another that is given, with the best checkpoint of the run; the workers share
+the clips. Transcripts go to the folder of the run, decoded/SPLIT, or to output=FOLDER. Model, run and
+corpus are those of tools/train.sh with the same arguments.
+TEXT
+  common_usage
+}
+
+# shellcheck source=tools/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+read_options "$@"
+read_config
+add_settings
+add_data "$DATA_DIR"
+add_key split test
+show_run
+on_pod_or_here "decode-$run" decode "$CONFIG" ${arguments[@]+"${arguments[@]}"}
