@@ -2,6 +2,7 @@
 
 import glob
 import os
+import socket
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +10,6 @@ from dataclasses import dataclass
 _TPU_FILES = ("accel[0-9]*", "vfio/[0-9]*")  # up to v4, and later
 # Chips of a machine, as libtpu lays them out.
 _BOUNDS = {1: "1,1,1", 2: "1,2,1", 4: "2,2,1", 8: "2,4,1"}
-_BOUND_VARIABLES = ("TPU_PROCESS_BOUNDS", "TPU_CHIPS_PER_PROCESS_BOUNDS", "TPU_VISIBLE_CHIPS")
 _QUERY = ("name", "memory.total", "driver_version")
 _SECONDS = 60  # for nvidia-smi, which waits for a driver that hangs
 _SHOWN = 80  # characters of a command line
@@ -80,13 +80,24 @@ def holders(files: Iterable[str], proc: str = "/proc") -> list[str]:
 def alone_environment(chips: int) -> dict[str, str]:
   """Variables with which libtpu starts on this machine alone, also when it is one of a slice.
 
-  Without them it waits for the other machines of the slice. What the environment has already stays.
+  Without them it waits for the other machines of the slice. Source: how JAX starts the processes of
+  its own tests (jax/_src/test_multiprocess.py), here of one process.
 
   Raises:
     ValueError: no machine has so many chips.
   """
   if chips not in _BOUNDS:
     raise ValueError(f"{chips} TPU chips, expected {', '.join(map(str, _BOUNDS))} on a machine")
-  visible = ",".join(map(str, range(chips)))
-  values = dict(zip(_BOUND_VARIABLES, ("1,1,1", _BOUNDS[chips], visible), strict=True))
-  return {name: value for name, value in values.items() if name not in os.environ}
+  with socket.socket() as free:
+    free.bind(("localhost", 0))
+    port = free.getsockname()[1]
+  return {
+    "TPU_PROCESS_BOUNDS": "1,1,1",
+    "TPU_CHIPS_PER_PROCESS_BOUNDS": _BOUNDS[chips],
+    "TPU_VISIBLE_CHIPS": ",".join(map(str, range(chips))),
+    "CLOUD_TPU_TASK_ID": "0",
+    "TPU_PROCESS_ADDRESSES": f"localhost:{port}",
+    "TPU_PROCESS_PORT": str(port),
+    "TPU_WORKER_ID": "0",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+  }

@@ -49,7 +49,7 @@ def _look_at(trial: Trial) -> list[Finding]:
     return [Finding(name="devices", status="error", said=said, remedy=remedy)]
   if chips and platform == "tpu" and len(trial.devices) < len(chips):
     said = f"JAX sees {len(trial.devices)} of {len(chips)} chips"
-    remedy = "unset TPU_VISIBLE_CHIPS, or have the slice made anew"
+    remedy = "have the slice made anew"
     return [Finding(name="devices", status="warning", said=said, remedy=remedy)]
   return []
 

@@ -73,16 +73,13 @@ def test_a_driver_that_fails(programs, script, said):
     find_gpus()
 
 
-def test_one_machine_of_a_slice_starts_alone(monkeypatch):
-  for name in ("TPU_PROCESS_BOUNDS", "TPU_CHIPS_PER_PROCESS_BOUNDS", "TPU_VISIBLE_CHIPS"):
-    monkeypatch.delenv(name, raising=False)
-  assert alone_environment(4) == {
-    "TPU_PROCESS_BOUNDS": "1,1,1",
-    "TPU_CHIPS_PER_PROCESS_BOUNDS": "2,2,1",
-    "TPU_VISIBLE_CHIPS": "0,1,2,3",
-  }
-  monkeypatch.setenv("TPU_VISIBLE_CHIPS", "2")
-  assert "TPU_VISIBLE_CHIPS" not in alone_environment(4)
+def test_one_machine_of_a_slice_starts_alone():
+  variables = alone_environment(4)
+  assert variables["TPU_PROCESS_BOUNDS"] == "1,1,1"
+  assert variables["TPU_CHIPS_PER_PROCESS_BOUNDS"] == "2,2,1"
+  assert variables["TPU_VISIBLE_CHIPS"] == "0,1,2,3"
+  assert variables["TPU_PROCESS_ADDRESSES"] == f"localhost:{variables['TPU_PROCESS_PORT']}"
+  assert alone_environment(8)["TPU_CHIPS_PER_PROCESS_BOUNDS"] == "2,4,1"
   with pytest.raises(ValueError, match="3 TPU chips, expected 1, 2, 4, 8"):
     alone_environment(3)
 

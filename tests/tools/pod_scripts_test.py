@@ -105,3 +105,20 @@ def test_a_worker_that_was_not_set_up_says_so(cloud: Cloud, tmp_path: Path):
   assert "worker 1" in done.stderr
   assert "error: the project is not installed here" in done.stdout + done.stderr
   assert "setup/setup_tpu_worker.sh" in done.stdout + done.stderr
+
+
+def test_a_slice_is_requested_waited_for_and_deleted(cloud: Cloud):
+  def queued_resource(*arguments: str) -> str:
+    done = run("tools/queued_resource.sh", *arguments, PROJECT="p", TPU_NAME="new", SPOT="true")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+  queued_resource("create")
+  queued_resource("wait", "--POLL_SECS=0.1")
+  assert queued_resource("describe") == "new ACTIVE\nnew READY, HEALTHY\n"
+  with cloud.state() as state:
+    assert state["nodes"]["new"]["acceleratorType"] == "v4-32"
+  assert any("--spot" in call for call in cloud.calls())
+  queued_resource("delete")
+  done = run("tools/queued_resource.sh", "describe", PROJECT="p", TPU_NAME="new")
+  assert done.returncode == 1
