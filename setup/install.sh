@@ -98,7 +98,7 @@ all_extras() {
 # The text that the stamp must hold.
 wanted() {
   printf '%s\n%s\n' "$extras" "$place"
-  [ "$place" = "$root" ] || printf '%s\n' "$root"
+  [ "$place" = "$root" ] || pwd -P  # where pip takes the code from
   [ "$system" = 0 ] || printf 'with system packages\n'
   cat pyproject.toml setup/constraints.txt
 }

@@ -18,9 +18,8 @@ that Python stays as it is.
 TEXT
 }
 
-root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 # shellcheck source=setup/worker.sh
-source "$root/setup/worker.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/worker.sh"
 oldest_driver="525.60.13"  # that CUDA 12 runs on; the wheels bring CUDA itself
 
 # Whether version $1 is $2 or newer.

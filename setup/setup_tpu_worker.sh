@@ -18,9 +18,8 @@ On all workers of a pod, from the jumpbox:
 TEXT
 }
 
-root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 # shellcheck source=setup/worker.sh
-source "$root/setup/worker.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/worker.sh"
 
 main() {
   local skip_doctor=no

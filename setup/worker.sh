@@ -4,6 +4,7 @@
 say() { printf '%s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
 code="$HOME/maxtext"
 lock_seconds="${LOCK_SECONDS:-900}"  # for another program to be done with apt
 uv_folder="$HOME/.local/share/maxtext-uv"
@@ -18,11 +19,10 @@ as_root() {
 # Makes ~/maxtext lead to this copy of the code, unless a folder of its own is there already.
 link_code() {
   if [ "$root" -ef "$code" ]; then
-    root="$code"  # by one name, from wherever the code was copied to
+    return
   elif [ -L "$code" ] || [ ! -e "$code" ]; then
     ln -sfn "$root" "$code"
     say "$code -> $root"
-    root="$code"
   else
     say "note: $code is another copy of the code and stays as it is; this one is in $root"
   fi

@@ -118,7 +118,10 @@ def test_the_next_copy_of_the_code_takes_the_place_of_the_last(worker):
   finished = worker.setup("tpu")
   assert finished.returncode == 0, finished.stderr
   assert worker.code.resolve() == worker.root
-  assert (worker.venvs_made(), worker.pip_installs()) == (0, [])
+  assert (worker.venvs_made(), len(worker.pip_installs())) == (0, 1), "of this copy"
+  worker.root = worker.code
+  worker.setup("tpu")
+  assert worker.pip_installs() == [], "the same by another name"
 
 
 def test_code_at_its_place_stays_there(worker):
