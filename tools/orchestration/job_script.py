@@ -30,6 +30,7 @@ _SCRIPT = """\
 #!/bin/bash
 # multihost_job of maxtext_ext: runs at every boot, and goes on where the last one was.
 export HOME="${{HOME:-/root}}"
+export PATH="$PATH:/snap/bin"
 ulimit -n 100000 2>/dev/null
 mkdir -p {run_name} && cd {run_name} || exit 1
 base64 -d >"job_worker.$$.pyz" <<'PROGRAM' || exit 1

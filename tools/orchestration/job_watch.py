@@ -12,7 +12,12 @@ from orchestration.bucket import BucketFolder
 from orchestration.console import say
 from orchestration.job_script import request_slices
 from orchestration.job_state import FAILED, FINISHED, Job
-from orchestration.queued_resource import ENDED, QueuedResource, QueuedResourceError
+from orchestration.queued_resource import (
+  ENDED,
+  QueuedResource,
+  QueuedResourceError,
+  SliceLost,
+)
 
 LAST_WORD = 60.0  # seconds for the workers to write their last status
 
@@ -22,9 +27,18 @@ class JobError(Exception):
 
 
 def latest_job(folder: BucketFolder) -> Job | None:
-  """Returns the latest submission of a run; None: there is none."""
+  """Returns the latest submission of a run; None: there is none.
+
+  Raises:
+    JobError: another version of this program submitted it.
+  """
   text = folder.read(job_state.JOB_FILE)
-  return Job.from_json(text) if text else None
+  try:
+    return Job.from_json(text) if text else None
+  except TypeError as error:
+    raise JobError(
+      f"{folder.url}/{job_state.JOB_FILE} is of another version of multihost_job.py: {error}"
+    ) from error
 
 
 class JobWatch:
@@ -70,8 +84,7 @@ class JobWatch:
         if over:
           return self.report(over)
         preempted += 1
-        state = self.resource.state()
-        if state != "SUSPENDED" or preempted > self.job.preemptions:
+        if not isinstance(error, SliceLost) or preempted > self.job.preemptions:
           raise
         say(f"{error}; requesting it anew ({preempted} of at most {self.job.preemptions})")
       self.resource.delete()
@@ -84,9 +97,7 @@ class JobWatch:
       self._show_log()
       if over:
         return over
-      state = self.resource.state()
-      if state in ENDED:
-        raise QueuedResourceError(f"queued resource {self.job.run_name} is {state}")
+      self.resource.check()
       time.sleep(self.poll_seconds)
 
   def _show_log(self) -> None:
@@ -113,6 +124,12 @@ class JobWatch:
         say(f"  {line}")
     logs = f"{self.job.folder}/{job_state.log_name(0, 0)}"
     say(f"{self.job.run_name}: {over}; logs: {logs} and beside it")
+    after = self.job.delete_after
+    say(
+      f"its slices delete themselves after {after:g} s; `multihost_job.py stop` does it now"
+      if after >= 0
+      else "its slices stay, and cost: `multihost_job.py stop` deletes them"
+    )
     if over == FINISHED:
       return 0
     return (failed[0].get("exit_status") if failed else 0) or 1
@@ -120,11 +137,14 @@ class JobWatch:
   def status(self) -> int:
     """Prints how it goes; returns the exit status of a job that is over, 0 before."""
     now = self.progress()
-    print(f"{self.job.run_name} {now.over or self.resource.state()}, attempt {now.attempt}")
+    state = self.resource.state()
+    print(f"{self.job.run_name} {now.over or state}, attempt {now.attempt}; its slices: {state}")
     statuses = self.statuses()
     for status in statuses:
       print(describe(status))
-    if now.over in ("", FINISHED):
+    if not now.over:
+      return int(state in ENDED)
+    if now.over == FINISHED:
       return 0
     failed = [status["exit_status"] for status in statuses if status["state"] == FAILED]
     return (failed or [1])[0]

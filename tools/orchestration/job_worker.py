@@ -96,9 +96,8 @@ class JobWorker:
     """Runs the command until the job is over; returns how it ended."""
     try:
       over = self._work().over
-      if self.status.get("state"):
-        self.note(f"the job is over: {over}")
-        self.publish("", self.bucket)
+      self.note(f"the job is over: {over}")
+      self.publish("", self.bucket)
       return over
     except GcloudError as error:
       say(f"{self.name} cannot use {self.job.folder}, and ends: {error}")
@@ -258,11 +257,12 @@ class JobWorker:
         self.bucket.write(f"{self.job.marks}/{name}", json.dumps({"by": self.name}))
 
   def publish(self, state: str, bucket: BucketFolder) -> None:
-    """Copies log and status into the bucket; an empty state leaves it as it is."""
+    """Copies log and status into the bucket; an empty state leaves the one that is there."""
     with self.publishing:
-      self.status.update(
-        state=state or self.status["state"], updated=clock(), updated_at=time.time()
-      )
+      if not state and "state" not in self.status:
+        return  # the job was over before this boot
+      state = state or self.status["state"]
+      self.status.update(state=state, updated=clock(), updated_at=time.time())
       self.status["last_lines"] = last_lines(self.log)
       try:
         bucket.write(
@@ -284,6 +284,31 @@ class JobWorker:
       time.sleep(self.job.log_seconds)
       self.publish("", self.glance)
 
+  def delete_slices(self) -> None:
+    """Deletes the queued resource of the job, and this machine with it, after the time for it.
+
+    The first worker does it; should it be gone, the second a little later, and so on.
+    """
+    job = self.job
+    if job.delete_after < 0:
+      return
+    rank = self.group * job.workers + self.worker
+    time.sleep(job.delete_after + rank * job.takeover_seconds)
+    while True:
+      try:
+        call(
+          *("alpha", "compute", "tpus", "queued-resources", "delete", job.run_name),
+          *("--force", "--quiet", f"--project={job.project}", f"--zone={job.zone}"),
+          timeout=600.0,
+        )
+        return
+      except GcloudError as error:
+        if error.not_found:
+          return
+        self.note(f"{self.name} cannot delete the slices, which cost until somebody does: {error}")
+        self.publish("", self.glance)
+      time.sleep(job.takeover_seconds)
+
 
 def last_lines(log: Path) -> list[str]:
   """Returns the last lines of a log."""
@@ -298,29 +323,6 @@ def last_lines(log: Path) -> list[str]:
 def clock(seconds: float | None = None) -> str:
   """Returns a time of day in UTC, now if none is given."""
   return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
-
-
-def delete_slices(job: Job, rank: int) -> None:
-  """Deletes the queued resource of the job, and this machine with it, after the time for it.
-
-  The first worker does it; should it be gone, the second a little later, and so on.
-  """
-  if job.delete_after < 0:
-    return
-  time.sleep(job.delete_after + rank * job.takeover_seconds)
-  while True:
-    try:
-      call(
-        *("alpha", "compute", "tpus", "queued-resources", "delete", job.run_name),
-        *("--force", "--quiet", f"--project={job.project}", f"--zone={job.zone}"),
-        timeout=600.0,
-      )
-      return
-    except GcloudError as error:
-      say(f"{error}")
-      if error.not_found:
-        return
-    time.sleep(job.takeover_seconds)
 
 
 def main(job: Job) -> int:
@@ -341,7 +343,7 @@ def main(job: Job) -> int:
   worker = JobWorker(job, read_metadata(), folder)
   try:
     over = worker.work()
-    delete_slices(job, worker.group * job.workers + worker.worker)
+    worker.delete_slices()
   except Shutdown:
     return 128 + signal.SIGTERM
   return 0 if over == job_state.FINISHED else 1

@@ -37,6 +37,9 @@ from orchestration.queued_resource import (
   QueuedResourceError,
 )
 
+# A jumpbox has two cores, and gcloud takes a second of one: it looks less often than the workers.
+_WATCH = 4
+
 _VERBS = {
   "attach": "show the log of worker 0 to the end of the job, and end with its exit status",
   "logs": "print the log of a worker",
@@ -207,7 +210,7 @@ def run(arguments: Sequence[str]) -> int:
     job = latest_job(BucketFolder(folder))
     if job is None:
       raise JobError(f"there is no job in {folder}: check RUN_NAME, --BUCKET_NAME, --BUCKET_DIR")
-    watch = JobWatch(job, flags.POLL_SECS)
+    watch = JobWatch(job, _WATCH * flags.POLL_SECS)
     if flags.verb == "logs":
       return watch.log(flags.SLICE, flags.WORKER)
     if flags.verb == "status":
@@ -221,7 +224,7 @@ def run(arguments: Sequence[str]) -> int:
   submit(job, Path(flags.SCRIPT_DIR))
   if not flags.WAIT:
     return 0
-  watch = JobWatch(job, flags.POLL_SECS)
+  watch = JobWatch(job, _WATCH * flags.POLL_SECS)
   return watch.attach(flags.QUEUE_TIMEOUT_SECS, flags.BOOT_TIMEOUT_SECS)
 
 

@@ -37,6 +37,10 @@ class QueuedResourceError(Exception):
   """A queued resource that is not, or does not become, what was asked for."""
 
 
+class SliceLost(QueuedResourceError):
+  """A queued resource whose slices were there, or about to be, and were taken away."""
+
+
 class NodeState(NamedTuple):
   """State and health of a node, as the API names them; health is empty where it is not known."""
 
@@ -195,6 +199,7 @@ class QueuedResource:
 
     Raises:
       QueuedResourceError: a limit has passed, or its state shows that it never becomes ACTIVE.
+      SliceLost: its slices were taken away again.
       GcloudError: it cannot be read, and another attempt would not change that.
     """
     limits = {"queue": queue_timeout, "boot": boot_timeout}
@@ -215,13 +220,7 @@ class QueuedResource:
         if state == "ACTIVE" and all(node.ready for node in nodes.values()):
           say(f"{self.name}: {seen}")
           return
-        if state in ENDED:
-          raise QueuedResourceError(f"queued resource {self.name} is {how_it_ended(description)}")
-        lost = [name for name, node in nodes.items() if node.state in DEAD_NODE]
-        if lost:
-          raise QueuedResourceError(
-            f"queued resource {self.name} is {seen}: {', '.join(lost)} was lost; delete it"
-          )
+        self._check(description, nodes, DEAD_NODE)
         phase = "boot" if state in BOOTING else "queue"
       if spent[phase] >= limits[phase]:
         break
@@ -232,6 +231,33 @@ class QueuedResource:
       pause = min(pause * 1.5, self.poll_seconds)
       spent[phase] += time.monotonic() - looked_at
     self._give_up(phase, limits[phase], cancel_on_timeout)
+
+  def check(self) -> None:
+    """Checks that its slices are still there, once `wait` has returned.
+
+    Raises:
+      SliceLost: they were taken away.
+      QueuedResourceError: it was deleted.
+      GcloudError: it cannot be read.
+    """
+    description = self.describe()
+    nodes = {name: self.node_state(name) for name in _node_names(description)}
+    self._check(description, nodes, (*DEAD_NODE, ABSENT))
+
+  def _check(
+    self, description: dict[str, Any] | None, nodes: dict[str, NodeState], dead: Sequence[str]
+  ) -> None:
+    """Raises an error if it has ended, or a node is in one of the `dead` states."""
+    state = state_of(description)
+    if state in ENDED:
+      kind = SliceLost if state in ("SUSPENDING", "SUSPENDED") else QueuedResourceError
+      raise kind(f"queued resource {self.name} is {how_it_ended(description)}")
+    lost = [name for name, node in nodes.items() if node.state in dead]
+    if lost:
+      raise SliceLost(
+        f"queued resource {self.name} is {_text(state, nodes)}: {', '.join(lost)} was lost; "
+        "delete it"
+      )
 
   def _give_up(self, phase: str, limit: float, cancel: bool) -> None:
     """Ends a wait whose limit has passed, unless the nodes turn out to be ready."""
@@ -317,6 +343,8 @@ def _describe(*command: str) -> dict[str, Any] | None:
     if error.not_found:
       return None
     raise
+  if not text.strip():
+    return None  # nothing is described
   try:
     return json.loads(text)
   except json.JSONDecodeError as error:
