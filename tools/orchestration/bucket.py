@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 from pathlib import Path
 
-from orchestration.gcloud import GcloudError, call, environment
+from orchestration.gcloud import GcloudError, call, call_bytes
 
 
 class BucketFolder:
@@ -63,13 +62,14 @@ class BucketFolder:
     return True
 
   def tail(self, name: str, start: int) -> bytes:
-    """Returns the bytes of an object from `start` on; none if it cannot be read just now."""
-    done = subprocess.run(
-      ["gcloud", "storage", "cat", f"--range={start}-", f"{self.url}/{name}"],
-      env=environment(),
-      stdin=subprocess.DEVNULL,
-      stdout=subprocess.PIPE,
-      stderr=subprocess.DEVNULL,
-      check=False,
-    )
-    return done.stdout if done.returncode == 0 else b""
+    """Returns the bytes of an object from `start` on; none if there is no such object."""
+    try:
+      return call_bytes(
+        *("storage", "cat", f"--range={start}-", f"{self.url}/{name}"),
+        attempts=self.attempts,
+        timeout=self.timeout,
+      )
+    except GcloudError as error:
+      if error.not_found:
+        return b""
+      raise

@@ -77,6 +77,11 @@ def call(*arguments: str, timeout: float = TIMEOUT, attempts: int = ATTEMPTS) ->
   Raises:
     GcloudError: it failed for good, or at every attempt.
   """
+  return call_bytes(*arguments, timeout=timeout, attempts=attempts).decode(errors="replace")
+
+
+def call_bytes(*arguments: str, timeout: float = TIMEOUT, attempts: int = ATTEMPTS) -> bytes:
+  """Does the same as `call` for output that may be cut inside a character."""
   command = ["gcloud", *arguments]
   if shutil.which("gcloud") is None:
     raise GcloudError(command, 127, "gcloud is not on PATH: install the Google Cloud CLI")
@@ -84,7 +89,7 @@ def call(*arguments: str, timeout: float = TIMEOUT, attempts: int = ATTEMPTS) ->
     status, output, text = _attempt(command, timeout)
     if status == 0:
       return output
-    error = GcloudError(command, status, text)
+    error = GcloudError(command, status, text.decode(errors="replace"))
     if error.permanent or attempt == attempts - 1:
       raise error
     say(f"{error}; again in {pause(attempt):g} s")
@@ -92,7 +97,7 @@ def call(*arguments: str, timeout: float = TIMEOUT, attempts: int = ATTEMPTS) ->
   raise AssertionError("unreachable")
 
 
-def _attempt(command: list[str], timeout: float) -> tuple[int, str, str]:
+def _attempt(command: list[str], timeout: float) -> tuple[int, bytes, bytes]:
   """Runs a command; returns its status, standard output and standard error."""
   process = subprocess.Popen(
     command,
@@ -100,15 +105,13 @@ def _attempt(command: list[str], timeout: float) -> tuple[int, str, str]:
     stdin=subprocess.DEVNULL,
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
-    text=True,
-    errors="replace",
     start_new_session=True,  # gcloud is a shell script: what it started must end with it
   )
   try:
     output, text = process.communicate(timeout=timeout)
     return process.returncode, output, text
   except subprocess.TimeoutExpired:
-    return 124, "", f"no answer within {timeout:g} s"
+    return 124, b"", f"no answer within {timeout:g} s".encode()
   finally:
     if process.poll() is None:
       os.killpg(process.pid, signal.SIGKILL)

@@ -75,5 +75,6 @@ def request_slices(job: Job, resource: QueuedResource) -> None:
       job.version,
       node_count=job.slices,
       metadata_from_file=f"startup-script={script}",
+      valid_until_secs=job.queue_seconds,
       extra=job.extra,
     )

@@ -40,6 +40,7 @@ class Job:
   slices: int = 1
   workers: int = 1  # of a slice
   extra: list[str] = field(default_factory=list)  # for gcloud, when the slices are requested
+  queue_seconds: int = 0  # in the queue until the service withdraws the request; 0: any number
   restarts: int = 0  # attempts after failed ones
   preemptions: int = 10  # attempts after machines were lost
   delete_after: float = 600.0  # seconds from the end to the deletion; negative: never

@@ -10,6 +10,7 @@ from typing import Any
 from orchestration import job_state
 from orchestration.bucket import BucketFolder
 from orchestration.console import say
+from orchestration.gcloud import GcloudError
 from orchestration.job_script import request_slices
 from orchestration.job_state import FAILED, FINISHED, Job
 from orchestration.queued_resource import (
@@ -93,11 +94,16 @@ class JobWatch:
   def _until_over(self) -> str:
     """Shows how it goes until the job is over; returns how it ended."""
     while True:
-      over = self.progress().over
-      self._show_log()
-      if over:
-        return over
-      self.resource.check()
+      try:
+        over = self.progress().over
+        self._show_log()
+        if over:
+          return over
+        self.resource.check()
+      except GcloudError as error:
+        if error.permanent:
+          raise
+        say(f"{error}; looking again later, the job goes on")
       time.sleep(self.poll_seconds)
 
   def _show_log(self) -> None:

@@ -30,6 +30,7 @@ METADATA_TIMEOUT = 600.0  # seconds for the metadata to come
 DEVICE_TIMEOUT = 120.0  # seconds for the last tenant to leave the accelerator
 GRACE = 3.0  # seconds for a command to end when another worker has failed
 LAST_GRACE = 20.0  # seconds for a command to save its state when the machine is shut down
+PATIENCE = 1000  # attempts to reach the bucket: some hours, for a job must not end without it
 LAST_LINES = 20
 READ_BACK = 64 * 1024  # bytes of the end of the log in which they are looked for
 
@@ -75,7 +76,7 @@ class JobWorker:
     self.group = int(metadata.get("MEGASCALE_SLICE_ID", "0"))
     self.worker = int(metadata["WORKER_ID"])
     self.name = f"slice {self.group} worker {self.worker}"
-    self.bucket = BucketFolder(job.folder)
+    self.bucket = BucketFolder(job.folder, attempts=PATIENCE)
     self.glance = BucketFolder(job.folder, attempts=1, timeout=30.0)
     self.log = folder / job_state.log_name(self.group, self.worker)
     self.mark = f"{job.id}-{self.group}-{self.worker}"

@@ -101,7 +101,12 @@ def _boolean(group, name: str, default: bool, text: str) -> None:  # noqa: ANN00
 
 
 def _add_waiting(group) -> None:  # noqa: ANN001
-  group("--QUEUE_TIMEOUT_SECS", type=float, default=QUEUE_TIMEOUT, help="default: %(default).0f")
+  group(
+    "--QUEUE_TIMEOUT_SECS",
+    type=int,
+    default=0,
+    help="in the queue until the request is withdrawn (default: never; a day if watched)",
+  )
   group("--BOOT_TIMEOUT_SECS", type=float, default=BOOT_TIMEOUT, help="default: %(default).0f")
   group("--POLL_SECS", type=float, default=4.0, help="between looks at marks (default: 4)")
 
@@ -155,6 +160,7 @@ def job_of(flags: argparse.Namespace) -> Job:
     extra=[*extra, *["--autocheckpoint-enabled"] * flags.ENABLE_AUTOCHECKPOINT],
     restarts=flags.RESTARTS,
     preemptions=flags.PREEMPTIONS,
+    queue_seconds=flags.QUEUE_TIMEOUT_SECS,
     delete_after=flags.DELETE_AFTER_SECS,
     venv=flags.VENV,
     poll_seconds=flags.POLL_SECS,
@@ -217,7 +223,7 @@ def run(arguments: Sequence[str]) -> int:
       return watch.status()
     if flags.verb == "stop":
       return watch.stop()
-    return watch.attach(flags.QUEUE_TIMEOUT_SECS, flags.BOOT_TIMEOUT_SECS)
+    return watch.attach(flags.QUEUE_TIMEOUT_SECS or QUEUE_TIMEOUT, flags.BOOT_TIMEOUT_SECS)
   flags = parse_flags(arguments)
   job = job_of(flags)
   print_flags(flags, job)
@@ -225,7 +231,7 @@ def run(arguments: Sequence[str]) -> int:
   if not flags.WAIT:
     return 0
   watch = JobWatch(job, _WATCH * flags.POLL_SECS)
-  return watch.attach(flags.QUEUE_TIMEOUT_SECS, flags.BOOT_TIMEOUT_SECS)
+  return watch.attach(flags.QUEUE_TIMEOUT_SECS or QUEUE_TIMEOUT, flags.BOOT_TIMEOUT_SECS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

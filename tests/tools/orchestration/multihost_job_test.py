@@ -235,9 +235,11 @@ def test_a_preempted_slice_is_requested_anew(pod):
 
 def test_a_job_that_waits_too_long_is_cancelled(pod):
   plan(pod, states=["WAITING_FOR_RESOURCES"])
-  done = pod.submit("true", "--WAIT=true", "--QUEUE_TIMEOUT_SECS=0.3")
-  assert (done.returncode, "0.3 s in the queue; it was deleted" in done.stderr) == (1, True)
+  done = pod.submit("true", "--WAIT=true", "--QUEUE_TIMEOUT_SECS=1")
+  assert (done.returncode, "1 s in the queue; it was deleted" in done.stderr) == (1, True)
   assert pod.gone()
+  # The service withdraws it too, should this program be gone by then.
+  assert "--valid-until-duration=1s" in next(call for call in pod.calls() if "create" in call)
 
 
 def test_a_job_is_stopped(pod):
