@@ -13,12 +13,8 @@ from orchestration.console import say
 from orchestration.gcloud import GcloudError
 from orchestration.job_script import request_slices
 from orchestration.job_state import FAILED, FINISHED, Job
-from orchestration.queued_resource import (
-  ENDED,
-  QueuedResource,
-  QueuedResourceError,
-  SliceLost,
-)
+from orchestration.queued_resource import QueuedResource, SliceLost
+from orchestration.tpu_states import ENDED, QueuedResourceError
 
 LAST_WORD = 60.0  # seconds for the workers to write their last status
 

@@ -28,14 +28,8 @@ from orchestration.gcloud import GcloudError
 from orchestration.job_script import request_slices, startup_script
 from orchestration.job_state import JOB_FILE, Job, workers_of
 from orchestration.job_watch import JobError, JobWatch, latest_job
-from orchestration.queued_resource import (
-  ABSENT,
-  BOOT_TIMEOUT,
-  ENDED,
-  QUEUE_TIMEOUT,
-  QueuedResource,
-  QueuedResourceError,
-)
+from orchestration.queued_resource import BOOT_TIMEOUT, QUEUE_TIMEOUT, QueuedResource
+from orchestration.tpu_states import ABSENT, ENDED, QueuedResourceError
 
 # A jumpbox has two cores, and gcloud takes a second of one: it looks less often than the workers.
 _WATCH = 4
@@ -50,7 +44,10 @@ _VERBS = {
 
 def default_run_name() -> str:
   """Returns user and time, in the letters that names of TPUs may have."""
-  user = re.sub(r"[^a-z0-9]+", "-", getpass.getuser().lower()).strip("-")
+  try:
+    user = re.sub(r"[^a-z0-9]+", "-", getpass.getuser().lower()).strip("-")
+  except (KeyError, OSError):  # a container's user that has no name
+    user = ""
   return f"{user or 'job'}-{time.strftime('%Y-%m-%d-%H-%M-%S')}"
 
 

@@ -3,24 +3,29 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from orchestration import gcloud
 from orchestration.console import say
 from orchestration.gcloud import GcloudError
-
-# States of a queued resource are the API's, and this one, where there is none of that name.
-ABSENT = "absent"
-ENDED = ("FAILED", "SUSPENDING", "SUSPENDED", "DELETING", ABSENT)  # it never becomes ACTIVE
-BOOTING = ("PROVISIONING", "ACTIVE")  # as opposed to waiting in the queue
-# States of a node that has lost its machines, but keeps its quota until it is deleted.
-DEAD_NODE = ("PREEMPTED", "TERMINATED", "STOPPED")
+from orchestration.tpu_states import (
+  ABSENT,
+  BOOTING,
+  DEAD_NODE,
+  ENDED,
+  NodeState,
+  QueuedResourceError,
+  describe,
+  how_it_ended,
+  node_names,
+  state_of,
+  text_of,
+)
 
 QUEUE_TIMEOUT = 24 * 3600.0  # seconds
 BOOT_TIMEOUT = 3600.0  # seconds
@@ -33,28 +38,8 @@ COMMAND = ("alpha", "compute", "tpus", "queued-resources")
 NODE_COMMAND = ("compute", "tpus", "tpu-vm")
 
 
-class QueuedResourceError(Exception):
-  """A queued resource that is not, or does not become, what was asked for."""
-
-
 class SliceLost(QueuedResourceError):
   """A queued resource whose slices were there, or about to be, and were taken away."""
-
-
-class NodeState(NamedTuple):
-  """State and health of a node, as the API names them; health is empty where it is not known."""
-
-  state: str
-  health: str
-  queued_resource: str  # the one that made it, empty if none
-
-  @property
-  def ready(self) -> bool:
-    """Whether its machines can be used."""
-    return self.state == "READY" and self.health in ("", "HEALTHY", "HEALTH_UNSPECIFIED")
-
-  def __str__(self) -> str:
-    return f"{self.state}, {self.health}" if self.health else self.state
 
 
 class QueuedResource:
@@ -109,6 +94,10 @@ class QueuedResource:
     """Returns the arguments of gcloud by which `delete` makes the request."""
     return [*COMMAND, "delete", self.name, *self.place, "--quiet", *["--force"] * force]
 
+  def describe_command(self) -> list[str]:
+    """Returns the arguments of gcloud by which `describe` asks."""
+    return [*COMMAND, "describe", self.name, *self.place]
+
   def create(self, accelerator_type: str, runtime_version: str, **options: Any) -> None:
     """Requests a slice, or several; returns when the request is in the queue.
 
@@ -155,7 +144,7 @@ class QueuedResource:
 
   def describe(self) -> dict[str, Any] | None:
     """Returns what the API says of it, None if it does not exist."""
-    return _describe(*COMMAND, "describe", self.name, *self.place)
+    return describe(*self.describe_command())
 
   def state(self) -> str:
     """Returns its state, ABSENT if it does not exist."""
@@ -163,11 +152,11 @@ class QueuedResource:
 
   def nodes(self) -> dict[str, NodeState]:
     """Returns the states of its nodes by their names."""
-    return {name: self.node_state(name) for name in _node_names(self.describe())}
+    return {name: self.node_state(name) for name in node_names(self.describe())}
 
   def node_state(self, name: str) -> NodeState:
     """Returns state and health of a node, ABSENT if it does not exist."""
-    node = _describe(*NODE_COMMAND, "describe", name, *self.place)
+    node = describe(*NODE_COMMAND, "describe", name, *self.place)
     if node is None:
       return NodeState(ABSENT, "", "")
     owner = node.get("queuedResource", "").rpartition("/")[2]
@@ -216,7 +205,7 @@ class QueuedResource:
           raise
         seen = f"not readable ({error})"
       else:
-        seen = _text(state, nodes)
+        seen = text_of(state, nodes)
         if state == "ACTIVE" and all(node.ready for node in nodes.values()):
           say(f"{self.name}: {seen}")
           return
@@ -226,7 +215,7 @@ class QueuedResource:
         break
       if seen != shown or looked_at - shown_at >= REPORT_EVERY:
         shown, shown_at = seen, looked_at
-        say(f"{self.name}: {seen}, {spent[phase]:.0f} of at most {limits[phase]:g} s")
+        say(f"{self.name}: {seen}, {duration(spent[phase])} of at most {duration(limits[phase])}")
       time.sleep(min(pause, max(0.05, limits[phase] - spent[phase])))
       pause = min(pause * 1.5, self.poll_seconds)
       spent[phase] += time.monotonic() - looked_at
@@ -241,7 +230,7 @@ class QueuedResource:
       GcloudError: it cannot be read.
     """
     description = self.describe()
-    nodes = {name: self.node_state(name) for name in _node_names(description)}
+    nodes = {name: self.node_state(name) for name in node_names(description)}
     self._check(description, nodes, (*DEAD_NODE, ABSENT))
 
   def _check(
@@ -255,7 +244,7 @@ class QueuedResource:
     lost = [name for name, node in nodes.items() if node.state in dead]
     if lost:
       raise SliceLost(
-        f"queued resource {self.name} is {_text(state, nodes)}: {', '.join(lost)} was lost; "
+        f"queued resource {self.name} is {text_of(state, nodes)}: {', '.join(lost)} was lost; "
         "delete it"
       )
 
@@ -266,7 +255,9 @@ class QueuedResource:
     if nodes and all(node.ready for node in nodes.values()):
       say(f"{self.name}: its nodes are READY")
       return
-    seen = _text(self.state(), {name: node for name, node in nodes.items() if node.state != ABSENT})
+    seen = text_of(
+      self.state(), {name: node for name, node in nodes.items() if node.state != ABSENT}
+    )
     if cancel:
       self.delete()
       remedy = "it was deleted"
@@ -274,7 +265,7 @@ class QueuedResource:
       remedy = "it may still be fulfilled, and cost: wait again, or delete it"
     where = "in the queue" if phase == "queue" else "starting its machines"
     raise QueuedResourceError(
-      f"queued resource {self.name} was {seen} after {limit:g} s {where}; {remedy}"
+      f"queued resource {self.name} was {seen} after {duration(limit)} {where}; {remedy}"
     )
 
   def delete(self, force: bool = True, timeout: float = DELETE_TIMEOUT) -> None:
@@ -291,15 +282,15 @@ class QueuedResource:
       GcloudError: the request was refused.
     """
     end = time.monotonic() + timeout
-    nodes: set[str] = set()
+    nodes = {self.name}
     pause = min(1.0, self.poll_seconds)
     while True:
       seen = ""
       try:
         description = self.describe()
         seen = state_of(description)
-        nodes.update(_node_names(description))
-        left = self._delete_nodes(nodes, seen == ABSENT) if force else False
+        nodes.update(node_names(description))
+        left = force and self._delete_nodes(nodes, seen == ABSENT)
         if seen == ABSENT and not left:
           return
         if seen not in (ABSENT, "DELETING"):
@@ -316,79 +307,33 @@ class QueuedResource:
         say(f"{self.name}: {error}")
       if time.monotonic() > end:
         raise QueuedResourceError(
-          f"queued resource {self.name} is {seen or 'not readable'} {timeout:g} s after its "
+          f"queued resource {self.name} is {seen or 'not readable'} {duration(timeout)} after its "
           "deletion was asked for; delete it again"
         )
       time.sleep(pause)
       pause = min(pause * 1.5, self.poll_seconds)
 
-  def _delete_nodes(self, names: set[str], all_of_ours: bool) -> bool:
-    """Deletes its dead nodes, or all; returns whether there were any."""
+  def _delete_nodes(self, names: set[str], living: bool) -> bool:
+    """Deletes nodes that it made: dead ones, or also the living; returns whether there were any."""
     found = False
     for name in sorted(names):
       node = self.node_state(name)
-      mine = node.queued_resource == self.name
-      dead = node.state in DEAD_NODE and node.queued_resource in ("", self.name)
-      if dead or (mine and all_of_ours):
+      if node.queued_resource == self.name and (living or node.state in DEAD_NODE):
         say(f"{name}: {node}, deleting it")
         self.delete_node(name)
         found = True
     return found
 
 
-def _describe(*command: str) -> dict[str, Any] | None:
-  try:
-    text = gcloud.call(*command, "--format=json")
-  except GcloudError as error:
-    if error.not_found:
-      return None
-    raise
-  if not text.strip():
-    return None  # nothing is described
-  try:
-    return json.loads(text)
-  except json.JSONDecodeError as error:
-    answer = " ".join(text.split())[:80]
-    raise QueuedResourceError(
-      f"`gcloud {' '.join(command)} --format=json` answered {answer!r}, which is not JSON"
-    ) from error
+def duration(seconds: float) -> str:
+  """Returns a length of time for a message.
 
-
-def state_of(description: dict[str, Any] | None) -> str:
-  """Returns the state in an answer of `describe`."""
-  if description is None:
-    return ABSENT
-  return description.get("state", {}).get("state", "CREATING")
-
-
-def _node_names(description: dict[str, Any] | None) -> list[str]:
-  names = []
-  for spec in (description or {}).get("tpu", {}).get("nodeSpec", []):
-    # One name in v2, another in v2alpha1.
-    several = spec.get("multisliceParams") or spec.get("multiNodeParams") or {}
-    if spec.get("nodeId"):
-      names.append(spec["nodeId"])
-    elif several:
-      prefix = several.get("nodeIdPrefix") or description["name"].rpartition("/")[2]
-      names += [f"{prefix}-{number}" for number in range(int(several["nodeCount"]))]
-  return list(dict.fromkeys(names))
-
-
-def _text(state: str, nodes: dict[str, NodeState]) -> str:
-  return "; ".join([state, *(f"{name} {node}" for name, node in nodes.items())])
-
-
-def how_it_ended(description: dict[str, Any] | None) -> str:
-  """Returns the state of one that has ended, the reason if there is one, and the remedy."""
-  state = state_of(description)
-  if state == ABSENT:
-    return "absent: it was deleted, or never created"
-  details = description["state"]
-  reason = details.get("failedData", {}).get("error", {}).get("message", "")
-  initiator = details.get("stateInitiator", "")
-  reason = reason or {"SERVICE": "by the service", "USER": "by a user"}.get(initiator, "")
-  remedy = "" if state == "DELETING" else "; delete it before you request it again"
-  return f"{state}{f' ({reason})' if reason else ''}{remedy}"
+  >>> duration(0.5), duration(90), duration(3600), duration(86400)
+  ('0.5 s', '90 s', '60 min', '24.0 h')
+  """
+  if seconds < 120:
+    return f"{seconds:.3g} s"
+  return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 if __name__ == "__main__":

@@ -10,16 +10,8 @@ from typing import Any
 from orchestration.console import say
 from orchestration.flags import boolean, project_and_zone
 from orchestration.gcloud import GcloudError
-from orchestration.queued_resource import (
-  ABSENT,
-  BOOT_TIMEOUT,
-  ENDED,
-  QUEUE_TIMEOUT,
-  QueuedResource,
-  QueuedResourceError,
-  how_it_ended,
-  state_of,
-)
+from orchestration.queued_resource import BOOT_TIMEOUT, QUEUE_TIMEOUT, QueuedResource
+from orchestration.tpu_states import ABSENT, ENDED, QueuedResourceError, how_it_ended, state_of
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,8 +39,7 @@ def parser() -> argparse.ArgumentParser:
       _add_wait_flags(command)
     if action == "delete":
       _boolean_flag(command, "--FORCE", True, "delete its nodes too")
-    if action in ("create", "delete"):
-      _boolean_flag(command, "--DRY_RUN", False, "only print the gcloud command")
+    _boolean_flag(command, "--DRY_RUN", False, "only print the gcloud command")
   return top
 
 
@@ -94,17 +85,18 @@ def run(arguments: argparse.Namespace) -> int:
   resource = QueuedResource(arguments.name, *project_and_zone(arguments.PROJECT, arguments.ZONE))
   if arguments.action == "create":
     return _create(resource, arguments)
-  if arguments.action == "wait":
+  if arguments.DRY_RUN:
+    delete = arguments.action == "delete"
+    command = resource.delete_command(arguments.FORCE) if delete else resource.describe_command()
+    print(shlex.join(["gcloud", *command]))
+  elif arguments.action == "wait":
     resource.poll_seconds = arguments.POLL_SECS
     resource.wait(
       arguments.QUEUE_TIMEOUT_SECS, arguments.BOOT_TIMEOUT_SECS, arguments.CANCEL_ON_TIMEOUT
     )
   elif arguments.action == "delete":
-    if arguments.DRY_RUN:
-      print(shlex.join(["gcloud", *resource.delete_command(arguments.FORCE)]))
-    else:
-      resource.delete(arguments.FORCE)
-      say(f"{resource.name}: gone")
+    resource.delete(arguments.FORCE)
+    say(f"{resource.name}: gone")
   else:
     description = resource.describe()
     state = state_of(description)

@@ -209,6 +209,15 @@ def test_code_that_cannot_be_had_fails_the_job(pod, damaged, said):
   assert (shown.returncode, said in shown.stdout) == (1, True), shown.stdout
 
 
+def test_a_bucket_that_is_out_of_reach_ends_nothing(pod):
+  assert pod.submit("sleep 1; echo here", tpu="v4-8").returncode == 0
+  for verb in ("ls", "cp"):
+    pod.add_fault(f"storage {verb}", "fail", times=4, text="ERROR: (gcloud.storage) HTTPError 503")
+  pod.start()
+  wait_for(lambda: pod.status().get("state") == "done")
+  assert "here" in pod.log()
+
+
 def test_a_virtual_environment_is_active(pod):
   done = pod.submit("command -v pip; echo $VIRTUAL_ENV", "--WAIT=true", "--VENV=true", tpu="v4-8")
   home = pod.home("job", 0) / "job" / "venv"
