@@ -102,6 +102,10 @@ class JobWatch:
         say(f"{error}; looking again later, the job goes on")
       time.sleep(self.poll_seconds)
 
+  def skip_log(self) -> None:
+    """Leaves out what is in the log now, which an earlier submission of the run wrote."""
+    self.shown = len(self.folder.tail(job_state.log_name(0, 0), 0))
+
   def _show_log(self) -> None:
     data = self.folder.tail(job_state.log_name(0, 0), self.shown)
     self.shown += len(data)

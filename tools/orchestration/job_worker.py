@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -23,42 +22,17 @@ from orchestration import agent, job_state
 from orchestration.bucket import BucketFolder
 from orchestration.console import say
 from orchestration.gcloud import GcloudError, call
+from orchestration.job_machine import Problem, clock, last_lines, read_metadata
 from orchestration.job_state import DONE, FAILED, LOST, PEER_LOST, Job, Progress
 
-METADATA = "http://metadata.google.internal/computeMetadata/v1/instance/attributes/tpu-env"
-METADATA_TIMEOUT = 600.0  # seconds for the metadata to come
 DEVICE_TIMEOUT = 120.0  # seconds for the last tenant to leave the accelerator
 GRACE = 3.0  # seconds for a command to end when another worker has failed
 LAST_GRACE = 20.0  # seconds for a command to save its state when the machine is shut down
 PATIENCE = 1000  # attempts to reach the bucket: some hours, for a job must not end without it
-LAST_LINES = 20
-READ_BACK = 64 * 1024  # bytes of the end of the log in which they are looked for
 
 
 class Shutdown(BaseException):
   """The machine is being shut down; past all handlers of errors, to the end of the program."""
-
-
-class Problem(Exception):
-  """Why the command could not be started."""
-
-
-def read_metadata() -> dict[str, str]:
-  """Returns what the metadata server says of this machine of the slice."""
-  end = time.monotonic() + METADATA_TIMEOUT
-  while True:
-    done = subprocess.run(
-      ["curl", "-sf", METADATA, "-H", "Metadata-Flavor: Google"],
-      stdin=subprocess.DEVNULL,
-      stdout=subprocess.PIPE,
-      check=False,
-    )
-    found = dict(re.findall(r"^(\w+):\s*'(.*)'", done.stdout.decode(), re.MULTILINE))
-    if "WORKER_ID" in found:
-      return found
-    if time.monotonic() > end:
-      raise Problem(f"no WORKER_ID in {METADATA}")
-    time.sleep(2.0)
 
 
 class JobWorker:
@@ -83,15 +57,20 @@ class JobWorker:
     self.environment = {
       "SLICE_ID": str(self.group),
       "WORKER_ID": str(self.worker),
+      "MULTIHOST_SLICE": str(self.group),
+      "MULTIHOST_WORKER": str(self.worker),
       "NODE_ID": metadata.get("NODE_ID", ""),
       "PROJECT": job.project,
       "ZONE": job.zone,
       "PYTHONUNBUFFERED": "1",
       agent.MARK: self.mark,
     }
-    self.status: dict[str, Any] = {"id": job.id, "slice": self.group, "worker": self.worker}
+    self.status = self._who()
     self.publishing = threading.Lock()
     self.uploaded = -1  # size of the log in the bucket
+
+  def _who(self) -> dict[str, Any]:
+    return {"id": self.job.id, "slice": self.group, "worker": self.worker}
 
   def work(self) -> str:
     """Runs the command until the job is over; returns how it ended."""
@@ -117,14 +96,12 @@ class JobWorker:
       self.bucket.download(self.log.name, self.log)  # of a machine before this one
     self.publish("starting", self.bucket)
     threading.Thread(target=self._publish_regularly, daemon=True).start()
-    finished = -1  # the last attempt in which the command succeeded here
     prepared = False
     while True:
       now = self.look(self.bucket)
       if now.over:
         return now
-      if (self.group, self.worker) in now.done or finished == now.attempt:
-        finished = now.attempt
+      if (self.group, self.worker) in now.done:
         self._wait_for_others(now)
         continue
       try:
@@ -138,7 +115,6 @@ class JobWorker:
         how = FAILED
       if how:
         self._set_mark(now.attempt, how)
-        finished = now.attempt if how == DONE else finished
       self.publish(how or "stopped", self.bucket)
       if how == LOST:
         time.sleep(2 * self.job.poll_seconds)  # the mark of the failure behind it may be on its way
@@ -165,7 +141,8 @@ class JobWorker:
       check=False,
     )
     if unpacked.returncode:
-      raise Problem(f"the code cannot be unpacked: {unpacked.stderr.decode(errors='replace')}")
+      said = " ".join(unpacked.stderr.decode(errors="replace").split())
+      raise Problem(f"the code cannot be unpacked: {said}")
     venv = self.folder / "venv"
     if self.job.venv and not (venv / "bin" / "activate").exists():
       for module in ("virtualenv", "venv"):
@@ -194,7 +171,7 @@ class JobWorker:
         stderr=log,
         start_new_session=True,
       )
-    self.status = {**self.status, "attempt": attempt, "started": clock()}
+    self.status = {**self._who(), "attempt": attempt, "started": clock()}
     self.publish("running", self.glance)
     stopped = False
     try:
@@ -229,7 +206,7 @@ class JobWorker:
     """Records the end of the command; returns what it means."""
     number = max(0, -status)
     code = 128 + number if number else status
-    by = f" (signal {signal.Signals(number).name})" if number else ""
+    by = f" (signal {number})" if number else ""
     self.note(f"{self.name} ended the command at {clock()} with exit status {code}{by}")
     self.status.update(exit_status=code, signal=number, ended=clock(), ended_at=time.time())
     if stopped:
@@ -309,21 +286,6 @@ class JobWorker:
         self.note(f"{self.name} cannot delete the slices, which cost until somebody does: {error}")
         self.publish("", self.glance)
       time.sleep(job.takeover_seconds)
-
-
-def last_lines(log: Path) -> list[str]:
-  """Returns the last lines of a log."""
-  if not log.exists():
-    return []
-  with open(log, "rb") as file:
-    file.seek(max(0, file.seek(0, os.SEEK_END) - READ_BACK))
-    text = file.read().decode(errors="replace")
-  return re.split(r"[\r\n]+", text.rstrip())[-LAST_LINES:]
-
-
-def clock(seconds: float | None = None) -> str:
-  """Returns a time of day in UTC, now if none is given."""
-  return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
 
 
 def main(job: Job) -> int:

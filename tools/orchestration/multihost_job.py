@@ -224,10 +224,12 @@ def run(arguments: Sequence[str]) -> int:
   flags = parse_flags(arguments)
   job = job_of(flags)
   print_flags(flags, job)
+  watch = JobWatch(job, _WATCH * flags.POLL_SECS)
+  if flags.WAIT:
+    watch.skip_log()
   submit(job, Path(flags.SCRIPT_DIR))
   if not flags.WAIT:
     return 0
-  watch = JobWatch(job, _WATCH * flags.POLL_SECS)
   return watch.attach(flags.QUEUE_TIMEOUT_SECS or QUEUE_TIMEOUT, flags.BOOT_TIMEOUT_SECS)
 
 

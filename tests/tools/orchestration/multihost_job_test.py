@@ -273,6 +273,7 @@ def test_a_name_can_be_used_again(pod):
   for _ in range(2):
     done = pod.submit("echo here", "--WAIT=true", "--DELETE_AFTER_SECS=0", tpu="v4-8")
     assert done.returncode == 0, done.stderr
+    assert done.stdout.count("here\n") == 1
     wait_for(pod.gone)
   assert pod.log().count("here\n") == 2
 
