@@ -373,14 +373,17 @@ def _split_multipart(content_type: str, body: bytes) -> tuple[str, bytes]:
 def serving(monkeypatch: pytest.MonkeyPatch, *buckets: str) -> Iterator[GcsServer]:
   """Runs a server that gs:// of this process, and of those that it starts, leads to."""
   import gcsfs.retry
+  from etils.epath import backend
   from gcsfs.core import GCSFileSystem
 
   with GcsServer(*buckets) as server:
     for name, value in server.environment.items():
       monkeypatch.setenv(name, value)
-    monkeypatch.setitem(fsspec.config.conf, "gs", {"token": "anon"})
-    fsspec.register_implementation("gs", GCSFileSystem, clobber=True)
+    for protocol in ("gs", "gcs"):  # etils calls it gcs
+      monkeypatch.setitem(fsspec.config.conf, protocol, {"token": "anon"})
+      fsspec.register_implementation(protocol, GCSFileSystem, clobber=True)
     # It sleeps min(2**n, 32) seconds between its attempts.
     monkeypatch.setattr(gcsfs.retry, "min", lambda *seconds: 0, raising=False)
     GCSFileSystem.clear_instance_cache()
+    backend.fsspec_backend._get_filesystem.cache_clear()
     yield server

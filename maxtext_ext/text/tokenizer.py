@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import tokenizers
+from etils import epath
 from tokenizers import decoders, models, pre_tokenizers
 
 from maxtext_ext.text import tokenizer_files
@@ -66,7 +67,7 @@ class _Loaded:
 
 @dataclasses.dataclass(frozen=True)
 class Tokenizer:
-  """A tokenizer directory, read on first use; cheap to pickle (only the path travels).
+  """A tokenizer directory, local or gs://, read on first use; only its path is pickled.
 
   Make one with `Tokenizer.from_directory`. The directory holds `tokenizer.json`, or `vocab.json`,
   `merges.txt` and `tokenizer_config.json`. A plain Qwen3 tokenizer (151669 entries, no audio
@@ -88,14 +89,16 @@ class Tokenizer:
         f"{path}: no tokenizer there; expected a directory with tokenizer.json, or with vocab.json,"
         " merges.txt and tokenizer_config.json"
       )
-    return cls(directory=str(Path(path)))
+    return cls(directory=str(epath.Path(path)))
 
   @staticmethod
   def is_in(path: str | os.PathLike[str]) -> bool:
     """Whether a directory has tokenizer files."""
-    directory = Path(path)
+    directory = epath.Path(path)
     byte_pair_files = (directory / "vocab.json", directory / "merges.txt")
-    return (directory / "tokenizer.json").is_file() or all(map(Path.is_file, byte_pair_files))
+    return (directory / "tokenizer.json").is_file() or all(
+      file.is_file() for file in byte_pair_files
+    )
 
   def encode(self, text: str) -> list[int]:
     """Ids of `text` alone: nothing added, never a control token.
@@ -193,7 +196,7 @@ class Tokenizer:
   def checksum(self) -> str:
     """Of its entries and added tokens, wherever the files lie and whatever else they say."""
     digest = hashlib.sha256()
-    folder = Path(self.directory)
+    folder = epath.Path(self.directory)
     entries = folder / "tokenizer.json"
     for file in [entries] if entries.is_file() else [folder / "vocab.json", folder / "merges.txt"]:
       digest.update(hashlib.sha256(file.read_bytes()).digest())
@@ -203,7 +206,7 @@ class Tokenizer:
 
   @functools.cached_property
   def _loaded(self) -> _Loaded:
-    return _load(Path(self.directory))
+    return _load(self.directory)
 
   def __getstate__(self) -> dict[str, str]:
     return {"directory": self.directory}
@@ -271,8 +274,8 @@ def _is_control(token: tokenizers.AddedToken) -> bool:
   return token.content in _CONTROL
 
 
-def _load(directory: Path) -> _Loaded:
-  files = tokenizer_files.read(str(directory))
+def _load(directory: str) -> _Loaded:
+  files = tokenizer_files.read(directory)
   model = files.with_added(_is_control)
   model.encode_special_tokens = True  # as ordinary text
   ids = {token.content: i for i, token in model.get_added_tokens_decoder().items()}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import tokenizers
 import transformers
+from gcs_server import serving
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -207,6 +208,18 @@ def test_transformers_reads_the_char_tokenizer(char: Tokenizer) -> None:
   expected += [*char.encode("language Hebrew"), char.asr_text_id, *char.encode("שלום hello")]
   assert theirs.encode(text, add_special_tokens=False) == expected
   assert (theirs.pad_token_id, theirs.eos_token_id) == (char.pad_id, char.im_end_id)
+
+
+def test_a_tokenizer_in_a_bucket(char: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+  with serving(monkeypatch, "bucket") as bucket:
+    for file in Path(char.directory).iterdir():
+      bucket.put(f"gs://bucket/tokenizer/{file.name}", file.read_bytes())
+    there = Tokenizer.from_directory("gs://bucket/tokenizer/")
+    assert there.directory == "gs://bucket/tokenizer"
+    assert there.checksum() == char.checksum()
+    assert there.encode(TEXTS[0]) == char.encode(TEXTS[0])
+    with pytest.raises(ValueError, match=r"gs://bucket/none: no tokenizer there"):
+      Tokenizer.from_directory("gs://bucket/none")
 
 
 def test_a_directory_without_tokenizer_files_is_named(tmp_path: Path) -> None:
