@@ -15,6 +15,7 @@ export SPOT="${SPOT:-false}" # true: cheaper, and may be preempted
 # Places. Empty ones are those of CONFIG.
 export BUCKET="${BUCKET-}" # such as gs://my-bucket, in the region of the pod
 export DATA_DIR="${DATA_DIR-${BUCKET:+gs://${BUCKET#gs://}/grain_data_arrayrecord}}"
+export SOURCE_DIR="${SOURCE_DIR-${BUCKET:+gs://${BUCKET#gs://}/tfrecord}}" # made into DATA_DIR
 export CHECKPOINT_DIR="${CHECKPOINT_DIR-${BUCKET:+gs://${BUCKET#gs://}/checkpoints}}" # models, runs
 
 # What is trained. With CHECKPOINT_DIR the model is CHECKPOINT_DIR/MODEL_NAME; empty: that of CONFIG.

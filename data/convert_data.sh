@@ -8,7 +8,7 @@ usage: data/convert_data.sh SOURCE OUT [OPTION...]
 
 Converts SOURCE/train, SOURCE/validation and SOURCE/test to ArrayRecord shards in OUT. Run it again
 to go on where it was broken off; what is complete is not done again.
-  SOURCE, OUT  folders, local or gs://. OUT may be left out where DATA_DIR is set
+  SOURCE, OUT  folders, local or gs://; without both they are SOURCE_DIR and DATA_DIR
   OPTION       goes to `maxtext-ext data convert`: --audio pcm16, --language Hebrew, --overwrite ...
   FORMAT       environment: tfrecord (default), jsonl, parquet or tar
   SPLITS       environment: the splits that must be there. Default: those of train, validation and
@@ -23,12 +23,14 @@ Example:
 TEXT
 }
 
-# shellcheck source=tools/common.sh
-source "$(dirname "${BASH_SOURCE[0]}")/../tools/common.sh"
+# shellcheck source=tools/shell/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../tools/shell/common.sh"
 read_options "$@"
-case "${#arguments[@]}:${arguments[1]:--}" in # no OUT
-  0:*) ;;
-  *:-*) [ -z "$DATA_DIR" ] || arguments=("${arguments[0]}" "$DATA_DIR" "${arguments[@]:1}") ;;
+case "${arguments[0]:---}" in # no SOURCE
+  -*)
+    [ -z "$SOURCE_DIR" ] || [ -z "$DATA_DIR" ] \
+      || arguments=("$SOURCE_DIR" "$DATA_DIR" ${arguments[@]+"${arguments[@]}"})
+    ;;
 esac
 if [ ${#arguments[@]} -lt 2 ]; then
   usage >&2

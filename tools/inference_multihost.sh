@@ -13,8 +13,8 @@ TEXT
   common_usage
 }
 
-# shellcheck source=tools/common.sh
-source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+# shellcheck source=tools/shell/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/shell/common.sh"
 read_options "$@"
 read_config
 add_settings

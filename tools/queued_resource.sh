@@ -17,8 +17,8 @@ Settings are in env_vars.sh; each may be given in the environment.
 TEXT
 }
 
-# shellcheck source=tools/common.sh
-source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+# shellcheck source=tools/shell/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/shell/common.sh"
 name="${TPU_NAME:-qr-v4-32}"
 action=""
 options=()

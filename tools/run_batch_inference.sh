@@ -15,8 +15,8 @@ TEXT
   common_usage
 }
 
-# shellcheck source=tools/common.sh
-source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+# shellcheck source=tools/shell/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/shell/common.sh"
 
 corpora=()
 words=()
@@ -58,10 +58,10 @@ for split in $SPLITS; do
 done
 
 if [ -n "$TPU_NAME" ]; then
-  command="$(printf ' && bash tools/on_worker.sh %s' "${steps[@]}")"
+  command="$(printf ' && bash tools/shell/on_worker.sh %s' "${steps[@]}")"
   on_pod all "batch-$run" "${command# && }"
 fi
 for step in "${steps[@]}"; do
   show "command: maxtext-ext ${step#--first }"
-  [ "$dry_run" = yes ] || eval "bash $(quoted "$root/tools/on_worker.sh") $step"
+  [ "$dry_run" = yes ] || eval "bash $(quoted "$root/tools/shell/on_worker.sh") $step"
 done

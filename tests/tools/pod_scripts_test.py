@@ -77,14 +77,14 @@ def test_conversions_run_on_the_first_worker_alone(cloud: Cloud):
   token = "hf_of_a_test"
   done = run("tools/convert_hf_to_maxtext.sh", "--dtype", "bfloat16", **POD, HF_TOKEN=token)
   assert done.returncode == 0, done.stderr
-  done = run("data/convert_data.sh", "gs://a", **POD, SPLITS="train test", WORKERS="2")
+  done = run("data/convert_data.sh", **POD, SPLITS="train test", WORKERS="2")
   assert done.returncode == 0, done.stderr
   model, train, test = calls(cloud, 0)
   assert model["words"][:2] == ["convert", "to-maxtext"]
   assert (model["JAX_PLATFORMS"], model["HF_TOKEN"]) == ("cpu", token)
   for call, split in ((train, "train"), (test, "test")):
     assert call["words"] == [
-      *("data", "convert", f"gs://a/{split}", "gs://b/grain_data_arrayrecord"),
+      *("data", "convert", f"gs://b/tfrecord/{split}", "gs://b/grain_data_arrayrecord"),
       *("--from", "tfrecord", "--split", split, "--workers", "2"),
     ]
   assert not any(calls(cloud, worker) for worker in (1, 2, 3))

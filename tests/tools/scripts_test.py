@@ -89,7 +89,7 @@ def test_training_on_a_pod():
   assert "WORKER" not in flags and "SETUP_COMMAND" not in flags
   model = "gs://b/checkpoints/qwen3-omni-30b-a3b"
   assert shlex.split(flags["COMMAND"]) == [
-    *("bash", "tools/on_worker.sh", "train", OMNI, "steps=2"),
+    *("bash", "tools/shell/on_worker.sh", "train", OMNI, "steps=2"),
     "base_output_directory=gs://b/checkpoints",
     *(f"model_name={model}", f"tokenizer_path={model}", f"load_parameters_path={model}"),
     *("data_dir=gs://b/grain_data_arrayrecord", "mixture=[]"),
@@ -108,7 +108,7 @@ def test_words_arrive_unharmed(key):
 def test_keys_of_the_command_line_win():
   mine = ("base_output_directory=out", "data_dir=d", "model_name=m", "run_name=r")
   words = shlex.split(on_pod(TRAIN, DEMO, *mine, RUN_NAME="other")["COMMAND"])
-  assert words == ["bash", "tools/on_worker.sh", "train", DEMO, *mine]
+  assert words == ["bash", "tools/shell/on_worker.sh", "train", DEMO, *mine]
 
 
 def test_names_of_jobs_are_plain():
@@ -136,7 +136,7 @@ def test_a_token_reaches_the_pod_on_no_command_line():
 def test_decoding():
   assert commands(DECODE, DEMO, **HERE) == [["maxtext-ext", "decode", DEMO, "split=test"]]
   words = shlex.split(on_pod(DECODE, "split=dev")["COMMAND"])
-  assert words[:4] == ["bash", "tools/on_worker.sh", "decode", OMNI]
+  assert words[:4] == ["bash", "tools/shell/on_worker.sh", "decode", OMNI]
   assert "split=dev" in words and "split=test" not in words
 
 
@@ -156,12 +156,12 @@ def test_batches_on_a_pod():
   decode_a, evaluate_a, decode_b, evaluate_b = flags["COMMAND"].split(" && ")
   for corpus, decode, evaluate in (("a", decode_a, evaluate_a), ("b", decode_b, evaluate_b)):
     words = shlex.split(decode)
-    assert words[:3] == ["bash", "tools/on_worker.sh", "decode"]
+    assert words[:3] == ["bash", "tools/shell/on_worker.sh", "decode"]
     assert {f"data_dir=gs://x/{corpus}", "mixture=[]", f"output={decoded}/{corpus}/test"} <= {
       *words
     }
     assert evaluate == (
-      f"bash tools/on_worker.sh --first evaluate {decoded}/{corpus}/test"
+      f"bash tools/shell/on_worker.sh --first evaluate {decoded}/{corpus}/test"
       f" --report {decoded}/{corpus}/test.html"
     )
 
@@ -173,7 +173,7 @@ def test_conversion_of_a_model():
   flags = on_pod(MODEL, "--dtype", "bfloat16")
   assert (flags["WORKER"], flags["RUN_NAME"]) == ("0", "convert-qwen3-omni-30b-a3b")
   assert shlex.split(flags["COMMAND"]) == [
-    *("JAX_PLATFORMS=cpu", "bash", "tools/on_worker.sh", "convert", "to-maxtext"),
+    *("JAX_PLATFORMS=cpu", "bash", "tools/shell/on_worker.sh", "convert", "to-maxtext"),
     *("Qwen/Qwen3-Omni-30B-A3B-Instruct", "gs://b/checkpoints/qwen3-omni-30b-a3b"),
     *("--dtype", "bfloat16"),
   ]
@@ -187,11 +187,11 @@ def test_conversion_of_a_corpus():
       *("--split", "dev", "--workers", "3", "--audio", "pcm16"),
     ]
   ]
-  flags = on_pod(DATA, "gs://a", "--language", "Arabic", SPLITS="train dev", FORMAT="jsonl")
+  flags = on_pod(DATA, "--language", "Arabic", SPLITS="train dev", FORMAT="jsonl")
   assert flags["WORKER"] == "0"
   assert shlex.split(flags["COMMAND"]) == [
     *("env", "TPU_NAME=", "FORMAT=jsonl", "SPLITS=train dev", "WORKERS="),
-    *("bash", "data/convert_data.sh", "gs://a", "gs://b/grain_data_arrayrecord"),
+    *("bash", "data/convert_data.sh", "gs://b/tfrecord", "gs://b/grain_data_arrayrecord"),
     *("--language", "Arabic"),
   ]
 
@@ -222,8 +222,10 @@ def test_queued_resources():
     (BATCH, ["split=test"], {}, "error: split=...: give SPLITS and OUTPUT_DIR"),
     (BATCH, ["--data"], {}, "error: --data: expected --data=DIR"),
     (BATCH, ["--data=a", "data_dir=b"], {}, "error: --data and data_dir=...: give one"),
-    (MODEL, [], {}, "usage: "),
-    (DATA, [], POD, "usage: "),
+    (MODEL, ["a/b"], {}, "usage: "),
+    (MODEL, [], {"MODEL_NAME": ""}, "error: MODEL_NAME is empty: give SOURCE and OUT"),
+    (DATA, [], {}, "usage: "),
+    (DATA, ["gs://a"], POD, "usage: "),
     (QUEUE, [], POD, "usage: "),
     (QUEUE, ["remove"], POD, "usage: "),
     (QUEUE, ["wait", "a", "b"], POD, "error: b: expected one NAME"),
@@ -268,7 +270,7 @@ def test_without_an_installation_it_says_what_to_do(tmp_path):
   for name in ("env_vars.sh", "tools"):
     (copy / name).symlink_to(ROOT / name)
   done = subprocess.run(
-    ["bash", copy / "tools" / "on_worker.sh", "train"],
+    ["bash", copy / "tools" / "shell" / "on_worker.sh", "train"],
     env={"PATH": str(tmp_path), "HOME": str(tmp_path)},
     capture_output=True,
     text=True,

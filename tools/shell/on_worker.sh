@@ -4,7 +4,7 @@ set -euo pipefail
 
 usage() {
   cat <<'TEXT'
-usage: bash tools/on_worker.sh [--first] COMMAND [ARGUMENT...]
+usage: bash tools/shell/on_worker.sh [--first] COMMAND [ARGUMENT...]
 
   --first  do it on the first worker of the first slice alone; the others succeed at once
 TEXT
@@ -18,6 +18,6 @@ case "${1:-}" in
     shift
     ;;
 esac
-# shellcheck source=tools/common.sh
+# shellcheck source=tools/shell/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 exec_maxtext_ext "$@"

@@ -2,7 +2,7 @@
 # What the scripts of tools/ and data/ share: settings, options, and the way to the pod or to this
 # machine. They source it, define `usage`, and call read_options.
 
-root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 # shellcheck source=env_vars.sh
 source "$root/env_vars.sh"
 
@@ -213,7 +213,7 @@ on_pod() {
 on_pod_or_here() {
   local name="$1"
   shift
-  [ -z "$TPU_NAME" ] || on_pod all "$name" "bash tools/on_worker.sh $(quoted "$@")"
+  [ -z "$TPU_NAME" ] || on_pod all "$name" "bash tools/shell/on_worker.sh $(quoted "$@")"
   show "command: maxtext-ext $(quoted "$@")"
   [ "$dry_run" = no ] || exit 0
   exec_maxtext_ext "$@"
