@@ -15,7 +15,7 @@ from maxtext_ext.checkpoint import config_schema, model_file
 from maxtext_ext.checkpoint.plan import Record
 from maxtext_ext.escape import printable
 from maxtext_ext.files import foreign_folder, foreign_json
-from maxtext_ext.keys.yml import MODEL_FILE, TOKENIZER_FILES
+from maxtext_ext.keys.yml import MODEL_FILE
 from maxtext_ext.text import tokenizer_files
 from maxtext_ext.text.tokenizer import count_entries
 
@@ -24,6 +24,8 @@ HF_FOLDER = "hf"
 RECORD = "conversion.json"
 PARTIAL = ".partial"  # what the folder's name ends in until it is whole
 
+# They lie beside model.yml, so that the folder is a `tokenizer_path`.
+TOKENIZER_FILES = model_file.TOKENIZER_FILES
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 _OBJECT_FILES = ("generation_config.json", "chat_template.json")
 ProcessorFiles = Callable[[Mapping[str, Any]], Mapping[str, Any]]

@@ -20,7 +20,6 @@ from pydantic.fields import FieldInfo
 
 from maxtext_ext.keys.machine import AUTO, cache_folder, detect_hardware
 from maxtext_ext.keys.maxtext import maxtext_kinds
-from maxtext_ext.keys.remote_model import local_folder
 from maxtext_ext.keys.speech import SpeechKeys
 from maxtext_ext.keys.values import ConfigError, Kind, from_node, from_python, from_text
 from maxtext_ext.keys.yml import (
@@ -33,7 +32,6 @@ from maxtext_ext.keys.yml import (
   read_yml,
   resolve,
 )
-from maxtext_ext.records.remote import is_url
 
 Overrides = Sequence[str] | Mapping[str, Any]
 
@@ -109,8 +107,6 @@ def read(path: str, overrides: Overrides = ()) -> Settings:
   layers = [base, files[first], model, experiment, command, environment, _fill(asked)]
   values = _merge(layers)
   values[_RULES] = _axis_rules(_merge([base, files[first], experiment]), model, command)
-  if is_url(values["tokenizer_path"]):
-    values["tokenizer_path"] = local_folder(values["tokenizer_path"], of_model=False)
   if not values["run_name"]:
     values["run_name"] = pathlib.PurePath(path).stem
   if not _means_epochs(files[first:], command, environment):
@@ -230,7 +226,7 @@ def _read_model(asked: Mapping[str, Any], path: str) -> dict[str, Any]:
   name = asked.get("model_name", "default")
   if name == "default":
     return {}
-  file = find_model(local_folder(name, of_model=True) if is_url(name) else name, path)
+  file = find_model(name, path)
   model = _read_nodes(read_yml(file), file)
   if os.path.basename(file) == MODEL_FILE and not asked.get("tokenizer_path"):
     model["tokenizer_path"] = os.path.dirname(file)

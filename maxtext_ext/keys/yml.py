@@ -8,15 +8,11 @@ import yaml
 
 from maxtext_ext.keys.maxtext import configs_folder
 from maxtext_ext.keys.values import ConfigError, parse_yaml
+from maxtext_ext.records import storage
 
 BASE_CONFIG = "base_config"
 # A model's shape, beside its weights: what conversion and training write.
 MODEL_FILE = "model.yml"
-# Of a tokenizer, which lies beside it.
-TOKENIZER_FILES = (
-  *("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"),
-  *("added_tokens.json", "special_tokens_map.json"),
-)
 # The key that tells a speech configuration from one of MaxText's own.
 SPEECH_KEY = "speech_encoder"
 # A key that MaxText does not start without: its base.yml has them all.
@@ -64,7 +60,8 @@ def read_yml(path: str) -> Nodes:
     ConfigError: it cannot be read, or is no `key: value` lines.
   """
   try:
-    text = pathlib.Path(path).read_text(encoding="utf-8-sig")
+    content = storage.read_bytes(path) if storage.is_url(path) else pathlib.Path(path).read_bytes()
+    text = content.decode("utf-8-sig")
   except (OSError, ValueError) as error:
     raise ConfigError(f"{path} cannot be read: {error}") from error
   try:
@@ -140,12 +137,15 @@ def find_model(name: str, path: str) -> str:
   """The file of a model's shape.
 
   Args:
-    name: of a file of configs/models without its .yml, a model.yml, or a folder that holds one.
+    name: of a file of configs/models without its .yml, a model.yml, or a folder that holds one,
+      local or a URL.
     path: the configuration that asks, beside which there may be a folder `models`.
 
   Raises:
     ConfigError: there is none.
   """
+  if storage.is_url(name):
+    return _find_remote_model(name)
   if os.path.isfile(beside := os.path.join(name, MODEL_FILE)):
     return beside
   if os.path.basename(name) == MODEL_FILE and os.path.isfile(name):
@@ -162,6 +162,19 @@ def find_model(name: str, path: str) -> str:
       f" to-maxtext SOURCE {name}`, or name another"
     )
   raise ConfigError(f"model_name {name}: no models/{name}.yml; known here: {', '.join(models())}")
+
+
+def _find_remote_model(url: str) -> str:
+  file = url if url.endswith(f"/{MODEL_FILE}") else f"{url.rstrip('/')}/{MODEL_FILE}"
+  try:
+    if storage.is_file(file):
+      return file
+  except OSError as error:
+    raise ConfigError(f"model_name {url}: {error}") from error
+  raise ConfigError(
+    f"model_name {url}: no {MODEL_FILE} there; expected what `maxtext-ext convert to-maxtext SOURCE"
+    f" {url}` writes, or the folder of a run"
+  )
 
 
 def models() -> list[str]:

@@ -1,6 +1,4 @@
-"""A converted model in a bucket: model_name and tokenizer_path may name it."""
-
-import pathlib
+"""A converted model in a bucket: model_name may be its URL."""
 
 import gcs_server
 import pytest
@@ -8,18 +6,16 @@ import pytest
 from maxtext_ext.keys.settings import read
 from maxtext_ext.keys.values import ConfigError
 from maxtext_ext.keys.yml import package_configs
-from maxtext_ext.records import remote
+from maxtext_ext.records import remote, storage
 from maxtext_ext.text.tokenizer import Tokenizer, train_char_tokenizer
 
 CONFIG = "configs/experiments/finetune.yml"  # names no tokenizer
 MODEL = "gs://bucket/checkpoints/tiny"
-TOKENIZER_ALONE = ["model_name=qwen3-asr-tiny", f"tokenizer_path={MODEL}"]
 
 
 @pytest.fixture(autouse=True)
 def bucket(monkeypatch, tmp_path):
-  """A bucket with a tiny converted model, and an empty cache."""
-  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+  """A bucket with a tiny converted model."""
   with gcs_server.serving(monkeypatch, "bucket"):
     train_char_tokenizer(["a b"], tmp_path / "tokenizer", ["English"])
     shape = (package_configs() / "models" / "qwen3-asr-tiny.yml").read_bytes()
@@ -29,50 +25,36 @@ def bucket(monkeypatch, tmp_path):
     yield
 
 
-def tokenizer_of(*overrides: str) -> pathlib.Path:
-  path = read(CONFIG, overrides).tokenizer_path
-  Tokenizer.from_directory(path)
-  return pathlib.Path(path)
-
-
-@pytest.mark.parametrize("model", [MODEL, f"{MODEL}/"])
-def test_shape_and_tokenizer_come_from_the_bucket(model):
+@pytest.mark.parametrize("model", [MODEL, f"{MODEL}/", f"{MODEL}/model.yml"])
+def test_shape_and_tokenizer_are_those_of_the_bucket(model):
   settings = read(CONFIG, [f"model_name={model}"])
   assert settings.model_name == model
   assert (settings.base_emb_dim, settings.speech_encoder) == (128, "qwen3_audio")
-  assert Tokenizer.is_in(settings.tokenizer_path)
+  assert settings.tokenizer_path == MODEL
+  assert Tokenizer.from_directory(settings.tokenizer_path).checksum()
 
 
-def test_it_is_downloaded_once_and_again_when_it_is_written_anew(monkeypatch):
-  keys = [f"model_name={MODEL}"]
-  first = tokenizer_of(*keys)
-  with monkeypatch.context() as patch:
-    patch.setattr(remote, "open_read", None)
-    assert tokenizer_of(*keys) == first
-  remote.write_bytes(f"{MODEL}/model.yml", b"head_dim: 64\n")
-  assert tokenizer_of(*keys) != first
-  assert read(CONFIG, keys).head_dim == 64
+def test_another_tokenizer_wins(tmp_path):
+  keys = [f"model_name={MODEL}", f"tokenizer_path={tmp_path / 'tokenizer'}"]
+  assert read(CONFIG, keys).tokenizer_path == str(tmp_path / "tokenizer")
 
 
-def test_a_tokenizer_alone():
-  assert (tokenizer_of(*TOKENIZER_ALONE) / "tokenizer.json").is_file()
+@pytest.mark.parametrize("model", ["gs://bucket/none", "gs://none/model"])
+def test_nothing_there_is_one_line(model):
+  with pytest.raises(ConfigError, match=f"model_name {model}: no model.yml there; expected what"):
+    read(CONFIG, [f"model_name={model}"])
 
 
-def test_a_download_that_was_broken_off_is_done_again(monkeypatch):
-  def fail(url: str) -> None:
-    raise OSError("503")
+def test_a_bucket_out_of_reach_is_one_line(monkeypatch):
+  def fail(path: str) -> bool:
+    raise OSError(f"{path}: cannot look at it (503)")
 
-  with monkeypatch.context() as patch:
-    patch.setattr(remote, "open_read", fail)
-    with pytest.raises(ConfigError, match=f"{MODEL}: shape and tokenizer cannot be read: 503"):
-      read(CONFIG, TOKENIZER_ALONE)
-  assert tokenizer_of(*TOKENIZER_ALONE)
+  monkeypatch.setattr(storage, "is_file", fail)
+  with pytest.raises(ConfigError, match=rf"model_name {MODEL}: {MODEL}/model.yml: cannot look"):
+    read(CONFIG, [f"model_name={MODEL}"])
 
 
-@pytest.mark.parametrize(
-  ("key", "what"), [("model_name", "model.yml"), ("tokenizer_path", "tokenizer")]
-)
-def test_nothing_there_is_one_line(key, what):
-  keys = {"model_name": "qwen3-asr-tiny", key: "gs://bucket/none"}
-  with pytest.raises(ConfigError, match=f"gs://bucket/none: no {what} there; expected"):
-    read(CONFIG, keys)
+def test_a_file_that_cannot_be_read_is_named():
+  remote.write_bytes(f"{MODEL}/model.yml", b"\xff\xfe\x00")
+  with pytest.raises(ConfigError, match=f"{MODEL}/model.yml cannot be read"):
+    read(CONFIG, [f"model_name={MODEL}"])
