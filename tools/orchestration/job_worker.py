@@ -235,7 +235,10 @@ class JobWorker:
         self.bucket.write(f"{self.job.marks}/{name}", json.dumps({"by": self.name}))
 
   def publish(self, state: str, bucket: BucketFolder) -> None:
-    """Copies log and status into the bucket; an empty state leaves the one that is there."""
+    """Copies log and status into the bucket, in this order: a status of the end has its log.
+
+    An empty state leaves the one that is there.
+    """
     with self.publishing:
       if not state and "state" not in self.status:
         return  # the job was over before this boot
@@ -243,15 +246,15 @@ class JobWorker:
       self.status.update(state=state, updated=clock(), updated_at=time.time())
       self.status["last_lines"] = last_lines(self.log)
       try:
-        bucket.write(
-          job_state.status_name(self.group, self.worker), json.dumps(dict(self.status), indent=1)
-        )
         size = self.log.stat().st_size if self.log.exists() else -1
         if size != self.uploaded:
           copy = self.log.with_name(f"{self.log.name}.copy")
           shutil.copyfile(self.log, copy)  # a file that grows cannot be uploaded
           bucket.upload(copy, self.log.name)
           self.uploaded = size
+        bucket.write(
+          job_state.status_name(self.group, self.worker), json.dumps(dict(self.status), indent=1)
+        )
       except GcloudError as error:
         if bucket is self.bucket:
           raise

@@ -123,6 +123,7 @@ class QueuedResource:
       except GcloudError as error:
         # An attempt without an answer may have gone through, at once or later.
         if error.already_exists and attempt > 0:
+          self._wait_until_visible()
           return
         if error.permanent:
           raise
@@ -133,6 +134,12 @@ class QueuedResource:
         if attempt == gcloud.ATTEMPTS - 1:
           say(f"{self.name} may still be created: look later, and delete it if it is")
           raise
+
+  def _wait_until_visible(self) -> None:
+    for attempt in range(gcloud.ATTEMPTS):
+      if self._exists():
+        return
+      time.sleep(gcloud.pause(attempt))
 
   def _exists(self) -> bool:
     try:

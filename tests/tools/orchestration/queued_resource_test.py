@@ -113,9 +113,9 @@ def test_a_slice_is_spot_or_reserved():
     slice_of().create_command("v4-32", "base", spot=True, reserved=True)
 
 
-@pytest.mark.parametrize("fault", [UNAVAILABLE, RATE])
-def test_creating_outlasts_failures_that_pass(cloud, fault):
-  cloud.fails("create", fault, times=2)
+def test_creating_outlasts_failures_that_pass(cloud):
+  cloud.fails("create", UNAVAILABLE)
+  cloud.fails("create", RATE)
   request().wait()
   assert cloud.count("create") == 3
 
@@ -135,11 +135,11 @@ def test_creating_gives_up_in_the_end(cloud):
   assert cloud.count("create") == 5
 
 
-@pytest.mark.parametrize("hidden", [0, 1])
+@pytest.mark.parametrize("hidden", [0, 1, 3])
 def test_a_request_that_went_through_without_an_answer_counts(cloud, hidden):
   cloud.fails("create", UNAVAILABLE, after=True, hidden=hidden)
   request().wait()
-  assert cloud.count("create") == 1 + hidden
+  assert cloud.count("create") == (2 if hidden else 1)
   assert cloud.left()[0] == ["qr"]
 
 
