@@ -11,7 +11,7 @@ from standins.cloud import VARIABLE, Cloud, wait_for
 from standins.gcloud_queued_resources import advance, plan, restart_machine, start_machine
 
 STANDINS = Path(__file__).parents[2] / "standins"
-QUICK = ("--POLL_SECS=0.2", "--LOG_SECS=0.5", "--VENV=false", "--PROJECT=p", "--ZONE=z")
+QUICK = ("--POLL_SECS=0.2", "--LOG_SECS=1", "--VENV=false", "--PROJECT=p", "--ZONE=z")
 
 
 class Pod(Cloud):
