@@ -143,11 +143,13 @@ def advance(cloud: Cloud, name: str) -> dict[str, Any]:
   started = []
   with cloud.state() as state:
     request = state["queued"][name]
+    before = request["state"]
     if request["ahead"]:
       request["state"] = request["ahead"].pop(0)
     settings = state.get("queue", {})
     for number, node in enumerate(node_names(name, request)):
-      if request["state"] == "ACTIVE" and node not in state["nodes"]:
+      made_now = request["state"] == "ACTIVE" != before
+      if made_now and node not in state["nodes"]:
         kind = request["nodeSpec"][0]["node"]
         workers = max(1, int(kind["acceleratorType"].rpartition("-")[2]) // 8)
         state["nodes"][node] = {

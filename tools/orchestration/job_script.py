@@ -19,11 +19,10 @@ MODULES = (
 LIMIT = 256 * 1024  # bytes of one value of the metadata
 
 _MAIN = """\
-import pathlib, sys, zipfile
+import pathlib, sys
 from orchestration.job_state import Job
 from orchestration.job_worker import main
-program = zipfile.ZipFile(pathlib.Path(__file__).parent)
-sys.exit(main(Job.from_json(program.read("job.json").decode())))
+sys.exit(main(Job.from_json(pathlib.Path(sys.argv[1]).read_text())))
 """
 
 _SCRIPT = """\
@@ -33,11 +32,14 @@ export HOME="${{HOME:-/root}}"
 export PATH="$PATH:/snap/bin"
 ulimit -n 100000 2>/dev/null
 mkdir -p {run_name} && cd {run_name} || exit 1
-base64 -d >"job_worker.$$.pyz" <<'PROGRAM' || exit 1
+cat >multihost_job.json <<'JOB'
+{job}
+JOB
+base64 -d >"multihost_job.$$.pyz" <<'PROGRAM' || exit 1
 {program}
 PROGRAM
-mv "job_worker.$$.pyz" job_worker.pyz
-exec python3 job_worker.pyz
+mv "multihost_job.$$.pyz" multihost_job.pyz
+exec python3 multihost_job.pyz multihost_job.json
 """
 
 
@@ -53,9 +55,9 @@ def startup_script(job: Job) -> str:
     for module in MODULES:
       archive.writestr(f"orchestration/{module}.py", (folder / f"{module}.py").read_bytes())
     archive.writestr("__main__.py", _MAIN)
-    archive.writestr("job.json", job.to_json())
   text = _SCRIPT.format(
     run_name=shlex.quote(job.run_name),
+    job=job.to_json(),
     program=base64.encodebytes(program.getvalue()).decode().strip(),
   )
   if len(text) > LIMIT:

@@ -106,7 +106,7 @@ def test_a_job_runs_on_every_worker_and_deletes_itself(pod):
 
 
 def test_a_command_arrives_as_it_was_written(pod):
-  text = """a 'b' "c" $HOME `d` \\n %s é {e}\n  PROGRAM  """
+  text = """a 'b' "c" $HOME `d` \\n %s é {e}\nJOB\n  PROGRAM  """
   command = (
     f"printf '%s' \"$0$HOME\" >/dev/null\ncat > out <<'END'\n{text}\nEND\ntrue && echo 'a  b'"
   )
@@ -160,7 +160,7 @@ def test_a_command_never_runs_twice_at_the_same_time(pod):
   wait_for(lambda: "job is running on this machine already" in boot.read_text())
   assert pod.has_run("job", 0, "runs") == ["run"]
   for pid, text in pod.processes("job", 0).items():
-    if "job_worker.pyz" in text:
+    if "multihost_job.pyz" in text:
       os.kill(pid, 9)
   start_machine(pod, "job", 0)
   wait_for(lambda: len(pod.has_run("job", 0, "runs")) == 2)
@@ -308,6 +308,14 @@ def test_another_worker_deletes_the_slices_if_the_first_is_gone(pod):
   pod.end_machine("job", 0)
   wait_for(pod.gone)
   assert "nothing was heard of slice 0 worker 0" in pod.log(1)
+
+
+def test_slices_that_cannot_be_deleted_are_told_in_the_log(pod):
+  denied = "ERROR: (gcloud) PERMISSION_DENIED: Permission 'tpu.queuedResources.delete' denied"
+  pod.add_fault("queued-resources delete", "fail", text=denied)
+  assert pod.submit("true", "--DELETE_AFTER_SECS=0", tpu="v4-8").returncode == 0
+  pod.start()
+  wait_for(lambda: "cannot delete the slices, which cost until somebody does" in pod.log())
 
 
 def test_flags_of_maxtext_reach_gcloud(pod):

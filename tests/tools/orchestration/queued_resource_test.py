@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from orchestration import queued_resource
 from orchestration.gcloud import GcloudError
-from orchestration.queued_resource import QueuedResource, QueuedResourceError
+from orchestration.queued_resource import QueuedResource, QueuedResourceError, SliceLost
 from standins.cloud import VARIABLE, Cloud
 from standins.gcloud_queued_resources import plan
 
@@ -184,6 +184,27 @@ def test_waiting_ends_when_the_slice_cannot_come(cloud, states, settings, text):
   plan(cloud, states=states, **settings)
   with pytest.raises(QueuedResourceError, match=text):
     request().wait()
+
+
+@pytest.mark.parametrize("loss", ["preempted", "node gone", "suspended"])
+def test_a_slice_that_was_taken_away_is_told_from_one_that_was_deleted(cloud, loss):
+  plan(cloud, states=["ACTIVE"])
+  resource = request()
+  resource.wait()
+  resource.check()
+  with cloud.state() as state:
+    if loss == "preempted":
+      state["nodes"]["qr"]["state"] = "PREEMPTED"
+    elif loss == "node gone":
+      del state["nodes"]["qr"]
+    else:
+      state["queued"]["qr"]["state"] = "SUSPENDED"
+  with pytest.raises(SliceLost):
+    resource.check()
+  resource.delete()
+  with pytest.raises(QueuedResourceError) as raised:
+    resource.check()
+  assert not isinstance(raised.value, SliceLost)
 
 
 def test_waiting_for_what_was_deleted_ends(cloud):
