@@ -1,9 +1,12 @@
-"""What `python3 -m MaxText.train` and `.decode` do: speech here, text in MaxText itself."""
+"""What `python3 -m MaxText.train` and `.decode` do: speech here, text in MaxText itself.
+
+Errors are raised; a command turns them into one line with `exit_with_one_line`.
+"""
 
 from collections.abc import Sequence
 
 from maxtext_ext import preflight
-from maxtext_ext.errors import exit_with_one_line, leaving_at_interrupt
+from maxtext_ext.errors import leaving_at_interrupt
 from maxtext_ext.keys.settings import Settings, read, refuse_repeats
 from maxtext_ext.keys.yml import is_speech, refuse_without_base
 from maxtext_ext.progress import say
@@ -12,7 +15,6 @@ _OF_MAXTEXT = "src/maxtext/configs/"  # it finds its own files by their place in
 _STARTING = "starting JAX and MaxText ..."
 
 
-@exit_with_one_line
 def train(argv: Sequence[str]) -> None:
   """Trains a speech configuration here, and hands any other to MaxText's own trainer.
 
@@ -38,7 +40,6 @@ def train(argv: Sequence[str]) -> None:
     raise SystemExit(status)
 
 
-@exit_with_one_line
 def decode(argv: Sequence[str]) -> None:
   """Decodes the split of a speech configuration; `argv` as for `train`."""
   path = _config_path(argv)

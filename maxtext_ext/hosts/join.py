@@ -45,9 +45,10 @@ def joined(settings: Settings) -> Iterator[None]:
     ValueError: the environment is wrong, or the configuration of another process differs.
   """
   seconds = settings.values[LIMIT]
-  alone = settings.skip_jax_distributed_system
+  # Who starts the processes may have joined them already, as Ray does.
+  alone = settings.skip_jax_distributed_system or jax.distributed.is_initialized()
   cluster = None if alone else find(settings.hardware, seconds)
-  if cluster is None or jax.distributed.is_initialized():
+  if cluster is None:
     yield
     return
   with _saying(f"waiting for all {cluster.count} processes of the run, up to {seconds:g} s"):

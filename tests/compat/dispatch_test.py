@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from maxtext_ext.compat.MaxText import decode, train
+from maxtext_ext.keys.values import ConfigError
 from tests.train.processes import ROOT, environment
 
 TEXT_KEYS = [
@@ -73,3 +75,9 @@ def test_decode_needs_a_configuration():
   finished = run("MaxText.decode", "steps=3")
   assert finished.returncode == 2
   assert finished.stderr.startswith("error: MaxText.decode: give a yml file first")
+
+
+@pytest.mark.parametrize("module", [train, decode], ids=["train", "decode"])
+def test_main_raises_what_its_caller_has_to_know(module):
+  with pytest.raises(ConfigError, match="unknown key stepz"):
+    module.main(["MaxText", "configs/experiments/demo.yml", "stepz=1"])

@@ -20,6 +20,7 @@ os.nice(19)  # on a busy machine too, a test that watches a run sees each of its
 sys.modules["tensorflow"] = None
 import maxtext_ext.train.loop
 from maxtext_ext.compat.dispatch import train
+from maxtext_ext.errors import exit_with_one_line
 for line in sys.stdin:
   asked = json.loads(line)
   if "wait" in asked:
@@ -36,7 +37,7 @@ for line in sys.stdin:
   if limit := asked["largest_file"]:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-  train(asked["argv"])
+  exit_with_one_line(train)(asked["argv"])
   sys.exit(0)
 """
 

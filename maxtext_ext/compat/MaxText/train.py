@@ -1,8 +1,11 @@
-"""`python3 -m MaxText.train CONFIG.yml key=value ...`"""
+"""`python3 -m MaxText.train CONFIG.yml key=value ...`; Ray's pages call its `main(argv)`."""
 
 import sys
 
-from maxtext_ext.compat.dispatch import train
+from maxtext_ext.compat.dispatch import train as main
+from maxtext_ext.errors import exit_with_one_line
+
+__all__ = ["main"]
 
 if __name__ == "__main__":
-  train(sys.argv)
+  exit_with_one_line(main)(sys.argv)
