@@ -1,6 +1,6 @@
 # The two commands are `make demo` and `make test`; both make the environment first.
 .DEFAULT_GOAL := help
-.PHONY: help env demo test parity lint format clean
+.PHONY: help env engines demo test parity lint format clean
 
 python := .venv/bin/python
 # Each test process compiles its own programs, so more than four of them cost more than they save.
@@ -11,6 +11,9 @@ help:  ## this list
 
 env:  ## the environment for development in .venv; nothing to do when it is complete
 	@setup/install.sh
+
+engines:  ## SkyPilot, XPK and Ray in .venv-engines; without, their tests are skipped
+	@setup/install_engines.sh
 
 # XLA gets the memory of every step anew; in huge pages that takes the system far less time.
 demo: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1

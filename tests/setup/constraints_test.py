@@ -8,11 +8,14 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = pathlib.Path(__file__).parents[2]
-PINS = [
-  Requirement(line)
-  for line in (ROOT / "setup/constraints.txt").read_text().splitlines()
-  if line and not line.startswith("#")
-]
+
+
+def read_pins(path: pathlib.Path) -> list[Requirement]:
+  lines = path.read_text().splitlines()
+  return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+
+PINS = read_pins(ROOT / "setup/constraints.txt")
 VERSIONS = {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in PINS}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"].values()
