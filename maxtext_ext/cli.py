@@ -12,6 +12,7 @@ import typer
 
 from maxtext_ext import __version__
 from maxtext_ext.cli_data import data_app
+from maxtext_ext.cli_launch import launch_app
 from maxtext_ext.cli_plan import plan
 from maxtext_ext.errors import TRACEBACK_VARIABLE, exit_with_one_line
 from maxtext_ext.escape import printable
@@ -24,6 +25,7 @@ app = typer.Typer(
   epilog=f"An error is one line; set {TRACEBACK_VARIABLE}=1 to see where it came from.",
 )
 app.add_typer(data_app, name="data")
+app.add_typer(launch_app, name="launch")
 convert_app = typer.Typer(help="Bring checkpoints in and out, and hold them to references.")
 app.add_typer(convert_app, name="convert")
 

@@ -82,8 +82,11 @@ def kinds() -> dict[str, Kind]:
   return maxtext_kinds() | own
 
 
-def read(path: str, overrides: Overrides = ()) -> Settings:
+def read(path: str, overrides: Overrides = (), *, on_another_machine: bool = False) -> Settings:
   """The keys of a yml file and of overrides: `key=value` strings, or values by key.
+
+  Args:
+    on_another_machine: they are for a run elsewhere, and so are the folders that they name.
 
   Raises:
     ConfigError: for an unknown key, a value of a wrong kind or out of range, a missing file.
@@ -102,7 +105,7 @@ def read(path: str, overrides: Overrides = ()) -> Settings:
     raise ConfigError(f"{key} is given on the command line and as {_variable(key)}: give it once")
   base = _merge(files[:first])
   asked = _merge([files[first], *files[first + 1 :], command, environment])
-  model = _read_model(asked, path)
+  model = _read_model(asked, path, elsewhere=on_another_machine)
   experiment = _merge(files[first + 1 :])
   layers = [base, files[first], model, experiment, command, environment, _fill(asked)]
   values = _merge(layers)
@@ -221,10 +224,10 @@ def _warn_of(name: str) -> None:
   _log.warning("%s in the environment is no key of the configuration: ignored", name)
 
 
-def _read_model(asked: Mapping[str, Any], path: str) -> dict[str, Any]:
-  """The keys of the model's file."""
+def _read_model(asked: Mapping[str, Any], path: str, *, elsewhere: bool) -> dict[str, Any]:
+  """The keys of the model's file; none where that may be a folder of another machine."""
   name = asked.get("model_name", "default")
-  if name == "default":
+  if name == "default" or (elsewhere and os.sep in name and not os.path.exists(name)):
     return {}
   file = find_model(name, path)
   model = _read_nodes(read_yml(file), file)
