@@ -17,8 +17,9 @@ from tests.golden import qwen3_asr_files
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
-# What make, the shell and a real checkpoint are for; the demo's test runs the rest of `make demo`.
-NOT_HERE = ("make ", "source ")
+# What make, the shell and a real checkpoint are for; the demo's test runs the rest of `make demo`,
+# docs/pod_test.py what a pod is for.
+NOT_HERE = ("make ", "source ", "export TPU_NAME", "tools/", "python3 tools/", "SPLITS=")
 # What makes it small. Keys of the environment win over those of a file.
 SMALL = {
   "M_STEPS": "3",

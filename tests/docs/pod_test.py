@@ -36,6 +36,8 @@ elif words[:1] == ["-c"]:
   print("3.12")
 elif words[:2] in (["-m", "pip"], ["-m", "ensurepip"]):
   pass
+elif words[:1] == ["launch"]:
+  os.execv(sys.executable, [sys.executable, "-m", "maxtext_ext.cli", *words])
 else:
   said = words[2:] if words[:2] == ["-m", "maxtext_ext.cli"] else words
   note = {{"home": os.environ["HOME"], "words": said}}
@@ -162,6 +164,12 @@ def test_the_page_from_its_first_command_to_its_last(jumpbox: Jumpbox):
     assert not state["queued"]
     assert not state["nodes"]
   assert "hf_of_your_account" not in json.dumps(jumpbox.cloud.calls())
+
+
+def test_what_the_readme_says_of_a_pod_is_of_this_page():
+  blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+  (short,) = (block for block in blocks if "TPU_NAME" in block)
+  assert set(short.splitlines()) <= {line for block in BLOCKS for line in block.splitlines()}
 
 
 def test_scripts_and_configurations_of_the_page_are_there():
