@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -12,32 +11,34 @@ from pathlib import Path
 
 import pytest
 from gcs_server import GcsServer, StoredObject
+from standins.cloud import Cloud
+from standins.running import ROOT, environment
 
 from tests import tiny
-from tests.standins.cloud import VARIABLE, Cloud
 from tests.train.processes import free_address
 
-ROOT = Path(__file__).parents[3]
-RUNNER = ROOT / "tools" / "orchestration" / "multihost_runner.py"
-SLICE = "pod"
+SLICE = "qr-v4-32"
 WORKERS = 4
-MODULE = "-m maxtext_ext.cli"
-FOLDER = "code"  # of the workers, where the code is copied to
 STEPS = 4  # with a checkpoint after each two
 CLIPS = 8  # of the test split
-RUNS = "gs://bucket/runs"
+RUNS = "gs://bucket/checkpoints"
 # A row of one window for each worker.
 KEYS = (
   *tiny.SHAPE,
   *("base_num_decoder_layers=1", "encoder_layers_for_audio=1", "per_device_batch_size=1"),
   *("max_target_length=128", "windows_per_row=1", "max_seconds=4", "curriculum=[]"),
   *("packing_lookahead=16", "eval_interval=-1", "enable_tensorboard=false"),
-  *("decode_rows=2", "max_new_tokens=4"),
-  *("data_dir=gs://bucket/data", "tokenizer_path=gs://bucket/tokenizer"),
-  f"base_output_directory={RUNS}",
+  *(f"steps={STEPS}", "checkpoint_period=2", "decode_rows=2", "max_new_tokens=4"),
+  "tokenizer_path=gs://bucket/tokenizer",
 )
-# Of a test machine that has TensorFlow, which would take gs:// for itself.
-NO_TENSORFLOW = 'import sys\nsys.modules["tensorflow"] = None\n'
+# What a TPU knows of itself, workers of the stand-in are told; and they have no TensorFlow, which
+# would take gs:// for itself.
+SITE = """
+import os, sys
+sys.modules["tensorflow"] = None
+if "MULTIHOST_WORKER" in os.environ:
+  os.environ["JAX_PROCESS_ID"] = os.environ["MULTIHOST_WORKER"]
+"""
 
 
 class Bucket(GcsServer):
@@ -62,67 +63,77 @@ class Bucket(GcsServer):
 
 
 class Pod:
-  """Four workers, a bucket, and the runner on a machine beside them."""
+  """Four workers, a bucket, and a machine beside them.
 
-  def __init__(self, folder: Path, bucket: Bucket) -> None:
+  Attributes:
+    cloud: the workers.
+    bucket: gs://bucket.
+  """
+
+  def __init__(self, cloud: Cloud, bucket: Bucket, site: Path) -> None:
+    self.cloud = cloud
     self.bucket = bucket
-    self.cloud = Cloud(folder / "cloud")
-    self.cloud.add_slice(SLICE, WORKERS)
-    self._folder = folder
+    self._site = site
     self._runners: list[subprocess.Popen] = []
+    for worker in range(WORKERS):
+      (cloud.home(SLICE, worker) / "venv-maxtext").symlink_to(sys.prefix)
+    (cloud.folder / "tmp").mkdir()
 
-  def run(self, words: list[str], *flags: str) -> subprocess.Popen:
-    """Starts a command of the package on the workers; the runner's output goes to `said`."""
-    command = (
-      f"JAX_COORDINATOR_ADDRESS={free_address()} JAX_NUM_PROCESSES={WORKERS}"
-      f' JAX_PROCESS_ID="${{STANDIN_WORKER#*/}}" PYTHONPATH="$PWD:{self._folder / "site"}"'
-      f" {shlex.join([sys.executable, *MODULE.split(), *words])}"
-    )
-    with (self._folder / "said").open("w") as said:
+  def start(self, script: str, run_name: str, *flags: str) -> subprocess.Popen:
+    """Starts a script of tools/ for the tiny model."""
+    cluster = {"JAX_COORDINATOR_ADDRESS": free_address(), "JAX_NUM_PROCESSES": str(WORKERS)}
+    settings = {
+      "TPU_NAME": SLICE,
+      "PROJECT": "p",
+      "BUCKET": "gs://bucket",
+      "MODEL_NAME": "",
+      "SPLITS": "test",
+    }
+    with self._said.open("w") as said:
       runner = subprocess.Popen(
         [
-          *(sys.executable, RUNNER, f"--TPU_PREFIX={SLICE}", "--PROJECT=p", "--ZONE=z"),
-          *("--INTERNAL_IP=true", f"--RUN_NAME={FOLDER}", f"--LOG_DIR={self._folder / 'logs'}"),
-          *("--ENV=MAXTEXT_EXT_RUN_SECRET", f"--COMMAND={command}", *flags),
+          *(f"tools/{script}", *flags, "--ENV=MAXTEXT_EXT_RUN_SECRET", tiny.DEMO),
+          *(*KEYS, f"run_name={run_name}", f"jax_cache_dir={self.cloud.folder / 'cache'}"),
         ],
         cwd=ROOT,
-        env={
-          **os.environ,
-          **self.bucket.environment,
-          VARIABLE: str(self.cloud.folder),
-          "PATH": f"{ROOT / 'tests' / 'standins'}:{os.environ['PATH']}",
-          "MULTIHOST_SETTLE": "0",  # no slice is taken away here
-          "MAXTEXT_EXT_RUN_SECRET": "known to this run",
-        },
+        env=environment(
+          self.cloud,
+          **(self.bucket.environment | cluster | settings),
+          PYTHONPATH=str(self._site),
+          MODEL_NAME="",  # that of the configuration
+          SPLITS="test",
+          VIRTUAL_ENV="",
+          MAXTEXT_EXT_RUN_SECRET="known to this run",
+        ),
         stdout=said,
         stderr=subprocess.STDOUT,
       )
     self._runners.append(runner)
     return runner
 
-  def run_model(self, what: str, *keys: str, flags: tuple[str, ...] = ()) -> subprocess.Popen:
-    """Starts training or decoding with the tiny model."""
-    cache = f"jax_cache_dir={self._folder / 'cache'}"
-    return self.run([what, tiny.DEMO, *tiny.last_wins([*KEYS, cache, *keys])], *flags)
+  @property
+  def _said(self) -> Path:
+    return self.cloud.folder / "said"
 
   def finish(self, runner: subprocess.Popen) -> str:
     """What the runner said, which must succeed."""
     status = runner.wait(timeout=600)
-    said = (self._folder / "said").read_text()
+    said = self._said.read_text()
     assert status == 0, said
     return said
 
-  def kill(self, worker: int) -> None:
-    """Kills the training of a worker, in the folder with the copied code."""
+  def kill(self, worker: int, run_name: str) -> None:
+    """Kills the training of a worker, which runs the copied code."""
+    home = self.cloud.home(SLICE, worker)
+    training = f"{home}/venv-maxtext/bin/python -m maxtext_ext.cli train "
     found = self.cloud.processes(SLICE, worker).items()
-    pids = [pid for pid, command in found if command.startswith(f"{sys.executable} {MODULE} train")]
-    (pid,) = pids
-    assert Path(f"/proc/{pid}/cwd").readlink() == self.cloud.home(SLICE, worker) / FOLDER
+    (pid,) = [pid for pid, command in found if command.startswith(training)]
+    assert Path(f"/proc/{pid}/cwd").readlink() == home / f"train-{run_name}"
     os.kill(pid, signal.SIGKILL)
 
-  def losses(self, run: str) -> dict[int, float]:
+  def losses(self, run_name: str) -> dict[int, float]:
     """The loss of each step."""
-    lines = self.bucket.files(f"{RUNS}/{run}")["metrics.jsonl"].splitlines()
+    lines = self.bucket.files(f"{RUNS}/{run_name}")["metrics.jsonl"].splitlines()
     return {line["step"]: line["loss"] for line in map(json.loads, lines)}
 
   def close(self) -> None:
@@ -131,21 +142,18 @@ class Pod:
     for runner in self._runners:
       runner.kill()
       runner.wait()
-    for worker in range(WORKERS):
-      self.cloud.end_machine(SLICE, worker)
 
 
 @pytest.fixture
-def pod(tmp_path: Path) -> Iterator[Pod]:
+def pod(cloud: Cloud, tmp_path: Path) -> Iterator[Pod]:
   """A pod whose bucket has data and a tokenizer."""
   tiny.make_run(tmp_path, train=24, test=CLIPS)
-  (tmp_path / "site").mkdir()
-  (tmp_path / "site" / "sitecustomize.py").write_text(NO_TENSORFLOW)
+  (tmp_path / "sitecustomize.py").write_text(SITE)
   with Bucket() as bucket:
-    for part in ("data", "tokenizer"):
+    for part, folder in (("data", "grain_data_arrayrecord"), ("tokenizer", "tokenizer")):
       for path in (tmp_path / part).iterdir():
-        bucket.put(f"gs://bucket/{part}/{path.name}", path.read_bytes())
-    pod = Pod(tmp_path, bucket)
+        bucket.put(f"gs://bucket/{folder}/{path.name}", path.read_bytes())
+    pod = Pod(cloud, bucket, tmp_path)
     try:
       yield pod
     finally:
@@ -156,16 +164,13 @@ def pod(tmp_path: Path) -> Iterator[Pod]:
 @pytest.mark.integration_test
 @pytest.mark.slow
 def test_a_run_that_loses_a_worker_ends_as_if_it_had_not(pod: Pod) -> None:
-  there = "--USE_EXISTING_FOLDER=true"
-  training = (f"steps={STEPS}", "checkpoint_period=2")
-  pod.finish(pod.run_model("train", "run_name=undisturbed", *training))
+  pod.finish(pod.start("train.sh", "undisturbed"))
 
   # The last checkpoint is held up, so the first is complete and the run cannot end.
-  pod.bucket.held = f"runs/disturbed/checkpoints/{STEPS}"
-  keys = ("run_name=disturbed", *training)
-  runner = pod.run_model("train", *keys, flags=(there, "--restarts=1"))
+  pod.bucket.held = f"checkpoints/disturbed/checkpoints/{STEPS}"
+  runner = pod.start("train.sh", "disturbed", "--restarts=1")
   assert pod.bucket.reached.wait(timeout=600)
-  pod.kill(2)
+  pod.kill(2, "disturbed")
   pod.bucket.go_on.set()
   said = pod.finish(runner)
   assert "worker 2 was ended by signal 9 (SIGKILL); stopping the others" in said
@@ -174,14 +179,11 @@ def test_a_run_that_loses_a_worker_ends_as_if_it_had_not(pod: Pod) -> None:
   assert list(pod.losses("disturbed")) == [1, 2, 3, 4]
   assert pod.losses("disturbed") == pod.losses("undisturbed")
 
-  pod.finish(pod.run_model("decode", "run_name=disturbed", "split=test", flags=(there,)))
-  decoded = pod.bucket.files(f"{RUNS}/disturbed/decoded/test")
+  pod.finish(pod.start("run_batch_inference.sh", "disturbed"))
+  decoded = pod.bucket.files(f"{RUNS}/disturbed/decoded")
   shards = {name: data.count(b"\n") for name, data in decoded.items() if name.endswith(".jsonl")}
-  names = [f"hypotheses-{worker:05d}-of-{WORKERS:05d}.jsonl" for worker in range(WORKERS)]
+  names = [f"test/hypotheses-{worker:05d}-of-{WORKERS:05d}.jsonl" for worker in range(WORKERS)]
   assert shards == dict.fromkeys(names, CLIPS // WORKERS)
-
-  words = ["evaluate", f"{RUNS}/disturbed/decoded/test", "--report", "report.html"]
-  pod.finish(pod.run(words, there, "--WORKER=0"))
-  report = json.loads((pod.cloud.home(SLICE, 0) / FOLDER / "report.json").read_text())
+  report = json.loads(decoded["test.json"])
   assert (report["run"], report["split"], report["step"]) == ("disturbed", "test", STEPS)
   assert report["details"]["all"]["utterances"] == CLIPS
