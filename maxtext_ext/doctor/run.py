@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from maxtext_ext.doctor.checks import Finding, check_machine, versions
-from maxtext_ext.doctor.machine import tpu_files
+from maxtext_ext.doctor.machine import find_gpus, tpu_files
 from maxtext_ext.doctor.trial import Trial, attempt
 from maxtext_ext.escape import printable
 from maxtext_ext.progress import say
+
+_NAMES = {"tpu": "TPU chips", "gpu": "GPUs"}
 
 
 def examine(seconds: float, *, expected: str = "", as_json: bool = False) -> bool:
@@ -42,16 +44,24 @@ def _look_at(trial: Trial) -> list[Finding]:
   if not trial.devices:
     return []
   platform = trial.devices[0]["platform"]
-  chips = tpu_files()
-  if chips and platform != "tpu" and not os.environ.get("JAX_PLATFORMS"):
-    said = f"{len(chips)} TPU chips are here, but JAX computes on the {platform}"
-    remedy = "`JAX_PLATFORMS=tpu python -c 'import jax; jax.devices()'` says why"
+  here, count = _accelerators()
+  if count and platform != here and not os.environ.get("JAX_PLATFORMS"):
+    said = f"{count} {_NAMES[here]} here, but JAX computes on the {platform}"
+    name = {"tpu": "tpu", "gpu": "cuda"}[here]
+    remedy = f"`JAX_PLATFORMS={name} python -c 'import jax; jax.devices()'` says why"
     return [Finding(name="devices", status="error", said=said, remedy=remedy)]
-  if chips and platform == "tpu" and len(trial.devices) < len(chips):
-    said = f"JAX sees {len(trial.devices)} of {len(chips)} chips"
-    remedy = "have the slice made anew"
+  if platform == here and len(trial.devices) < count:
+    said = f"JAX sees {len(trial.devices)} of {count} {_NAMES[here]}"
+    remedy = "have the machine made anew, or unset CUDA_VISIBLE_DEVICES"
     return [Finding(name="devices", status="warning", said=said, remedy=remedy)]
   return []
+
+
+def _accelerators() -> tuple[str, int]:
+  """The platform of this machine's accelerators, and their number; of a CPU alone 0."""
+  if chips := tpu_files():
+    return "tpu", len(chips)
+  return "gpu", len(find_gpus())
 
 
 def print_lines(installed: Mapping[str, str], found: Sequence[Finding], trial: Trial) -> None:

@@ -20,7 +20,7 @@ FAULT = Finding(name="gs://", status="error", said="no gcsfs", remedy="install i
 def doctor(monkeypatch, capsys):
   """Runs the command on a machine that is as the test says; returns status and output."""
 
-  def examine(*args, checks, trial=None, chips=0):
+  def examine(*args, checks, trial=None, chips=0, gpus=0):
     def attempt(seconds: float) -> Trial:
       assert seconds == 300
       assert trial is not None, "it must not be tried"
@@ -28,6 +28,7 @@ def doctor(monkeypatch, capsys):
 
     monkeypatch.setattr(run, "check_machine", lambda expected: list(checks))
     monkeypatch.setattr(run, "tpu_files", lambda: [f"/dev/accel{chip}" for chip in range(chips)])
+    monkeypatch.setattr(run, "find_gpus", lambda: ["a GPU"] * gpus)
     monkeypatch.setattr(run, "attempt", attempt)
     monkeypatch.delenv("JAX_PLATFORMS")
     with pytest.raises(SystemExit) as ended:
@@ -75,16 +76,23 @@ def test_an_accelerator_that_is_in_use_is_not_tried(doctor):
   assert "error   accelerator: in use by process 7; wait" in out
 
 
-def test_jax_that_computes_beside_the_tpu(doctor):
-  status, out = doctor(checks=[WELL], trial=Trial(devices=[CPU], training=TRAINING), chips=4)
+@pytest.mark.parametrize(
+  ("there", "said"),
+  [
+    ({"chips": 4}, "4 TPU chips here, but JAX computes on the cpu; `JAX_PLATFORMS=tpu python"),
+    ({"gpus": 1}, "1 GPUs here, but JAX computes on the cpu; `JAX_PLATFORMS=cuda python"),
+  ],
+)
+def test_jax_that_computes_beside_the_accelerator(doctor, there, said):
+  status, out = doctor(checks=[WELL], trial=Trial(devices=[CPU], training=TRAINING), **there)
   assert status == 1
-  assert "error   devices: 4 TPU chips are here, but JAX computes on the cpu; `JAX_PLATFORMS" in out
+  assert f"error   devices: {said}" in out
 
 
 def test_chips_that_are_missing(doctor):
   status, out = doctor(checks=[WELL], trial=Trial(devices=[CHIP], training=TRAINING), chips=4)
   assert status == 0
-  assert "warning devices: JAX sees 1 of 4 chips" in out
+  assert "warning devices: JAX sees 1 of 4 TPU chips; have" in out
 
 
 def test_json(doctor):
