@@ -64,16 +64,22 @@ class JobWatch:
     found = [json.loads(text) for text in texts if text]
     return [status for status in found if status["id"] == self.job.id]
 
-  def attach(self, queue_timeout: float, boot_timeout: float) -> int:
+  def attach(self, queue_timeout: float, boot_timeout: float, cancel: bool) -> int:
     """Shows the log of the first worker until the job is over; returns its exit status.
 
     A slice that was preempted is deleted and requested anew, as often as the job allows.
+
+    Args:
+      queue_timeout: seconds that the request may be in the queue.
+      boot_timeout: seconds that the machines may take to start.
+      cancel: withdraw the request when one of them has passed.
     """
     preempted = 0
+    begun = bool(self.statuses())  # then its slices are there, whatever their state says
     while True:
       try:
-        if not self.progress().over:
-          self.resource.wait(queue_timeout, boot_timeout, cancel_on_timeout=True)
+        if not begun and not self.progress().over:
+          self.resource.wait(queue_timeout, boot_timeout, cancel)
         over = self._until_over()
         return self.report(over)
       except QueuedResourceError as error:
@@ -86,6 +92,7 @@ class JobWatch:
         say(f"{error}; requesting it anew ({preempted} of at most {self.job.preemptions})")
       self.resource.delete()
       request_slices(self.job, self.resource)
+      begun = False
 
   def _until_over(self) -> str:
     """Shows how it goes until the job is over; returns how it ended."""

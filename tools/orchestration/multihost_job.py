@@ -220,7 +220,7 @@ def run(arguments: Sequence[str]) -> int:
       return watch.status()
     if flags.verb == "stop":
       return watch.stop()
-    return watch.attach(flags.QUEUE_TIMEOUT_SECS or QUEUE_TIMEOUT, flags.BOOT_TIMEOUT_SECS)
+    return watch.attach(flags.QUEUE_TIMEOUT_SECS or QUEUE_TIMEOUT, flags.BOOT_TIMEOUT_SECS, False)
   flags = parse_flags(arguments)
   job = job_of(flags)
   print_flags(flags, job)
@@ -230,7 +230,7 @@ def run(arguments: Sequence[str]) -> int:
   submit(job, Path(flags.SCRIPT_DIR))
   if not flags.WAIT:
     return 0
-  return watch.attach(flags.QUEUE_TIMEOUT_SECS or QUEUE_TIMEOUT, flags.BOOT_TIMEOUT_SECS)
+  return watch.attach(flags.QUEUE_TIMEOUT_SECS or QUEUE_TIMEOUT, flags.BOOT_TIMEOUT_SECS, True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

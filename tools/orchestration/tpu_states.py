@@ -28,8 +28,8 @@ class NodeState(NamedTuple):
 
   @property
   def ready(self) -> bool:
-    """Whether its machines can be used."""
-    return self.state == "READY" and self.health in ("", "HEALTHY", "HEALTH_UNSPECIFIED")
+    """Whether its machines can be used; the health says more of Google's software on them."""
+    return self.state == "READY"
 
   def __str__(self) -> str:
     return f"{self.state}, {self.health}" if self.health else self.state
