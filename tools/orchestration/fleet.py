@@ -22,7 +22,7 @@ from orchestration.connection import (
 from orchestration.console import say
 from orchestration.gcloud import pause
 from orchestration.interrupts import Interrupts
-from orchestration.job import LOST, PEER_LOST, TIMED_OUT, Job, Limits, Outcome, describe_status
+from orchestration.task import LOST, PEER_LOST, TIMED_OUT, Limits, Outcome, Task, describe_status
 from orchestration.tpu_workers import Worker
 from orchestration.worker_log import WorkerLog
 
@@ -69,9 +69,9 @@ class Fleet:
   """The workers of one attempt."""
 
   def __init__(
-    self, workers: list[Worker], job: Job, limits: Limits, logs: list[WorkerLog]
+    self, workers: list[Worker], task: Task, limits: Limits, logs: list[WorkerLog]
   ) -> None:
-    self._job = job
+    self._task = task
     self._limits = limits
     self._members = [
       Member(worker, number, log) for number, (worker, log) in enumerate(zip(workers, logs))
@@ -210,24 +210,24 @@ class Fleet:
   def _connect(self, member: Member) -> None:
     member.attempts += 1
     member.token = new_token()
-    job = self._job
+    task = self._task
     spec = {
       "id": self._id(member),
       "token": member.token,
-      "command": job.command,
-      "folder": job.folder,
-      "archive": job.archive,
-      "sha256": job.sha256,
-      "secrets": bool(job.secrets),
+      "command": task.command,
+      "folder": task.folder,
+      "archive": task.archive,
+      "sha256": task.sha256,
+      "secrets": bool(task.secrets),
       "environment": {
         "MULTIHOST_SLICE": str(member.worker.slice_number),
         "MULTIHOST_WORKER": str(member.worker.number),
       },
-      "wait_for_device": job.wait_for_device,
-      "grace": job.grace,
+      "wait_for_device": task.wait_for_device,
+      "grace": task.grace,
     }
     member.phase = "connecting"
-    member.deadline = time.monotonic() + self._limits.connect + job.wait_for_device
+    member.deadline = time.monotonic() + self._limits.connect + task.wait_for_device
     member.connection = self._open(member, agent_command("run", spec))
 
   def _open(self, member: Member, command: str) -> Connection:
@@ -238,13 +238,13 @@ class Fleet:
       ready.wait()
       self._events.put((member, connection[0], message))
 
-    secrets = json.dumps(self._job.secrets) if self._job.secrets else ""
+    secrets = json.dumps(self._task.secrets) if self._task.secrets else ""
     connection.append(Connection(member.worker.ssh(command), member.token, receive, secrets))
     ready.set()
     return connection[0]
 
   def _id(self, member: Member) -> str:
-    return f"{self._job.id}/{member.worker.slice_number}.{member.worker.number}"
+    return f"{self._task.id}/{member.worker.slice_number}.{member.worker.number}"
 
   def _retry(self, member: Member, why: str, status: int) -> None:
     """Connects again after a while, or gives up."""

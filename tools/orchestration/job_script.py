@@ -14,7 +14,7 @@ from orchestration.queued_resource import QueuedResource
 
 MODULES = (
   *("__init__", "agent", "bucket", "console", "gcloud"),
-  *("job_machine", "job_state", "job_worker"),
+  *("job_machine", "job_state", "job_worker", "task"),
 )
 LIMIT = 256 * 1024  # bytes of one value of the metadata
 

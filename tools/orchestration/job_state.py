@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass, field
 
 JOB_FILE = "job.json"
 STOP = "stop"  # the mark by which a user ends the job
-PEER_LOST = 42  # exit status of a command that ended because another machine was lost
 
 # How an attempt ended on one worker.
 DONE, FAILED, LOST = "done", "failed", "lost"

@@ -23,7 +23,8 @@ from orchestration.bucket import BucketFolder
 from orchestration.console import say
 from orchestration.gcloud import GcloudError, call
 from orchestration.job_machine import Problem, clock, last_lines, read_metadata
-from orchestration.job_state import DONE, FAILED, LOST, PEER_LOST, Job, Progress
+from orchestration.job_state import DONE, FAILED, LOST, Job, Progress
+from orchestration.task import PEER_LOST
 
 DEVICE_TIMEOUT = 120.0  # seconds for the last tenant to leave the accelerator
 GRACE = 3.0  # seconds for a command to end when another worker has failed

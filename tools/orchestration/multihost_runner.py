@@ -20,11 +20,11 @@ from orchestration.console import say
 from orchestration.flags import project_and_zone
 from orchestration.gcloud import GcloudError
 from orchestration.interrupts import Interrupted, Interrupts
-from orchestration.job import Limits, Outcome
 from orchestration.queued_resource import QueuedResourceError
 from orchestration.runner_flags import parse_flags
 from orchestration.slice_source import SliceSource, Wanted
 from orchestration.supervisor import Plan, Supervisor
+from orchestration.task import Limits, Outcome
 from orchestration.tpu_workers import Place, find_workers
 
 _VERBS = {

@@ -7,8 +7,8 @@ import os
 import time
 
 from orchestration.flags import boolean
-from orchestration.job import Limits
 from orchestration.slice_source import Wanted
+from orchestration.task import Limits
 
 
 def parse_flags(arguments: list[str]) -> argparse.Namespace:

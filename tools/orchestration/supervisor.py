@@ -14,8 +14,8 @@ from orchestration.console import say
 from orchestration.fleet import Fleet, open_logs
 from orchestration.gcloud import GcloudError
 from orchestration.interrupts import Interrupts
-from orchestration.job import LOST, TIMED_OUT, Job, Limits, Outcome
 from orchestration.slice_source import SliceSource
+from orchestration.task import LOST, TIMED_OUT, Limits, Outcome, Task
 from orchestration.tpu_workers import Place, Worker, find_workers
 
 _DEVICE_WAIT = 300.0  # seconds for the last tenant of the accelerator to leave, at a restart
@@ -153,7 +153,7 @@ class Supervisor:
     archive = self._copy_code(workers) if self._bare and plan.code else None
     title = f"{plan.run_name}, attempt {self._attempt}: {plan.command}"
     logs = open_logs(plan.logs, workers, title)
-    job = Job(
+    task = Task(
       id=run_id,
       command=plan.command,
       folder=plan.run_name,
@@ -166,13 +166,13 @@ class Supervisor:
     try:
       if self._bare and plan.setup:
         say("setting up the workers")
-        setup = replace(job, id=f"{run_id}-setup", command=plan.setup, wait_for_device=0.0)
+        setup = replace(task, id=f"{run_id}-setup", command=plan.setup, wait_for_device=0.0)
         outcome = Fleet(workers, setup, self._limits, logs).run(self._interrupts)
         if outcome.status:
           return replace(outcome, text=f"setup: {outcome.text}")
-        job = replace(job, archive="", sha256="")
+        task = replace(task, archive="", sha256="")
       self._bare = False
-      return Fleet(workers, job, self._limits, logs).run(self._interrupts)
+      return Fleet(workers, task, self._limits, logs).run(self._interrupts)
     finally:
       for log in logs:
         log.close()

@@ -1,4 +1,4 @@
-"""Job of a run: what all workers do, within which limits, and how it ended."""
+"""Task of a run: what all workers do, within which limits, and how it ended."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PEER_LOST = 42  # of a process that ends because another is lost: never the caus
 
 
 @dataclass(frozen=True)
-class Job:
+class Task:
   """What all workers do.
 
   Attributes:
