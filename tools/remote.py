@@ -97,7 +97,7 @@ def attach(host: SshHost, args: argparse.Namespace) -> int:
     return 0
   sessions = list_sessions(host)
   for session in sessions:
-    print(f"{session}: {session.command}")
+    print(session, session.command, sep="\n  ")
   if not sessions:
     print(f"no session on {host.host}")
   return 0
@@ -113,7 +113,7 @@ def logs(host: SshHost, args: argparse.Namespace) -> int:
 def status(host: SshHost, args: argparse.Namespace) -> int:
   """Says whether a training runs or how it ended; the exit status is its own."""
   session = find_session(list_sessions(host), args.session_name)
-  print(f"{session}: {session.command}")
+  print(session, session.command, sep="\n  ")
   return session.status
 
 

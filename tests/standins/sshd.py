@@ -18,9 +18,9 @@ from standins import debian
 
 # All that is on the remote PATH: what a GPU host has, but nothing that changes this machine.
 REMOTE_TOOLS = (
-  *("bash", "basename", "cat", "cp", "cut", "date", "dirname", "env", "flock", "grep", "gzip"),
-  *("head", "id", "infocmp", "kill", "ls", "mkdir", "mkfifo", "mv", "python3", "rm", "sed", "sh"),
-  *("setsid", "sleep", "stty", "tail", "tar", "tee", "timeout", "tmux", "touch", "tr", "wc"),
+  *("bash", "basename", "cat", "chmod", "cp", "cut", "date", "dirname", "env", "flock", "grep"),
+  *("gzip", "head", "id", "infocmp", "kill", "ls", "mkdir", "mkfifo", "mv", "python3", "rm", "sed"),
+  *("setsid", "sh", "sleep", "stty", "tail", "tar", "tee", "timeout", "tmux", "touch", "tr", "wc"),
 )
 PLACES = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin:/usr/local/bin"
 

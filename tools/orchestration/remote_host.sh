@@ -70,19 +70,17 @@ make_room() {
 # unpack DIR: extracts the tar.gz on standard input.
 unpack() { exec tar -xzof - -C "$1"; }
 
-# install_dependencies DIR: silent, until it ends well with what the doctor says on standard output.
-# A repeated deploy waits for the setup that a broken one left.
+# install_dependencies DIR: silent, until its end: that is what the doctor says. A repeated deploy
+# waits for the setup that a broken one left.
 install_dependencies() {
-  local log="$sessions/dependencies.log" said="$sessions/doctor.log" status=0
+  local log="$sessions/dependencies.log" status=0
   cd "$1" || fail "no folder $1; deploy without --skip-sync"
   make_sessions
   exec 9>"$sessions/dependencies.lock"
   flock -w 1800 9 || fail "another setup has been running there for half an hour"
-  : >"$log"
-  # shellcheck disable=SC2094  # both append
-  bash setup/setup_cuda_worker.sh 2>>"$log" </dev/null 9>&- | tee -a "$log" >"$said" || status=$?
+  bash setup/setup_cuda_worker.sh >"$log" 2>&1 </dev/null 9>&- || status=$?
   check_status "$status" "$log" setup/setup_cuda_worker.sh
-  tail -n 40 "$said"
+  tail -n 30 "$log"
 }
 
 # stat_of FILE: sets fields to those of a /proc/PID/stat from the state on, of a living process.

@@ -47,7 +47,8 @@ fi
 cd "$code" || finish 255
 set -m  # the command gets a process group, and the terminal with it
 (
-  set_pids "$BASHPID" "$(start_time "$BASHPID")"
+  leader=$BASHPID
+  set_pids "$leader" "$(start_time "$leader")"
   set_state running
   exec bash "$session/command" {out}>&-
 ) >&"$out" 2>&1

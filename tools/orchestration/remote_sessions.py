@@ -18,6 +18,7 @@ ATTACH = (
   'infocmp "$TERM" >/dev/null 2>&1 || export TERM=xterm-256color; '
   'exec tmux -u -L "$0" attach-session -t "$1"'
 )
+LINES_AFTER = 30  # of the log, behind what tmux showed
 # Undoes what tmux did to the terminal, when the connection broke: other screen, hidden cursor,
 # colours, marked pastes.
 RESET_TERMINAL = "\033[?1049l\033[?25h\033[0m\033[?2004l\r\n"
@@ -84,10 +85,10 @@ def find_session(sessions: Sequence[Session], name: str | None) -> Session:
   return running[0] if running else sessions[-1]
 
 
-def watch_session(host: SshHost, session: Session, lines: int = 50) -> int:
+def watch_session(host: SshHost, session: Session, lines: int | None = None) -> int:
   """Shows a session until it ends or the user leaves; returns the status to exit with.
 
-  On a terminal that is tmux; elsewhere the last `lines` of the log, and what is added.
+  On a terminal that is tmux; elsewhere the last `lines` of the log, or all, and what is added.
   """
   goes_on = f"{session.name} goes on; see it with: {hint(host, 'attach', session)}"
   if session.running and sys.stdin.isatty() and sys.stdout.isatty():
@@ -98,6 +99,7 @@ def watch_session(host: SshHost, session: Session, lines: int = 50) -> int:
     if session.running and status == 0:
       print(goes_on, file=sys.stderr)
       return 0
+    lines = LINES_AFTER
   try:
     show_log(host, session, lines, follow=True)
   except KeyboardInterrupt:
@@ -115,30 +117,25 @@ def hint(host: SshHost, command: str, session: Session) -> str:
   return shlex.join([*words, *(["--key", host.key] if host.key else [])])
 
 
-def show_log(host: SshHost, session: Session, lines: int, *, follow: bool = False) -> None:
-  """Writes the last lines of a session's log to standard output.
+def show_log(host: SshHost, session: Session, lines: int | None, *, follow: bool = False) -> None:
+  """Writes the last lines of a session's log, or all, to standard output.
 
   With `follow` goes on until the session ends; after a lost connection where it was, so that no
   byte is lost or repeated.
   """
   reader = _LogReader()
+  position = "0" if lines is None else ""
+  arguments = (str(lines or 0), "yes" if follow else "no")
   while True:
-    position = "" if reader.position is None else str(reader.position)
     reader.reached = False
     try:
-      host.call(
-        "show",
-        session.name,
-        position,
-        str(lines),
-        "yes" if follow else "no",
-        output=reader.read,
-      )
+      host.call("show", session.name, position, *arguments, output=reader.read)
       return
     except ConnectionLost as error:
       if not follow or not reader.reached:
         raise
       print(f"{error}; connecting again", file=sys.stderr)
+      position = str(reader.position)
       time.sleep(1)
 
 
@@ -146,7 +143,7 @@ class _LogReader:
   """The output of `show`: a marked line with the position in the log, then the log itself."""
 
   def __init__(self) -> None:
-    self.position: int | None = None
+    self.position = 0
     self.reached = False
 
   def read(self, stream: BufferedReader) -> None:
