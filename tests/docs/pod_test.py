@@ -13,13 +13,16 @@ import pytest
 import typer
 from standins import running
 from standins.cloud import Cloud
+from standins.gpu_host import GpuHost
 
 from maxtext_ext.cli import app
 from tests.tools.shell_scripts import SETTINGS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "pod.md").read_text("utf-8")
-BLOCKS = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
+ALL_BLOCKS = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
+OF_GPU_HOSTS = [block for block in ALL_BLOCKS if "tools/remote.py" in block]
+BLOCKS = [block for block in ALL_BLOCKS if block not in OF_GPU_HOSTS]
 
 QUICK = "--POLL_SECS=0.2 --LOG_SECS=0.5 --DELETE_AFTER_SECS=1"  # of a job, which is slow to look
 # A Python 3.12 to which setup/install.sh installs the project, and the `maxtext-ext` of that
@@ -73,7 +76,7 @@ class Jumpbox:
 
   def run(self, block: str) -> str:
     """Runs a block of commands; returns what they print."""
-    block = block.replace("multihost_job.py ", f"multihost_job.py {QUICK} ")
+    block = block.replace("multihost_job.py --", f"multihost_job.py {QUICK} --")
     mine = {name: value for name, value in os.environ.items() if name not in SETTINGS}
     there = running.environment(self.cloud)
     done = subprocess.run(
@@ -107,6 +110,16 @@ class Jumpbox:
 
 
 @pytest.fixture
+def host(tmp_path: Path) -> Iterator[GpuHost]:
+  gpu_host = GpuHost(tmp_path)
+  try:
+    gpu_host.sshd.start()
+    yield gpu_host
+  finally:
+    gpu_host.sshd.close()
+
+
+@pytest.fixture
 def jumpbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jumpbox]:
   monkeypatch.delenv("VIRTUAL_ENV", raising=False)
   made = Jumpbox(tmp_path)
@@ -128,6 +141,23 @@ def parsed(words: list[str]) -> None:
       return
     command = command.commands[word]
   command.make_context(words[-1], [])
+
+
+@pytest.mark.integration_test
+def test_the_commands_for_a_gpu_host(host: GpuHost):
+  """On a real sshd, in the order of the page; the training is one of a stand-in."""
+  host.write("configs/experiments/qwen3_asr_cuda.yml", "steps: 1\n")
+  host.git("add", "--all")
+  lines = [shlex.split(line) for block in OF_GPU_HOSTS for line in block.splitlines()]
+  verbs = [words[2] for words in lines]
+  assert verbs == ["deploy", "start", "status", "attach", "stop"]
+  for words in lines:
+    assert words[:2] == ["python3", "tools/remote.py"]
+    done = host.run(words[2], *words[5:])
+    assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
+  assert "<train><configs/experiments/qwen3_asr_cuda.yml><run_name=first>" in host.log(
+    "qwen3_asr_cuda"
+  )
 
 
 @pytest.mark.integration_test
