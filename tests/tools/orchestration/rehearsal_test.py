@@ -82,13 +82,7 @@ class Pod:
   def start(self, script: str, run_name: str, *flags: str) -> subprocess.Popen:
     """Starts a script of tools/ for the tiny model."""
     cluster = {"JAX_COORDINATOR_ADDRESS": free_address(), "JAX_NUM_PROCESSES": str(WORKERS)}
-    settings = {
-      "TPU_NAME": SLICE,
-      "PROJECT": "p",
-      "BUCKET": "gs://bucket",
-      "MODEL_NAME": "",
-      "SPLITS": "test",
-    }
+    settings = {"TPU_NAME": SLICE, "PROJECT": "p", "BUCKET": "gs://bucket"}
     with self._said.open("w") as said:
       runner = subprocess.Popen(
         [
@@ -103,6 +97,7 @@ class Pod:
           MODEL_NAME="",  # that of the configuration
           SPLITS="test",
           VIRTUAL_ENV="",
+          JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",  # the next processes compile nothing
           MAXTEXT_EXT_RUN_SECRET="known to this run",
         ),
         stdout=said,
