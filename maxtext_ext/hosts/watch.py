@@ -27,6 +27,7 @@ from maxtext_ext.hosts.roll_call import meet, name
 BEAT = 5.0  # seconds from one sign of life to the next
 MISSED = 8  # beats without one until a process counts as frozen
 _TELL = 2.0  # seconds at most to tell the others before the end
+_LATER = 0.5  # seconds from the end of a process that failed to that of the next
 
 
 class Watch:
@@ -114,11 +115,23 @@ class Watch:
         case {"finished": True}:
           await self._finish(index)
         case {"ended": str(text), "status": int(status)} if 0 < status < 256:
+          await self._outlast(link)
           await self._end(text, status)
     if not self._over.is_set():
       await self._end(
         f"{self._name(index)} is gone: it was killed, or its machine or the network to it failed"
       )
+
+  async def _outlast(self, link: Link) -> None:
+    """Waits for the end of a process that has said that it ends.
+
+    Whoever started the processes takes the first that ends for the cause.
+    """
+    with contextlib.suppress(TimeoutError):
+      async with asyncio.timeout(2 * _TELL):
+        while await link.receive() is not None:
+          pass
+    await asyncio.sleep(_LATER)
 
   async def _finish(self, index: int) -> None:
     """Notes that a process is done; process 0 knows when all are, and says so."""

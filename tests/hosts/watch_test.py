@@ -72,7 +72,7 @@ def test_the_others_name_the_one_that_is_lost(begin, lost):
 
 @pytest.mark.integration_test
 @pytest.mark.parametrize("failing", [0, 1])
-def test_the_others_say_why_one_stopped(begin, failing):
+def test_the_others_say_why_one_stopped_and_end_after_it(begin, failing):
   does = ["sleep", "sleep", "finish"]
   does[failing] = "fail"
   processes = begin(*does)
@@ -82,6 +82,7 @@ def test_the_others_say_why_one_stopped(begin, failing):
       assert (process.returncode, errors) == (7, "")
     else:
       assert process.returncode == 7, "as the one that failed"
+      assert processes[failing].poll() == 7, "it ends first, as the cause"
       assert errors.startswith(f"error: process {failing} ({HOST}) stopped: no more")
 
 
