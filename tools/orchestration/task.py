@@ -75,6 +75,8 @@ class Outcome:
 
 def describe_status(status: int) -> str:
   """Says how a command ended; negative: by that signal."""
+  if status == PEER_LOST:
+    return f"ended with exit status {status}, because another was lost: its last line says which"
   if status >= 0:
     return f"ended with exit status {status}"
   try:

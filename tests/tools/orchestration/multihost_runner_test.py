@@ -234,6 +234,13 @@ def test_what_another_lost_worker_causes_is_not_named_as_the_cause(cloud: Cloud)
   assert (done.returncode, "error: worker 2 ended with exit status 5" in done.stderr) == (5, True)
 
 
+def test_that_another_was_lost_is_said_where_nobody_else_failed(cloud: Cloud):
+  done = run(cloud, *SLICE, *HERE, "--COMMAND=echo process 2 is frozen; exit 42")
+  assert done.returncode == 42
+  assert "ended with exit status 42, because another was lost" in done.stderr
+  assert "| process 2 is frozen" in done.stderr
+
+
 def test_the_time_limit_ends_the_command(cloud: Cloud):
   done = run(cloud, *SLICE, *HERE, "--TIMEOUT_SECS=2", "--COMMAND=sleep 433")
   assert done.returncode == 124
