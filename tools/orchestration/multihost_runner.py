@@ -125,8 +125,8 @@ def _supervise(
   return Supervisor(plan, limits, interrupts, source).run()
 
 
-def _names(text: str) -> list[str]:
-  return [name.strip() for name in text.split(",") if name.strip()]
+def _names(texts: list[str]) -> list[str]:
+  return [name.strip() for text in texts for name in text.split(",") if name.strip()]
 
 
 def _describe(flags: argparse.Namespace, place: Place, code: Path | None) -> int:

@@ -39,9 +39,11 @@ def parse_flags(arguments: list[str]) -> argparse.Namespace:
   group("--WORKER", default="all", help="all, or numbers such as 0 or 0,2 (default: all)")
   group(
     "--ENV",
-    default="",
+    action="append",
+    default=[],
     metavar="NAME,...",
-    help="variables of this environment that the workers get, in no file and no command line",
+    help="variables of this environment that the workers get, in no file and no command line;"
+    " may be given several times",
   )
   group = parser.add_argument_group("the code").add_argument
   group(

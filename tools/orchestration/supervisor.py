@@ -146,7 +146,8 @@ class Supervisor:
       workers=[[each.slice_name, each.slice_number, each.number] for each in workers],
       alone=workers[0].alone,
     )
-    say(f"{len(workers)} workers in {', '.join(dict.fromkeys(w.slice_name for w in workers))}")
+    slices = ", ".join(dict.fromkeys(each.slice_name for each in workers))
+    say(f"{len(workers)} worker{'s' if len(workers) > 1 else ''} of {slices}")
     for worker in workers:
       if worker.number == min(each.number for each in workers):
         reach(worker, self._limits.connect, self._limits.retries)

@@ -320,7 +320,7 @@ def test_one_worker_can_be_chosen(cloud: Cloud):
 
 def test_secrets_reach_the_command_and_no_command_line(cloud: Cloud):
   line = (
-    "--ENV=HF_TOKEN",
+    *("--ENV=HF_TOKEN", "--ENV=LANG,HOME"),
     "--COMMAND=echo ${#HF_TOKEN}; grep -ls hf_secre[t] /proc/[0-9]*/cmdline",
   )
   done = run(cloud, *SLICE, *HERE, *line, HF_TOKEN="hf_secret\n'x'")
