@@ -3,8 +3,9 @@
 .PHONY: help env engines demo test parity lint format clean
 
 python := .venv/bin/python
-# Each test process compiles its own programs, so more than four of them cost more than they save.
-workers := $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$(( n < 4 ? n : 4 )))
+# One more than cores, as some tests wait for processes; each compiles its own programs, so more than
+# four cost more than they save.
+workers := $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$(( n < 4 ? n + 1 : 4 )))
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
