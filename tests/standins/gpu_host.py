@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import secrets
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import time
 from standins.sshd import Sshd
 
 ROOT = pathlib.Path(__file__).parents[2]
-TOKEN = "hf_a-token-for-tests"
+TOKEN = f"hf_{secrets.token_hex(16)}"  # of this process: tests look for it in all others
 
 # Shows its arguments; RUN=... is what it does then.
 TRAINING = r"""

@@ -188,12 +188,12 @@ class Sshd:
 
 def _children(pid: int) -> list[int]:
   text = pathlib.Path(f"/proc/{pid}/task/{pid}/children")
-  with contextlib.suppress(FileNotFoundError):
+  with contextlib.suppress(FileNotFoundError, ProcessLookupError):
     return [int(child) for child in text.read_text().split()]
   return []
 
 
 def _name(pid: int) -> str:
-  with contextlib.suppress(FileNotFoundError):
+  with contextlib.suppress(FileNotFoundError, ProcessLookupError):
     return pathlib.Path(f"/proc/{pid}/comm").read_text()
   return ""

@@ -286,5 +286,5 @@ def children_of(pid):
 def lives(pid):
   try:
     return " Z " not in pathlib.Path(f"/proc/{pid}/stat").read_text()
-  except FileNotFoundError:
+  except (FileNotFoundError, ProcessLookupError):  # the latter when it ends just then
     return False
