@@ -86,6 +86,7 @@ class Jumpbox:
         **there,
         "PATH": f"{self._bin}:{there['PATH']}",
         "HOME": str(self._folder),
+        "PYTHON": str(self._bin / "python3.12"),  # a shim of pyenv would put its own first
         "CALLS": str(self._calls),
         "LC_ALL": "C.UTF-8",
         "GIT_CONFIG_COUNT": "1",
