@@ -1,5 +1,6 @@
 """Calls of the Hugging Face Hub that are made again where the hub or the network is to blame."""
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,12 +23,14 @@ class Pace:
     longest: between two of them.
     patience: from the first failure, until it is reported.
     silence: of a log, until it is opened again. The hub sends a comment every 30 s.
+    quiet: without a line, before a comment tells that no more come.
   """
 
   first: float = 0.5
   longest: float = 10.0
   patience: float = 900.0
   silence: float = 75.0
+  quiet: float = 10.0
 
   def wait(self, attempt: int) -> None:
     """Sleeps after an attempt; `attempt` counts from 0."""
@@ -54,8 +57,8 @@ def insist[T](call: Callable[[], T], what: str, pace: Pace) -> T:
   while True:
     try:
       return call()
-    except HTTPError as error:
-      if is_lasting(error):
+    except (HTTPError, json.JSONDecodeError) as error:  # the latter: a proxy's page, say
+      if isinstance(error, HTTPError) and is_lasting(error):
         raise
       if time.monotonic() - began > pace.patience:
         raise OSError(f"{what}: no answer for {pace.patience:g} s ({one_line(error)})") from error

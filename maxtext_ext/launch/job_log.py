@@ -3,7 +3,8 @@
 A stream of events begins with the first line of the log, whenever it is opened, and may end or
 break anywhere. So the lines that were seen are skipped by their number, and held against what was
 seen: by text and time, since equal lines may follow each other. The log is complete when two
-streams in a row that were opened after the job's end bring nothing new, or one that stays open.
+streams in a row that were opened after the job's end bring nothing new, or one that stays open;
+twice as many where it is empty.
 
 huggingface_hub's own `fetch_job_logs(follow=True)` was considered: it ends at an answer 5xx, and at
 a stream that breaks while the job ends.
@@ -11,6 +12,7 @@ a stream that breaks while the job ends.
 
 import array
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator
 
 import httpx2
@@ -56,7 +58,7 @@ class JobLog:
         idle = certain = 0
       else:
         certain = certain + evidence if over and evidence else 0
-        if certain >= _CERTAIN:
+        if certain >= (_CERTAIN if self._seen else 2 * _CERTAIN):  # an empty log may be late
           return job
         if over and idle >= _REREADS:
           say(f"the log could not be read again to its end; {before} lines of it are above")
@@ -77,6 +79,7 @@ class JobLog:
       over: whether the job had ended before.
     """
     job, position, evidence = self._job, 0, 1
+    heard = time.monotonic()
     try:
       with get_session().stream(
         "GET",
@@ -88,7 +91,10 @@ class JobLog:
         for line in _lines(response.iter_bytes()):
           if line.startswith(_FIELD):
             position += self._take(position, _event(line.removeprefix(_FIELD).strip()))
-          elif line.startswith(_COMMENT) and (over or _has_ended(self._inspect())):
+            heard = time.monotonic()
+          elif not line.startswith(_COMMENT) or time.monotonic() - heard < self._pace.quiet:
+            continue  # a comment may also come before a line, or between two
+          elif over or _has_ended(self._inspect()):
             evidence = _CERTAIN  # the hub leaves the log of some failed jobs open
             break
     except httpx2.ReadTimeout:  # likewise, without comments

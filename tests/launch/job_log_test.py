@@ -11,7 +11,7 @@ from tests.launch.jobs_server import Break
 # The first three lines are one line three times, at one time; the rest are alike in pairs.
 LINES = [("10:00:00", "step"), ("10:00:00", "step"), ("10:00:00", "step")]
 LINES += [(f"10:00:{i // 2 + 1:02}", f"loss {i // 4}") for i in range(20)]
-QUICK = Pace(first=0.01, longest=0.02, patience=0.3, silence=0.4)
+QUICK = Pace(first=0.01, longest=0.02, patience=0.3, silence=0.4, quiet=0.2)
 
 
 @pytest.fixture
@@ -70,10 +70,22 @@ def test_an_answer_that_passes_is_asked_for_again(jobs, part, status):
   assert not jobs.failures
 
 
+def test_an_answer_of_a_proxy_is_none_of_the_hub(jobs):
+  jobs.failures = [("GET", "/job1", 200)] * 3
+  assert follow(jobs)[1] == TEXTS
+  assert not jobs.failures
+
+
 def test_a_log_that_is_not_there_yet_is_waited_for(jobs):
   jobs.stage = "SCHEDULING"
   jobs.failures = [("GET", "/logs", 404)] * 3
   jobs.streams = [Break(2, stage="COMPLETED")]
+  assert follow(jobs)[1] == TEXTS
+
+
+def test_a_log_that_comes_after_the_end_of_the_job_is_waited_for(jobs):
+  jobs.failures = [("GET", "/logs", 404)] * 2
+  jobs.streams = [Break(0)]
   assert follow(jobs)[1] == TEXTS
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 TOKEN = "hf_a_secret_of_tests"
 USER = "reader"
+COMMENT = b": keep-alive\n\n"  # also before lines, as of a server that is slow to find them
 
 
 @dataclasses.dataclass
@@ -43,7 +44,7 @@ class Jobs:
     log: (timestamp, text) of each line, of the only job.
     streams: faults of the log's next streams; then it is sent to its end.
     failures: (method, part of a path, status) that are answered once each; status 0 drops the
-      connection, and a job that is asked for so is made all the same.
+      connection, and 200 is a page of a proxy; a job that is asked for so is made all the same.
     left_open: streams end with comments only.
     on_lines: called with the number of lines that were sent in all.
   """
@@ -137,11 +138,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
       method, part, status = failure
       if method == self.command and part in self.path:
         self.jobs.failures.remove(failure)
-        if status:
+        if status not in (0, 200):
           self._give({"error": f"failure {status} of this test"}, status)
+          return True
+        if body is not None:
+          self.jobs.asked.append(body)
+        if status:
+          self.send_response(200)
+          self.send_header("Content-Length", "0")
+          self.end_headers()
         else:
-          if body is not None:
-            self.jobs.asked.append(body)
           self.close_connection = True
         return True
     return False
@@ -157,15 +163,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     self.close_connection = True
     with contextlib.suppress(OSError):  # the reader has gone
       for stamp, text in jobs.log[: fault.lines]:
-        self._chunk(_event(stamp, text))
+        self._chunk(COMMENT + _event(stamp, text))
       if fault.rest:
         self._chunk(_event(*jobs.log[fault.lines])[: fault.rest])
       jobs.sent.set()
       if fault.stage:
         jobs.stage = fault.stage
-      if jobs.left_open:
-        self._chunk(b": keep-alive\n\n")
-        threading.Event().wait(1)
+      for _ in range(10 if jobs.left_open else 0):
+        threading.Event().wait(0.1)
+        self._chunk(COMMENT)
       if fault.cleanly:
         self.wfile.write(b"0\r\n\r\n")
 
