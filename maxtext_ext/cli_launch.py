@@ -211,7 +211,7 @@ def launch_hf(
   )
   say(f"code: {packed.said}")
   if output:
-    huggingface.write(output, request)
+    huggingface.write(job, output, request)
   if dry_run:
     typer.echo(request.shown())
     say("nothing was started")

@@ -75,7 +75,8 @@ def parse_accelerator(text: str) -> Tpu | Gpu:
     found = parse_topology(f"{ours}-{size}")
     return Tpu(generation=_GOOGLE.get(ours, ours), size=size, slice=found)
   match = _GPU.fullmatch(text)
-  if not match or int(match["count"] or 1) < 1:
+  tpu = {"tpu", *GENERATIONS, *_OURS}  # without a size, which is no GPU
+  if not match or int(match["count"] or 1) < 1 or match["name"].lower() in tpu:
     raise ValueError(f"--accelerator {text!r}: expected a TPU slice such as v4-32, or H100:8")
   return Gpu(name=match["name"], count=int(match["count"] or 1))
 

@@ -39,11 +39,17 @@ def place(job: Job, output: str, default: str) -> str:
 
   Args:
     output: as asked for, from the current folder; empty: `default`, from the root.
+
+  Raises:
+    ValueError: the file would take the place of the configuration.
   """
   if not output:
     return default
   path = pathlib.Path(output).resolve()
-  return path.relative_to(job.root).as_posix() if path.is_relative_to(job.root) else str(path)
+  name = path.relative_to(job.root).as_posix() if path.is_relative_to(job.root) else str(path)
+  if name in job.config_files:
+    raise ValueError(f"--output {output}: the configuration itself; name another file")
+  return name
 
 
 def yaml_text(described: dict[str, Any]) -> str:
@@ -66,16 +72,19 @@ def start(job: Job, launch: Launch, *, keep: bool) -> int:
   """Writes the file and runs the engine's command; returns its exit status.
 
   Raises:
-    ValueError: the engine's program is not installed.
+    ValueError: the engine's program is not installed, or the file is somebody else's.
   """
   program = _find(job, launch.command[0])
   path = job.root / launch.file
+  passing = launch.passing and not keep
+  if passing and path.exists():
+    raise ValueError(f"{path} is there already, perhaps of another launch; remove it, or --output")
   _write(path, launch.text)
   say(f"{launch.file} is written; {shlex.join(launch.command)}")
   try:
     finished = subprocess.run([program, *launch.command[1:]], cwd=job.root, check=False)
   finally:
-    if launch.passing and not keep:
+    if passing:
       path.unlink(missing_ok=True)
   status = finished.returncode
   return status if status >= 0 else 128 - status

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import secrets
 import sys
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from maxtext_ext.launch.code import Code
+from maxtext_ext.launch.engines import place
 from maxtext_ext.launch.job import SETUP, Job
 from maxtext_ext.progress import say
 
@@ -107,9 +107,9 @@ def request(
   )
 
 
-def write(output: str, asked: Request) -> None:
+def write(job: Job, output: str, asked: Request) -> None:
   """Writes the request as it is shown, without secrets, to a file."""
-  path = pathlib.Path(output)
+  path = job.root / place(job, output, "")
   path.parent.mkdir(parents=True, exist_ok=True)
   path.write_text(f"{asked.shown()}\n", encoding="utf-8")
 

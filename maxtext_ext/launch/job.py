@@ -19,6 +19,9 @@ Task = Literal["train", "decode"]
 # The environment and its programs. Nothing is tried there: the job takes the chips at once.
 SETUP = "bash setup/setup_{kind}_worker.sh --skip-doctor"  # tpu or cuda
 PROGRAM = "~/venv-maxtext/bin/maxtext-ext"
+SECRETS = ("HF_TOKEN", "WANDB_API_KEY")
+_TOKEN_KEY = "hf_access_token"
+_SHORTEST_SECRET = 8  # characters; a shorter value is in many others by chance
 _LONGEST_NAME = 40  # characters; XPK takes no more
 _PLACES = ("data_dir", "load_parameters_path", "tokenizer_path", "base_output_directory", "output")
 
@@ -71,7 +74,8 @@ def read_job(task: Task, config: str, overrides: Sequence[str], name: str) -> Jo
     name: empty: the run's name.
 
   Raises:
-    ValueError: for keys that are wrong, a configuration that is not sent, a name of other letters.
+    ValueError: for keys that are wrong or hold a token, a configuration that is not sent, a name of
+      other letters.
   """
   refuse_repeats(overrides)
   settings = read(config, overrides, on_another_machine=True)
@@ -82,6 +86,7 @@ def read_job(task: Task, config: str, overrides: Sequence[str], name: str) -> Jo
     for key in kinds()
     if (variable := f"M_{key.upper()}") in os.environ
   ]
+  _refuse_secrets((*overrides, *environment))
   return Job(
     task=task,
     config=files[-1],
@@ -138,6 +143,20 @@ def _config_files(config: str, root: pathlib.Path) -> tuple[str, ...]:
     if git(root, "check-ignore", files[-1]):
       raise ValueError(f"{name} is ignored by git, so the job does not get it: copy it to configs/")
   return tuple(files)
+
+
+def _refuse_secrets(overrides: Sequence[str]) -> None:
+  """Keys are written to files and shown by `ps`; tokens are not to be among them."""
+  for text in overrides:
+    key, _, value = text.partition("=")
+    if key == _TOKEN_KEY and value:
+      raise ValueError(f"{key} would be written down; export HF_TOKEN instead, and leave it out")
+    for name in SECRETS:
+      secret = os.environ.get(name, "")
+      if len(secret) >= _SHORTEST_SECRET and secret in value:
+        raise ValueError(
+          f"{key} holds the value of {name}, and would be written down; leave it out"
+        )
 
 
 def _checked_name(name: str) -> str:

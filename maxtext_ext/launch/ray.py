@@ -5,6 +5,7 @@ value of a lost slice is left. Tests build the trainer of an entry with Ray itse
 """
 
 import os
+import re
 import shlex
 
 from maxtext_ext.launch.accelerator import Gpu, parse_accelerator
@@ -70,7 +71,7 @@ def _entry(job: Job, accelerator: str, restarts: int, command: list[str]) -> str
       "use_gpu": True,
       "num_workers": 1,
       "resources_per_worker": {"GPU": machine.count},
-      "accelerator_type": machine.name,
+      "accelerator_type": _ray_name(machine.name),
     }
   else:
     scaling = {
@@ -94,6 +95,12 @@ def _entry(job: Job, accelerator: str, restarts: int, command: list[str]) -> str
     storage=storage,
     restarts=restarts,
   )
+
+
+def _ray_name(gpu: str) -> str:
+  """Ray's name of a GPU, as it finds it on a machine: without the memory, H100 in capitals."""
+  name = re.sub(r"-\d+GB?$", "", gpu, flags=re.IGNORECASE)
+  return name.upper() if name.islower() else name
 
 
 def _list(words: list[str]) -> str:

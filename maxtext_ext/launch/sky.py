@@ -3,6 +3,7 @@
 The names are those of SkyPilot 0.14.1 (sky/utils/schemas.py), which tests hold the task against.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ RUNTIMES = {
   "v5p": "v2-alpha-tpuv5",
   "v6e": "v2-alpha-tpuv6e",
 }
+_ZONE = re.compile(r"[a-z]+-[a-z]+\d+-[a-z]")
 _ZONES = {"v4": "us-central2-b"}  # the only one that has them
 
 
@@ -38,6 +40,9 @@ def launch(
     spot: cheaper machines, which may be taken away; the job then starts anew by itself.
     restarts: after failures; those for a lost machine are not counted.
     secrets: names of environment variables, whose values are not written.
+
+  Raises:
+    ValueError: for an accelerator or a zone that there is not.
   """
   machine = parse_accelerator(accelerator)
   resources: dict[str, Any] = {}
@@ -84,4 +89,6 @@ def launch(
 
 
 def _infra(zone: str) -> str:
+  if not _ZONE.fullmatch(zone):
+    raise ValueError(f"--zone {zone!r}: expected a zone of Google Cloud, such as us-central2-b")
   return f"gcp/{zone.rpartition('-')[0]}/{zone}"

@@ -86,7 +86,7 @@ def _in_container(job: Job, workload: Workload) -> str:
     line = f"{SETUP.format(kind='tpu')} && {line}"
   if "\n" in line:
     raise ValueError(f"launch xpk: a value with a line break cannot be passed on: {line!r}")
-  return line
+  return line.replace("$", "$$")  # Kubernetes takes $$ for $, and $(NAME) for a variable
 
 
 def _job_set(job: Job, workload: Workload, tpu: Tpu) -> dict[str, Any]:

@@ -27,7 +27,9 @@ def test_gpus(text):
   assert parse_accelerator(text) == Gpu(name=GPUS[text][0], count=GPUS[text][1])
 
 
-@pytest.mark.parametrize("text", ["v4-33", "v9-8", "H100:0", "H100:many", "", "8xH100"])
+@pytest.mark.parametrize(
+  "text", ["v4-33", "v9-8", "H100:0", "H100:many", "", "8xH100", "v4", "tpu", "v5e:8"]
+)
 def test_what_is_neither_is_refused(text):
   with pytest.raises(ValueError, match="expected"):
     parse_accelerator(text)

@@ -72,6 +72,24 @@ def test_the_entry_of_ray_is_removed_when_it_was_sent(launch, program, written):
   assert not written[1].exists()
 
 
+def test_a_file_of_somebody_else_is_not_sent_and_removed(launch, program, written):
+  program("ray")
+  written[1].write_text("mine\n")
+  status, _, err = launch("ray", CONFIG, "--name", f"test-{os.getpid()}")
+  assert status == 2
+  assert f"{written[1]} is there already" in err
+  assert written[1].read_text() == "mine\n"
+
+
+@pytest.mark.parametrize("engine", ["sky", "xpk", "ray", "hf"])
+def test_the_configuration_is_not_written_over(launch, engine):
+  before = (ROOT / CONFIG).read_bytes()
+  status, _, err = launch(engine, CONFIG, "--output", str(ROOT / CONFIG), "--dry-run")
+  assert status == 2
+  assert "the configuration itself; name another file" in err
+  assert (ROOT / CONFIG).read_bytes() == before
+
+
 @pytest.mark.parametrize(
   ("end", "expected"), [("exit 3", 3), ("kill -9 $$", 137)], ids=["status", "signal"]
 )

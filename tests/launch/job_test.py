@@ -57,6 +57,19 @@ def test_keys_in_the_environment_go_along(monkeypatch):
   assert job.overrides == ("learning_rate=1e-5", "steps=12")
 
 
+def test_no_token_is_written_into_a_file_or_a_command(monkeypatch):
+  with pytest.raises(ValueError, match="hf_access_token would be written down; export HF_TOKEN"):
+    read_job("train", DEMO, ["hf_access_token=hf_of_a_user"], "")
+  monkeypatch.setenv("M_HF_ACCESS_TOKEN", "hf_of_a_user")
+  with pytest.raises(ValueError, match="hf_access_token would be written down"):
+    read_job("train", DEMO, [], "")
+  monkeypatch.delenv("M_HF_ACCESS_TOKEN")
+  monkeypatch.setenv("WANDB_API_KEY", "wandb_of_a_user")
+  with pytest.raises(ValueError, match="context holds the value of WANDB_API_KEY") as raised:
+    read_job("train", DEMO, ["context=my wandb_of_a_user"], "")
+  assert "wandb_of_a_user" not in str(raised.value)
+
+
 def outside(tmp_path):
   path = tmp_path / "mine.yml"
   path.write_text(f"base_config: {ROOT}/configs/speech.yml\n")

@@ -61,6 +61,12 @@ def test_the_entry_goes_along_with_the_checkout(launch):
   assert err.splitlines()[-1].endswith(expected)
 
 
+@pytest.mark.parametrize(("asked", "known"), [("A100-80GB:4", "A100"), ("h100", "H100")])
+def test_a_gpu_has_the_name_that_ray_gives_it(launch, asked, known):
+  _, out, _ = launch("ray", CONFIG, "--accelerator", asked, "--dry-run")
+  assert f'accelerator_type="{known}"' in out
+
+
 def test_a_file_that_ray_would_not_send_is_refused(launch, tmp_path):
   status, _, err = launch("ray", CONFIG, "--output", str(tmp_path / "x.py"), "--dry-run")
   assert status == 2

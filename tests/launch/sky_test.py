@@ -76,6 +76,14 @@ def test_a_gpu_is_asked_for_on_any_cloud(tasks):
   assert "setup_cuda_worker.sh" in task["setup"]
 
 
+@pytest.mark.parametrize("accelerator", ["v4-32", "H100:1"])
+def test_what_is_no_zone_is_refused(launch, accelerator):
+  options = ["--accelerator", accelerator, "--zone", "us-central2"]
+  status, out, err = launch("sky", CONFIG, *options, "--dry-run")
+  assert (status, out) == (2, "")
+  assert "--zone 'us-central2': expected a zone of Google Cloud, such as us-central2-b" in err
+
+
 @pytest.mark.engines
 def test_skypilot_reads_command_and_tasks_as_they_are_meant(tasks, launch, engine, tmp_path):
   _, _, err = launch("sky", CONFIG, "--name", "a-run", "--dry-run")

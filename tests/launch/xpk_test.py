@@ -60,6 +60,12 @@ def test_an_image_has_the_code_already(launch):
   assert container["image"] == "gcr.io/p/asr:1"
 
 
+def test_kubernetes_puts_no_variable_into_a_value(launch):
+  _, job_set = dry_run(launch, "context=costs $$5 or $(HOME)")
+  (container,) = containers(job_set)
+  assert container["command"][-1].endswith("'context=costs $$$$5 or $$(HOME)'")
+
+
 @pytest.mark.engines
 def test_xpk_makes_the_same_job_set_of_the_command(launch, engine, tmp_path):
   asked, ours = {}, {}
