@@ -53,15 +53,21 @@ def run(cloud: Cloud, *arguments: str, **more: str) -> subprocess.CompletedProce
 
 
 @contextlib.contextmanager
-def started(cloud: Cloud, *arguments: str, **more: str) -> Iterator[Any]:
+def started(
+  cloud: Cloud,
+  *arguments: str,
+  stdout: Any = subprocess.PIPE,
+  stderr: Any = subprocess.STDOUT,
+  **more: str,
+) -> Iterator[Any]:
   """A running runner; ended with what it started when the block is left."""
   (cloud.folder / "tmp").mkdir(exist_ok=True)
   process = subprocess.Popen(
     command(*arguments),
     env=environment(cloud, **more),
     cwd=cloud.folder,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.STDOUT,
+    stdout=stdout,
+    stderr=stderr,
     text=True,
   )
   try:

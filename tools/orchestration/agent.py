@@ -8,14 +8,15 @@ separator, the token of this connection, JSON, a line end. Its standard input sa
 seconds, or `stop SECONDS`. When that input ends or falls silent, or nobody reads the output any
 more, the connection is lost and the command is stopped.
 
-Every process of the command has MULTIHOST_RUN in its environment, and is in the command's session.
-By these two it is found and stopped, however it was started; no other process ever is.
+Every process of the command has MULTIHOST_RUN in its environment, is in the command's session, or
+descends from the agent. By these it is found and stopped, however it was started; no other ever is.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import glob
 import hashlib
 import json
@@ -26,6 +27,7 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import threading
 import time
 from typing import Any, Callable
@@ -33,7 +35,8 @@ from typing import Any, Callable
 MARK = "MULTIHOST_RUN"  # environment variable
 BEAT = 2.0  # seconds from one sign of life to the next
 SILENCE = 45.0  # seconds without one until the connection counts as lost
-DRAIN = 1.0  # seconds for the last output, which children that go on may hold open
+DRAIN = 1.0  # seconds for output of children that go on after the command
+READ = 20.0  # seconds for the other end to read what the command wrote last
 CLEAN = 5.0  # seconds for children of a command that failed
 STATE = ".multihost"  # folder in the home folder, with one folder a run and worker
 KEPT = 24 * 3600.0  # seconds that the folder of a run is kept after its end
@@ -69,26 +72,40 @@ def started_at(pid: int) -> int | None:
     return None
 
 
-def processes_of(mark: bytes, session: int) -> list[int]:
-  """Returns the ids of the living processes with this mark, or of this session."""
-  found = []
+def processes_of(mark: bytes, session: int, agent: int = 0) -> list[int]:
+  """Returns the ids of the living processes with this mark, of this session, or below an agent."""
+  found, strangers = [], []
+  parents = {}
   for name in os.listdir("/proc"):
     if not name.isdigit() or int(name) == os.getpid():
       continue
+    ours = False
     try:
       with open(f"/proc/{name}/stat", "rb") as file:
         fields = file.read().rpartition(b")")[2].split()
+      parents[int(name)] = int(fields[1])
       if fields[0] in (b"Z", b"X"):
         continue
-      ours = session and int(fields[3]) == session
+      ours = bool(session) and int(fields[3]) == session
       if not ours:
         with open(f"/proc/{name}/environ", "rb") as file:
           ours = mark in file.read().split(b"\0")
     except (OSError, IndexError):
-      continue  # it has ended, or belongs to another user
+      pass  # it has ended, or belongs to another user
     if ours:
       found.append(int(name))
-  return found
+    elif agent and int(name) in parents:
+      strangers.append(int(name))
+  return found + [pid for pid in strangers if is_below(pid, agent, parents)]
+
+
+def is_below(pid: int, ancestor: int, parents: dict[int, int]) -> bool:
+  """Whether a process descends from another."""
+  for _ in parents:
+    pid = parents.get(pid, 0)
+    if pid == ancestor:
+      return True
+  return False
 
 
 def send(pid: int, number: int) -> None:
@@ -107,13 +124,18 @@ def send(pid: int, number: int) -> None:
 
 
 def end_processes(
-  run_id: str, session: int, grace: float, hurry: Callable[[], float | None] = lambda: None
+  run_id: str,
+  session: int,
+  grace: float,
+  hurry: Callable[[], float | None] = lambda: None,
+  agent: int = 0,
 ) -> int:
   """Ends the processes of a command: SIGTERM, after `grace` seconds SIGKILL.
 
   Args:
     session: id of the command's session; 0: not known.
     hurry: says until when it may take, should that be sooner; None: as it is.
+    agent: id of the agent that started the command, and which its orphans fall to; 0: none.
 
   Returns:
     the number of processes that were told to end.
@@ -122,7 +144,7 @@ def end_processes(
   told = set()
   deadline = time.monotonic() + grace
   while True:
-    alive = processes_of(mark, session)
+    alive = processes_of(mark, session, agent)
     if not alive:
       return len(told)
     left = deadline - time.monotonic()
@@ -257,6 +279,7 @@ class Run:
     self.child = None
     self.stopping = None  # until when the command may take to end
     self.lines = b""
+    self.over = threading.Event()  # whether the command has ended
 
   def start(self) -> bool:
     """Starts the command; returns whether it runs."""
@@ -279,7 +302,7 @@ class Run:
         )
       if not busy:
         remove_stale_lock()
-      if os.path.exists(os.path.join(self.state, "cancelled")):
+      if self.cancelled():
         raise Problem("the run was stopped before this worker began")
       environment = dict(os.environ, **secrets)
       environment.update(self.spec.get("environment", {}))
@@ -296,9 +319,15 @@ class Run:
       self.event(problem=str(error))
       return False
     with open(os.path.join(self.state, "session"), "w") as file:
-      file.write(f"{self.child.pid} {started_at(self.child.pid)}")
+      file.write(" ".join(f"{pid} {started_at(pid)}" for pid in (self.child.pid, os.getpid())))
     self.event(started=self.child.pid, host=socket.gethostname(), busy=busy)
+    if self.cancelled():  # by one who came before the session was written
+      self.stop(self.spec["grace"])
     return True
+
+  def cancelled(self) -> bool:
+    """Whether another connection has said that the run is over."""
+    return os.path.exists(os.path.join(self.state, "cancelled"))
 
   def secrets(self) -> dict[str, str]:
     """Reads the variables that must not be in a command line: one line of standard input."""
@@ -323,7 +352,7 @@ class Run:
 
   def end(self, seconds: float) -> None:
     """Ends the command; for a thread of its own."""
-    end_processes(self.spec["id"], self.child.pid, seconds, lambda: self.stopping)
+    end_processes(self.spec["id"], self.child.pid, seconds, lambda: self.stopping, os.getpid())
 
   def listen(self) -> None:
     """Hears the other end; stops the command when that is gone or says so."""
@@ -366,15 +395,24 @@ class Run:
       self.report(alive=True)
 
   def copy(self) -> None:
-    """Passes on the command's output, to its end."""
-    while True:
-      data = self.child.stdout.read1(65536)
+    """Passes on the command's output, to its end; that of children not much longer."""
+    pipe = self.child.stdout.fileno()
+    left, until = 1, float("inf")  # bytes of the command itself, and how long children are heard
+    while left > 0 or time.monotonic() < until:
+      if until == float("inf") and self.over.is_set():
+        left = int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+        until = time.monotonic() + DRAIN
+      if not select.select([pipe], [], [], 0.1)[0]:
+        continue
+      data = os.read(pipe, 65536)
       if not data:
         return
       try:
         write(data)
       except OSError:
         self.stop(self.spec["grace"])
+      if until != float("inf"):
+        left -= len(data)
 
   def work(self) -> None:
     """Runs the command to its end."""
@@ -391,11 +429,12 @@ class Run:
     ):
       thread.start()
     status = self.child.wait()
-    copying.join(DRAIN)
+    self.over.set()
+    copying.join(READ)
     stopped = self.stopping is not None
     self.report(ended=status)
     if status or stopped:  # what it started must not go on without it
-      end_processes(self.spec["id"], self.child.pid, CLEAN, lambda: self.stopping)
+      end_processes(self.spec["id"], self.child.pid, CLEAN, lambda: self.stopping, os.getpid())
 
 
 def run(spec: dict[str, Any]) -> None:
@@ -414,14 +453,15 @@ def stop(spec: dict[str, Any]) -> None:
   os.makedirs(state, exist_ok=True)
   with open(os.path.join(state, "cancelled"), "w"):
     pass
-  session = 0
+  session = agent = 0
   try:
     with open(os.path.join(state, "session")) as file:
-      pid, ticks = file.read().split()
-    session = int(pid) if started_at(int(pid)) in (int(ticks), None) else 0
+      pid, ticks, agent_pid, agent_ticks = map(int, file.read().split())
+    session = pid if started_at(pid) in (ticks, None) else 0
+    agent = agent_pid if started_at(agent_pid) == agent_ticks else 0
   except (OSError, ValueError):
     pass  # it has not come so far, or the machine knows no /proc
-  Event(spec["token"])(stopped=end_processes(spec["id"], session, spec["grace"]))
+  Event(spec["token"])(stopped=end_processes(spec["id"], session, spec["grace"], agent=agent))
 
 
 if __name__ == "__main__":

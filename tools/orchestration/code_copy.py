@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestration.code_archive import untracked_files, write_archive
-from orchestration.connection import ask
+from orchestration.connection import ask, going_on
 from orchestration.console import say
 from orchestration.gcloud import pause
 from orchestration.tpu_workers import Worker
@@ -93,7 +93,7 @@ def _repeat(
   why = ""
   for attempt in range(retries + 1):
     done = ask(command, min(timeout, max(0.1, deadline - time.monotonic())))
-    if done.returncode == 0:
+    if done.returncode == 0 or not going_on():
       return
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     why = lines[-1].strip() if lines else f"exit status {done.returncode}"

@@ -26,6 +26,7 @@ from orchestration.gcloud import environment
 BEAT = 2.0  # seconds from one sign of life to the next
 _AGENT = Path(__file__).with_name("agent.py")
 _CLIENTS: set[subprocess.Popen] = set()  # that `ask` waits for
+_ENDING = threading.Event()
 
 
 def agent_command(mode: str, spec: dict[str, Any]) -> str:
@@ -204,8 +205,14 @@ def ask(command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
 
 def end_clients() -> None:
   """Ends the clients that are still at work when the program ends."""
+  _ENDING.set()
   for client in list(_CLIENTS):
     _kill(client)
+
+
+def going_on() -> bool:
+  """Whether the program does not end yet; what clients say from then on is of no interest."""
+  return not _ENDING.is_set()
 
 
 def _kill(client: subprocess.Popen) -> None:

@@ -43,7 +43,8 @@ class Member:
     self.token = ""
     self.attempts = 0
     self.due = 0.0  # when to connect again
-    self.deadline = float("inf")  # for the next sign of the present phase
+    self.deadline = float("inf")  # of the present phase
+    self.heard = 0.0  # when its connection said something last
     self.phase = "waiting"  # connecting, running, ending, stopping, done
     self.status: int | None = None  # of the command; negative: a signal
     self.trouble = ""  # why there is no status
@@ -127,20 +128,14 @@ class Fleet:
       self._stop_all(0.0)
 
   def _take(self, member: Member, message: Message) -> None:
-    if member.phase == "running" and not member.told:
-      member.deadline = time.monotonic() + _HEARD
-    if message.output:
-      member.log.write(message.output)
-    elif message.note:
-      member.log.note(message.note)
-    elif message.event is not None:
+    if message.event is not None:
       self._take_event(member, message.event)
     elif message.closed is not None:
       self._take_end(member, message.closed)
 
   def _take_event(self, member: Member, event: dict[str, Any]) -> None:
     if "started" in event:
-      member.phase, member.deadline = "running", time.monotonic() + _HEARD
+      member.phase, member.deadline = "running", float("inf")
       for line in event.get("busy") or ():
         say(f"{member.name}: {line}; it is left alone")
       if not self._announced and all(each.phase == "running" for each in self._members):
@@ -196,12 +191,12 @@ class Fleet:
     now = time.monotonic()
     if member.phase == "waiting" and now >= member.due:
       self._connect(member)
+    elif member.phase == "running" and not member.told and now > member.heard + _HEARD:
+      self._lose(member, f"gave no sign of life for {_HEARD:g} s")
     elif now > member.deadline:
       member.deadline = float("inf")
       if member.phase == "connecting":
         self._retry(member, f"no answer within {self._limits.connect:g} s", TIMED_OUT)
-      elif member.phase == "running" and not member.told:
-        self._lose(member, f"gave no sign of life for {_HEARD:g} s")
       elif member.phase == "ending":
         member.phase = "done"
       elif not member.second:
@@ -235,8 +230,15 @@ class Fleet:
     ready = threading.Event()
 
     def receive(message: Message) -> None:
+      """Takes a message, in a thread of the connection, which alone waits for a slow terminal."""
       ready.wait()
-      self._events.put((member, connection[0], message))
+      member.heard = time.monotonic()
+      if message.output:
+        member.log.write(message.output)
+      elif message.note:
+        member.log.note(message.note)
+      else:
+        self._events.put((member, connection[0], message))
 
     secrets = json.dumps(self._task.secrets) if self._task.secrets else ""
     connection.append(Connection(member.worker.ssh(command), member.token, receive, secrets))

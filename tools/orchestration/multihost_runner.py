@@ -37,7 +37,7 @@ _VERBS = {
 
 def run(flags: argparse.Namespace, arguments: list[str]) -> int:
   """Does a run; returns its exit status."""
-  run_record.check_run_name(flags.RUN_NAME)
+  flags.RUN_NAME = run_record.check_run_name(flags.RUN_NAME)
   folder = run_record.log_folder(flags.RUN_NAME, flags.LOG_DIR)
   missing = [name for name in _names(flags.ENV) if name not in os.environ]
   if missing:
@@ -45,8 +45,9 @@ def run(flags: argparse.Namespace, arguments: list[str]) -> int:
   code = None if flags.USE_EXISTING_FOLDER else Path(flags.SCRIPT_DIR)
   if code and not code.is_dir():
     raise ValueError(f"--SCRIPT_DIR={code}: no such folder")
+  running = f"{flags.RUN_NAME} is running: `attach` or `stop` it, or give another name"
   if run_record.is_running(run_record.read(folder)):
-    raise ValueError(f"{flags.RUN_NAME} is running: `attach` or `stop` it, or give another name")
+    raise ValueError(running)
   place = Place(*project_and_zone(flags.PROJECT, flags.ZONE), flags.INTERNAL_IP)
   if flags.dry_run:
     return _describe(flags, place, code)
@@ -57,6 +58,8 @@ def run(flags: argparse.Namespace, arguments: list[str]) -> int:
     detached.start(Path(__file__).resolve(), kept, flags.RUN_NAME, folder)
     return 0
   interrupts = Interrupts()
+  if not run_record.claim(folder):
+    raise ValueError(running)
   run_record.write(
     folder,
     run_name=flags.RUN_NAME,
@@ -80,13 +83,16 @@ def run(flags: argparse.Namespace, arguments: list[str]) -> int:
   finally:
     end_clients()
   _summarise(outcome, folder)
-  run_record.write(
-    folder,
-    state="ended",
-    status=outcome.status,
-    text=outcome.text,
-    unconfirmed=list(outcome.unconfirmed),
-  )
+  try:
+    run_record.write(
+      folder,
+      state="ended",
+      status=outcome.status,
+      text=outcome.text,
+      unconfirmed=list(outcome.unconfirmed),
+    )
+  except OSError as error:  # a full disk; how the run ended matters more
+    say(f"{folder} cannot be written, so `status` will not know the end: {error.strerror}")
   return outcome.status
 
 
@@ -131,9 +137,8 @@ def _names(texts: list[str]) -> list[str]:
 
 def _describe(flags: argparse.Namespace, place: Place, code: Path | None) -> int:
   """Says what a run would do."""
-  for worker in find_workers(place, flags.TPU_PREFIX):
-    if not flags.numbers or worker.number in flags.numbers:
-      print(f"{worker.slice_name} {worker.name}: cd {flags.RUN_NAME} && {flags.COMMAND}")
+  for worker in find_workers(place, flags.TPU_PREFIX, flags.numbers):
+    print(f"{worker.slice_name} {worker.name}: cd {flags.RUN_NAME} && {flags.COMMAND}")
   print(f"code: {code or f'what is in ~/{flags.RUN_NAME}'}")
   if flags.SETUP_COMMAND:
     print(f"before it: {flags.SETUP_COMMAND}")

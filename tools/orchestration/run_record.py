@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import re
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 _FILE = "run.json"
+_LOCK = "run.lock"
 CONSOLE = "console.txt"
 
 
@@ -20,16 +23,40 @@ def log_folder(run_name: str, folder: str = "") -> Path:
 
 
 def check_run_name(name: str) -> str:
-  """Returns the name, which becomes a folder here and on the workers.
+  """Returns the name, which becomes a folder here and in the home folder of the workers.
 
   Raises:
     ValueError: it cannot.
   """
-  if not re.fullmatch(r"[A-Za-z0-9_.~][A-Za-z0-9_./-]*", name) or ".." in name.split("/"):
+  found = re.fullmatch(r"(?:~/)?([A-Za-z0-9_.][A-Za-z0-9_./-]*)", name)
+  if not found or {".", ".."} & set(found[1].split("/")):
     raise ValueError(
-      f"--RUN_NAME={name}: expected letters, digits, `_`, `-`, `.` and `/`, no `..`, not `-` first"
+      f"--RUN_NAME={name}: expected letters, digits, `_`, `-`, `.` and `/`, no folder `.` or `..`,"
+      " not `-` first"
     )
-  return name
+  return found[1]
+
+
+def claim(folder: Path) -> bool:
+  """Takes a run's folder for this program until it ends; returns whether nobody else has it.
+
+  Raises:
+    ValueError: it cannot be written.
+  """
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    # Open as long as the program lives, and closed in what it starts.
+    lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+  except OSError as error:
+    raise ValueError(
+      f"no logs can be written in {folder}: {error.strerror}; give another --LOG_DIR"
+    ) from error
+  try:
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except OSError:
+    os.close(lock)
+    return False
+  return True
 
 
 def write(folder: Path, **fields: Any) -> None:
@@ -45,15 +72,20 @@ def read(folder: Path) -> dict[str, Any]:
   """Returns the record; empty: there is none."""
   try:
     return json.loads((folder / _FILE).read_text())
-  except FileNotFoundError:
+  except (FileNotFoundError, NotADirectoryError):
     return {}
 
 
 def all_runs() -> list[dict[str, Any]]:
   """Records of the runs whose logs are where they are by default, the latest last."""
-  files = Path(tempfile.gettempdir()).glob(f"*/{_FILE}")
-  records = [read(file.parent) for file in files]
-  return sorted((each for each in records if "began" in each), key=lambda each: each["began"])
+  folder = Path(tempfile.gettempdir())
+  records = []
+  for file in (each for depth in ("*", "*/*") for each in folder.glob(f"{depth}/{_FILE}")):
+    with contextlib.suppress(OSError, ValueError):  # a file of others
+      record = read(file.parent)
+      if isinstance(record, dict) and {"run_name", "began", "state"} <= record.keys():
+        records.append(record)
+  return sorted(records, key=lambda each: each["began"])
 
 
 def process_start(pid: int) -> str:

@@ -14,6 +14,7 @@ from orchestration.console import say
 from orchestration.fleet import Fleet, open_logs
 from orchestration.gcloud import GcloudError
 from orchestration.interrupts import Interrupts
+from orchestration.queued_resource import SliceLost
 from orchestration.slice_source import SliceSource
 from orchestration.task import LOST, TIMED_OUT, Limits, Outcome, Task
 from orchestration.tpu_workers import Place, Worker, find_workers
@@ -94,13 +95,14 @@ class Supervisor:
       if not plan.restarts and not plan.preemptions:
         return outcome
       if lost := self._lost_slices(outcome):
-        preemptions += 1
         say(f"{outcome.text}: {lost}")
-        say(f"preemption {preemptions}, of {plan.preemptions} allowed")
-        if preemptions > plan.preemptions:
-          self._source.give_up()
-          return replace(outcome, text=f"{outcome.text}: {lost}; no more preemptions allowed")
-        self._source.recreate()
+        while lost:
+          preemptions += 1
+          say(f"preemption {preemptions}, of {plan.preemptions} allowed")
+          if preemptions > plan.preemptions:
+            self._source.give_up()
+            return replace(outcome, text=f"{outcome.text}: {lost}; no more preemptions allowed")
+          lost = self._recreate()
         self._bare = True
       else:
         failures += 1
@@ -110,6 +112,15 @@ class Supervisor:
         if failures > plan.restarts:
           return outcome
       say("starting all workers again; training goes on from its last checkpoint")
+
+  def _recreate(self) -> str:
+    """Makes the slices anew; says so if they were taken away before they could be used."""
+    try:
+      self._source.recreate()
+    except SliceLost as error:
+      say(str(error))
+      return str(error)
+    return ""
 
   def _learn(self) -> None:
     """Notes what the slices are; has to succeed only if they may be made anew."""
@@ -123,21 +134,19 @@ class Supervisor:
       say(f"{error}; going on without it")
 
   def _try(self) -> Outcome:
-    """One attempt; only the first may raise."""
+    """One attempt; only the first may raise, unless a slice was taken away meanwhile."""
     self._attempt += 1
     try:
       return self._run_once()
     except (GcloudError, OSError, ValueError) as error:
-      if self._attempt == 1:
+      outcome = Outcome(LOST, str(error))
+      if self._attempt == 1 and not (self._plan.preemptions and self._lost_slices(outcome)):
         raise
-      return Outcome(LOST, str(error))
+      return outcome
 
   def _run_once(self) -> Outcome:
     plan = self._plan
-    found = find_workers(plan.place, plan.prefix)
-    workers = [each for each in found if not plan.numbers or each.number in plan.numbers]
-    if not workers:
-      raise ValueError(f"no worker {','.join(map(str, plan.numbers))} in {plan.prefix}")
+    workers = find_workers(plan.place, plan.prefix, plan.numbers)
     run_id = f"{self._id}-{self._attempt}"
     run_record.write(
       plan.logs,

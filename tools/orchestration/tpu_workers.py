@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,12 +79,15 @@ class Worker:
     ]
 
 
-def find_workers(place: Place, prefix: str) -> list[Worker]:
+def find_workers(place: Place, prefix: str, numbers: Sequence[int] = ()) -> list[Worker]:
   """The workers of the slice of this name, or of all slices that are called `PREFIX-NUMBER`.
+
+  Args:
+    numbers: of the wanted workers in each slice; empty: all.
 
   Raises:
     GcloudError: gcloud failed.
-    ValueError: there is no such slice.
+    ValueError: there is no such slice, or worker.
   """
   listed = call(
     *["alpha", "compute", "tpus", "tpu-vm", "list"],
@@ -99,11 +103,18 @@ def find_workers(place: Place, prefix: str) -> list[Worker]:
       f" {place.zone}{f' (there: {chr(44).join(names)})' if names else ''};"
       " `gcloud compute tpus tpu-vm list` shows them"
     )
-  return [
+  workers = [
     Worker(place, name, index, number, alone=len(slices) == 1)
     for index, name in enumerate(slices)
     for number in range(_worker_count(place, name))
   ]
+  there = {worker.number for worker in workers}
+  if missing := sorted(set(numbers) - there):
+    raise ValueError(
+      f"--WORKER: no worker {', '.join(map(str, missing))} in {', '.join(slices)}; there are 0 to"
+      f" {max(there)}"
+    )
+  return [worker for worker in workers if not numbers or worker.number in numbers]
 
 
 def _numbered(names: list[str], prefix: str) -> list[str]:

@@ -117,7 +117,7 @@ def test_no_process_of_others_is_ended(cloud: Cloud):
     )
     assert done.returncode == 1
     assert f"process {other.pid} (sleep 344) holds {device}; it is left alone" in done.stderr
-    assert list(cloud.processes("qr-v4-32", 0)) == [other.pid]
+    wait_for(lambda: list(cloud.processes("qr-v4-32", 0)) == [other.pid])
   finally:
     other.kill()
     other.wait()
@@ -417,3 +417,92 @@ def test_nobody_waits_for_output_that_a_background_child_holds_open(cloud: Cloud
   done = run(cloud, *SLICE, *HERE, "--WORKER=0", "--COMMAND=sleep 466 & echo started")
   assert done.returncode == 0
   assert time.monotonic() - begun < 400
+
+
+# A worker fails soon, after a last word; the others print without end.
+FLOOD = (
+  "if [ $STANDIN_WORKER = qr-v4-32/2 ]; then sleep 1; echo last; exit 3; fi; exec yes 0123456789"
+)
+
+
+def test_a_flood_of_output_does_not_keep_a_failure_from_being_seen(cloud: Cloud):
+  line = (*SLICE, *HERE, f"--COMMAND={FLOOD}")
+  with started(cloud, *line, stdout=subprocess.DEVNULL) as runner:
+    assert runner.wait(60) == 3
+  assert sleeping(cloud, "0123456789") == []
+  assert log(cloud, 2).endswith("last\n")
+
+
+def test_a_terminal_that_takes_nothing_does_not_hold_up_the_run(cloud: Cloud):
+  """Somebody has pressed Ctrl-S, or reads in a pager."""
+  reader, terminal = os.pipe()
+  try:
+    with started(cloud, *SLICE, *HERE, f"--COMMAND={FLOOD}", stdout=terminal) as runner:
+      assert runner.wait(60) == 3
+  finally:
+    os.close(reader)
+    os.close(terminal)
+  assert sleeping(cloud, "0123456789") == []
+  assert log(cloud, 2).endswith("last\n")
+
+
+def test_a_reader_that_goes_away_does_not_change_the_exit_status(cloud: Cloud):
+  reader, terminal = os.pipe()
+  with started(
+    cloud, *SLICE, *HERE, "--COMMAND=seq 9999; exit 7", stdout=terminal, stderr=terminal
+  ) as runner:
+    os.close(terminal)
+    os.read(reader, 1)
+    os.close(reader)
+    assert runner.wait(60) == 7
+
+
+def test_all_output_arrives_before_the_end(cloud: Cloud):
+  line = "head -c 3000000 /dev/zero | tr '\\0' x; printf end"
+  assert run(cloud, *SLICE, *HERE, f"--COMMAND={line}").returncode == 0
+  for worker in range(4):
+    text = log(cloud, worker)
+    assert text.count("x") >= 3_000_000
+    assert text.endswith("xend")
+
+
+def test_a_process_that_leaves_session_and_environment_is_stopped(cloud: Cloud):
+  mark = f"{cloud.folder}/left"
+  (cloud.folder / "left").symlink_to("/bin/sleep")
+  line = f"env -i setsid {mark} 366 & sleep 1; [ $STANDIN_WORKER != qr-v4-32/1 ] || exit 5; wait"
+  assert run(cloud, *SLICE, *HERE, f"--COMMAND={line}").returncode == 5
+
+  def left() -> list[str]:
+    done = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    return [line for line in done.stdout.splitlines() if line == f"{mark} 366"]
+
+  wait_for(lambda: not left())
+
+
+def test_a_worker_that_is_not_there_is_an_error(cloud: Cloud):
+  done = run(cloud, *SLICE, *HERE, "--WORKER=0,9", "--COMMAND=echo never")
+  assert done.returncode == 1
+  assert "error: --WORKER: no worker 9 in qr-v4-32; there are 0 to 3" in done.stderr
+  assert "never" not in done.stdout
+
+
+@pytest.mark.parametrize("name", [".", "a/./b", "..", "a b", "/abs", "~other/x", "-x"])
+def test_a_run_name_that_is_no_folder_of_its_own_is_an_error(cloud: Cloud, name: str):
+  done = run(cloud, *SLICE, f"--RUN_NAME={name}", "--COMMAND=true")
+  assert done.returncode == 1
+  assert f"error: --RUN_NAME={name}: expected" in done.stderr
+  assert cloud.calls() == []
+
+
+def test_a_run_name_may_begin_with_the_home_folder(cloud: Cloud):
+  done = run(
+    cloud, *SLICE, "--USE_EXISTING_FOLDER=true", "--RUN_NAME=~/work", "--COMMAND=pwd > here"
+  )
+  assert done.returncode == 0, done.stderr
+  assert (cloud.home("qr-v4-32", 0) / "work/here").exists()
+
+
+def test_a_log_folder_that_cannot_be_made_is_an_error(cloud: Cloud):
+  done = run(cloud, *SLICE, *HERE, "--LOG_DIR=/dev/null/logs", "--COMMAND=true")
+  assert done.returncode == 1
+  assert "error: no logs can be written in /dev/null/logs" in done.stderr

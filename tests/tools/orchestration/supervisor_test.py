@@ -214,6 +214,40 @@ def test_a_slice_that_does_not_come_is_cancelled(spot: Cloud, tmp_path: Path):
     assert "my-request" not in state["queued"]
 
 
+def test_a_slice_lost_while_the_code_is_copied_is_made_anew(spot: Cloud, tmp_path: Path):
+  (tmp_path / "code").mkdir()
+  (tmp_path / "code/a").touch()
+  spot.add_fault("scp", "delay", slice="spot", worker=1, seconds=3)
+  line = (*SPOT, f"--SCRIPT_DIR={tmp_path / 'code'}", "--preemptions=1", "--COMMAND=ls")
+  with started(spot, *line) as runner:
+    wait_for(lambda: any("scp" in call for call in spot.calls()))
+    spot.preempt("spot")
+    output = runner.communicate(timeout=90)[0]
+  assert runner.returncode == 0, output
+  assert "preemption 1, of 1 allowed" in output
+
+
+def test_a_slice_lost_before_it_could_be_used_is_asked_for_again(spot: Cloud, tmp_path: Path):
+  (tmp_path / "code").mkdir()
+  (tmp_path / "code/train.sh").write_text("if [ -e ~/../../over ]; then exit 0; fi; sleep 566")
+  line = (*SPOT, f"--SCRIPT_DIR={tmp_path / 'code'}", "--preemptions=2", "--COMMAND=bash train.sh")
+  with started(spot, *line) as runner:
+    wait_for(lambda: "sleep 566" in spot.processes("spot", 1).values())
+    (spot.folder / "over").touch()
+    with spot.state() as state:
+      state["queue"] = {"states": ["PROVISIONING", "SUSPENDED"]}
+    spot.preempt("spot")
+    seen = ""
+    while "preemption 2, of 2 allowed" not in seen:
+      seen += (line := runner.stdout.readline())
+      assert line, seen
+    with spot.state() as state:
+      del state["queue"]
+    output = runner.communicate(timeout=90)[0]
+  assert runner.returncode == 0, seen + output
+  assert "SUSPENDED" in seen
+
+
 def test_a_new_slice_needs_code(cloud: Cloud):
   done = run(cloud, *SLICE, *HERE, "--preemptions=1", "--COMMAND=true")
   assert done.returncode == 2
