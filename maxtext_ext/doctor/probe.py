@@ -9,12 +9,6 @@ import os
 import sys
 import time
 
-import numpy as np
-
-from maxtext_ext.records.schema import Record, encode_example
-from maxtext_ext.records.writer import ShardWriter
-from maxtext_ext.text.tokenizer import train_char_tokenizer
-
 REPORT = "report.jsonl"
 CONFIG = "configs/experiments/demo.yml"
 STEPS = 3  # the first compiles, the last one's time is shown
@@ -57,6 +51,12 @@ def _describe(device: object) -> dict[str, object]:
 
 def _keys(folder: str) -> dict[str, object]:
   """Writes a corpus of noise and a tokenizer; returns the keys of a run on them."""
+  import numpy as np  # here, for what is broken stops the trial, and not the doctor
+
+  from maxtext_ext.records.schema import Record, encode_example
+  from maxtext_ext.records.writer import ShardWriter
+  from maxtext_ext.text.tokenizer import train_char_tokenizer
+
   data, tokenizer = os.path.join(folder, "data"), os.path.join(folder, "tokenizer")
   os.makedirs(data)
   rng = np.random.default_rng(0)

@@ -4,6 +4,8 @@ import os
 import pathlib
 import resource
 import shutil
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -159,3 +161,24 @@ def test_scripts_that_remedies_name_are_there():
   root = pathlib.Path(__file__).parents[2]
   for name in ("setup_tpu_worker.sh", "setup_cuda_worker.sh", "install.sh"):
     assert os.access(root / "setup" / name, os.X_OK)
+
+
+def test_a_broken_library_is_found_and_does_not_break_the_doctor(tmp_path):
+  (tmp_path / "soundfile.py").write_text("raise OSError('sndfile library not found')\n")
+  code = """
+import maxtext_ext.doctor.run
+from maxtext_ext.doctor.checks import check_sound
+print(check_sound()[0])
+"""
+  finished = subprocess.run(
+    [sys.executable, "-c", code],
+    env={**os.environ, "PYTHONPATH": f"{tmp_path}:{pathlib.Path(__file__).parents[2]}"},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert finished.returncode == 0, finished.stderr
+  assert finished.stdout == (
+    "sound: soundfile cannot be imported: sndfile library not found;"
+    " install it again: pip install --force-reinstall soundfile\n"
+  )
