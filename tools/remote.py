@@ -28,10 +28,11 @@ from orchestration.remote_sessions import (
   show_log,
   watch_session,
 )
-from orchestration.ssh_host import MARK, SSH_FAILED, HostError, SshHost
+from orchestration.ssh_host import MARK, SSH_FAILED, ConnectionLost, HostError, SshHost
 
 ROOT = Path(__file__).resolve().parents[1]
 SESSION_SCRIPT = ROOT / "tools/orchestration/remote_session.sh"
+TOKEN_KEY = "hf_access_token="
 SHORTEST_SECRET = 8  # characters; a shorter value is in many arguments by chance
 
 
@@ -74,14 +75,18 @@ def start(host: SshHost, args: argparse.Namespace) -> int:
       stream.write(os.fsencode(text) + b"\0")
 
   force = "yes" if args.force else "no"
-  host.call("start", name, remote_dir, config, force, str(args.grace), feed=feed)
+  try:
+    host.call("start", name, remote_dir, config, force, str(args.grace), feed=feed)
+  except ConnectionLost as error:
+    ask = hint(host, "status", name)
+    raise ConnectionLost(f"{error}; {name} may have started, see: {ask}") from error
   session = find_session(list_sessions(host), name)
   _say(f"started {name} on {host.host} in {remote_dir}: {command}")
   if environment:
     _say(f"with {', '.join(environment)} in its environment")
   if args.no_attach:
     for what in ("attach", "status", "stop"):
-      _say(f"  {hint(host, what, session)}")
+      _say(f"  {hint(host, what, session.name)}")
     return 0
   _say("Ctrl-b d leaves it running" if sys.stdin.isatty() else "Ctrl-C leaves it running")
   return watch_session(host, session)
@@ -154,6 +159,10 @@ def _environment(names: Sequence[str]) -> dict[str, str]:
 
 
 def _check_secrets(environment: dict[str, str], arguments: Sequence[str]) -> None:
+  if any(argument.startswith(TOKEN_KEY) for argument in arguments):
+    raise ValueError(
+      f"{TOKEN_KEY}... is an argument, where ps and logs show it; export HF_TOKEN instead"
+    )
   for name, value in environment.items():
     if len(value) >= SHORTEST_SECRET and any(value in argument for argument in arguments):
       raise ValueError(

@@ -8,6 +8,7 @@ import tempfile
 
 import pytest
 import remote
+from orchestration.remote_arguments import parse
 from orchestration.ssh_host import SshHost
 from standins.gpu_host import wait_until
 
@@ -180,6 +181,13 @@ def test_the_code_is_in_workspace_where_there_is_one(host, monkeypatch):
     ("/data/code", "/data/code"),
   ):
     assert ["dir", folder] in there.call("probe", wanted)
+
+
+@pytest.mark.parametrize(
+  "text", ["tiny", "tiny.yml", "configs/experiments/tiny.yml", "./configs/experiments/tiny"]
+)
+def test_an_experiment_is_a_name_or_a_path(text):
+  assert parse(["start", "h", "22", "--experiment", text], "", "").experiment == "tiny"
 
 
 @pytest.mark.parametrize(

@@ -86,9 +86,8 @@ def _groups() -> dict[str, argparse.ArgumentParser]:
   add("deploy", "--skip-sync", action="store_true", help="copy no code")
   add("deploy", "--skip-deps", action="store_true", help="do not run setup_cuda_worker.sh")
 
-  name = _matching("[A-Za-z0-9][A-Za-z0-9._-]*", f"the name of a file of {EXPERIMENTS}, bar .yml")
-  of = f"that of {EXPERIMENTS}/NAME.yml"
-  add("start", "--experiment", metavar="NAME", type=name, required=True, help=of)
+  of = f"that of {EXPERIMENTS}/NAME.yml, or this path"
+  add("start", "--experiment", metavar="NAME", type=_experiment, required=True, help=of)
   default = "default: the experiment's name"
   add("start", "--session-name", metavar="NAME", type=session, help=default)
   add("start", "--no-attach", action="store_true", help="return once it has started")
@@ -107,6 +106,14 @@ def _groups() -> dict[str, argparse.ArgumentParser]:
   grace = "from SIGTERM to SIGKILL; default 120"
   add("grace", "--grace", metavar="SECONDS", type=seconds, default=120, help=grace)
   return groups
+
+
+def _experiment(text: str) -> str:
+  """The name of an experiment, which may also be given as that of its file, or as its path."""
+  name = rf"(?:(?:\./)?{EXPERIMENTS}/)?([A-Za-z0-9][A-Za-z0-9._-]*?)(?:\.yml)?"
+  if match := re.fullmatch(name, text):
+    return match[1]
+  raise argparse.ArgumentTypeError(f"{text!r}, expected the name of a file of {EXPERIMENTS}")
 
 
 def _matching(pattern: str, expected: str, longest: int = 64) -> Callable[[str], str]:

@@ -8,6 +8,7 @@ set -euo pipefail
 sessions="$HOME/.maxtext-sessions"
 
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
+need() { command -v "$1" >/dev/null || fail "no $1; $2"; }
 report() { printf 'maxtext'; printf '\t%s' "$@"; printf '\n'; }
 
 make_sessions() { mkdir -p "$sessions"; chmod 700 "$sessions"; }
@@ -52,8 +53,7 @@ install_packages() {
 # or "f" and a file, each ended by NUL, in order. Nothing is deleted.
 make_room() {
   local LC_ALL=C entry path there moved  # LC_ALL: names are bytes
-  mkdir -p "$1"
-  cd "$1"
+  { mkdir -p "$1" && cd "$1"; } || fail "the folder $1 cannot be made; choose another --remote-dir"
   while IFS= read -r -d '' entry; do
     path="./${entry:1}"
     there=""
@@ -68,13 +68,14 @@ make_room() {
 }
 
 # unpack DIR: extracts the tar.gz on standard input.
-unpack() { exec tar -xzof - -C "$1"; }
+unpack() { need tar "install it, or rsync"; exec tar -xzof - -C "$1"; }
 
 # install_dependencies DIR: silent, until its end: that is what the doctor says. A repeated deploy
 # waits for the setup that a broken one left.
 install_dependencies() {
   local log="$sessions/dependencies.log" status=0
   cd "$1" || fail "no folder $1; deploy without --skip-sync"
+  need flock "install util-linux"
   make_sessions
   exec 9>"$sessions/dependencies.lock"
   flock -w 1800 9 || fail "another setup has been running there for half an hour"
@@ -139,7 +140,8 @@ list() {
 start() {
   local name="$1" code="$2" config="$3" force="$4" grace="$5" session="$sessions/$1"
   local label script command bin program
-  command -v tmux >/dev/null || fail "no tmux; deploy installs it"
+  need tmux "deploy installs it"
+  need flock "install util-linux"
   [ -f "$code/$config" ] || fail "no $config in $code; deploy the code, or check the name"
   for bin in "$HOME/venv-maxtext/bin" "$code/.venv/bin" ""; do
     [ ! -x "$bin/maxtext-ext" ] || break

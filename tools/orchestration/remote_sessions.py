@@ -90,7 +90,7 @@ def watch_session(host: SshHost, session: Session, lines: int | None = None) -> 
 
   On a terminal that is tmux; elsewhere the last `lines` of the log, or all, and what is added.
   """
-  goes_on = f"{session.name} goes on; see it with: {hint(host, 'attach', session)}"
+  goes_on = f"{session.name} goes on; see it with: {hint(host, 'attach', session.name)}"
   if session.running and sys.stdin.isatty() and sys.stdout.isatty():
     status = _attach(host, session)
     session = find_session(list_sessions(host), session.name)
@@ -110,9 +110,9 @@ def watch_session(host: SshHost, session: Session, lines: int | None = None) -> 
   return session.status
 
 
-def hint(host: SshHost, command: str, session: Session) -> str:
+def hint(host: SshHost, command: str, name: str) -> str:
   """Returns the command line that does `command` to a session."""
-  words = ["tools/remote.py", command, host.host, str(host.port), "--session-name", session.name]
+  words = ["tools/remote.py", command, host.host, str(host.port), "--session-name", name]
   words += ["--user", host.user] if host.user != "root" else []
   return shlex.join([*words, *(["--key", host.key] if host.key else [])])
 

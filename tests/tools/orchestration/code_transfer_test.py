@@ -96,6 +96,19 @@ def test_takes_tar_when_rsync_fails(host):
   assert (host.code / "configs/experiments/tiny.yml").exists()
 
 
+def test_says_that_the_folder_or_a_program_cannot_be_had(host):
+  finished = host.run("deploy", "--skip-deps", "--remote-dir", "/dev/null/x")
+  assert finished.returncode == 255
+  assert finished.stderr.splitlines()[-1] == (
+    "error: 127.0.0.1: the folder /dev/null/x cannot be made; choose another --remote-dir"
+  )
+  for name in ("rsync", "tar"):
+    (host.sshd.bin / name).unlink()
+  finished = host.run("deploy", "--skip-deps")
+  assert finished.returncode == 255
+  assert finished.stderr.splitlines()[-1] == "error: 127.0.0.1: no tar; install it, or rsync"
+
+
 def test_takes_tar_where_this_side_has_no_rsync(host):
   (host.sshd.client / "rsync").unlink()
   host.environment["PATH"] = f"{host.sshd.client}:{host.sshd.bin}"

@@ -92,7 +92,19 @@ def test_refuses_a_token_in_an_argument(ready):
   assert finished.returncode == 255
   assert "the value of HF_TOKEN is in an argument, where ps and logs show it" in finished.stderr
   assert TOKEN not in finished.stderr
+  finished = start(ready, "true", "hf_access_token=hf_another-token")
+  assert finished.returncode == 255
+  assert "hf_access_token=... is an argument, where ps and logs show it" in finished.stderr
+  assert "another" not in finished.stderr
   assert not ready.log()
+
+
+def test_a_start_whose_connection_breaks_says_where_to_look(ready):
+  # In place of the program: an end of the sshd that serves this connection.
+  ready.sshd.add(ready.sshd.bin / "mkfifo", 'kill -KILL "$(cut -d " " -f 4 "/proc/$PPID/stat")"')
+  finished = start(ready, "true")
+  assert finished.returncode == 255
+  assert "; tiny may have started, see: tools/remote.py status 127.0.0.1 " in finished.stderr
 
 
 def test_says_which_variable_is_not_set(ready):
@@ -226,13 +238,14 @@ def test_logs_show_the_last_lines_and_follow(ready):
   [
     ("tmux", "127.0.0.1: no tmux; deploy installs it"),
     ("maxtext-ext", "maxtext-ext is not installed; deploy without --skip-deps"),
+    ("flock", "127.0.0.1: no flock; install util-linux"),
     ("config", "no configs/experiments/tiny.yml in "),
     ("session", "no session tiny on the host; there is none"),
   ],
 )
 def test_says_what_the_host_lacks(ready, lacking, reason):
-  if lacking == "tmux":
-    (ready.sshd.bin / "tmux").unlink()
+  if lacking in ("tmux", "flock"):
+    (ready.sshd.bin / lacking).unlink()
   elif lacking == "maxtext-ext":
     (ready.home / "venv-maxtext/bin/maxtext-ext").unlink()
   elif lacking == "config":
