@@ -120,6 +120,21 @@ must_be_new() {
     || ! "$venv/bin/python" -m pip --version >/dev/null 2>&1
 }
 
+# Fails where a new environment would take the place of other files, as with VENV="$HOME".
+spare_others() {
+  local entry
+  [ ! -e "$venv" ] || [ -d "$venv" ] || die "$shown is a file; name another folder with VENV"
+  for entry in pyvenv.cfg "${stamp##*/}" "${unfinished##*/}" "${log##*/}"; do
+    [ ! -e "$venv/$entry" ] || return 0
+  done
+  for entry in "$venv"/* "$venv"/.[!.]*; do
+    case "${entry##*/}" in
+      bin | include | lib | lib64) ;;  # of one whose making was killed
+      *) [ ! -e "$entry" ] || die "$shown holds other files, such as ${entry##*/}; name another folder with VENV" ;;
+    esac
+  done
+}
+
 # Waits for another installation into the same environment; without flock (macOS) there is no waiting.
 take_turn() {
   mkdir -p "$(dirname "$venv")"
@@ -191,6 +206,7 @@ main() {
   extras="$(all_extras "$asked")"
   ! complete || return 0
   if must_be_new; then
+    spare_others
     python="$(find_python)"
     say "making $shown with $python"
     if [ "$system" = 1 ]; then

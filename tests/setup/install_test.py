@@ -249,6 +249,28 @@ def test_a_damaged_environment_is_made_anew(machine, damage):
   assert machine.install().stderr == ""
 
 
+@pytest.mark.parametrize("name", ["mine", ".mine", "bin.txt"])
+def test_a_folder_with_other_files_is_not_made_an_environment(machine, name):
+  machine.add_python("python3", "3.12")
+  (machine.home / "bin").mkdir()
+  (machine.home / name).write_text("mine")
+  finished = machine.install(VENV=str(machine.home))
+  assert finished.returncode == 1
+  assert finished.stderr == (
+    f"error: {machine.home} holds other files, such as {name}; name another folder with VENV\n"
+  )
+  assert (machine.home / name).read_text() == "mine"
+
+
+def test_an_environment_whose_making_was_killed_is_made_anew(machine):
+  machine.add_python("python3", "3.12")
+  for part in ("bin", "include", "lib"):
+    (machine.venv / part).mkdir(parents=True)
+  finished = machine.install()
+  assert finished.returncode == 0, finished.stderr
+  assert (machine.venv / "installed").is_file()
+
+
 def test_a_failed_installation_is_reported_and_done_again(machine):
   machine.add_python("python3.12", "3.12")
   failed = machine.install(PIP_STATUS="1")
