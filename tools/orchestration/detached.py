@@ -34,6 +34,11 @@ def session_name(run_name: str) -> str:
   return "".join(letter if letter.isalnum() or letter in "_-" else "_" for letter in run_name)
 
 
+def _session_is_there(run_name: str) -> bool:
+  asked = subprocess.run([*_server(run_name), "has-session"], capture_output=True, check=False)
+  return asked.returncode == 0
+
+
 def start(script: Path, arguments: list[str], run_name: str, folder: Path) -> None:
   """Starts the runner in a tmux session; returns when it has begun.
 
@@ -42,6 +47,8 @@ def start(script: Path, arguments: list[str], run_name: str, folder: Path) -> No
   """
   if shutil.which("tmux") is None:
     raise OSError("--detach needs tmux on this machine: sudo apt install tmux")
+  if _session_is_there(run_name):
+    raise OSError(f"{run_name} is running: `attach` or `stop` it, or give another name")
   console = folder / run_record.CONSOLE
   folder.mkdir(parents=True, exist_ok=True)
   console.write_bytes(b"")
@@ -62,8 +69,7 @@ def start(script: Path, arguments: list[str], run_name: str, folder: Path) -> No
     raise OSError(f"tmux could not begin a session: {begun.stderr.strip()}")
   deadline = time.monotonic() + _START_SECONDS
   while run_record.read(folder).get("state") == "starting":
-    alive = subprocess.run([*_server(run_name), "has-session"], capture_output=True, check=False)
-    if alive.returncode or time.monotonic() > deadline:
+    if not _session_is_there(run_name) or time.monotonic() > deadline:
       said = console.read_text(errors="replace").strip().splitlines()
       raise OSError(f"the runner did not begin: {said[-1] if said else 'it said nothing'}")
     time.sleep(_POLL)
@@ -80,15 +86,14 @@ def start(script: Path, arguments: list[str], run_name: str, folder: Path) -> No
 def attach(record: dict[str, Any], folder: Path) -> int:
   """Shows a run's output to its end; returns its exit status, or 0 when it was left running."""
   name = record["run_name"]
-  if run_record.is_running(record) and sys.stdout.isatty() and sys.stdin.isatty():
-    known = subprocess.run([*_server(name), "has-session"], capture_output=True, check=False)
-    if known.returncode == 0:
-      environment = {key: value for key, value in os.environ.items() if key != "TMUX"}
-      target = ["attach-session", "-t", session_name(name)]
-      subprocess.run([*_server(name), *target], env=environment, check=False)
-      if run_record.is_running(run_record.read(folder)):
-        say(f"{name} goes on")
-        return 0
+  terminal = sys.stdout.isatty() and sys.stdin.isatty()
+  if terminal and run_record.is_running(record) and _session_is_there(name):
+    environment = {key: value for key, value in os.environ.items() if key != "TMUX"}
+    target = ["attach-session", "-t", session_name(name)]
+    subprocess.run([*_server(name), *target], env=environment, check=False)
+    if run_record.is_running(run_record.read(folder)):
+      say(f"{name} goes on")
+      return 0
   follow(folder / run_record.CONSOLE, folder, _SHOWN)
   return report(run_record.read(folder))
 

@@ -9,6 +9,7 @@ from orchestration.console import say
 from orchestration.gcloud import GcloudError, call
 from orchestration.interrupts import Interrupted
 from orchestration.queued_resource import (
+  ABSENT,
   BOOT_TIMEOUT,
   QUEUE_TIMEOUT,
   QueuedResource,
@@ -124,6 +125,7 @@ class SliceSource:
       GcloudError, QueuedResourceError: it could not be had.
     """
     resource = self._resource
+    self._check_own(resource)
     say(f"deleting {resource.name} and asking for it anew")
     resource.delete()
     for name in self._names:
@@ -142,9 +144,27 @@ class SliceSource:
       self.give_up()
       raise
 
+  def _check_own(self, resource: QueuedResource) -> None:
+    """Sees that no slice would be deleted but those of this run.
+
+    Raises:
+      QueuedResourceError: the queued resource has others.
+    """
+    others = sorted(
+      name
+      for name, node in resource.nodes().items()
+      if name not in self._names and node.state != ABSENT
+    )
+    if others:
+      raise QueuedResourceError(
+        f"queued resource {resource.name} also holds {', '.join(others)}, which this run does not"
+        " use: it is left as it is; a slice that may be made anew needs one of its own"
+      )
+
   def give_up(self) -> None:
     """Cancels the queued resource, with what is left of its slices."""
     try:
+      self._check_own(self._resource)
       say(f"giving up: deleting the queued resource {self._resource.name}")
       self._resource.delete()
     except (GcloudError, QueuedResourceError) as error:

@@ -248,6 +248,27 @@ def test_a_slice_lost_before_it_could_be_used_is_asked_for_again(spot: Cloud, tm
   assert "SUSPENDED" in seen
 
 
+def test_a_slice_of_others_is_not_deleted_with_a_lost_one(cloud: Cloud, tmp_path: Path):
+  """A queued resource of two slices, of which a run uses one."""
+  request = ("alpha", "compute", "tpus", "queued-resources")
+  shape = ("--accelerator-type=v4-8", "--runtime-version=tpu-ubuntu2204-base")
+  nodes = ("--node-count=2", "--node-prefix=pair")
+  gcloud(cloud, *request, "create", "both", *shape, *nodes)
+  wait_for(lambda: "ACTIVE" in gcloud(cloud, *request, "describe", "both", "--format=json"))
+  (tmp_path / "code").mkdir()
+  (tmp_path / "code/a").touch()
+  line = ("--TPU_PREFIX=pair-0", *PLACE, "--RUN_NAME=run4", "--preemptions=2")
+  code = f"--SCRIPT_DIR={tmp_path / 'code'}"
+  with started(cloud, *line, code, "--COMMAND=sleep 566") as runner:
+    wait_for(lambda: "sleep 566" in cloud.processes("pair-0", 0).values())
+    cloud.preempt("pair-0")
+    output = runner.communicate(timeout=90)[0]
+  assert runner.returncode == 1
+  assert "queued resource both also holds pair-1, which this run does not use" in output
+  with cloud.state() as state:
+    assert state["nodes"]["pair-1"]["state"] == "READY"
+
+
 def test_a_new_slice_needs_code(cloud: Cloud):
   done = run(cloud, *SLICE, *HERE, "--preemptions=1", "--COMMAND=true")
   assert done.returncode == 2
