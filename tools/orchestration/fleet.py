@@ -153,19 +153,17 @@ class Fleet:
       if member.status:
         self._fail(member)
       else:
-        left = [each.name for each in self._members if each.phase in ("connecting", "running")]
-        say(f"{member.name} is done{f'; still at work: {chr(44).join(left)}' if left else ''}")
+        at_work = [each.name for each in self._members if each.phase in ("connecting", "running")]
+        left = f"; still at work: {', '.join(at_work)}" if at_work else ""
+        say(f"{member.name} is done{left}")
     elif "problem" in event:
       member.phase, member.deadline = "ending", time.monotonic() + _LINGER
       if not member.told:
         member.unstarted = True
         member.trouble = f"could not start the command: {event['problem']}"
         self._fail(member)
-    elif "again" in event and member.phase in (
-      "connecting",
-      "running",
-    ):  # gcloud repeats a command when its connection was lost
-      self._lose(member, "lost its connection")
+    elif "again" in event and member.phase in ("connecting", "running"):
+      self._lose(member, "lost its connection")  # gcloud then repeats the command
 
   def _take_end(self, member: Member, status: int) -> None:
     """The client has ended."""

@@ -148,7 +148,7 @@ def _describe(flags: argparse.Namespace, place: Place, code: Path | None) -> int
 def _summarise(outcome: Outcome, folder: Path) -> None:
   """Says how a run ended, last what matters most."""
   if outcome.tail:
-    say(f"the last {len(outcome.tail)} lines of the worker that failed:")
+    say("last lines of the worker that failed:")
     for line in outcome.tail:
       say(f"  | {line}")
   if outcome.unconfirmed:

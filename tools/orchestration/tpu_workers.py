@@ -98,9 +98,10 @@ def find_workers(place: Place, prefix: str, numbers: Sequence[int] = ()) -> list
   names = [line.split(",")[0].strip() for line in listed.splitlines()[1:] if line.strip()]
   slices = [prefix] if prefix in names else _numbered(names, prefix)
   if not slices:
+    there = f" (there: {', '.join(names)})" if names else ""
     raise ValueError(
       f"no TPU is called {prefix} or {prefix}-NUMBER in project {place.project}, zone"
-      f" {place.zone}{f' (there: {chr(44).join(names)})' if names else ''};"
+      f" {place.zone}{there};"
       " `gcloud compute tpus tpu-vm list` shows them"
     )
   workers = [
