@@ -162,7 +162,7 @@ start() {
   IFS= read -r -d '' script
   IFS= read -r -d '' command
   label="maxtext-$name-$$"
-  rm -f "$session/state" "$session/pids" "$session/environment"
+  rm -f "$session/state" "$session/pids" "$session/environment" "$session/status"
   [ ! -e "$session/log" ] || mv "$session/log" "$session/log.$(date -r "$session/log" +%Y%m%d-%H%M%S.%N)"
   mkfifo -m 600 "$session/environment"
   printf '%s\n' "$command" >"$session/command"

@@ -47,15 +47,29 @@ fi
 cd "$code" || finish 255
 set -m  # the command gets a process group, and the terminal with it
 (
+  trap : HUP INT TERM  # as above: the command's status is kept
   leader=$BASHPID
   set_pids "$leader" "$(start_time "$leader")"
   set_state running
-  exec bash "$session/command" {out}>&-
+  set +m
+  bash "$session/command" {out}>&-
+  ended=$?
+  printf '%s\n' "$ended" >"$session/status"
+  exit "$ended"
 ) >&"$out" 2>&1
 status=$?
 
+# With job control bash also goes on when the group is halted (SIGSTOP and its like): no end yet.
+read -r _ _ leader began <"$session/pids"
+case "$status" in
+  147 | 148 | 149 | 150)
+    while [ "$(start_time "$leader")" = "$began" ]; do sleep 0.5; done
+    status=137  # the leader too was ended by force, unless it could say more
+    ! read -r ended <"$session/status" || status="$ended"
+    ;;
+esac
+
 # Children that outlive the command would hold the device.
-read -r _ _ leader _ <"$session/pids"
 kill -TERM -- "-$leader" 2>/dev/null
 for ((tries = 50; tries > 0; tries--)); do
   group_lives "$leader" || break

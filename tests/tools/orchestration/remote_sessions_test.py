@@ -2,6 +2,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import time
 
 import pytest
 from orchestration.remote_sessions import Session, find_session
@@ -72,7 +73,7 @@ def test_tokens_are_in_the_environment_of_the_training_alone(ready):
     except OSError:  # it has ended
       continue
   # The training, what it starts, and the runner of the session that gave it the token: no tmux.
-  assert leader in holders
+  assert any(os.getpgid(pid) == leader for pid in holders)
   assert all(os.getsid(pid) == os.getsid(leader) for pid in holders)
   servers = list(pathlib.Path(ready.sshd.sockets).glob("*/*"))
   assert len(servers) == 1
@@ -159,6 +160,19 @@ def test_stop_kills_what_does_not_end_in_time(ready):
   stopped = ready.run("stop", "--grace", "1")
   assert stopped.returncode == 0, stopped.stderr
   assert stopped.stdout == "tiny ended with status 137 (SIGKILL)\n"
+
+
+@pytest.mark.parametrize(("then", "status"), [(signal.SIGCONT, 3), (signal.SIGKILL, 137)])
+def test_a_run_that_is_halted_has_not_ended(ready, then, status):
+  start_only(ready, "touch up; until [ -e go ]; do sleep 0.1; done; exit 3")
+  wait_until((ready.code / "up").exists)
+  leader = int(pids(ready)[2])
+  os.killpg(leader, signal.SIGSTOP)
+  time.sleep(1)
+  assert ready.run("status").stdout.startswith("tiny runs")
+  (ready.code / "go").touch()
+  os.killpg(leader, then)
+  wait_until(lambda: ready.run("status").returncode == status)
 
 
 def test_children_do_not_outlive_the_training(ready):
