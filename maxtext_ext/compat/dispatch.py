@@ -1,4 +1,4 @@
-"""What `python3 -m MaxText.train` and `.decode` do: speech here, text in MaxText itself.
+"""Dispatch of `python3 -m MaxText.train` and `.decode`: speech here, text in MaxText itself.
 
 Errors are raised; a command turns them into one line with `exit_with_one_line`.
 """

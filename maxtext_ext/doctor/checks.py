@@ -31,7 +31,7 @@ _STALE = "MEGASCALE_"  # what a scheduler of several slices leaves
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-  """What a check says.
+  """Finding of a check.
 
   Attributes:
     name: of what was looked at.

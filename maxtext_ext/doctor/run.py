@@ -40,7 +40,7 @@ def examine(seconds: float, *, expected: str = "", as_json: bool = False) -> boo
 
 
 def _look_at(trial: Trial) -> list[Finding]:
-  """Whether JAX computes where it should."""
+  """Tells whether JAX computes where it should."""
   if not trial.devices:
     return []
   platform = trial.devices[0]["platform"]

@@ -26,7 +26,7 @@ _DOING = {
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-  """What the process said.
+  """Report of the process.
 
   Attributes:
     devices: of this machine, as JAX has them: platform, kind, bytes of memory and of it used.
@@ -92,7 +92,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _stages(folder: str) -> dict[str, dict[str, Any]]:
-  """What the process reported, by stage; a line that it was writing when it ended is left out."""
+  """Returns the process's report, by stage, without a line that was broken off by its end."""
   try:
     with open(os.path.join(folder, REPORT), encoding="utf-8") as report:
       lines = report.read().split("\n")[:-1]

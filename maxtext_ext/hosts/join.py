@@ -73,7 +73,7 @@ def joined(settings: Settings) -> Iterator[None]:
 
 
 def is_lost_peer(error: BaseException) -> bool:
-  """Whether an error is JAX's own about a process that it cannot reach."""
+  """Tells whether an error is JAX's own about a process that it cannot reach."""
   of_jax = isinstance(error, (ValueError, RuntimeError))
   return of_jax and _UNREACHABLE.search(str(error)) is not None
 

@@ -27,7 +27,7 @@ _FOLDER = "~/maxtext"
 
 @dataclass(frozen=True, kw_only=True)
 class Code:
-  """How a job gets the code.
+  """The code's way to a job.
 
   Attributes:
     script: lines of bash that put it into the current folder.

@@ -19,7 +19,7 @@ ENVIRONMENT = ".venv-engines"  # setup/install_engines.sh makes it
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-  """What starts a job.
+  """The command that starts a job.
 
   Attributes:
     file: where the text goes, from the root of the checkout.

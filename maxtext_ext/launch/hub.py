@@ -46,7 +46,7 @@ def status_of(error: HTTPError) -> int | None:
 
 
 def is_lasting(error: HTTPError) -> bool:
-  """Whether the same request would get the same answer."""
+  """Tells whether the same request would get the same answer."""
   status = status_of(error)
   return status is not None and 400 <= status < 500 and status not in _PASSING
 

@@ -114,7 +114,7 @@ def find_root() -> pathlib.Path:
 
 
 def git(root: pathlib.Path, *arguments: str) -> str | None:
-  """What git answers; None where it fails or there is no git or no repository."""
+  """Returns git's answer; None where it fails or there is no git or no repository."""
   quiet = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true"}
   try:
     finished = subprocess.run(

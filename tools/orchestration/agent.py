@@ -100,7 +100,7 @@ def processes_of(mark: bytes, session: int, agent: int = 0) -> list[int]:
 
 
 def is_below(pid: int, ancestor: int, parents: dict[int, int]) -> bool:
-  """Whether a process descends from another."""
+  """Tells whether a process descends from another."""
   for _ in parents:
     pid = parents.get(pid, 0)
     if pid == ancestor:
@@ -326,7 +326,7 @@ class Run:
     return True
 
   def cancelled(self) -> bool:
-    """Whether another connection has said that the run is over."""
+    """Tells whether another connection has said that the run is over."""
     return os.path.exists(os.path.join(self.state, "cancelled"))
 
   def secrets(self) -> dict[str, str]:

@@ -211,7 +211,7 @@ def end_clients() -> None:
 
 
 def going_on() -> bool:
-  """Whether the program does not end yet; what clients say from then on is of no interest."""
+  """Tells whether the program does not end yet; what clients say from then on is of no interest."""
   return not _ENDING.is_set()
 
 

@@ -56,7 +56,7 @@ class Member:
 
   @property
   def name(self) -> str:
-    """What the worker is called."""
+    """Name of the worker, for messages."""
     return self.worker.name
 
   def describe(self) -> str:
@@ -335,7 +335,7 @@ class Fleet:
     return next((each for each in self._members if each.unconfirmed), self._cause[0])
 
   def _ended_by_itself(self, member: Member) -> bool:
-    """Whether a worker that was told to end failed before it could do so for that reason."""
+    """Tells whether a worker that was told to end failed before it could do so for that reason."""
     by_force = member.status in (-signal.SIGKILL, 128 + signal.SIGKILL)
     told = member.status in (0, None, -signal.SIGTERM, 128 + signal.SIGTERM)
     return not told and not (by_force and member.ended > self._killed)

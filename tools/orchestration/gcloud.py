@@ -43,17 +43,17 @@ class GcloudError(Exception):
 
   @property
   def not_found(self) -> bool:
-    """Whether what was asked for does not exist."""
+    """Tells whether what was asked for does not exist."""
     return bool(re.search(_NOT_FOUND, self.text, re.IGNORECASE))
 
   @property
   def already_exists(self) -> bool:
-    """Whether what was to be created exists."""
+    """Tells whether what was to be created exists."""
     return bool(re.search(_ALREADY_EXISTS, self.text, re.IGNORECASE))
 
   @property
   def permanent(self) -> bool:
-    """Whether another attempt cannot succeed; a call with any other error may have had effect."""
+    """Tells whether no attempt can succeed; a call with any other error may have had effect."""
     missing = self.status == 127
     return missing or bool(_PERMANENT.search(self.text) and not _PASSING.search(self.text))
 

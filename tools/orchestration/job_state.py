@@ -90,7 +90,7 @@ def mark_name(attempt: int, how: str, group: int, worker: int) -> str:
 
 @dataclass(frozen=True)
 class Progress:
-  """How far a job has come."""
+  """Progress of a job."""
 
   attempt: int  # that is running, or was the last
   over: str  # "" or how it ended: FINISHED, FAILED, STOPPED

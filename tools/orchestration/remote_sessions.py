@@ -40,7 +40,7 @@ class Session:
 
   @property
   def running(self) -> bool:
-    """Whether it goes on."""
+    """Tells whether it goes on."""
     return self.state in ("starting", "running")
 
   @property

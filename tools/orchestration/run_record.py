@@ -89,7 +89,7 @@ def all_runs() -> list[dict[str, Any]]:
 
 
 def process_start(pid: int) -> str:
-  """What tells a process from a later one of the same number; empty: there is none."""
+  """Returns the start time of a process, which tells it from later ones; empty: none lives."""
   if not Path("/proc").is_dir():
     done = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, check=False)
     return done.stdout.decode().strip()
@@ -100,5 +100,5 @@ def process_start(pid: int) -> str:
 
 
 def is_running(record: dict[str, Any]) -> bool:
-  """Whether the runner of this record is alive."""
+  """Tells whether the runner of this record is alive."""
   return bool(record.get("pid")) and process_start(record["pid"]) == record.get("pid_start", "-")

@@ -23,7 +23,7 @@ _PASSING = ("CREATING", "STARTING", "RESTARTING", "REPAIRING", "REIMAGING", "UNK
 
 @dataclass(frozen=True)
 class Wanted:
-  """How slices are asked for; what is empty is taken from the slices that are there."""
+  """Request for slices; what is empty is taken from the slices that are there."""
 
   queued_resource: str = ""
   accelerator_type: str = ""

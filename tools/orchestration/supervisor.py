@@ -30,7 +30,7 @@ def _settle() -> float:
 
 @dataclass(frozen=True)
 class Plan:
-  """What a run does.
+  """Plan of a run.
 
   Attributes:
     prefix: name of the slice, or of several before their numbers.

@@ -12,7 +12,7 @@ PEER_LOST = 42  # of a process that ends because another is lost: never the caus
 
 @dataclass(frozen=True)
 class Task:
-  """What all workers do.
+  """Task of all workers.
 
   Attributes:
     id: of this attempt; its processes on the workers are known by it.
@@ -56,7 +56,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Outcome:
-  """How a run ended.
+  """End of a run.
 
   Attributes:
     status: exit status of the runner.

@@ -28,7 +28,7 @@ class NodeState(NamedTuple):
 
   @property
   def ready(self) -> bool:
-    """Whether its machines can be used; the health says more of Google's software on them."""
+    """Tells whether its machines can be used; the health says more of Google's software on them."""
     return self.state == "READY"
 
   def __str__(self) -> str:

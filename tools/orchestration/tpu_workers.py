@@ -43,7 +43,7 @@ class Worker:
 
   @property
   def name(self) -> str:
-    """What the worker is called in messages."""
+    """Name of the worker, for messages."""
     return (
       f"worker {self.number}" if self.alone else f"slice {self.slice_number} worker {self.number}"
     )

@@ -84,7 +84,7 @@ class WorkerLog:
         say(f"{self.path} cannot be written, the run goes on without it: {error.strerror}")
 
   def _is_shown(self, end: bytes) -> bool:
-    """Whether a line is shown: of a progress bar one every few seconds is."""
+    """Tells whether a line is shown: of a progress bar one every few seconds is."""
     if end != b"\r":
       return True
     now = time.monotonic()
