@@ -38,7 +38,7 @@ def write_input(path: str, megabytes: float) -> None:
   """Writes a TFRecord file of so many bytes."""
   from benchmarks.speech_like import make_clips
   from maxtext_ext.records.schema import PCM16_SCALE, Record, encode_example
-  from maxtext_ext.records.sources.tfrecord import write_tfrecord
+  from maxtext_ext.sources.tfrecord import write_tfrecord
 
   def records() -> Iterator[bytes]:
     size = 0
@@ -100,7 +100,7 @@ def tensorflow_loops() -> dict[str, Callable[[str, str], None]]:
 
 def our_loops() -> dict[str, Callable[[str, str], None]]:
   """Whole conversions."""
-  from maxtext_ext.records.convert import ConvertOptions, convert
+  from maxtext_ext.conversion.convert import ConvertOptions, convert
 
   def run(audio: str) -> Callable[[str, str], None]:
     return lambda source, out: convert(

@@ -18,9 +18,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from maxtext_ext.audio.frames import CHUNKS_PER_WINDOW, FRAMES_PER_CHUNK, audio_tokens
+from maxtext_ext.audio.geometry import CHUNKS_PER_WINDOW, FRAMES_PER_CHUNK, audio_tokens
+from maxtext_ext.input.bin_packing import TailBins
 from maxtext_ext.input.packing import choose_windows, pack
-from maxtext_ext.input.tail_bins import TailBins
 from maxtext_ext.input.windows import full_and_tail
 
 SEED = 0

@@ -38,7 +38,7 @@ from rich.table import Table
 
 from benchmarks.speech_like import make_clips
 from benchmarks.train_data import SHAPES, write_clips, write_shape, write_tokenizer
-from maxtext_ext.audio.frames import CHUNKS_PER_WINDOW
+from maxtext_ext.audio.geometry import CHUNKS_PER_WINDOW
 from maxtext_ext.config import load
 from maxtext_ext.keys.yml import package_configs
 from maxtext_ext.planning.model_flops import decoder_flops_per_token, encoder_flops_per_window

@@ -16,13 +16,13 @@ from omegaconf import OmegaConf
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from benchmarks.speech_like import Clip
-from maxtext_ext.audio.frames import SAMPLE_RATE
+from maxtext_ext.audio.geometry import SAMPLE_RATE
 from maxtext_ext.bridge import qwen3_tokenizer_path
 from maxtext_ext.checkpoint.qwen3_asr_config import AUDIO_KEYS, TEXT_KEYS
 from maxtext_ext.keys.yml import package_configs
 from maxtext_ext.records.schema import Record, encode_example
 from maxtext_ext.records.writer import ShardWriter
-from maxtext_ext.text.prompt import build_target
+from maxtext_ext.text.templates.qwen3_asr import build_target
 from maxtext_ext.text.tokenizer import (
   ASR_TEXT,
   IM_END,

@@ -10,7 +10,7 @@ import typer
 
 from maxtext_ext.errors import exit_with_one_line
 from maxtext_ext.prepare import arabic, command
-from maxtext_ext.prepare.run import PrepareOptions
+from maxtext_ext.prepare.prepare import PrepareOptions
 
 _NAMES = ", ".join(source.name for source in arabic.SOURCES)
 

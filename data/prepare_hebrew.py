@@ -9,7 +9,7 @@ import typer
 
 from maxtext_ext.errors import exit_with_one_line
 from maxtext_ext.prepare import command, hebrew
-from maxtext_ext.prepare.run import PrepareOptions
+from maxtext_ext.prepare.prepare import PrepareOptions
 
 
 @exit_with_one_line

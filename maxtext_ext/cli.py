@@ -128,9 +128,9 @@ def evaluate(
   ] = None,
 ) -> None:
   """Word and character error rates, by data set and language."""
-  from maxtext_ext.evaluate import run
+  from maxtext_ext.evaluate import evaluate as engine
 
-  run.evaluate(path, report=report, normalizer=normalizer, metrics=metrics, baseline=baseline)
+  engine.evaluate(path, report=report, normalizer=normalizer, metrics=metrics, baseline=baseline)
 
 
 @convert_app.callback()
@@ -313,9 +313,9 @@ def demo(
   out: Annotated[Path, typer.Option(help="Everything is written here.")] = Path("out/demo"),
 ) -> None:
   """From recordings to a word error rate: convert, train, decode, report; ten minutes on a CPU."""
-  from maxtext_ext.demo import run
+  from maxtext_ext.demo import demo as engine
 
-  run.main(str(out), None if data is None else str(data))
+  engine.main(str(out), None if data is None else str(data))
 
 
 @app.command()
@@ -329,7 +329,7 @@ def doctor(
   ] = None,
 ) -> None:
   """Versions, devices, one tiny training; each problem with its remedy. Exit status 1 if any."""
-  from maxtext_ext.doctor.run import examine
+  from maxtext_ext.doctor.examine import examine
 
   if not examine(timeout, expected=expect or "", as_json=json):
     raise typer.Exit(1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-  from maxtext_ext.records.convert import ConvertSummary, Progress
+  from maxtext_ext.conversion.convert import ConvertSummary, Progress
 
 # The keys of records.sources.formats.SOURCES, which takes half a second to import.
 SourceFormat = Literal[
@@ -98,13 +98,13 @@ def convert_data(
   huggingface (google/fleurs:ar_eg#test), parquet, arrow (save_to_disk), kaldi, lhotse (cuts, or
   recordings and supervisions), shar, nemo (tarred), tar (WebDataset), tfrecord, tfds.
   """
-  from maxtext_ext.records.convert import (
+  from maxtext_ext.conversion.convert import (
     QUARANTINE_NAME,
     ConvertOptions,
     TooManyBadError,
     convert,
   )
-  from maxtext_ext.records.sources.options import SourceOptions
+  from maxtext_ext.sources.options import SourceOptions
 
   if shards is not None and records_per_shard is not None:
     raise ValueError("got --shards and --records-per-shard, expected one of them; leave one out")
@@ -133,7 +133,7 @@ def convert_data(
     raise ValueError(f"got {got}, expected that only with --engine beam")
   try:
     if engine == "beam":
-      from maxtext_ext.records import beam
+      from maxtext_ext.conversion import beam
 
       summary = beam.convert(
         source,
@@ -164,7 +164,7 @@ def verify_data(
   workers: Annotated[int, typer.Option(help="Processes; a shard is the work of one.")] = 1,
 ) -> None:
   """Read every record and hold the files against their manifest; exit status 1 if one is bad."""
-  from maxtext_ext.records.verify import print_report, verify
+  from maxtext_ext.conversion.verify import print_report, verify
 
   with _progress_bar("verifying") as show:
     report = verify(path, workers=workers, progress=show)
@@ -182,7 +182,7 @@ def inspect_data(
   workers: Annotated[int, typer.Option(help="Processes that read.")] = 1,
 ) -> None:
   """Show what is in a data set: a table, and a page with pictures and players."""
-  from maxtext_ext.records import inspect
+  from maxtext_ext.corpus import inspect
 
   inspect.main(path, html, sample=sample, workers=workers)
 

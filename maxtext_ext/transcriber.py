@@ -30,12 +30,12 @@ from maxtext_ext.checkpoint.adapter import load_weights
 from maxtext_ext.checkpoint.fingerprint import check_model
 from maxtext_ext.checkpoint.model_file import base_among, pretrained_config
 from maxtext_ext.decode.generate import Generator
-from maxtext_ext.input.batch import decode_shape, make_decode_batch
+from maxtext_ext.input.collate import decode_shape, make_decode_batch
 from maxtext_ext.input.utterance import Utterance, build_utterance
 from maxtext_ext.models.speech_lm import make_model
 from maxtext_ext.records.schema import MAX_PEAK, PCM16_SCALE, Record
 from maxtext_ext.text.languages import NO_LANGUAGE, language_name
-from maxtext_ext.text.prompt import parse_output
+from maxtext_ext.text.templates.qwen3_asr import parse_output
 from maxtext_ext.text.tokenizer import Tokenizer
 
 MAX_SECONDS = 1200.0  # the longest clip of one pass, as Qwen3-ASR is published

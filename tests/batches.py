@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from maxtext_ext.text.prompt import parse_output
+from maxtext_ext.text.templates.qwen3_asr import parse_output
 
 
 def texts(batch, tokenizer):

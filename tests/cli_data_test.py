@@ -16,8 +16,8 @@ import soundfile
 
 from maxtext_ext.cli import main
 from maxtext_ext.cli_data import SourceFormat
-from maxtext_ext.records.sources.formats import SOURCES
-from tests.records.small_shards import encoded, ids_of, write_shards
+from maxtext_ext.sources.formats import SOURCES
+from tests.conversion.small_shards import encoded, ids_of, write_shards
 
 ROOT = pathlib.Path(__file__).parents[1]
 # What a shell starts in the background, this suite too, is deaf to Ctrl-C, and so are its children.

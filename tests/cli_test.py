@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from maxtext_ext.audio.io import SAMPLE_RATE
 from maxtext_ext.cli import main
 from maxtext_ext.compat import dispatch
-from maxtext_ext.demo import run as demo_run
+from maxtext_ext.demo import demo as demo_run
 from maxtext_ext.records.reader import RecordSource, find_shards
 from maxtext_ext.text.normalize import NORMALIZERS
 from tests.golden import qwen3_asr_files

@@ -48,3 +48,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in set(elsewhere)]
   slow = {item.path for item in items if item.get_closest_marker("slow")}
   items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture
+def gcs(monkeypatch):
+  """A storage server with the bucket `bucket`, which gs:// leads to."""
+  import gcs_server
+
+  with gcs_server.serving(monkeypatch, "bucket") as server:
+    yield server
+
+
+@pytest.fixture(params=["local", "memory", "gs"])
+def root(request, tmp_path):
+  """An empty folder of every kind that storage knows."""
+  match request.param:
+    case "local":
+      yield str(tmp_path)
+    case "memory":
+      import fsspec
+
+      fsspec.filesystem("memory").store.clear()
+      yield "memory://root/folder"
+    case "gs":
+      request.getfixturevalue("gcs")
+      yield "gs://bucket/folder"

@@ -11,8 +11,8 @@ from maxtext_ext.errors import exit_with_one_line
 @exit_with_one_line
 def command():
   bridge.quiet()
-  logging.getLogger("maxtext_ext.input.dropped").warning("dropped %s", "\x1b[2J")
-  logging.getLogger("maxtext_ext.input.dropped").info("a detail")
+  logging.getLogger("maxtext_ext.input.drops").warning("dropped %s", "\x1b[2J")
+  logging.getLogger("maxtext_ext.input.drops").info("a detail")
   logging.getLogger("orbax").warning("nothing for the user")
 
 command()

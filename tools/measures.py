@@ -12,15 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from maxtext_ext import bridge
-from maxtext_ext.audio.frames import num_frames
+from maxtext_ext.audio.geometry import num_frames
 from maxtext_ext.audio.mel import log_mel
 from maxtext_ext.checkpoint.check import check
 from maxtext_ext.checkpoint.convert import to_hf, to_maxtext
 from maxtext_ext.checkpoint.merge import export_adapter, import_adapter
 from maxtext_ext.decode.generate import Generator
-from maxtext_ext.input.batch import make_decode_batch
+from maxtext_ext.input.collate import make_decode_batch
 from maxtext_ext.text.languages import LANGUAGES
-from maxtext_ext.text.prompt import build_prompt
+from maxtext_ext.text.templates.qwen3_asr import build_prompt
 from maxtext_ext.text.tokenizer import Tokenizer, train_char_tokenizer
 from tests.audio import mel_test
 from tests.checkpoint import convert_test, merge_test
@@ -37,7 +37,7 @@ from tests.golden import (
 )
 from tests.golden.reference import Reference
 from tests.models import lora_test, parity
-from tests.text import prompt_test
+from tests.text.templates import qwen3_asr_test
 
 REFERENCES = {
   "Qwen3-ASR": (qwen3_asr.REFERENCE, "qwen3-asr-0.6b"),
@@ -77,13 +77,13 @@ def mel_error(num_mel_bins: int) -> float:
 
 def prompt_differences() -> float:
   """Prompts whose ids differ, over all languages and contexts."""
-  theirs = prompt_test.published_tokenizer()
-  ours = Tokenizer.from_directory(prompt_test.qwen3_directory())
+  theirs = qwen3_asr_test.published_tokenizer()
+  ours = Tokenizer.from_directory(qwen3_asr_test.qwen3_directory())
   contexts = ("", "Dana Cohen, Tel-Aviv", "שמות: דנה", "two\nlines\n")
   different = 0
   for language, context in itertools.product((*LANGUAGES, "Hebrew", None), contexts):
     prompt = build_prompt(ours, language=language, context=context)
-    text = prompt_test.published_prompt(language, context)
+    text = qwen3_asr_test.published_prompt(language, context)
     different += [*prompt.before, ours.audio_pad_id, *prompt.after] != theirs(text).input_ids
   return different
 

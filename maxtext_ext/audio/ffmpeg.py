@@ -9,9 +9,9 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from maxtext_ext.audio.errors import AudioError
-from maxtext_ext.audio.headers import SeekableFile
+from maxtext_ext.audio.integrity import SeekableFile
 from maxtext_ext.audio.io import MAX_VALUES
+from maxtext_ext.audio.limits import AudioError
 from maxtext_ext.audio.mixing import Mixer
 
 # FLAC and MP3 are not among them: FFmpeg reads over damage that libsndfile reports. Nor are

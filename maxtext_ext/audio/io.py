@@ -11,17 +11,17 @@ import numpy as np
 import soundfile
 import soxr
 
-from maxtext_ext.audio.errors import AudioError
-from maxtext_ext.audio.headers import (
+from maxtext_ext.audio.integrity import (
   SeekableFile,
   find_damage,
   find_undeclared,
   find_unknown_size,
 )
 from maxtext_ext.audio.joined import find_joints
+from maxtext_ext.audio.limits import AudioError
 from maxtext_ext.audio.mixing import Mixer, peak_of
 from maxtext_ext.audio.views import View
-from maxtext_ext.records import storage
+from maxtext_ext.files import storage
 
 SAMPLE_RATE = 16_000  # Hz
 MIN_SOURCE_RATE = (

@@ -7,7 +7,7 @@ import dataclasses
 import os
 import re
 
-from maxtext_ext.audio.headers import SeekableFile, skip_id3
+from maxtext_ext.audio.integrity import SeekableFile, skip_id3
 
 _MAX_FILES = 1_000
 _BLOCK = 1 << 20

@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Int16
 
-from maxtext_ext.audio.frames import CHUNK_SAMPLES, FRAMES_PER_CHUNK, HOP, N_FFT, SAMPLE_RATE
+from maxtext_ext.audio.geometry import CHUNK_SAMPLES, FRAMES_PER_CHUNK, HOP, N_FFT, SAMPLE_RATE
 
 INT16_SCALE = 32_768.0  # int16 samples to [-1, 1)
 MEL_FLOOR = 1e-10  # power below which everything is silence

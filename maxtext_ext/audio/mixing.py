@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from maxtext_ext.audio.errors import AudioError
+from maxtext_ext.audio.limits import AudioError
 
 _CANCELLED = 1e-3  # of the loudest channel: 60 dB below it
 

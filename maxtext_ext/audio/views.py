@@ -4,7 +4,7 @@ import io
 import os
 from collections.abc import Buffer
 
-from maxtext_ext.audio.headers import SeekableFile
+from maxtext_ext.audio.integrity import SeekableFile
 
 
 class View(io.RawIOBase):

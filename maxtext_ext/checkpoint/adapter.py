@@ -26,7 +26,7 @@ from maxtext_ext.checkpoint.integrity import Verification
 from maxtext_ext.files import foreign_json
 from maxtext_ext.keys.parts import ADAPTERS
 from maxtext_ext.models.lora import LoraConfig
-from maxtext_ext.train.parts import InParts, trained
+from maxtext_ext.models.parameter_groups import InParts, trained
 
 # Name of the part of a checkpoint.
 ADAPTER = "adapter"

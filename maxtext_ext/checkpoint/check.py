@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.table import Table
 
 from maxtext_ext import bridge
-from maxtext_ext.audio.frames import SAMPLE_RATE, audio_tokens, num_frames
+from maxtext_ext.audio.geometry import SAMPLE_RATE, audio_tokens, num_frames
 from maxtext_ext.checkpoint.adapter import load_weights
 from maxtext_ext.checkpoint.model_file import pretrained_config
-from maxtext_ext.input.batch import make_decode_batch
+from maxtext_ext.input.collate import make_decode_batch
 from maxtext_ext.input.utterance import Utterance
 from maxtext_ext.models.speech_lm import Batch, make_model
 

@@ -39,7 +39,8 @@ from maxtext_ext.checkpoint.keymap import (
   places_by_name,
 )
 from maxtext_ext.checkpoint.orbax_io import ParamsReader, ParamsWriter
-from maxtext_ext.checkpoint.plan import (
+from maxtext_ext.checkpoint.staging import CONFIG, HF_FOLDER, RECORD
+from maxtext_ext.checkpoint.tensor_plan import (
   DTYPES,
   Record,
   Report,
@@ -47,7 +48,6 @@ from maxtext_ext.checkpoint.plan import (
   pieces,
   plan_from_hf,
 )
-from maxtext_ext.checkpoint.staging import CONFIG, HF_FOLDER, RECORD
 from maxtext_ext.checkpoint.training import find_weights
 from maxtext_ext.files import foreign_json
 from maxtext_ext.files.foreign_json import shown

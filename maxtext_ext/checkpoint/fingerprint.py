@@ -19,8 +19,9 @@ from maxtext_ext.audio.perturb import find_sounds
 from maxtext_ext.checkpoint.base import run_of
 from maxtext_ext.checkpoint.integrity import STEP_METADATA
 from maxtext_ext.checkpoint.run_file import BASE_PLACE, read_json, read_run, write_run
+from maxtext_ext.files import storage
 from maxtext_ext.keys.yml import MODEL_FILE
-from maxtext_ext.records import manifest, storage
+from maxtext_ext.records import manifest
 from maxtext_ext.records.reader import find_shards
 from maxtext_ext.run_identity import (
   CHANGEABLE,

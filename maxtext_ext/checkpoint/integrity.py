@@ -17,7 +17,7 @@ import jax
 from pydantic import BaseModel, ValidationError
 
 from maxtext_ext.errors import one_line
-from maxtext_ext.records import checksum, storage
+from maxtext_ext.files import checksum, storage
 
 STEP_METADATA = "_CHECKPOINT_METADATA"
 TREE_METADATA = "_METADATA"

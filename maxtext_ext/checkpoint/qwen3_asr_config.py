@@ -8,7 +8,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from maxtext_ext.audio.frames import TOKENS_PER_CHUNK
+from maxtext_ext.audio.geometry import TOKENS_PER_CHUNK
 from maxtext_ext.checkpoint import config_schema
 from maxtext_ext.files import foreign_json
 from maxtext_ext.text.languages import LANGUAGES

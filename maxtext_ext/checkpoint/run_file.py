@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 from maxtext_ext import __version__
-from maxtext_ext.records import storage
+from maxtext_ext.files import storage
 
 RUN_FILE = "run.json"
 BASE_PLACE = "base"  # its entry for where the base weights lay last

@@ -12,7 +12,7 @@ from etils import epath
 
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint import config_schema, model_file
-from maxtext_ext.checkpoint.plan import Record
+from maxtext_ext.checkpoint.tensor_plan import Record
 from maxtext_ext.escape import printable
 from maxtext_ext.files import foreign_folder, foreign_json
 from maxtext_ext.keys.yml import MODEL_FILE

@@ -50,7 +50,7 @@ def decode(argv: Sequence[str]) -> None:
   say(f"decode: split {settings.split} with {settings.run_name}; {_STARTING}")
   with leaving_at_interrupt():
     preflight.check_input(settings, settings.split)
-    from maxtext_ext.decode.run import run
+    from maxtext_ext.decode.decode import run
 
   run(settings)
 

@@ -3,9 +3,9 @@
 from flax import nnx
 
 from maxtext_ext.decode.generate import Generator
-from maxtext_ext.decode.writer import Hypothesis
-from maxtext_ext.input.batch import DecodeBatch
-from maxtext_ext.text.prompt import parse_output
+from maxtext_ext.evaluate.hypotheses import Hypothesis
+from maxtext_ext.input.collate import DecodeBatch
+from maxtext_ext.text.templates.qwen3_asr import parse_output
 from maxtext_ext.text.tokenizer import Tokenizer
 
 

@@ -19,7 +19,7 @@ from maxtext_ext.audio.io import SAMPLE_RATE
 from maxtext_ext.demo import espeak
 from maxtext_ext.demo.words import LEXICONS, Word
 from maxtext_ext.records.schema import AudioFormat, Record, encode_example
-from maxtext_ext.records.sources.tfrecord import write_tfrecord
+from maxtext_ext.sources.tfrecord import write_tfrecord
 
 DATASET_NAME = "demo_espeak"
 MAX_WORDS = 4

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from maxtext_ext.records.schema import RecordError
-from maxtext_ext.records.sources.fields import choose_names, parse_object, value_of
-from maxtext_ext.records.sources.options import SourceOptions
+from maxtext_ext.sources.fields import choose_names, parse_object, value_of
+from maxtext_ext.sources.options import SourceOptions
 
 SHARES = {"test": 0.05, "validation": 0.05}  # the rest is training
 MOST = {"test": 450, "validation": 200}  # clips

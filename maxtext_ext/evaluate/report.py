@@ -10,9 +10,9 @@ from typing import Any, Self
 
 from etils import epath
 
-from maxtext_ext.decode.decoded import Decoded
-from maxtext_ext.decode.writer import Hypothesis, atomic_open
 from maxtext_ext.evaluate.alignment import Pair, align
+from maxtext_ext.evaluate.decoded import Decoded
+from maxtext_ext.evaluate.hypotheses import Hypothesis, atomic_open
 from maxtext_ext.evaluate.metrics import read_metrics
 from maxtext_ext.evaluate.wer import ErrorRate, Score, Scores, score
 from maxtext_ext.pages.chart import Curve, curve

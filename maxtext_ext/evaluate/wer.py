@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maxtext_ext.decode.writer import Hypothesis
 from maxtext_ext.evaluate.alignment import count_edits
 from maxtext_ext.evaluate.bootstrap import bootstrap_interval
+from maxtext_ext.evaluate.hypotheses import Hypothesis
 from maxtext_ext.text.normalize import get_normalizer
 
 UNSPECIFIED = "unspecified"  # the group of utterances without a dataset or a language

@@ -11,8 +11,8 @@ import jax
 
 from maxtext_ext.errors import PEER_LOST, exit_status, leave, one_line
 from maxtext_ext.hosts.cluster import find
+from maxtext_ext.hosts.monitor import Watch
 from maxtext_ext.hosts.roll_call import LIMIT
-from maxtext_ext.hosts.watch import Watch
 from maxtext_ext.keys.settings import Settings
 from maxtext_ext.progress import say
 from maxtext_ext.run_identity import fingerprint_of_process

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import grain
 import numpy as np
 
-from maxtext_ext.input.batch import DecodeBatch, decode_shape, make_decode_batch
+from maxtext_ext.input.collate import DecodeBatch, decode_shape, make_decode_batch
 from maxtext_ext.input.config import InputConfig
-from maxtext_ext.input.dropped import Dropped, Tally
+from maxtext_ext.input.drops import Dropped, Tally
 from maxtext_ext.input.owned import Owner
 from maxtext_ext.input.reading import ReadUtterance, check_hosts, open_data, read_options
 from maxtext_ext.text.tokenizer import Tokenizer

@@ -3,7 +3,7 @@
 import math
 
 from maxtext_ext.input.config import InputConfig
-from maxtext_ext.input.dropped import Dropped
+from maxtext_ext.input.drops import Dropped
 from maxtext_ext.input.packing import pack, unfit_reason
 from maxtext_ext.input.pipeline import training_sample
 from maxtext_ext.input.reading import RecordData

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from maxtext_ext.input.dropped import Dropped
+from maxtext_ext.input.drops import Dropped
 from maxtext_ext.records.schema import Record
 
 _MEASURES = ("seconds", "characters", "characters_per_second")

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maxtext_ext.audio.frames import CHUNKS_PER_WINDOW
-from maxtext_ext.input.tail_bins import TailBins
+from maxtext_ext.audio.geometry import CHUNKS_PER_WINDOW
+from maxtext_ext.input.bin_packing import TailBins
 from maxtext_ext.input.windows import Placement, full_and_tail
 
 LOOKAHEAD = 512  # utterances

@@ -8,7 +8,7 @@ from typing import Any
 import grain
 import numpy as np
 
-from maxtext_ext.input.batch import Arrays, DecodeBatch, Fill, fill, make_decode_batch
+from maxtext_ext.input.collate import Arrays, DecodeBatch, Fill, fill, make_decode_batch
 from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.decoding import (
   DecodeIterator,
@@ -19,9 +19,8 @@ from maxtext_ext.input.decoding import (
 from maxtext_ext.input.filters import Filters
 from maxtext_ext.input.host_augment import HostAugment, NoiseOnly, find_sounds
 from maxtext_ext.input.mixture import Element, InTurn, Mixture, NamedData, Order
-from maxtext_ext.input.order import Share
 from maxtext_ext.input.owned import Owner
-from maxtext_ext.input.packed import PackedBatches, PackPlan
+from maxtext_ext.input.packed_dataset import PackedBatches, PackPlan
 from maxtext_ext.input.position import Position, for_host
 from maxtext_ext.input.reading import (
   Dataset,
@@ -34,6 +33,7 @@ from maxtext_ext.input.reading import (
   open_training_data,
 )
 from maxtext_ext.input.row_windows import SAMPLED, row_windows
+from maxtext_ext.input.sharding import Share
 from maxtext_ext.input.spec_augment import SpecAugment
 from maxtext_ext.text.tokenizer import Tokenizer
 

@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, Self
 
-from maxtext_ext.input.dropped import Tally
-from maxtext_ext.input.order import Share, divide_anew
+from maxtext_ext.input.drops import Tally
+from maxtext_ext.input.sharding import Share, divide_anew
 
 _FORMAT = 2  # of the JSON; 1 counted the places of each host apart
 

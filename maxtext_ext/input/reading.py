@@ -7,7 +7,7 @@ import grain
 from maxtext_ext.audio.io import is_finite
 from maxtext_ext.audio.perturb import Perturbation, noise_clip, perturb
 from maxtext_ext.input.config import InputConfig
-from maxtext_ext.input.dropped import Dropped
+from maxtext_ext.input.drops import Dropped
 from maxtext_ext.input.mixture import InTurn, Order
 from maxtext_ext.input.spec_augment import record_seed
 from maxtext_ext.input.utterance import Utterance, build_utterance

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maxtext_ext.audio.frames import CHUNKS_PER_WINDOW
+from maxtext_ext.audio.geometry import CHUNKS_PER_WINDOW
 from maxtext_ext.audio.io import SAMPLE_RATE
 from maxtext_ext.input.config import InputConfig
-from maxtext_ext.input.dropped import Dropped
+from maxtext_ext.input.drops import Dropped
 from maxtext_ext.input.mixture import Element
 from maxtext_ext.input.packing import choose_windows, unfit_reason
 from maxtext_ext.input.reading import Dataset, NoiseData, RecordData

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maxtext_ext.audio.frames import CHUNKS_PER_WINDOW, FRAMES_PER_CHUNK
+from maxtext_ext.audio.geometry import CHUNKS_PER_WINDOW, FRAMES_PER_CHUNK
 
 _WINDOW_FRAMES = FRAMES_PER_CHUNK * CHUNKS_PER_WINDOW
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maxtext_ext.audio.frames import (
+from maxtext_ext.audio.geometry import (
   CHUNK_HOP,
   CHUNK_SAMPLES,
   CHUNKS_PER_WINDOW,

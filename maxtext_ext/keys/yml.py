@@ -6,9 +6,9 @@ import pathlib
 
 import yaml
 
+from maxtext_ext.files import storage
 from maxtext_ext.keys.maxtext import configs_folder
 from maxtext_ext.keys.values import ConfigError, parse_yaml
-from maxtext_ext.records import storage
 
 BASE_CONFIG = "base_config"
 # A model's shape, beside its weights: what conversion and training write.

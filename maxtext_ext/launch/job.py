@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import maxtext_ext
+from maxtext_ext.files.remote import is_url
 from maxtext_ext.keys.maxtext import configs_folder
 from maxtext_ext.keys.settings import Settings, kinds, read, refuse_repeats
 from maxtext_ext.keys.yml import read_chain
-from maxtext_ext.records.remote import is_url
 
 Task = Literal["train", "decode"]
 # The environment and its programs. Nothing is tried there: the job takes the chips at once.

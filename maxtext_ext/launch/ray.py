@@ -8,10 +8,10 @@ import os
 import re
 import shlex
 
+from maxtext_ext.files.remote import is_url
 from maxtext_ext.launch.accelerator import Gpu, parse_accelerator
 from maxtext_ext.launch.engines import Launch, place
 from maxtext_ext.launch.job import Job
-from maxtext_ext.records.remote import is_url
 
 _ENTRY = '''\
 """{title}

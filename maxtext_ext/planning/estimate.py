@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from maxtext_ext.audio.frames import CHUNKS_PER_WINDOW
+from maxtext_ext.audio.geometry import CHUNKS_PER_WINDOW
 from maxtext_ext.planning.compiler import Shape
 from maxtext_ext.planning.cost import StepCost
 from maxtext_ext.planning.memory import Memory

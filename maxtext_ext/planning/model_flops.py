@@ -9,7 +9,7 @@ in the decoder is left out: a few hundred tokens, 1 or 2% of a layer.
 from dataclasses import dataclass
 from typing import Any
 
-from maxtext_ext.audio.frames import (
+from maxtext_ext.audio.geometry import (
   CHUNKS_PER_WINDOW,
   FRAMES_PER_CHUNK,
   TOKENS_PER_CHUNK,

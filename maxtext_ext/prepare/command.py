@@ -10,11 +10,11 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from maxtext_ext.conversion.convert import QUARANTINE_NAME, TooManyBadError
 from maxtext_ext.pages.duration import format_duration
 from maxtext_ext.prepare.export import export
+from maxtext_ext.prepare.prepare import Prepared, PrepareOptions, Watch, prepare
 from maxtext_ext.prepare.recipe import Source
-from maxtext_ext.prepare.run import Prepared, PrepareOptions, Watch, prepare
-from maxtext_ext.records.convert import QUARANTINE_NAME, TooManyBadError
 
 _WIDTH = 100  # columns of the table where the output is no terminal
 

@@ -18,7 +18,8 @@ import numpy as np
 import soundfile
 
 from maxtext_ext.audio.io import SAMPLE_RATE
-from maxtext_ext.records import checksum, reader, storage
+from maxtext_ext.files import checksum, storage
+from maxtext_ext.records import reader
 from maxtext_ext.records.schema import Record, RecordError, decode_example, pcm16_samples
 from maxtext_ext.text.languages import NO_LANGUAGE, language_name
 

@@ -5,10 +5,10 @@ import re
 from collections.abc import Callable
 
 from maxtext_ext.audio.io import SAMPLE_RATE
+from maxtext_ext.conversion.selector import LeftOut, Selected
 from maxtext_ext.prepare import buckwalter
 from maxtext_ext.prepare.split import Split
 from maxtext_ext.records.schema import Record
-from maxtext_ext.records.selector import LeftOut, Selected
 from maxtext_ext.text.normalize import arabic, basic, hebrew, training
 
 Clean = Callable[[str], str]

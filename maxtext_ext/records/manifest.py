@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from maxtext_ext.audio.io import SAMPLE_RATE
-from maxtext_ext.records import storage
-from maxtext_ext.records.shard_job import WrittenShard
+from maxtext_ext.conversion.shard_job import WrittenShard
+from maxtext_ext.files import storage
 
 MANIFEST_NAME = "{split}.manifest.json"
 _FORMAT = "maxtext_ext manifest 1"

@@ -3,7 +3,7 @@
 import os
 import re
 
-from maxtext_ext.records import storage
+from maxtext_ext.files import storage
 
 SHARD_SUFFIX = ".array_record"
 

@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import Any
 
 from maxtext_ext.escape import printable
+from maxtext_ext.files import storage
 from maxtext_ext.files.writing import writing
-from maxtext_ext.records import storage
 
 QUARANTINE_NAME = "quarantine.jsonl"
 REASONS_KEPT = 10

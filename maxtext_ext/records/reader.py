@@ -6,7 +6,8 @@ from typing import SupportsIndex
 
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-from maxtext_ext.records import paths, remote, storage
+from maxtext_ext.files import remote, storage
+from maxtext_ext.records import paths
 
 _EMULATOR = "CLOUD_STORAGE_EMULATOR_ENDPOINT"  # where Google's C++ client looks for another server
 

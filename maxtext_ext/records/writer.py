@@ -6,8 +6,8 @@ from types import TracebackType
 
 from array_record.python import array_record_module
 
+from maxtext_ext.files import checksum, storage
 from maxtext_ext.files.writing import writing
-from maxtext_ext.records import checksum, storage
 
 # group_size:1 puts every record into a chunk of its own: training reads in random order, and would
 # otherwise decompress a whole group for each record. Compression is what conversion takes its time

@@ -10,14 +10,14 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
 from maxtext_ext import bridge
-from maxtext_ext.decode.writer import describe_cut
+from maxtext_ext.evaluate.hypotheses import describe_cut
 from maxtext_ext.evaluate.wer import Scores, score
 from maxtext_ext.input.pipeline import InputConfig, eval_iterator
 from maxtext_ext.parallel import to_device
 from maxtext_ext.text.tokenizer import Tokenizer
-from maxtext_ext.train.metrics import ProgressLine
+from maxtext_ext.train.eval_decoding import BrokenOff, Transcripts
+from maxtext_ext.train.metric_writer import ProgressLine
 from maxtext_ext.train.samples import Sample, choose
-from maxtext_ext.train.transcripts import BrokenOff, Transcripts
 
 
 @dataclass(frozen=True, kw_only=True)

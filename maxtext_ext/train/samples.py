@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from maxtext_ext.decode.writer import Hypothesis
+from maxtext_ext.evaluate.hypotheses import Hypothesis
 from maxtext_ext.evaluate.wer import score
 
 # The file in the folder of a run.

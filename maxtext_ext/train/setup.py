@@ -31,18 +31,18 @@ from maxtext_ext.checkpoint.model_file import write_model
 from maxtext_ext.checkpoint.training import TrainingCheckpoints, has_checkpoints, set_aside
 from maxtext_ext.config import run_dir_of
 from maxtext_ext.errors import one_line
+from maxtext_ext.files.remote import failures
 from maxtext_ext.input.pipeline import BatchIterator, InputConfig, train_iterator
+from maxtext_ext.models.parameter_groups import make_optimizer
 from maxtext_ext.models.speech_lm import make_model
 from maxtext_ext.parallel import gather_texts
 from maxtext_ext.progress import announce_first_call
-from maxtext_ext.records.remote import failures
 from maxtext_ext.run_identity import describe_differences
 from maxtext_ext.text.tokenizer import Tokenizer
 from maxtext_ext.train.evaluation import Evaluation
-from maxtext_ext.train.log import StepLog
-from maxtext_ext.train.metrics import MetricWriter
-from maxtext_ext.train.parts import make_optimizer
+from maxtext_ext.train.metric_writer import MetricWriter
 from maxtext_ext.train.step import eval_step, make_init_fn, train_step
+from maxtext_ext.train.step_metrics import StepLog
 
 _LINE = 300  # characters of an error of Orbax
 

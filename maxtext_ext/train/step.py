@@ -10,10 +10,10 @@ from flax import nnx
 
 from maxtext_ext import bridge
 from maxtext_ext.models import lora_dropout, router
+from maxtext_ext.models.loss import tiled_cross_entropy
+from maxtext_ext.models.parameter_groups import trained
 from maxtext_ext.models.speech_lm import Batch, SpeechLM
-from maxtext_ext.train.loss import tiled_cross_entropy
 from maxtext_ext.train.nonfinite import is_usable, take_if
-from maxtext_ext.train.parts import trained
 
 Metrics = dict[str, jax.Array]
 

@@ -9,7 +9,7 @@ import pytest
 from transformers import WhisperFeatureExtractor
 
 from maxtext_ext.audio import mel
-from maxtext_ext.audio.frames import (
+from maxtext_ext.audio.geometry import (
   CHUNK_SAMPLES,
   CHUNKS_PER_WINDOW,
   MIN_SAMPLES,

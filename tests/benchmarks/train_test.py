@@ -10,7 +10,7 @@ import tokenizers
 from benchmarks.speech_like import make_clips
 from benchmarks.train_data import LANGUAGE, SHAPES, write_clips, write_shape, write_tokenizer
 from maxtext_ext.checkpoint.qwen3_asr_config import model_keys
-from maxtext_ext.text.prompt import build_prompt, build_target
+from maxtext_ext.text.templates.qwen3_asr import build_prompt, build_target
 from maxtext_ext.text.tokenizer import AUDIO_PAD, IM_END
 from tests import tiny
 

@@ -305,13 +305,13 @@ def test_an_interrupted_conversion_leaves_nothing(tmp_path):
 
 
 def test_pieces_of_any_size_make_the_same(tmp_path, monkeypatch):
-  from maxtext_ext.checkpoint import plan
+  from maxtext_ext.checkpoint import tensor_plan
 
   tensors = files.write(tmp_path / "hf", "original", odd.REFERENCE, head="untied", tied=False)
   for i, (size, scanned) in enumerate([(900, True), (20_000, True), (20_000, False)]):
-    monkeypatch.setattr(plan, "PIECE_VALUES", size)
+    monkeypatch.setattr(tensor_plan, "PIECE_VALUES", size)
     out, back = str(tmp_path / f"out{i}"), tmp_path / f"back{i}"
     to_maxtext(str(tmp_path / "hf"), out, scanned=scanned)
-    monkeypatch.setattr(plan, "PIECE_VALUES", 3000)
+    monkeypatch.setattr(tensor_plan, "PIECE_VALUES", 3000)
     to_hf(out, str(back))
     assert_same(read(back), tensors)

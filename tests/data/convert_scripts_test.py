@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.records.small_shards import ids_of, write_shards
+from tests.conversion.small_shards import ids_of, write_shards
 
 ROOT = pathlib.Path(__file__).parents[2]
 PATH = os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ["PATH"]])

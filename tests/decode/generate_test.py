@@ -11,7 +11,7 @@ from flax import nnx
 from maxtext_ext import bridge
 from maxtext_ext.config import load
 from maxtext_ext.decode.generate import Generator
-from maxtext_ext.input.batch import make_decode_batch
+from maxtext_ext.input.collate import make_decode_batch
 from maxtext_ext.input.utterance import build_utterance
 from maxtext_ext.models.speech_lm import make_model
 from maxtext_ext.text.tokenizer import Tokenizer, train_char_tokenizer

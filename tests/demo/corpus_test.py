@@ -13,7 +13,7 @@ from maxtext_ext.demo import corpus
 from maxtext_ext.demo.corpus import Clip
 from maxtext_ext.demo.words import LEXICONS
 from maxtext_ext.records.schema import Record, decode_example
-from maxtext_ext.records.sources.tfrecord import read_tfrecord
+from maxtext_ext.sources.tfrecord import read_tfrecord
 
 COUNTS = {"train": 9000, "validation": 200, "test": 450}
 SMALL = {"train": 20, "validation": 3, "test": 6}

@@ -23,7 +23,7 @@ from maxtext_ext.cli import app
 from maxtext_ext.input.mixture import NamedData
 from maxtext_ext.records.quarantine import QUARANTINE_NAME, read_lines
 from maxtext_ext.records.schema import encode_example
-from maxtext_ext.records.sources.tfrecord import write_tfrecord
+from maxtext_ext.sources.tfrecord import write_tfrecord
 from tests import tiny
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -166,7 +166,7 @@ def test_scripts_that_remedies_name_are_there():
 def test_a_broken_library_is_found_and_does_not_break_the_doctor(tmp_path):
   (tmp_path / "soundfile.py").write_text("raise OSError('sndfile library not found')\n")
   code = """
-import maxtext_ext.doctor.run
+import maxtext_ext.doctor.examine
 from maxtext_ext.doctor.checks import check_sound
 print(check_sound()[0])
 """

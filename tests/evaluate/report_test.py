@@ -4,13 +4,13 @@ import re
 import gcs_server
 import pytest
 
-from maxtext_ext.decode.decoded import Decoded
-from maxtext_ext.decode.writer import Hypothesis
 from maxtext_ext.evaluate import report
+from maxtext_ext.evaluate.decoded import Decoded
+from maxtext_ext.evaluate.hypotheses import Hypothesis
 from maxtext_ext.evaluate.report import TrainingCurves, format_interval, write_report
 from maxtext_ext.evaluate.wer import score
+from maxtext_ext.files import remote
 from maxtext_ext.pages.chart import WIDE
-from maxtext_ext.records import remote
 from tests.page import Page
 
 HOSTILE = "<script>alert('1')</script>"

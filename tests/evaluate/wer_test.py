@@ -5,7 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxtext_ext.decode.writer import Hypothesis, HypothesisWriter, read_hypotheses, shard_path
+from maxtext_ext.evaluate.hypotheses import (
+  Hypothesis,
+  HypothesisWriter,
+  read_hypotheses,
+  shard_path,
+)
 from maxtext_ext.evaluate.wer import UNSPECIFIED, score
 
 SENTENCES = st.lists(st.sampled_from(["a", "Bb,", "ccc", "שלום"]), max_size=6).map(" ".join)

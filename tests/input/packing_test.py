@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxtext_ext.audio.frames import audio_tokens
+from maxtext_ext.audio.geometry import audio_tokens
 from maxtext_ext.input.packing import RowPacker, choose_windows, pack, unfit_reason
 
 MAX_TOKENS, WINDOWS = 200, 4

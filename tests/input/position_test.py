@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from maxtext_ext.input.dropped import Tally
+from maxtext_ext.input.drops import Tally
 from maxtext_ext.input.position import Position, for_host
 
 

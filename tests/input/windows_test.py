@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxtext_ext.audio.frames import CHUNK_SAMPLES, HOP, MIN_SAMPLES, N_FFT, num_frames
+from maxtext_ext.audio.geometry import CHUNK_SAMPLES, HOP, MIN_SAMPLES, N_FFT, num_frames
 from maxtext_ext.input.windows import (
   Placement,
   audio_index,

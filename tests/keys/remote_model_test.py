@@ -3,10 +3,10 @@
 import gcs_server
 import pytest
 
+from maxtext_ext.files import remote, storage
 from maxtext_ext.keys.settings import read
 from maxtext_ext.keys.values import ConfigError
 from maxtext_ext.keys.yml import package_configs
-from maxtext_ext.records import remote, storage
 from maxtext_ext.text.tokenizer import Tokenizer, train_char_tokenizer
 
 CONFIG = "configs/experiments/finetune.yml"  # names no tokenizer

@@ -10,7 +10,7 @@ from flax import nnx
 
 from maxtext_ext import bridge
 from maxtext_ext.decode.generate import Generator
-from maxtext_ext.input.batch import make_decode_batch
+from maxtext_ext.input.collate import make_decode_batch
 from maxtext_ext.train.loop import main
 from tests import tiny
 from tests.golden import reference

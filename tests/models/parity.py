@@ -10,9 +10,9 @@ import numpy as np
 from flax import nnx
 
 from maxtext_ext import bridge
-from maxtext_ext.audio.frames import audio_tokens, num_frames
+from maxtext_ext.audio.geometry import audio_tokens, num_frames
 from maxtext_ext.config import load
-from maxtext_ext.input.batch import pack_batch
+from maxtext_ext.input.collate import pack_batch
 from maxtext_ext.input.packing import pack
 from maxtext_ext.input.utterance import Utterance
 from maxtext_ext.models.speech_lm import SpeechLM, make_model

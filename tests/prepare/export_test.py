@@ -98,7 +98,7 @@ def test_several_processes_write_the_same(two_sets, tmp_path):
 
 
 def test_an_export_that_broke_off_goes_on(two_sets, tmp_path, monkeypatch):
-  from maxtext_ext.records import storage
+  from maxtext_ext.files import storage
 
   out = str(tmp_path / "out")
   write = storage.write_bytes

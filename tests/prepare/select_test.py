@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from maxtext_ext.conversion.selector import LeftOut, Selected, describe_selector
 from maxtext_ext.prepare.select import NO_WORDS, Select, open_segment
 from maxtext_ext.prepare.split import Split
 from maxtext_ext.records.schema import Record
-from maxtext_ext.records.selector import LeftOut, Selected, describe_selector
 
 RATE = 16_000
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from maxtext_ext.conversion.shard_job import WrittenShard
 from maxtext_ext.records.manifest import Manifest, read_manifest, write_manifest
-from maxtext_ext.records.shard_job import WrittenShard
 
 MANIFEST = Manifest(
   split="dev",

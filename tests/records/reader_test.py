@@ -6,7 +6,7 @@ from pathlib import Path
 import grain
 import pytest
 
-from maxtext_ext.records import storage
+from maxtext_ext.files import storage
 from maxtext_ext.records.reader import RecordSource, find_shards
 from maxtext_ext.records.writer import ShardWriter
 

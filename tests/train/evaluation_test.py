@@ -8,9 +8,9 @@ import jax
 import pytest
 
 from maxtext_ext.config import load
-from maxtext_ext.decode import run as decode_run
-from maxtext_ext.decode.decoded import read as read_decoded
-from maxtext_ext.evaluate.run import evaluate
+from maxtext_ext.decode import decode as decode_run
+from maxtext_ext.evaluate.decoded import read as read_decoded
+from maxtext_ext.evaluate.evaluate import evaluate
 from maxtext_ext.train import loop
 from maxtext_ext.train.signals import StopRequest
 from tests import tiny

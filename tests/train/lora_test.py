@@ -15,7 +15,7 @@ from maxtext_ext.checkpoint.adapter import read_record
 from maxtext_ext.checkpoint.merge import export_adapter, merge_adapter
 from maxtext_ext.checkpoint.orbax_io import ParamsReader
 from maxtext_ext.config import load
-from maxtext_ext.decode.run import load_weights
+from maxtext_ext.decode.decode import load_weights
 from maxtext_ext.train.loop import main
 from tests import tiny
 

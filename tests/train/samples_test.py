@@ -2,7 +2,7 @@
 
 import pytest
 
-from maxtext_ext.decode.writer import Hypothesis
+from maxtext_ext.evaluate.hypotheses import Hypothesis
 from maxtext_ext.train.samples import Sample, choose, to_markdown
 
 CLIPS = [

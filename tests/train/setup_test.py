@@ -18,9 +18,9 @@ from maxtext_ext.checkpoint.fingerprint import (
 )
 from maxtext_ext.checkpoint.model_file import shape_keys, write_model
 from maxtext_ext.config import load, run_dir_of
+from maxtext_ext.decode.decode import find_weights
 from maxtext_ext.decode.generate import Generator
-from maxtext_ext.decode.run import find_weights
-from maxtext_ext.records.lock import LockedError, sole_writer
+from maxtext_ext.files.folder_lock import LockedError, sole_writer
 from maxtext_ext.text.tokenizer import Tokenizer, train_char_tokenizer
 from maxtext_ext.train.loop import train
 from maxtext_ext.train.setup import prepare

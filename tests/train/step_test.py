@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from maxtext_ext.train.parts import part_of
+from maxtext_ext.models.parameter_groups import part_of
 from tests.models.mixture_test import MIXTURE
 from tests.train.steps import LENGTH, Steps, noise_rows
 

@@ -16,7 +16,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from maxtext_ext.audio.frames import FRAMES_PER_CHUNK, TOKENS_PER_CHUNK, audio_tokens
+from maxtext_ext.audio.geometry import FRAMES_PER_CHUNK, TOKENS_PER_CHUNK, audio_tokens
 from maxtext_ext.models.layers import HalvingConv, LayerNorm, by_rows, gelu, linear
 
 MAX_TIMESCALE = 10_000.0  # of the sinusoidal positions

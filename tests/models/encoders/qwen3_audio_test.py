@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from maxtext_ext.audio.frames import (
+from maxtext_ext.audio.geometry import (
   CHUNK_SAMPLES,
   CHUNKS_PER_WINDOW,
   FRAMES_PER_CHUNK,

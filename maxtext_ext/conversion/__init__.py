@@ -1,0 +1,1 @@
+"""Conversion of any corpus to ArrayRecord shards, with every record accounted for."""

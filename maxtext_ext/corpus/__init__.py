@@ -1,0 +1,1 @@
+"""Inspection of a converted corpus: statistics, issues and the page that shows them."""

@@ -1,0 +1,124 @@
+"""Records as a page shows them: text with its oddities marked, outline, player."""
+
+import base64
+import dataclasses
+from typing import Literal
+
+import numpy as np
+
+from maxtext_ext.audio.flac import encode_flac
+from maxtext_ext.audio.io import SAMPLE_RATE
+from maxtext_ext.audio.levels import decibels
+from maxtext_ext.corpus.characters import kind_of, mixed_words
+from maxtext_ext.corpus.statistics import Group, Survey
+from maxtext_ext.pages.chart import waveform
+from maxtext_ext.records.schema import PCM16_SCALE, Record
+
+MAX_PLAYER_BYTES = 12 << 20  # of all players together, as they stand in the page
+MAX_PLAYER_SECONDS = 30.0  # of a clip; the beginning of longer ones
+_TEXT_SHOWN = 600  # characters
+_AS_CODE = ("undefined", "control", "invisible", "space")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Piece:
+  """A part of a text.
+
+  Attributes:
+    kind: "code" for a code point in place of what is not seen, "mark" for what is worth a look.
+  """
+
+  text: str
+  kind: Literal["", "mark", "code"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Clip:
+  """A record to look at and to listen to.
+
+  Attributes:
+    speaker: "" when not known.
+    cut: the text goes on beyond the pieces.
+    peak, rms: dBFS.
+    detail: why it is shown, "" for a sample.
+    wave: the outline, `d` of a path.
+    player: the sound as a data: URI; "" where the page holds as much sound as it may.
+    played: seconds in the player.
+  """
+
+  id: str
+  group: Group
+  speaker: str
+  pieces: list[Piece]
+  cut: bool
+  seconds: float
+  peak: float
+  rms: float
+  detail: str
+  wave: str
+  player: str
+  played: float
+
+
+class ClipMaker:
+  """Makes the clips of a page; together their sounds stay within MAX_PLAYER_BYTES.
+
+  Args:
+    survey: its rows are what clips are made of.
+    records: by row.
+  """
+
+  def __init__(self, survey: Survey, records: dict[int, Record]) -> None:
+    self._survey = survey
+    self._records = records
+    self._bytes_left = MAX_PLAYER_BYTES
+
+  def make(self, row: int, detail: str) -> Clip:
+    """The clip of a row; `detail` says why it is shown."""
+    record = self._records[row]
+    figures = self._survey.rows[row]
+    part = record.as_float32()[: round(MAX_PLAYER_SECONDS * SAMPLE_RATE)]
+    return Clip(
+      id=record.sample_id,
+      group=self._survey.groups[figures["group"]],
+      speaker=record.speaker or "",
+      pieces=pieces(record.text[:_TEXT_SHOWN]),
+      cut=len(record.text) > _TEXT_SHOWN,
+      seconds=record.seconds,
+      peak=decibels(float(figures["peak"])),
+      rms=decibels(float(figures["rms"])),
+      detail=detail,
+      wave=waveform(part),
+      player=self._player(part),
+      played=len(part) / SAMPLE_RATE,
+    )
+
+  def _player(self, samples: np.ndarray) -> str:
+    scaled = np.clip(np.rint(samples * PCM16_SCALE), -PCM16_SCALE, PCM16_SCALE - 1)
+    data = base64.b64encode(encode_flac(scaled.astype(np.int16))).decode()
+    if len(data) > self._bytes_left:
+      return ""
+    self._bytes_left -= len(data)
+    return f"data:audio/flac;base64,{data}"
+
+
+def pieces(text: str) -> list[Piece]:
+  """Marks what is unusual: words of two scripts, symbols, and by code point what is not seen."""
+  marked = [False] * len(text)
+  start = 0
+  for word in mixed_words(text):
+    start = text.index(word, start)
+    marked[start : start + len(word)] = [True] * len(word)
+    start += len(word)
+  found: list[Piece] = []
+  for character, in_mixed_word in zip(text, marked, strict=True):
+    kind = kind_of(character)
+    if kind in _AS_CODE:
+      found.append(Piece(text=f"U+{ord(character):04X}", kind="code"))
+      continue
+    wanted = "mark" if in_mixed_word or kind == "symbol" else ""
+    if found and found[-1].kind == wanted:
+      found[-1] = Piece(text=found[-1].text + character, kind=wanted)
+    else:
+      found.append(Piece(text=character, kind=wanted))
+  return found

@@ -1,0 +1,163 @@
+"""Decoding a split: checkpoint in, JSONL of hypotheses out."""
+
+import contextlib
+import os
+from dataclasses import dataclass
+
+import jax
+from flax import nnx
+from jax.sharding import Mesh
+
+from maxtext_ext import bridge
+from maxtext_ext.checkpoint import adapter
+from maxtext_ext.checkpoint.fingerprint import check_model
+from maxtext_ext.checkpoint.training import find_checkpoint
+from maxtext_ext.config import build, run_dir_of
+from maxtext_ext.decode.generate import Generator
+from maxtext_ext.decode.transcribe import transcribe
+from maxtext_ext.evaluate import decoded
+from maxtext_ext.evaluate.hypotheses import HypothesisWriter, describe_cut, shard_path
+from maxtext_ext.files.folder_lock import sole_writer
+from maxtext_ext.hosts.join import joined
+from maxtext_ext.input.pipeline import InputConfig, decode_iterator
+from maxtext_ext.keys.settings import Overrides, Settings, read
+from maxtext_ext.models.speech_lm import make_model
+from maxtext_ext.pages.duration import format_duration
+from maxtext_ext.progress import say
+from maxtext_ext.text.tokenizer import Tokenizer
+from maxtext_ext.train.metric_writer import ProgressLine
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeResult:
+  """Result of decoding, and its folder.
+
+  Attributes:
+    output: the folder of the hypotheses.
+    clips: of this host.
+    audio_seconds: of these clips.
+    cut: their transcripts that max_new_tokens cut.
+    source: run, checkpoint and settings.
+  """
+
+  output: str
+  clips: int
+  audio_seconds: float
+  cut: int
+  source: decoded.Decoded
+
+  def __str__(self) -> str:
+    said = (
+      f"{self.output}: {self.clips} clips of {self.source.split},"
+      f" {format_duration(self.audio_seconds)} of audio, by {self.source.weights}"
+      f" of {self.source.run}"
+    )
+    if not self.cut or self.source.checkpoint == "untrained":  # which hardly ever ends by itself
+      return said
+    return f"{said}; {describe_cut(self.cut, self.clips, self.source.max_new_tokens)}"
+
+
+def main(path: str, overrides: Overrides = ()) -> DecodeResult:
+  """Decodes the split that a configuration names.
+
+  Args:
+    path, overrides: as `keys.settings.read` takes them.
+
+  Raises:
+    ValueError: for a configuration, data or a checkpoint that cannot be used.
+    OSError: a process is missing, or was lost.
+  """
+  return run(read(path, overrides))
+
+
+def run(settings: Settings) -> DecodeResult:
+  """Decodes with settings that were read; raises as `main`."""
+  with joined(settings):
+    result = decode(build(settings))
+    if jax.process_index() == 0:
+      say(str(result))
+    return result
+
+
+def decode(config: bridge.Config) -> DecodeResult:
+  """Decodes `config.split` with the checkpoint `config.decode_checkpoint`, greedily.
+
+  Raises:
+    ValueError: data or checkpoint cannot be used.
+    LockedError: another process writes hypotheses into the same folder.
+  """
+  output = config.output or os.path.join(run_dir_of(config), "decoded", config.split)
+  alone = sole_writer(output, "decode", "decoding", instead="another output")
+  with alone if jax.process_index() == 0 else contextlib.nullcontext():
+    return _decode(config, output)
+
+
+def _decode(config: bridge.Config, output: str) -> DecodeResult:
+  mesh = bridge.make_mesh(config)
+  tokenizer = Tokenizer.from_directory(config.tokenizer_path)
+  weights = find_weights(config)
+  config, params = load_weights(config, mesh, weights)
+  generator = Generator.of(config, mesh, tokenizer, announce=jax.process_index() == 0)
+  rows = config.decode_rows * jax.local_device_count()
+  inputs = InputConfig.from_config(config, split=config.split, rows=rows)
+  host, hosts = jax.process_index(), jax.process_count()
+  batches = decode_iterator(inputs, tokenizer, config.split, host_index=host, host_count=hosts)
+  source = decoded.Decoded.of(config, weights)
+  if host == 0:
+    say(f"weights: {weights or 'as drawn'}")
+    decoded.remove(output)
+  clips, cut, seconds = 0, 0, 0.0
+  with (
+    HypothesisWriter(shard_path(output, host, hosts)) as writer,
+    ProgressLine("decode", len(batches), visible=host == 0) as progress,
+  ):
+    for number, batch in enumerate(batches, 1):
+      for hypothesis in transcribe(generator, params, batch, tokenizer):
+        writer.write(hypothesis)
+        clips, seconds = clips + 1, seconds + hypothesis.duration
+        cut += not hypothesis.complete
+      note = f"{clips} clips, {seconds:.0f} s of audio"
+      progress.update(number, f"{note}, {cut} cut" if cut else note)
+  if host == 0:
+    source.write(output)
+  return DecodeResult(output=output, clips=clips, audio_seconds=seconds, cut=cut, source=source)
+
+
+def find_weights(config: bridge.Config) -> str:
+  """The path of the weights that `decode_checkpoint` names; "" for weights as drawn.
+
+  Raises:
+    ValueError: there are no such weights.
+  """
+  if config.decode_checkpoint == "untrained":
+    return ""
+  if config.decode_checkpoint != "base":
+    return find_checkpoint(config.checkpoint_dir, config.decode_checkpoint)
+  if not config.load_parameters_path:
+    raise ValueError("decode_checkpoint=base needs load_parameters_path, which is not given")
+  return config.load_parameters_path
+
+
+def load_weights(
+  config: bridge.Config, mesh: Mesh, path: str | None = None
+) -> tuple[bridge.Config, nnx.State]:
+  """The weights at a path that `find_weights` gave; None: those that `decode_checkpoint` names.
+
+  Returns:
+    the configuration of that model, and its parameters.
+
+  Raises:
+    ValueError: there are no such weights.
+  """
+  path = find_weights(config) if path is None else path
+  if not path:
+    with bridge.mesh_scope(config, mesh):
+      return config, jax.jit(lambda: nnx.state(make_model(config, mesh), nnx.Param))()
+  check_model(config, path)
+  return adapter.load_weights(
+    config,
+    mesh,
+    path,
+    lambda config: make_model(config, mesh),
+    base=config.load_parameters_path,
+  )

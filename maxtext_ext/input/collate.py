@@ -1,0 +1,227 @@
+"""From utterances to the arrays of a batch, packed for training and one a row for decoding."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from maxtext_ext.audio.geometry import (
+  CHUNK_SAMPLES,
+  CHUNKS_PER_WINDOW,
+  FRAMES_PER_CHUNK,
+  TOKENS_PER_WINDOW,
+)
+from maxtext_ext.input.packing import Row
+from maxtext_ext.input.utterance import Utterance
+from maxtext_ext.input.windows import (
+  Placement,
+  audio_index,
+  frames_of_chunks,
+  full_and_tail,
+  write_chunks,
+)
+
+Arrays = dict[str, np.ndarray]
+
+_OVERHEAD_STEP = 32  # tokens; prompts of about the same text overhead share a program
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fill:
+  """How much of a batch is real."""
+
+  token_fill: float  # share of the text slots
+  chunk_fill: float  # share of the chunk slots
+  audio_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipInfo:
+  """What is known about a clip beside its arrays."""
+
+  id: str
+  dataset: str
+  language: str | None
+  seconds: float
+  reference: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeBatch:
+  """Prompts of one clip a row; `utterances` belong to the first rows, the others are empty."""
+
+  arrays: Arrays
+  utterances: tuple[ClipInfo, ...]
+
+
+def fill(batch: Mapping[str, np.ndarray]) -> Fill:
+  """Shares of real slots and seconds of audio in a batch of this host."""
+  return Fill(
+    token_fill=float((batch["inputs_segmentation"] != 0).mean()),
+    chunk_fill=float((batch["chunk_segment"] != 0).mean()),
+    audio_seconds=float(batch["chunk_frames"].sum()) / FRAMES_PER_CHUNK,
+  )
+
+
+def pack_batch(
+  rows: Sequence[Row],
+  utterances: Mapping[int, Utterance],
+  *,
+  batch_rows: int,
+  max_tokens: int,
+  windows: int,
+  pad_id: int,
+  audio_dtype: str,
+  masks: Mapping[int, np.ndarray] | None = None,
+) -> Arrays:
+  """The arrays of a training or evaluation batch; rows beyond `rows` are empty.
+
+  Args:
+    rows: at most `batch_rows` of them, by the keys of `utterances`.
+    utterances: by key.
+    batch_rows: B.
+    max_tokens: L.
+    windows: W.
+    pad_id: token of empty slots.
+    audio_dtype: "float32" or "int16".
+    masks: SpecAugment masks, int32 [n, 4], of the chunks of each utterance.
+  """
+  arrays = _empty(batch_rows, max_tokens, windows, pad_id, audio_dtype)
+  arrays["targets"] = np.zeros((batch_rows, max_tokens), np.int32)
+  arrays["targets_segmentation"] = np.zeros((batch_rows, max_tokens), np.int32)
+  arrays["chunk_mask"] = np.zeros((batch_rows, windows, CHUNKS_PER_WINDOW, 4), np.int32)
+  for row_number, row in enumerate(rows):
+    slot = 0
+    for segment, (key, place) in enumerate(zip(row.keys, row.places, strict=True), 1):
+      utterance = utterances[key]
+      tokens = np.concatenate([utterance.prompt, utterance.target])
+      _put_text(arrays, row_number, slot, segment, tokens[:-1])
+      _put_audio(arrays, row_number, slot, segment, utterance, place)
+      end = slot + utterance.tokens
+      arrays["targets"][row_number, slot:end] = tokens[1:]
+      answer = end - len(utterance.target)  # the prompt's last token predicts the answer's first
+      arrays["targets_segmentation"][row_number, answer:end] = segment
+      if masks is not None:
+        _put_chunks(arrays["chunk_mask"][row_number], masks[key], place)
+      slot = end
+  return arrays
+
+
+def decode_shape(utterance: Utterance) -> tuple[int, int]:
+  """Windows and text slots of the decoding program that the clip takes, by its own length alone.
+
+  Windows are 1, 2, 4, 8, ...; the text slots hold all their audio tokens and a rounded number of
+  other tokens.
+  """
+  windows = -(-utterance.chunks // CHUNKS_PER_WINDOW)
+  ladder = 1 << (windows - 1).bit_length()
+  other = len(utterance.prompt) - utterance.audio_tokens
+  return ladder, ladder * TOKENS_PER_WINDOW + -(-other // _OVERHEAD_STEP) * _OVERHEAD_STEP
+
+
+def make_decode_batch(
+  utterances: Sequence[Utterance],
+  *,
+  pad_id: int,
+  rows: int | None = None,
+  shape: tuple[int, int] | None = None,
+  audio_dtype: str | None = None,
+) -> DecodeBatch:
+  """A batch of prompts without targets, one clip a row, from column 0 and window 0.
+
+  Args:
+    utterances: at most `rows` clips.
+    pad_id: token of empty slots.
+    rows: B; the number of clips when not given. Rows beyond the clips are empty.
+    shape: (windows, text slots); the smallest that `decode_shape` gives for all clips when not
+      given.
+    audio_dtype: "float32" or "int16", as all clips have it; that of the first clip when not given.
+
+  Raises:
+    ValueError: there are no clips and no shape, more clips than rows, or a clip larger than the
+      shape.
+  """
+  rows = len(utterances) if rows is None else rows
+  if len(utterances) > rows or (not utterances and shape is None):
+    raise ValueError(f"{len(utterances)} clips for a decoding batch of {rows} rows, shape {shape}")
+  shapes = [decode_shape(utterance) for utterance in utterances]
+  windows, slots = shape or tuple(max(sizes) for sizes in zip(*shapes, strict=True))
+  dtypes = {utterance.samples.dtype.name for utterance in utterances}
+  dtypes |= {audio_dtype} if audio_dtype else set()
+  if len(dtypes) != 1:
+    raise ValueError(f"the samples of a decoding batch must be of one type, got {sorted(dtypes)}")
+  arrays = _empty(rows, slots, windows, pad_id, dtypes.pop())
+  for row, utterance in enumerate(utterances):
+    full, tail = full_and_tail(utterance.chunks)
+    if full + (tail > 0) > windows or len(utterance.prompt) > slots:
+      raise ValueError(
+        f"{utterance.sample_id}: {utterance.seconds:.1f} s and {len(utterance.prompt)} tokens "
+        f"exceed a decoding batch of {windows} windows and {slots} tokens; leave the shape out"
+      )
+    _put_text(arrays, row, 0, 1, utterance.prompt)
+    _put_audio(arrays, row, 0, 1, utterance, Placement(0, full, 0) if tail else Placement(0))
+  return DecodeBatch(arrays=arrays, utterances=tuple(map(_info, utterances)))
+
+
+def _info(utterance: Utterance) -> ClipInfo:
+  return ClipInfo(
+    id=utterance.sample_id,
+    dataset=utterance.dataset_name,
+    language=utterance.language,
+    seconds=utterance.seconds,
+    reference=utterance.text,
+  )
+
+
+def _empty(rows: int, slots: int, windows: int, pad_id: int, audio_dtype: str) -> Arrays:
+  text = (rows, slots)
+  chunks = (rows, windows, CHUNKS_PER_WINDOW)
+  return {
+    "inputs": np.full(text, pad_id, np.int32),
+    "inputs_position": np.zeros(text, np.int32),
+    "inputs_segmentation": np.zeros(text, np.int32),
+    "audio_index": np.full(text, -1, np.int32),
+    "samples": np.zeros((*chunks, CHUNK_SAMPLES), audio_dtype),
+    "chunk_frames": np.zeros(chunks, np.int32),
+    "chunk_segment": np.zeros(chunks, np.int32),
+  }
+
+
+def _put_text(arrays: Arrays, row: int, slot: int, segment: int, tokens: np.ndarray) -> None:
+  end = slot + len(tokens)
+  arrays["inputs"][row, slot:end] = tokens
+  arrays["inputs_position"][row, slot:end] = np.arange(len(tokens))
+  arrays["inputs_segmentation"][row, slot:end] = segment
+
+
+def _put_audio(
+  arrays: Arrays, row: int, slot: int, segment: int, utterance: Utterance, place: Placement
+) -> None:
+  first = slot + utterance.audio_start
+  arrays["audio_index"][row, first : first + utterance.audio_tokens] = audio_index(
+    utterance.audio_tokens, place
+  )
+  samples = arrays["samples"][row]
+  full, tail = full_and_tail(utterance.chunks)
+  if full:
+    alone = samples[place.first_window : place.first_window + full]
+    write_chunks(utterance.samples, 0, alone.reshape(full * CHUNKS_PER_WINDOW, CHUNK_SAMPLES))
+  if tail:
+    shared = samples[place.tail_window, place.tail_chunk : place.tail_chunk + tail]
+    write_chunks(utterance.samples, full * CHUNKS_PER_WINDOW, shared)
+  _put_chunks(arrays["chunk_frames"][row], frames_of_chunks(utterance.frames), place)
+  segments = np.full(utterance.chunks, segment, np.int32)
+  _put_chunks(arrays["chunk_segment"][row], segments, place)
+
+
+def _put_chunks(windows: np.ndarray, chunks: np.ndarray, place: Placement) -> None:
+  """Copies a clip's chunks [n, ...] into its windows of a row [W, 8, ...]."""
+  full, tail = full_and_tail(len(chunks))
+  if full:
+    alone = chunks[: full * CHUNKS_PER_WINDOW]
+    windows[place.first_window : place.first_window + full] = alone.reshape(
+      full, CHUNKS_PER_WINDOW, *chunks.shape[1:]
+    )
+  if tail:
+    shared = slice(place.tail_chunk, place.tail_chunk + tail)
+    windows[place.tail_window, shared] = chunks[full * CHUNKS_PER_WINDOW :]

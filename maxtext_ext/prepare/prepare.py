@@ -1,0 +1,160 @@
+"""Runs a recipe: each source becomes a folder of ArrayRecord shards by itself."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+from maxtext_ext.conversion.convert import ConvertOptions, ConvertSummary, Progress, convert
+from maxtext_ext.files import storage
+from maxtext_ext.pages.duration import format_duration
+from maxtext_ext.prepare.recipe import Part, Source
+from maxtext_ext.prepare.select import Select
+from maxtext_ext.records.manifest import read_manifest
+from maxtext_ext.sources.huggingface import DatasetSource, find_files
+from maxtext_ext.sources.options import SourceOptions
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PrepareOptions:
+  """What holds for all sources of a recipe.
+
+  Attributes:
+    min_seconds, max_seconds: shorter and longer clips are left out.
+    audio, workers, max_bad_fraction, overwrite: see ConvertOptions.
+  """
+
+  min_seconds: float = 0.5
+  max_seconds: float = 30.0
+  audio: str = "keep"
+  workers: int = 1
+  max_bad_fraction: float = 0.01
+  overwrite: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Written:
+  """What a split holds."""
+
+  records: int
+  seconds: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prepared:
+  """What became of one part of a source: read = written + quarantined + left out.
+
+  Attributes:
+    name: of the source.
+    part: which.
+    data_dir: folder of the shards.
+    splits: what went where.
+    summary: the counts of the conversion.
+  """
+
+  name: str
+  part: Part
+  data_dir: str
+  splits: Mapping[str, Written]
+  summary: ConvertSummary
+
+
+# Told what is under way, "crowd-recital: downloading", and how far that is: share done, details.
+Watch = Callable[[str, float, str], None]
+
+
+def prepare(
+  sources: Sequence[tuple[Source, str]],
+  out: str,
+  options: PrepareOptions,
+  *,
+  watch: Watch | None = None,
+) -> list[Prepared]:
+  """Writes {out}/{source}/{split}-00000-of-0000N.array_record for each source and split.
+
+  All files of all sources are found, and downloaded, before the first is converted. What is
+  complete already is not done again; what was broken off goes on.
+
+  Args:
+    sources: and where each is: a folder, a file, a glob or an id, see sources/huggingface.py;
+      empty: on the hub.
+    out: folder, local or a URL.
+    options: see there.
+    watch: called again and again.
+
+  Raises:
+    ValueError: a source is not found or has other columns, or `out` holds other data.
+    TooManyBadError: over `max_bad_fraction`.
+    OSError: reading or writing fails.
+  """
+  tasks = [
+    _Task(
+      source=source,
+      part=part,
+      place=_place_of(source, part, where),
+      select=source.select(part, min_seconds=options.min_seconds, max_seconds=options.max_seconds),
+      out=storage.join(out, source.name),
+    )
+    for source, where in sources
+    for part in source.parts
+  ]
+  for task in tasks:
+
+    def show(done: int, total: int, name: str, source: str = task.source.name) -> None:
+      if watch:
+        watch(f"{source}: downloading", done / total, name)
+
+    find_files(task.place, progress=show)
+  return [_convert(task, options, watch) for task in tasks]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Task:
+  source: Source
+  part: Part
+  place: str
+  select: Select
+  out: str
+
+
+def _place_of(source: Source, part: Part, where: str) -> str:
+  given = DatasetSource.parse(where or source.hub)
+  # The files of a source of one part are all of that part, however they are called.
+  split = part.split if len(source.parts) > 1 or not where else given.split
+  return str(dataclasses.replace(given, config=given.config or source.config, split=split))
+
+
+def _convert(task: _Task, options: PrepareOptions, watch: Watch | None) -> Prepared:
+  source, part = task.source, task.part
+
+  def show(now: Progress) -> None:
+    if watch:
+      detail = f"{now.read:,} read, {format_duration(now.seconds)} written"
+      watch(f"{source.name} {part.split}", now.done, detail)
+
+  summary = convert(
+    task.place,
+    task.out,
+    ConvertOptions(
+      source_format="huggingface",
+      splits=part.splits,
+      audio=options.audio,
+      workers=options.workers,
+      max_bad_fraction=options.max_bad_fraction,
+      selector=task.select,
+      overwrite=options.overwrite,
+      source=SourceOptions(
+        shards=part.shards,
+        audio_key=source.audio_key,
+        text_key=source.text_key,
+        id_key=source.id_key,
+        language=source.language,
+        dataset_name=source.dataset_name,
+      ),
+    ),
+    progress=show,
+  )
+  splits = {}
+  for split in part.splits:
+    manifest = read_manifest(task.out, split)
+    assert manifest
+    splits[split] = Written(records=manifest.records, seconds=manifest.seconds)
+  return Prepared(name=source.name, part=part, data_dir=task.out, splits=splits, summary=summary)

@@ -1,0 +1,1 @@
+"""Templates of prompt and target, by model family."""

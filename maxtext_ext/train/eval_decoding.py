@@ -1,0 +1,103 @@
+"""Transcripts of held-out clips by a model in training: what `decode` does, on its weights."""
+
+import contextlib
+import dataclasses
+import json
+import logging
+from collections.abc import Callable, Iterator
+
+import jax
+from flax import nnx
+from jax.sharding import Mesh
+
+from maxtext_ext import bridge
+from maxtext_ext.decode.generate import Generator
+from maxtext_ext.decode.transcribe import transcribe
+from maxtext_ext.evaluate.hypotheses import Hypothesis
+from maxtext_ext.input.pipeline import InputConfig, decode_split
+from maxtext_ext.parallel import gather_texts
+from maxtext_ext.text.tokenizer import Tokenizer
+from maxtext_ext.train import oom
+from maxtext_ext.train.metric_writer import ProgressLine
+
+_log = logging.getLogger(__name__)
+
+
+class BrokenOff(Exception):
+  """An evaluation ended before its end, because the run was asked to stop."""
+
+
+class Transcripts:
+  """Greedy transcripts of up to `eval_clips` clips of `eval_split`, always the same ones.
+
+  The clips are those that the filters let through. Programs are compiled at the first call, one for
+  each class of lengths. When the device is out of memory, fewer clips are decoded together.
+
+  Raises:
+    ValueError: the split is not there, or nothing in it can be used.
+  """
+
+  def __init__(self, config: bridge.Config, mesh: Mesh, tokenizer: Tokenizer) -> None:
+    rows = config.decode_rows * jax.local_device_count()
+    self._config = config
+    self._tokenizer = tokenizer
+    self._generator = Generator.of(config, mesh, tokenizer, announce=jax.process_index() == 0)
+    self._split = decode_split(
+      InputConfig.from_config(config, split=config.eval_split, rows=rows),
+      tokenizer,
+      host_index=jax.process_index(),
+      host_count=jax.process_count(),
+      most=config.eval_clips,
+      filtered=True,
+    )
+
+  def __call__(
+    self, params: nnx.State, progress: ProgressLine, asked: Callable[[], bool]
+  ) -> list[Hypothesis]:
+    """What the model with these parameters writes for the clips of all hosts; on every host.
+
+    Args:
+      progress: under which its own is drawn.
+      asked: whether to break it off; every host gets the same answer.
+
+    Raises:
+      BrokenOff: it was asked for.
+    """
+    while True:
+      try:
+        return self._decode(params, progress, asked)
+      except jax.errors.JaxRuntimeError as error:
+        self._decode_fewer(error)
+
+  def _decode(
+    self, params: nnx.State, progress: ProgressLine, asked: Callable[[], bool]
+  ) -> list[Hypothesis]:
+    mine: list[Hypothesis] = []
+    with (
+      contextlib.closing(iter(self._split)) as batches,
+      ProgressLine("evaluate", len(batches), above=progress) as line,
+    ):
+      for number, batch in enumerate(batches, 1):
+        if asked():
+          raise BrokenOff
+        mine += transcribe(self._generator, params, batch, self._tokenizer)
+        cut = sum(not clip.complete for clip in mine)
+        line.update(number, f"{len(mine)} clips" + (f", {cut} cut" if cut else ""))
+    return list(_of_all_hosts(mine))
+
+  def _decode_fewer(self, error: jax.errors.JaxRuntimeError) -> None:
+    rows, devices = self._split.config.rows, jax.local_device_count()
+    if not oom.is_out_of_memory(error):
+      raise error
+    now = f"out of memory in evaluation at decode_rows={rows // devices}"
+    if self._config.on_oom == "fail" or rows == devices:
+      raise ValueError(f"{now}: give fewer, a lower max_new_tokens, or eval_clips=0") from error
+    fewer = max(1, rows // devices // 2)
+    _log.warning("%s; going on with %d", now, fewer)
+    self._split = self._split.with_rows(fewer * devices)
+
+
+def _of_all_hosts(mine: list[Hypothesis]) -> Iterator[Hypothesis]:
+  lines = json.dumps([dataclasses.asdict(clip) for clip in mine])
+  for host in gather_texts(lines):
+    yield from (Hypothesis(**clip) for clip in json.loads(host))

@@ -1,0 +1,134 @@
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from maxtext_ext.evaluate.decoded import Decoded
+from maxtext_ext.evaluate.evaluate import evaluate
+from maxtext_ext.evaluate.hypotheses import Hypothesis, HypothesisWriter, shard_path
+
+
+def write(directory, *pairs):
+  with HypothesisWriter(shard_path(directory)) as writer:
+    for index, (reference, hypothesis) in enumerate(pairs):
+      writer.write(
+        Hypothesis(
+          id=str(index),
+          dataset="demo [bold]",
+          language="English",
+          reference=reference,
+          hypothesis=hypothesis,
+        )
+      )
+
+
+def test_evaluate_scores_prints_and_reports(tmp_path):
+  write(tmp_path / "trained", ("up down", "up down"), ("left right", "left write"))
+  write(tmp_path / "untrained", ("up down", ""), ("left right", ""))
+  metrics = tmp_path / "metrics.jsonl"
+  metrics.write_text('{"step": 0, "loss": 4.0}\n{"step": 1, "loss": 3.0}\n')
+  console = Console(file=io.StringIO(), width=120)
+  scores = evaluate(
+    tmp_path / "trained",
+    report=tmp_path / "out" / "report.html",
+    metrics=metrics,
+    baseline=tmp_path / "untrained",
+    title="Run",
+    extra={"seconds": 3.0},
+    console=console,
+  )
+  assert scores.wer == 0.25
+  figures = json.loads((tmp_path / "out" / "report.json").read_text())
+  assert (figures["wer"], figures["untrained_wer"], figures["seconds"]) == (0.25, 1.0, 3.0)
+  assert "Training loss" in (tmp_path / "out" / "report.html").read_text()
+  printed = console.file.getvalue()
+  assert "25.00%" in printed
+  assert "demo [bold]" in printed
+  assert "normalizer: english, for English" in printed
+
+
+def test_no_report_unless_asked(tmp_path):
+  write(tmp_path / "trained", ("one", "one"))
+  evaluate(tmp_path / "trained", normalizer="none", console=Console(file=io.StringIO()))
+  assert [path.name for path in tmp_path.iterdir()] == ["trained"]
+
+
+@pytest.mark.parametrize("content", ["", "\n\n"])
+def test_a_file_without_a_line_is_named(tmp_path, content):
+  (tmp_path / "hypotheses.jsonl").write_text(content)
+  with pytest.raises(ValueError, match=r"hypotheses\.jsonl: no line in it; expected hypotheses"):
+    evaluate(tmp_path / "hypotheses.jsonl", console=Console(file=io.StringIO()))
+
+
+def test_bad_metrics_are_an_error(tmp_path):
+  write(tmp_path / "trained", ("one", "one"))
+  with pytest.raises(ValueError, match="no such file"):
+    evaluate(
+      tmp_path / "trained",
+      report=tmp_path / "report.html",
+      metrics=tmp_path / "none.jsonl",
+      console=Console(file=io.StringIO()),
+    )
+
+
+def evaluated(path, hypotheses, source=None, **options):
+  """The scores of hypotheses, and what is printed."""
+  with HypothesisWriter(shard_path(path)) as writer:
+    for hypothesis in hypotheses:
+      writer.write(hypothesis)
+  if source is not None:
+    source.write(str(path))
+  console = Console(file=io.StringIO(), width=120)
+  return evaluate(path, console=console, **options), console.file.getvalue()
+
+
+SOURCE = Decoded(run="run", split="test", checkpoint="base", normalizer="hebrew", max_new_tokens=3)
+
+
+@pytest.mark.parametrize(
+  ("languages", "source", "options", "expected"),
+  [
+    (["Hebrew"], None, {}, "hebrew, for Hebrew"),
+    (["Arabic", "Arabic"], None, {}, "arabic, for Arabic"),
+    (["German"], None, {}, "basic, for German"),
+    ([None], None, {}, "basic, as no language is named"),
+    (["Hebrew", None], None, {}, "basic, for several languages"),
+    (["English"], SOURCE, {}, "hebrew, the run's"),
+    (["English"], SOURCE, {"normalizer": "none"}, "none, as asked"),
+  ],
+)
+def test_the_normalizer_is_the_runs_or_the_languages(
+  tmp_path, languages, source, options, expected
+):
+  hypotheses = [
+    Hypothesis(id=str(i), language=language, reference="one", hypothesis="one")
+    for i, language in enumerate(languages)
+  ]
+  scores, printed = evaluated(tmp_path, hypotheses, source, **options)
+  assert f"(normalizer: {expected})" in printed
+  assert scores.normalizer == expected.split(",")[0]
+  if source is not None:  # also beside a single file
+    again = evaluate(shard_path(tmp_path), console=Console(file=io.StringIO()), **options)
+    assert again.normalizer == scores.normalizer
+
+
+def test_names_of_data_cannot_command_the_terminal(tmp_path):
+  hostile = "\x1b[2J\x1b]0;x\x07\u202e[red]"
+  hypothesis = Hypothesis(
+    id="a", dataset=hostile, language=hostile, reference="one", hypothesis="one"
+  )
+  _, printed = evaluated(tmp_path, [hypothesis])
+  assert not set("\x1b\x07\u202e") & set(printed)
+  assert printed.count(r"\x1b[2J\x1b]0;x\x07\u202e[red]") == 3
+
+
+def test_cut_hypotheses_are_counted_with_the_key_to_raise(tmp_path):
+  hypotheses = [
+    Hypothesis(id=str(i), reference="one two", hypothesis="one", complete=i > 1) for i in range(5)
+  ]
+  scores, printed = evaluated(tmp_path / "a", hypotheses, SOURCE)
+  assert scores.overall.cut == 2
+  assert "2 of 5 transcripts cut by max_new_tokens=3: raise it" in printed
+  assert "transcripts cut by max_new_tokens: raise it" in evaluated(tmp_path / "b", hypotheses)[1]
+  assert "cut" not in evaluated(tmp_path / "c", hypotheses[2:])[1]
