@@ -37,7 +37,8 @@ KEEP, PCM16 = "maxtext-ext data convert --audio keep", "maxtext-ext data convert
 def write_input(path: str, megabytes: float) -> None:
   """Writes a TFRecord file of so many bytes."""
   from benchmarks.speech_like import make_clips
-  from maxtext_ext.records.schema import PCM16_SCALE, Record, encode_example
+  from maxtext_ext.audio.limits import PCM16_SCALE
+  from maxtext_ext.records.schema import Record, encode_example
   from maxtext_ext.sources.tfrecord import write_tfrecord
 
   def records() -> Iterator[bytes]:

@@ -34,7 +34,8 @@ from rich.console import Console
 from rich.table import Table
 from transformers import PreTrainedTokenizerFast, WhisperFeatureExtractor
 
-from maxtext_ext.audio.geometry import SAMPLE_RATE, audio_tokens
+from maxtext_ext.audio.geometry import audio_tokens
+from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.input.pipeline import InputConfig, fill, train_iterator
 from maxtext_ext.records.schema import Record, encode_example
 from maxtext_ext.records.writer import ShardWriter

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maxtext_ext.audio.geometry import SAMPLE_RATE
+from maxtext_ext.audio.limits import SAMPLE_RATE
 
 FRAME = 512  # samples of a synthesis window, half overlapping
 STEP = FRAME // 2

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from benchmarks.speech_like import Clip
-from maxtext_ext.audio.geometry import SAMPLE_RATE
+from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.bridge import qwen3_tokenizer_path
 from maxtext_ext.checkpoint.qwen3_asr_config import AUDIO_KEYS, TEXT_KEYS
 from maxtext_ext.keys.yml import package_configs

@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from maxtext_ext import __version__
 from maxtext_ext.cli_data import data_app
 from maxtext_ext.cli_launch import launch_app
 from maxtext_ext.cli_plan import plan
 from maxtext_ext.errors import TRACEBACK_VARIABLE, exit_with_one_line
 from maxtext_ext.escape import printable
 from maxtext_ext.text.normalize import NORMALIZERS
+from maxtext_ext.version import __version__
 
 app = typer.Typer(
   pretty_exceptions_enable=False,

@@ -8,7 +8,6 @@ import os
 import pydantic
 
 from maxtext_ext import bridge
-from maxtext_ext.checkpoint.training import find_base_weights
 from maxtext_ext.keys.settings import Overrides, Settings, describe, kinds, read
 from maxtext_ext.keys.speech import SpeechKeys
 from maxtext_ext.keys.values import ConfigError
@@ -36,20 +35,15 @@ def build(settings: Settings) -> bridge.Config:
 
   Raises:
     ConfigError: MaxText refuses a value.
-    ValueError: there are no such weights.
   """
   bridge.quiet(settings.verbose)
   texts = {key for key, kind in kinds().items() if kind.kind == "text" and not kind.optional}
   try:
-    config = bridge.initialize(settings.values, {*texts, "tokenizer_path"}, SpeechConfig)
+    return bridge.initialize(settings.values, {*texts, "tokenizer_path"}, SpeechConfig)
   except pydantic.ValidationError as error:
     raise ConfigError(describe(error)) from error
   except (ValueError, TypeError) as error:
     raise ConfigError(_first_line(error)) from error
-  if not config.load_parameters_path:
-    return config
-  weights = find_base_weights(config.load_parameters_path, run_dir_of(config))
-  return bridge.replace(config, load_parameters_path=bridge.absolute(weights))
 
 
 def run_dir_of(config: bridge.Config) -> str:

@@ -18,14 +18,8 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from maxtext_ext import bridge
-from maxtext_ext.audio.io import (
-  SAMPLE_RATE,
-  AudioError,
-  check_samples,
-  decode_audio,
-  load_audio,
-  resample,
-)
+from maxtext_ext.audio.io import check_samples, decode_audio, load_audio, resample
+from maxtext_ext.audio.limits import MAX_PEAK, PCM16_SCALE, SAMPLE_RATE, AudioError
 from maxtext_ext.checkpoint.adapter import load_weights
 from maxtext_ext.checkpoint.fingerprint import check_model
 from maxtext_ext.checkpoint.model_file import base_among, pretrained_config
@@ -33,7 +27,7 @@ from maxtext_ext.decode.generate import Generator
 from maxtext_ext.input.collate import decode_shape, make_decode_batch
 from maxtext_ext.input.utterance import Utterance, build_utterance
 from maxtext_ext.models.speech_lm import make_model
-from maxtext_ext.records.schema import MAX_PEAK, PCM16_SCALE, Record
+from maxtext_ext.records.schema import Record
 from maxtext_ext.text.languages import NO_LANGUAGE, language_name
 from maxtext_ext.text.templates.qwen3_asr import parse_output
 from maxtext_ext.text.tokenizer import Tokenizer

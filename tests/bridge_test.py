@@ -13,32 +13,6 @@ PACKAGE = pathlib.Path(maxtext_ext.__file__).parent
 ROOT = PACKAGE.parent
 
 
-def imported_modules(source: str) -> set[str]:
-  """Names of the modules that a source file imports, wherever in it."""
-  found = set()
-  for node in ast.walk(ast.parse(source)):
-    if isinstance(node, ast.Import):
-      found.update(alias.name for alias in node.names)
-    elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-      found.add(node.module)
-  return found
-
-
-def test_imported_modules_sees_every_form():
-  source = "import maxtext.a as b\ndef f():\n  from maxtext import c\n  from .maxtext import d\n"
-  assert imported_modules(source) == {"maxtext.a", "maxtext"}
-
-
-def test_only_the_bridge_imports_maxtext():
-  files = [*PACKAGE.rglob("*.py"), *(ROOT / "data").rglob("*.py")]
-  offenders = [
-    str(file.relative_to(ROOT))
-    for file in files
-    if any(name.split(".")[0] == "maxtext" for name in imported_modules(file.read_text("utf-8")))
-  ]
-  assert offenders == ["maxtext_ext/bridge.py"]
-
-
 def assigned_attributes(source: str, aliases: set[str]) -> list[str]:
   """Assignments to attributes of names in `aliases`: `alias.x = ...` or setattr(alias, ...)."""
   found = []

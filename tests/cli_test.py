@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from safetensors.numpy import load_file, save_file
 
-from maxtext_ext.audio.io import SAMPLE_RATE
+from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.cli import main
 from maxtext_ext.compat import dispatch
 from maxtext_ext.demo import demo as demo_run

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from maxtext_ext.checkpoint.training import with_base_weights
 from maxtext_ext.config import ConfigError, SpeechConfig, load
 from maxtext_ext.keys import yml
 from maxtext_ext.keys.settings import kinds, read
@@ -118,10 +119,10 @@ def test_weights_are_found_in_what_holds_them(tmp_path, given, found):
   for step in (9, 12):
     write(tmp_path / f"run/checkpoints/{step}/_CHECKPOINT_METADATA", '{"item_handlers": {}}')
     write(tmp_path / f"run/checkpoints/{step}/items/_METADATA", "")
-  config = load(DEMO, [f"load_parameters_path={tmp_path / given}"])
+  config = with_base_weights(load(DEMO, [f"load_parameters_path={tmp_path / given}"]))
   assert config.load_parameters_path == str(tmp_path / found)
 
 
 def test_weights_that_are_not_there_are_one_line(tmp_path):
   with pytest.raises(ValueError, match="no checkpoint there"):
-    load(DEMO, [f"load_parameters_path={tmp_path / 'gone'}"])
+    with_base_weights(load(DEMO, [f"load_parameters_path={tmp_path / 'gone'}"]))

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from maxtext_ext.records.paths import list_shards, parse_shard_name
+from maxtext_ext.records.manifest import list_shards, parse_shard_name
 from maxtext_ext.records.reader import RecordSource, find_shards
 from maxtext_ext.records.schema import Record, decode_example
 

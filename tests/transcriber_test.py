@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from maxtext_ext import Transcriber, Transcription
-from maxtext_ext.audio.io import SAMPLE_RATE, AudioError
+from maxtext_ext.audio.limits import SAMPLE_RATE, AudioError
 from maxtext_ext.config import load
 from maxtext_ext.train.loop import train
 from maxtext_ext.transcriber import _samples

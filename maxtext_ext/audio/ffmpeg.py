@@ -10,8 +10,7 @@ import av
 import numpy as np
 
 from maxtext_ext.audio.integrity import SeekableFile
-from maxtext_ext.audio.io import MAX_VALUES
-from maxtext_ext.audio.limits import AudioError
+from maxtext_ext.audio.limits import MAX_VALUES, AudioError
 from maxtext_ext.audio.mixing import Mixer
 
 # FLAC and MP3 are not among them: FFmpeg reads over damage that libsndfile reports. Nor are

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import soundfile
 
-from maxtext_ext.audio.io import MAX_SECONDS, SAMPLE_RATE, AudioError
+from maxtext_ext.audio.limits import MAX_SECONDS, SAMPLE_RATE, AudioError
 
 MAX_SAMPLES = int(MAX_SECONDS * SAMPLE_RATE)
 _BLOCK = 1 << 20  # samples read at once, so that a forged length allocates nothing

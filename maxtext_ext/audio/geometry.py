@@ -6,7 +6,6 @@ encoder's attention. Figures of `Qwen3ASRFeatureExtractor` and `Qwen3ASREncoder`
 models/qwen3_asr).
 """
 
-SAMPLE_RATE = 16_000  # Hz
 N_FFT = 400  # samples a frame looks at, 25 ms
 HOP = 160  # samples, 10 ms
 FRAMES_PER_CHUNK = 100  # 1 s

@@ -18,21 +18,20 @@ from maxtext_ext.audio.integrity import (
   find_unknown_size,
 )
 from maxtext_ext.audio.joined import find_joints
-from maxtext_ext.audio.limits import AudioError
+from maxtext_ext.audio.limits import (
+  LOUDEST,
+  MAX_PEAK,
+  MAX_SECONDS,
+  MAX_SOURCE_RATE,
+  MAX_VALUES,
+  MIN_SOURCE_RATE,
+  SAMPLE_RATE,
+  AudioError,
+)
 from maxtext_ext.audio.mixing import Mixer, peak_of
 from maxtext_ext.audio.views import View
 from maxtext_ext.files import storage
 
-SAMPLE_RATE = 16_000  # Hz
-MIN_SOURCE_RATE = (
-  1_000  # Hz; below this there is no speech left, and resampling multiplies the memory
-)
-MAX_SOURCE_RATE = 768_000  # Hz
-# The longest clip; Qwen3-ASR takes no longer one, and memory is bounded whatever a file unpacks to.
-MAX_SECONDS = 1_200.0
-# Values to decode for a clip, over all channels: MAX_SECONDS of stereo at 48 kHz. More takes long,
-# and a few kilobytes may claim as many.
-MAX_VALUES = 120_000_000
 _BLOCK = 1 << 20  # values read at once, so that a forged frame count allocates nothing
 _BUFFER = 1 << 16  # bytes of the file read at once
 # Seconds that are decoded before a part. A frame of OGG leans on those before it; in MP3 libsndfile
@@ -41,12 +40,6 @@ _WARM_UP = {"OGG": 1.0, "MP3": math.inf, "MPEG": math.inf}
 # How far a segment may end behind its file, as manifests round: a share of it, up to some seconds.
 _SEGMENT_SLACK = 0.2
 _MAX_SLACK = 0.5
-# The largest magnitude of a sample. Float files may overshoot full scale a little; a clip beyond
-# this is not scaled to [-1, 1] at all.
-MAX_PEAK = 8.0
-# The same for what is stored already, by whatever program: beyond this the power of a frame, and so
-# the log-mel, is no number in float32. Mixing with noise may add as much again.
-LOUDEST = 1e15
 
 
 def check_samples(samples: np.ndarray) -> None:

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from maxtext_ext.records.schema import PCM16_SCALE
+from maxtext_ext.audio.limits import PCM16_SCALE
 
 # The largest 16-bit sample. Resampled floats may lie beyond 1; they were clipped before.
 FULL_SCALE = (PCM16_SCALE - 1) / PCM16_SCALE

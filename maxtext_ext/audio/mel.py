@@ -13,9 +13,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Int16
 
-from maxtext_ext.audio.geometry import CHUNK_SAMPLES, FRAMES_PER_CHUNK, HOP, N_FFT, SAMPLE_RATE
+from maxtext_ext.audio.geometry import CHUNK_SAMPLES, FRAMES_PER_CHUNK, HOP, N_FFT
+from maxtext_ext.audio.limits import PCM16_SCALE, SAMPLE_RATE
 
-INT16_SCALE = 32_768.0  # int16 samples to [-1, 1)
 MEL_FLOOR = 1e-10  # power below which everything is silence
 DYNAMIC_RANGE = 8.0  # in log10 of power: 80 dB below the clip's maximum
 
@@ -95,7 +95,7 @@ def _frame(chunks: Float[Array, "*N 16240"]) -> Float[Array, "*N 100 400"]:
 def _log_power(samples: Array, num_mel_bins: int) -> Array:
   """log10 of the mel power of chunks [..., 16240]: [..., 100, num_mel_bins], at least -10."""
   if samples.dtype == jnp.int16:
-    samples = samples.astype(jnp.float32) / INT16_SCALE
+    samples = samples.astype(jnp.float32) / PCM16_SCALE
   frames = _frame(samples.astype(jnp.float32))
   power = power_spectrum(frames)
   filters = mel_filters(num_mel_bins).astype(np.float32)

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.fft
 import soxr
 
-from maxtext_ext.audio.io import SAMPLE_RATE
+from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.audio.sounds import find_sounds, load_noise, load_response
 
 __all__ = ["Perturbation", "find_sounds", "noise_clip", "perturb"]

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import soundfile
 
-from maxtext_ext.audio.io import AudioError, check_samples, load_audio, resample
+from maxtext_ext.audio.io import check_samples, load_audio, resample
+from maxtext_ext.audio.limits import AudioError
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 CACHE_BYTES = 256 << 20  # a process: 70 minutes of float32; all of RIRS_NOISES' real responses

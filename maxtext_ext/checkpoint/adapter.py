@@ -24,9 +24,9 @@ from maxtext_ext import bridge
 from maxtext_ext.checkpoint.base import find_base, identify
 from maxtext_ext.checkpoint.integrity import Verification
 from maxtext_ext.files import foreign_json
-from maxtext_ext.keys.parts import ADAPTERS
 from maxtext_ext.models.lora import LoraConfig
 from maxtext_ext.models.parameter_groups import InParts, trained
+from maxtext_ext.models.parts import ADAPTERS
 
 # Name of the part of a checkpoint.
 ADAPTER = "adapter"

@@ -11,7 +11,7 @@ from typing import Any
 
 from etils import epath
 
-from maxtext_ext.evaluate.metrics import METRICS_FILE, read_metrics
+from maxtext_ext.files.jsonl import METRICS_FILE, read_metrics
 
 # Metrics of an evaluation; checkpoints are chosen by the first.
 _WER, _LOSS = "eval_wer", "eval_loss"

@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from maxtext_ext import bridge
-from maxtext_ext.audio.geometry import SAMPLE_RATE, audio_tokens, num_frames
+from maxtext_ext.audio.geometry import audio_tokens, num_frames
+from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.checkpoint.adapter import load_weights
 from maxtext_ext.checkpoint.model_file import pretrained_config
 from maxtext_ext.input.collate import make_decode_batch

@@ -17,7 +17,6 @@ from maxtext_ext.checkpoint.model_file import pretrained_config, write_model
 from maxtext_ext.checkpoint.orbax_io import ArraySpec, ParamsReader, ParamsWriter
 from maxtext_ext.checkpoint.peft import Adapters, read_peft, write_peft
 from maxtext_ext.checkpoint.training import CHECKPOINTS, STATE, find_weights
-from maxtext_ext.keys.parts import ADAPTERS
 from maxtext_ext.models.lora import (
   LORA_A,
   LORA_B,
@@ -27,6 +26,7 @@ from maxtext_ext.models.lora import (
   kernel_name,
   merge_kernel,
 )
+from maxtext_ext.models.parts import ADAPTERS
 from maxtext_ext.models.speech_lm import make_model
 
 

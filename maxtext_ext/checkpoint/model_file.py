@@ -15,7 +15,7 @@ from etils import epath
 
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint.adapter import read_record
-from maxtext_ext.checkpoint.training import find_weights
+from maxtext_ext.checkpoint.training import find_weights, with_base_weights
 from maxtext_ext.config import load
 from maxtext_ext.files import foreign_folder
 from maxtext_ext.keys.settings import read
@@ -122,7 +122,7 @@ def pretrained_config(
     keys = {"model_name": folder, _WEIGHTS: path, **overrides}
     if (given := overrides.get(_WEIGHTS)) and _holds_adapters(path) and not _holds_adapters(given):
       keys[_WEIGHTS] = path
-    yield load(BASE, keys)
+    yield with_base_weights(load(BASE, keys))
 
 
 def base_among(overrides: Mapping[str, Any]) -> str:

@@ -4,8 +4,8 @@ import json
 import os
 from typing import Any
 
-from maxtext_ext import __version__
 from maxtext_ext.files import storage
+from maxtext_ext.version import __version__
 
 RUN_FILE = "run.json"
 BASE_PLACE = "base"  # its entry for where the base weights lay last

@@ -2,10 +2,12 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import logging
 import os
 import re
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -22,9 +24,9 @@ from maxtext_ext.checkpoint.adapter import (
   trained_part,
 )
 from maxtext_ext.checkpoint.best import ranked
-from maxtext_ext.checkpoint.echoes import hush
 from maxtext_ext.checkpoint.integrity import TREE_METADATA, find_corruption, write_checksums
 from maxtext_ext.checkpoint.run_file import remembered_base
+from maxtext_ext.config import run_dir_of
 from maxtext_ext.errors import UnfinishedWork
 from maxtext_ext.parallel import gather_texts
 
@@ -114,7 +116,7 @@ class TrainingCheckpoints:
     }
     if not whole:
       parts[ADAPTER] = {"record": self._adapter.to_json()}
-    hush()
+    _drop_closed_loop_reports()
     with self._explained(step):
       if self._background:
         answer = self._manager.save_checkpointables_async(
@@ -352,6 +354,36 @@ def find_base_weights(path: str, run_dir: str) -> str:
     ) from error
 
 
+def with_base_weights(config: bridge.Config) -> bridge.Config:
+  """Replaces `load_parameters_path` by the absolute path of the weights that it means.
+
+  Raises:
+    ValueError: there is nothing of the kind.
+  """
+  if not config.load_parameters_path:
+    return config
+  weights = find_base_weights(config.load_parameters_path, run_dir_of(config))
+  return bridge.replace(config, load_parameters_path=bridge.absolute(weights))
+
+
 def _listdir(path: str) -> list[str]:
   folder = epath.Path(path)
   return [child.name for child in folder.iterdir()] if folder.exists() else []
+
+
+@functools.cache
+def _drop_closed_loop_reports() -> None:
+  """Drops what a failed save would print beside its one line, for the rest of the process.
+
+  At the first write that fails Orbax closes its event loop. Every other write then reports to the
+  closed loop, which Python prints as an error that nobody can catch: hundreds of lines. The failure
+  itself is raised elsewhere.
+  """
+  before = sys.unraisablehook
+
+  def report(unraisable: "sys.UnraisableHookArgs") -> None:
+    error = unraisable.exc_value
+    if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+      before(unraisable)
+
+  sys.unraisablehook = report

@@ -6,7 +6,7 @@
 
 from collections.abc import Callable
 
-from maxtext_ext.audio.io import SAMPLE_RATE
+from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.conversion.finish import finish
 from maxtext_ext.conversion.jobs import plan_conversion
 from maxtext_ext.conversion.local_engine import JobsStopped, run_jobs
@@ -25,9 +25,13 @@ from maxtext_ext.conversion.shard_job import (
   run_shard,
 )
 from maxtext_ext.files.folder_lock import sole_converter
-from maxtext_ext.records import bad_rate
-from maxtext_ext.records.bad_rate import TooManyBadError
-from maxtext_ext.records.quarantine import QUARANTINE_NAME
+from maxtext_ext.records.quarantine import (
+  QUARANTINE_NAME,
+  REASONS_SHOWN,
+  TooManyBadError,
+  error_of,
+  too_many,
+)
 from maxtext_ext.sources.formats import SOURCES
 
 __all__ = [
@@ -114,16 +118,16 @@ def _convert(
         quarantined=bad,
       )
       progress(now)
-    return not bad_rate.too_many(read, bad, options.max_bad_fraction, ended=False)
+    return not too_many(read, bad, options.max_bad_fraction, ended=False)
 
   try:
     results += run_jobs(run_shard, jobs, workers=options.workers, watch=watch)
   except JobsStopped as stop:
     reasons = [reason for result in results for reason in result.reasons] + stop.status.reasons
-    raise bad_rate.error_of(
+    raise error_of(
       before.read + stop.status.read,
       before.bad + stop.status.bad,
       options.max_bad_fraction,
-      reasons[: bad_rate.REASONS_SHOWN],
+      reasons[:REASONS_SHOWN],
     ) from None
   return finish(plan, results)

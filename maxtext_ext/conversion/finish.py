@@ -9,22 +9,27 @@ from typing import Any
 
 import numpy as np
 
-from maxtext_ext.audio.io import SAMPLE_RATE
+from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.conversion.jobs import end_conversion
 from maxtext_ext.conversion.options import ConvertSummary, Plan
 from maxtext_ext.conversion.shard_job import (
   ShardJob,
   ShardResult,
-  WrittenShard,
   duplicate_reason,
   encode_as,
   id_digest,
   read_ids,
 )
 from maxtext_ext.files import storage
-from maxtext_ext.records import bad_rate
-from maxtext_ext.records.manifest import Manifest, write_manifest
-from maxtext_ext.records.quarantine import QUARANTINE_NAME, Quarantine, quarantine_line, read_lines
+from maxtext_ext.records.manifest import Manifest, WrittenShard, write_manifest
+from maxtext_ext.records.quarantine import (
+  QUARANTINE_NAME,
+  Quarantine,
+  error_of,
+  quarantine_line,
+  read_lines,
+  too_many,
+)
 from maxtext_ext.records.reader import RecordSource
 from maxtext_ext.records.schema import parse_example
 from maxtext_ext.records.writer import ShardWriter
@@ -51,10 +56,8 @@ def finish(plan: Plan, results: Iterable[ShardResult]) -> ConvertSummary:
   renamed = _rename(plan.jobs, results, duplicates)
   quarantine = _write_quarantine(plan, results, duplicates)
   read = sum(result.read for result in results)
-  if bad_rate.too_many(read, quarantine.count, plan.options.max_bad_fraction, ended=True):
-    raise bad_rate.error_of(
-      read, quarantine.count, plan.options.max_bad_fraction, quarantine.reasons
-    )
+  if too_many(read, quarantine.count, plan.options.max_bad_fraction, ended=True):
+    raise error_of(read, quarantine.count, plan.options.max_bad_fraction, quarantine.reasons)
   shards: dict[str, list[WrittenShard]] = {split: [] for split in plan.options.splits}
   left_out: collections.Counter[str] = collections.Counter()
   for job, result, rows, names in zip(plan.jobs, results, duplicates, renamed, strict=True):

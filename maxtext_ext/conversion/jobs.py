@@ -18,7 +18,7 @@ from maxtext_ext.conversion.options import ConvertOptions, ConvertSummary, Plan
 from maxtext_ext.conversion.selector import describe_selector
 from maxtext_ext.conversion.shard_job import ShardJob, ShardResult, read_result
 from maxtext_ext.files import storage
-from maxtext_ext.records import manifest, paths, quarantine
+from maxtext_ext.records import manifest, quarantine
 from maxtext_ext.records.manifest import Manifest
 from maxtext_ext.sources.detect import detect_format
 from maxtext_ext.sources.entry import InputShard, identity_of
@@ -133,7 +133,7 @@ def _make_jobs(
 ) -> tuple[ShardJob, ...]:
   jobs = []
   for index, shard in enumerate(shards):
-    names = [paths.shard_name(split, index, len(shards)) for split in options.splits]
+    names = [manifest.shard_name(split, index, len(shards)) for split in options.splits]
     job = ShardJob(
       index=index,
       shard=shard,
@@ -199,7 +199,7 @@ class _State:
     self._splits = splits
     self.manifests: list[Manifest] = []
     self._plans: list[dict[str, Any] | None] = []
-    names = ((path, paths.parse_shard_name(path)) for path in paths.list_shards(out))
+    names = ((path, manifest.parse_shard_name(path)) for path in manifest.list_shards(out))
     self._shards = [path for path, name in names if name and name[0] in splits]
 
   def read(self) -> None:
@@ -308,7 +308,7 @@ class _State:
     names = {manifest.MANIFEST_NAME.format(split=split) for split in self._splits}
     names.add(quarantine.QUARANTINE_NAME)
     for path, name in storage.leftovers(self._out).items():
-      shard = paths.parse_shard_name(name)
+      shard = manifest.parse_shard_name(name)
       if name in names or (shard and shard[0] in self._splits):
         storage.remove(path)
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from maxtext_ext.audio.io import SAMPLE_RATE
 from maxtext_ext.conversion.selector import LeftOut, Selected, Selector
 from maxtext_ext.files import storage
+from maxtext_ext.records.manifest import WrittenShard
 from maxtext_ext.records.quarantine import Quarantine
 from maxtext_ext.records.schema import Record, RecordError, encode_example
 from maxtext_ext.records.writer import ShardWriter
@@ -100,30 +100,6 @@ class ShardStatus:
 
 
 Watch = Callable[[ShardStatus], None]  # called after each record; may raise to stop the job
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class WrittenShard:
-  """An output shard.
-
-  Attributes:
-    name: file name.
-    records: how many it holds.
-    samples: length of their audio at 16 kHz.
-    bytes: size of the file.
-    crc32c: its checksum, as `checksum.of_file` has it.
-  """
-
-  name: str
-  records: int
-  samples: int
-  bytes: int
-  crc32c: str
-
-  @property
-  def seconds(self) -> float:
-    """Length of their audio in seconds."""
-    return self.samples / SAMPLE_RATE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -7,18 +7,22 @@ from collections.abc import Callable, Iterator, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from maxtext_ext.audio.io import SAMPLE_RATE, AudioError, check_samples
+from maxtext_ext.audio.io import check_samples
+from maxtext_ext.audio.limits import SAMPLE_RATE, AudioError
 from maxtext_ext.conversion.jobs import progress_folder
 from maxtext_ext.conversion.local_engine import run_jobs
 from maxtext_ext.conversion.options import Progress
-from maxtext_ext.conversion.shard_job import ShardStatus, Watch, WrittenShard
+from maxtext_ext.conversion.shard_job import ShardStatus, Watch
 from maxtext_ext.escape import printable
 from maxtext_ext.files import checksum, storage
 from maxtext_ext.pages.duration import format_duration
-from maxtext_ext.records import paths
 from maxtext_ext.records.manifest import (
+  SHARD_SUFFIX,
   Manifest,
+  WrittenShard,
+  list_shards,
   manifest_path,
+  parse_shard_name,
   read_manifest,
   splits_with_manifest,
 )
@@ -97,12 +101,12 @@ def verify(
   if workers < 1:
     raise ValueError(f"workers is {workers}, expected 1 or more")
   found: dict[str, list[str]] = {split: [] for split in splits_with_manifest(path)}
-  for shard in paths.list_shards(path):
-    name = paths.parse_shard_name(shard)
+  for shard in list_shards(path):
+    name = parse_shard_name(shard)
     found.setdefault(name[0] if name else "", []).append(shard)
   if not found:
     raise ValueError(
-      f"{path}: no shards, expected a folder with *{paths.SHARD_SUFFIX} files; check the path"
+      f"{path}: no shards, expected a folder with *{SHARD_SUFFIX} files; check the path"
     )
   manifests = {split: read_manifest(path, split) if split else None for split in found}
   jobs = []

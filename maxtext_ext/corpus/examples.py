@@ -7,12 +7,12 @@ from typing import Literal
 import numpy as np
 
 from maxtext_ext.audio.flac import encode_flac
-from maxtext_ext.audio.io import SAMPLE_RATE
 from maxtext_ext.audio.levels import decibels
+from maxtext_ext.audio.limits import PCM16_SCALE, SAMPLE_RATE
 from maxtext_ext.corpus.characters import kind_of, mixed_words
 from maxtext_ext.corpus.statistics import Group, Survey
 from maxtext_ext.pages.chart import waveform
-from maxtext_ext.records.schema import PCM16_SCALE, Record
+from maxtext_ext.records.schema import Record
 
 MAX_PLAYER_BYTES = 12 << 20  # of all players together, as they stand in the page
 MAX_PLAYER_SECONDS = 30.0  # of a clip; the beginning of longer ones

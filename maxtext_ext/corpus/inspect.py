@@ -28,10 +28,9 @@ from maxtext_ext.corpus.statistics import (
 from maxtext_ext.escape import printable
 from maxtext_ext.files import storage
 from maxtext_ext.pages.duration import format_duration
-from maxtext_ext.records import paths
-from maxtext_ext.records.quarantine import QUARANTINE_NAME
+from maxtext_ext.records.manifest import SHARD_SUFFIX, list_shards, parse_shard_name
+from maxtext_ext.records.quarantine import QUARANTINE_NAME, read_reasons
 from maxtext_ext.records.reader import RecordSource
-from maxtext_ext.records.reasons import read_reasons
 from maxtext_ext.records.schema import Record, RecordError, decode_example
 
 PAGE_NAME = "inspect.html"
@@ -117,7 +116,7 @@ def find_shards(path: str, sample: int | None = None) -> list[Shard]:
   if storage.is_file(path):
     files = [path]
   else:
-    files = paths.list_shards(path) or _below(path)
+    files = list_shards(path) or _below(path)
   shares = [None] * len(files) if sample is None else _spread(sample, len(files))
   return [
     Shard(index=index, path=file, split=_split_of(file), take=take)
@@ -211,7 +210,7 @@ def _open(path: str, *, few: bool) -> Iterator[RecordSource]:
 
 
 def _below(path: str) -> list[str]:
-  pattern = "*" + paths.SHARD_SUFFIX
+  pattern = "*" + SHARD_SUFFIX
   try:
     return storage.find_files(storage.join(path, "*", pattern), pattern)
   except ValueError as error:
@@ -228,7 +227,7 @@ def _spread(count: int, parts: int) -> list[int]:
 
 def _split_of(path: str) -> str:
   """The split by the name of the shard, or else by that of its folder."""
-  name = paths.parse_shard_name(path)
+  name = parse_shard_name(path)
   return name[0] if name else os.path.basename(os.path.dirname(path)) or "all"
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from maxtext_ext.audio.io import SAMPLE_RATE
 from maxtext_ext.audio.levels import decibels
+from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.corpus.characters import FLAGS, KINDS, MIXED
 from maxtext_ext.corpus.statistics import Survey, rows_by
 

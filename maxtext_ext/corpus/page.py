@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from maxtext_ext.audio.io import SAMPLE_RATE
+from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.corpus.characters import KINDS, home_scripts, inventory, script_of, visible
 from maxtext_ext.corpus.examples import MAX_PLAYER_BYTES, MAX_PLAYER_SECONDS, ClipMaker
 from maxtext_ext.corpus.issues import Finding
 from maxtext_ext.corpus.statistics import Survey, by_field, by_group, summarize
-from maxtext_ext.evaluate.hypotheses import atomic_open
+from maxtext_ext.files.storage import atomic_open
 from maxtext_ext.pages.chart import WAVE_WIDTH, Histogram, histogram
 from maxtext_ext.pages.render import direction, render
-from maxtext_ext.records.reasons import Reason
+from maxtext_ext.records.quarantine import Reason
 from maxtext_ext.records.schema import Record
 
 SAMPLE_CLIPS = 12  # chosen at random
@@ -59,7 +59,7 @@ def write_page(
   ]
   characters = inventory(survey.characters)
   page = render(
-    pathlib.Path(__file__).with_name("inspect.html.jinja"),
+    pathlib.Path(__file__).with_name("page.html.jinja"),
     filters={
       "direction": direction,
       "visible": visible,

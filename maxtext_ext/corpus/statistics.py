@@ -10,8 +10,8 @@ from typing import NamedTuple
 import google_crc32c
 import numpy as np
 
-from maxtext_ext.audio.io import SAMPLE_RATE
 from maxtext_ext.audio.levels import measure
+from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.corpus.characters import text_flags
 from maxtext_ext.records.schema import Record, RecordError
 

@@ -11,10 +11,9 @@ from jax.sharding import Mesh
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint import adapter
 from maxtext_ext.checkpoint.fingerprint import check_model
-from maxtext_ext.checkpoint.training import find_checkpoint
+from maxtext_ext.checkpoint.training import find_checkpoint, with_base_weights
 from maxtext_ext.config import build, run_dir_of
-from maxtext_ext.decode.generate import Generator
-from maxtext_ext.decode.transcribe import transcribe
+from maxtext_ext.decode.generate import Generator, transcribe
 from maxtext_ext.evaluate import decoded
 from maxtext_ext.evaluate.hypotheses import HypothesisWriter, describe_cut, shard_path
 from maxtext_ext.files.folder_lock import sole_writer
@@ -23,9 +22,8 @@ from maxtext_ext.input.pipeline import InputConfig, decode_iterator
 from maxtext_ext.keys.settings import Overrides, Settings, read
 from maxtext_ext.models.speech_lm import make_model
 from maxtext_ext.pages.duration import format_duration
-from maxtext_ext.progress import say
+from maxtext_ext.progress import ProgressLine, say
 from maxtext_ext.text.tokenizer import Tokenizer
-from maxtext_ext.train.metric_writer import ProgressLine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +133,7 @@ def find_weights(config: bridge.Config) -> str:
     return find_checkpoint(config.checkpoint_dir, config.decode_checkpoint)
   if not config.load_parameters_path:
     raise ValueError("decode_checkpoint=base needs load_parameters_path, which is not given")
-  return config.load_parameters_path
+  return with_base_weights(config).load_parameters_path
 
 
 def load_weights(
@@ -149,6 +147,7 @@ def load_weights(
   Raises:
     ValueError: there are no such weights.
   """
+  config = with_base_weights(config)
   path = find_weights(config) if path is None else path
   if not path:
     with bridge.mesh_scope(config, mesh):

@@ -16,9 +16,12 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
 from maxtext_ext import bridge
+from maxtext_ext.evaluate.hypotheses import Hypothesis
+from maxtext_ext.input.collate import DecodeBatch
 from maxtext_ext.models.speech_lm import AUDIO_KEYS, Batch, SpeechLM, make_model
 from maxtext_ext.parallel import local_rows, to_device
 from maxtext_ext.progress import announce_first_call
+from maxtext_ext.text.templates.qwen3_asr import parse_output
 from maxtext_ext.text.tokenizer import Tokenizer
 
 
@@ -174,3 +177,22 @@ def _generate(
 
   start = (nnx.state(model, nnx.Cache), 1, jnp.isin(first_B, eos), first_B, written_BN)
   return jax.lax.while_loop(unfinished, write_next, start)[-1]
+
+
+def transcribe(
+  generator: Generator, params: nnx.State, batch: DecodeBatch, tokenizer: Tokenizer
+) -> list[Hypothesis]:
+  """What a model with these parameters writes for the clips of this host's batch, in order."""
+  rows = generator(params, batch.arrays)
+  return [
+    Hypothesis(
+      id=clip.id,
+      dataset=clip.dataset,
+      language=clip.language,
+      duration=clip.seconds,
+      reference=clip.reference,
+      hypothesis=parse_output(tokenizer.decode(tokens))[1],
+      complete=generator.is_complete(tokens),
+    )
+    for clip, tokens in zip(batch.utterances, rows, strict=False)
+  ]

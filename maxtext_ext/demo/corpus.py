@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from maxtext_ext.audio.io import SAMPLE_RATE
+from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.demo import espeak
 from maxtext_ext.demo.words import LEXICONS, Word
 from maxtext_ext.records.schema import AudioFormat, Record, encode_example

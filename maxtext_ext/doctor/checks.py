@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from maxtext_ext import __version__
 from maxtext_ext.doctor.machine import Gpu, find_gpus, holders, tpu_files
 from maxtext_ext.keys.machine import cache_folder
+from maxtext_ext.version import __version__
 
 Status = Literal["ok", "warning", "error"]
 

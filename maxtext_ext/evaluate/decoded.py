@@ -7,7 +7,7 @@ from typing import Any, Self
 import pydantic
 from etils import epath
 
-from maxtext_ext.evaluate.hypotheses import atomic_open
+from maxtext_ext.files.storage import atomic_open
 
 DECODED_FILE = "decoded.json"
 

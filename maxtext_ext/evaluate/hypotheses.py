@@ -7,15 +7,14 @@ import dataclasses
 import json
 import math
 import os
-import pathlib
 import re
-import tempfile
 from collections.abc import Iterator
 from typing import IO, Any
 
 from etils import epath
 
 from maxtext_ext.files.compressed import DAMAGE, decompress, is_damage
+from maxtext_ext.files.storage import atomic_open
 from maxtext_ext.text.languages import NO_LANGUAGE, is_name, language_name
 
 _SHARD_NAME = re.compile(r"hypotheses-(\d{5})-of-(\d{5})\.jsonl")
@@ -83,33 +82,6 @@ def describe_cut(cut: int, total: int, max_new_tokens: int | None) -> str:
   """Says how many transcripts end where their room ended, and which key gives more of it."""
   limit = "max_new_tokens" if max_new_tokens is None else f"max_new_tokens={max_new_tokens}"
   return f"{cut:,} of {total:,} transcripts cut by {limit}: raise it"
-
-
-@contextlib.contextmanager
-def atomic_open(path: str | os.PathLike[str]) -> Iterator[IO[str]]:
-  """Opens a UTF-8 text file for writing that appears under its name only when all went well.
-
-  The directory is made if missing. When the block raises, `path` stays as it was. A URL such as
-  gs://bucket/file gets the file when it is whole: a bucket shows an object only then.
-  """
-  target = epath.Path(path)
-  is_url = "://" in os.fspath(path)
-  folder = pathlib.Path(tempfile.mkdtemp()) if is_url else pathlib.Path(path).parent
-  folder.mkdir(parents=True, exist_ok=True)
-  temporary = folder / f"{target.name}.tmp-{os.getpid()}"
-  try:
-    with temporary.open("w", encoding="utf-8", newline="\n") as file:
-      yield file
-      file.flush()
-      os.fsync(file.fileno())
-    if is_url:
-      target.write_bytes(temporary.read_bytes())
-    else:
-      temporary.replace(path)
-  finally:
-    temporary.unlink(missing_ok=True)
-    if is_url:
-      folder.rmdir()
 
 
 def shard_path(directory: str | os.PathLike[str], shard: int = 0, num_shards: int = 1) -> str:

@@ -12,9 +12,10 @@ from etils import epath
 
 from maxtext_ext.evaluate.alignment import Pair, align
 from maxtext_ext.evaluate.decoded import Decoded
-from maxtext_ext.evaluate.hypotheses import Hypothesis, atomic_open
-from maxtext_ext.evaluate.metrics import read_metrics
+from maxtext_ext.evaluate.hypotheses import Hypothesis
 from maxtext_ext.evaluate.wer import ErrorRate, Score, Scores, score
+from maxtext_ext.files.jsonl import read_metrics
+from maxtext_ext.files.storage import atomic_open
 from maxtext_ext.pages.chart import Curve, curve
 from maxtext_ext.pages.render import direction, render
 from maxtext_ext.text.normalize import get_normalizer

@@ -13,7 +13,7 @@ import shutil
 import stat
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from maxtext_ext.files import remote
 from maxtext_ext.files.remote import FileInfo
@@ -176,6 +176,22 @@ def replacing(path: str) -> Iterator[str]:
   finally:
     with contextlib.suppress(FileNotFoundError):
       os.remove(temporary)
+
+
+@contextlib.contextmanager
+def atomic_open(path: str | os.PathLike[str]) -> Iterator[IO[str]]:
+  """Opens a UTF-8 text file for writing that appears under its name only when all went well.
+
+  The directory is made if missing. When the block raises, `path` stays as it was. A URL such as
+  gs://bucket/file gets the file when it is complete.
+  """
+  with (
+    replacing(os.fspath(path)) as temporary,
+    open(temporary, "w", encoding="utf-8", newline="\n") as file,
+  ):
+    yield file
+    file.flush()
+    os.fsync(file.fileno())
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import math
 from typing import Any, Literal, Self
 
 from maxtext_ext.audio.geometry import audio_tokens, num_frames
-from maxtext_ext.audio.io import SAMPLE_RATE
+from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.input.filters import Filters
 from maxtext_ext.input.host_augment import HostAugment, NoiseOnly
 from maxtext_ext.input.mixture import Mixture, NamedData

@@ -10,8 +10,13 @@ import numpy as np
 from maxtext_ext.input.collate import DecodeBatch, decode_shape, make_decode_batch
 from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.drops import Dropped, Tally
-from maxtext_ext.input.owned import Owner
-from maxtext_ext.input.reading import ReadUtterance, check_hosts, open_data, read_options
+from maxtext_ext.input.reading import (
+  ClosingIterator,
+  ReadUtterance,
+  check_hosts,
+  open_data,
+  read_options,
+)
 from maxtext_ext.text.tokenizer import Tokenizer
 
 
@@ -23,7 +28,7 @@ class _Planned:
   records: tuple[int, ...]
 
 
-class DecodeIterator(Owner, Iterator[DecodeBatch]):
+class DecodeIterator(ClosingIterator, Iterator[DecodeBatch]):
   """The batches of a split, made ahead by threads; `len` is their number.
 
   Attributes:

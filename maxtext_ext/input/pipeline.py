@@ -19,10 +19,10 @@ from maxtext_ext.input.decoding import (
 from maxtext_ext.input.filters import Filters
 from maxtext_ext.input.host_augment import HostAugment, NoiseOnly, find_sounds
 from maxtext_ext.input.mixture import Element, InTurn, Mixture, NamedData, Order
-from maxtext_ext.input.owned import Owner
 from maxtext_ext.input.packed_dataset import PackedBatches, PackPlan
 from maxtext_ext.input.position import Position, for_host
 from maxtext_ext.input.reading import (
+  ClosingIterator,
   Dataset,
   NoiseData,
   ReadElement,
@@ -60,7 +60,7 @@ __all__ = [
 ]
 
 
-class BatchIterator(Owner, Iterator[Arrays]):
+class BatchIterator(ClosingIterator, Iterator[Arrays]):
   """Packed batches, made ahead by a thread; the position is that of the last batch given out.
 
   Attributes:

@@ -1,6 +1,8 @@
 """Reading: shards -> records -> utterances."""
 
 import dataclasses
+import weakref
+from typing import Any
 
 import grain
 
@@ -11,7 +13,7 @@ from maxtext_ext.input.drops import Dropped
 from maxtext_ext.input.mixture import InTurn, Order
 from maxtext_ext.input.spec_augment import record_seed
 from maxtext_ext.input.utterance import Utterance, build_utterance
-from maxtext_ext.records.paths import list_shards, parse_shard_name
+from maxtext_ext.records.manifest import list_shards, parse_shard_name
 from maxtext_ext.records.reader import RecordSource, find_shards
 from maxtext_ext.records.schema import Record, RecordError, decode_example
 from maxtext_ext.text.tokenizer import Tokenizer
@@ -187,3 +189,30 @@ def read_options(config: InputConfig) -> grain.ReadOptions:
   return grain.ReadOptions(
     num_threads=config.read_threads, prefetch_buffer_size=8 * config.read_threads
   )
+
+
+class ClosingIterator:
+  """Closes the grain iterator that it reads from, in time.
+
+  Grain's iterators stop their threads in `__del__`, which at the end of a program runs after the
+  modules it needs are gone; so they are closed and let go of before.
+  """
+
+  def __init__(self, iterator: Any) -> None:
+    self._held = [iterator]
+    self._close = weakref.finalize(self, _close, self._held)
+
+  @property
+  def _iterator(self) -> Any:
+    if not self._held:
+      raise ValueError("the iterator is closed")
+    return self._held[0]
+
+  def close(self) -> None:
+    """Stops the threads; nothing more can be read."""
+    self._close()
+
+
+def _close(held: list[Any]) -> None:
+  while held:
+    held.pop().close()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from maxtext_ext.audio.geometry import CHUNKS_PER_WINDOW
-from maxtext_ext.audio.io import SAMPLE_RATE
+from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.drops import Dropped
 from maxtext_ext.input.mixture import Element

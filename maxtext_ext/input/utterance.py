@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from maxtext_ext.audio.geometry import audio_tokens, num_frames
-from maxtext_ext.audio.io import LOUDEST, SAMPLE_RATE, is_finite
+from maxtext_ext.audio.io import is_finite
+from maxtext_ext.audio.limits import LOUDEST, PCM16_SCALE, SAMPLE_RATE
 from maxtext_ext.input.windows import num_chunks
-from maxtext_ext.records.schema import PCM16_SCALE, Record
+from maxtext_ext.records.schema import Record
 from maxtext_ext.text.languages import language_name
 from maxtext_ext.text.templates.qwen3_asr import Prompt, build_prompt, build_target
 from maxtext_ext.text.tokenizer import Tokenizer

@@ -8,8 +8,8 @@ from typing import Literal, Self
 import pydantic
 from pydantic import Field
 
-from maxtext_ext.keys import parts
 from maxtext_ext.keys.training import Count, Size, TrainingKeys
+from maxtext_ext.models import parts
 from maxtext_ext.run_identity import CHANGEABLE
 from maxtext_ext.text.normalize import NORMALIZERS, get_normalizer
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import maxtext_ext
 from maxtext_ext.files.remote import is_url
 from maxtext_ext.keys.maxtext import configs_folder
 from maxtext_ext.keys.settings import Settings, kinds, read, refuse_repeats
@@ -104,7 +103,7 @@ def find_root() -> pathlib.Path:
   Raises:
     ValueError: the package is installed without one.
   """
-  root = pathlib.Path(maxtext_ext.__file__).resolve().parents[1]
+  root = pathlib.Path(__file__).resolve().parents[2]
   if not (root / "pyproject.toml").is_file() or not (root / "setup").is_dir():
     raise ValueError(
       "launch sends a checkout of the repository to the job, and this package is installed without"

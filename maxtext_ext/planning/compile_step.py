@@ -15,13 +15,13 @@ from jax.sharding import SingleDeviceSharding
 from maxtext_ext import bridge
 from maxtext_ext.audio.geometry import CHUNK_SAMPLES, CHUNKS_PER_WINDOW, TOKENS_PER_WINDOW
 from maxtext_ext.config import load
-from maxtext_ext.models.parameter_groups import make_optimizer
 from maxtext_ext.models.speech_lm import make_model
 from maxtext_ext.planning import memory
 from maxtext_ext.planning.collectives import sent_bytes
 from maxtext_ext.planning.compiler import Compiled
 from maxtext_ext.planning.cost import Cost
 from maxtext_ext.planning.topology import Slice
+from maxtext_ext.train.optimizer import make_optimizer
 from maxtext_ext.train.step import eval_step, make_init_fn, train_step
 
 # Share of a row's tokens that are audio where windows_per_row is not given; as of speech at 3 to 4

@@ -15,8 +15,8 @@ from maxtext_ext.audio.geometry import (
   TOKENS_PER_CHUNK,
   TOKENS_PER_WINDOW,
 )
-from maxtext_ext.keys.parts import rates
 from maxtext_ext.models.lora import TARGETS
+from maxtext_ext.models.parts import rates
 
 # Of the slots of a packed batch: the packing's own promise. And of the text slots, how many are
 # targets: what is neither audio nor prompt.

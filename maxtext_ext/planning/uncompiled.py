@@ -8,11 +8,12 @@ from flax import nnx
 
 from maxtext_ext import bridge
 from maxtext_ext.audio.geometry import CHUNKS_PER_WINDOW, FRAMES_PER_CHUNK, TOKENS_PER_WINDOW
-from maxtext_ext.models.parameter_groups import make_optimizer, trained
+from maxtext_ext.models.parameter_groups import trained
 from maxtext_ext.models.speech_lm import make_model
 from maxtext_ext.planning.cost import Cost
 from maxtext_ext.planning.memory import Memory
 from maxtext_ext.planning.model_flops import SLOTS_FILLED, model_flops
+from maxtext_ext.train.optimizer import make_optimizer
 from maxtext_ext.train.step import make_init_fn
 
 # Bytes within a layer for each token and unit of width, in bfloat16, attention scores not kept:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import soundfile
 
-from maxtext_ext.audio.io import SAMPLE_RATE
+from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.files import checksum, storage
 from maxtext_ext.records import reader
 from maxtext_ext.records.schema import Record, RecordError, decode_example, pcm16_samples

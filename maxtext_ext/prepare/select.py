@@ -4,7 +4,7 @@ import dataclasses
 import re
 from collections.abc import Callable
 
-from maxtext_ext.audio.io import SAMPLE_RATE
+from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.conversion.selector import LeftOut, Selected
 from maxtext_ext.prepare import buckwalter
 from maxtext_ext.prepare.split import Split

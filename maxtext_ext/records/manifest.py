@@ -1,17 +1,42 @@
-"""The manifest of a split: what its shards hold, and the conversion that wrote them."""
+"""Shards of a split by name, and its manifest: contents, and the conversion that wrote them."""
 
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from maxtext_ext.audio.io import SAMPLE_RATE
-from maxtext_ext.conversion.shard_job import WrittenShard
+from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.files import storage
 
+SHARD_SUFFIX = ".array_record"
 MANIFEST_NAME = "{split}.manifest.json"
 _FORMAT = "maxtext_ext manifest 1"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WrittenShard:
+  """An output shard.
+
+  Attributes:
+    name: file name.
+    records: how many it holds.
+    samples: length of their audio at 16 kHz.
+    bytes: size of the file.
+    crc32c: its checksum, as `checksum.of_file` has it.
+  """
+
+  name: str
+  records: int
+  samples: int
+  bytes: int
+  crc32c: str
+
+  @property
+  def seconds(self) -> float:
+    """Length of their audio in seconds."""
+    return self.samples / SAMPLE_RATE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -124,3 +149,19 @@ def read_manifest(folder: str, split: str) -> Manifest | None:
     raise ValueError(
       f"{path} is not a manifest ({error!r}); remove it, or convert again with --overwrite"
     ) from error
+
+
+def shard_name(split: str, index: int, count: int) -> str:
+  """File name of a shard: `train-00003-of-00055.array_record`."""
+  return f"{split}-{index:05d}-of-{count:05d}{SHARD_SUFFIX}"
+
+
+def parse_shard_name(path: str) -> tuple[str, int, int] | None:
+  """The inverse of `shard_name`: split, index and count, or None for a name of another form."""
+  match = re.fullmatch(r"(.+)-(\d{5,})-of-(\d{5,})\.array_record", os.path.basename(path))
+  return (match[1], int(match[2]), int(match[3])) if match else None
+
+
+def list_shards(folder: str) -> list[str]:
+  """All ArrayRecord files of a folder, sorted; none if there is no such folder."""
+  return storage.list_folder(folder, SHARD_SUFFIX)

@@ -1,8 +1,11 @@
-"""The list of records that were left out, and why."""
+"""Quarantine: the list of records that were left out, and why; and when they are too many."""
 
 import contextlib
+import dataclasses
 import json
-from collections.abc import Iterable
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -12,8 +15,12 @@ from maxtext_ext.files.writing import writing
 
 QUARANTINE_NAME = "quarantine.jsonl"
 REASONS_KEPT = 10
+REASONS_SHOWN = 10
+MIN_READ = 1_000  # records: before that, a few bad ones at the start say little of the whole
 _MAX_PRINTED = 1_000  # characters; an id may be a book
 _SPLITS_JOINED = "+"  # no split has it in its name
+# What differs between records with the same thing wrong: numbers, and what stands in quotes.
+_PARTICULAR = re.compile(r"'[^']*'|\"[^\"]*\"|\d+(?:\.\d+)?")
 
 
 class Quarantine:
@@ -128,3 +135,66 @@ def read_lines(path: str) -> Iterable[dict[str, Any]]:
           "move it away or choose another output folder"
         ) from error
       yield line
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reason:
+  """Records of a split that a conversion left out for one reason.
+
+  Attributes:
+    count: how many.
+    example: the first of them: file, position and reason.
+  """
+
+  split: str
+  count: int
+  example: str
+
+
+def read_reasons(path: str) -> list[Reason]:
+  """Summarises a quarantine file, most frequent reasons first; nothing for no such file.
+
+  Raises:
+    ValueError: the file is of another kind.
+  """
+  counts: Counter[tuple[str, str]] = Counter()
+  examples: dict[tuple[str, str], str] = {}
+  for line in read_lines(path):
+    key = (line["split"], _PARTICULAR.sub("#", str(line["reason"])))
+    counts[key] += 1
+    if counts[key] == 1:
+      examples[key] = as_text(line)
+  return [
+    Reason(split=key[0], count=count, example=examples[key]) for key, count in counts.most_common()
+  ]
+
+
+class TooManyBadError(ValueError):
+  """More records are bad than `max_bad_fraction` allows.
+
+  Attributes:
+    summary: the error in one line.
+    reasons: the first few bad records, a line each.
+  """
+
+  def __init__(self, summary: str, reasons: Sequence[str]) -> None:
+    super().__init__("\n".join((summary, *reasons)))
+    self.summary = summary
+    self.reasons = tuple(reasons)
+
+  def __reduce__(self) -> tuple[type, tuple[str, tuple[str, ...]]]:
+    return type(self), (self.summary, self.reasons)
+
+
+def too_many(read: int, bad: int, fraction: float, *, ended: bool) -> bool:
+  """Whether a conversion has to stop: of all records at its end, of at least MIN_READ before."""
+  return bad > fraction * (read if ended else max(read, MIN_READ))
+
+
+def error_of(read: int, bad: int, fraction: float, reasons: Sequence[str]) -> TooManyBadError:
+  """The error that says so."""
+  return TooManyBadError(
+    f"{bad} of {read} records are bad ({bad / read:.1%}), over max_bad_fraction={fraction:g}; "
+    "correct the source, or allow more with --max-bad-fraction: what is done so far is kept",
+    reasons,
+  )

@@ -7,7 +7,7 @@ from typing import SupportsIndex
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from maxtext_ext.files import remote, storage
-from maxtext_ext.records import paths
+from maxtext_ext.records.manifest import SHARD_SUFFIX, list_shards, parse_shard_name
 
 _EMULATOR = "CLOUD_STORAGE_EMULATOR_ENDPOINT"  # where Google's C++ client looks for another server
 
@@ -23,13 +23,13 @@ def find_shards(data_dir: str, split: str) -> list[str]:
     raise ValueError(f"split {split!r} is no name of one; expected train, validation, test or such")
   flat = [
     path
-    for path in paths.list_shards(data_dir)
+    for path in list_shards(data_dir)
     if os.path.basename(path).removeprefix(f"{split}-")[:1].isdigit()
   ]
-  shards = flat or paths.list_shards(os.path.join(data_dir, split))
+  shards = flat or list_shards(os.path.join(data_dir, split))
   if not shards:
-    pattern = os.path.join(data_dir, f"{split}-*{paths.SHARD_SUFFIX}")
-    folder = os.path.join(data_dir, split, "*" + paths.SHARD_SUFFIX)
+    pattern = os.path.join(data_dir, f"{split}-*{SHARD_SUFFIX}")
+    folder = os.path.join(data_dir, split, "*" + SHARD_SUFFIX)
     raise ValueError(
       f"{data_dir}: no shards of split '{split}', looked for {pattern} and {folder}; "
       "check the folder, or make them with `maxtext-ext data convert`"
@@ -105,7 +105,7 @@ def _require_google_storage(shards: Sequence[str]) -> None:
 def _check_whole(shards: Sequence[str]) -> None:
   sets: dict[str, dict[int, set[int]]] = {}
   for shard in shards:
-    if name := paths.parse_shard_name(shard):
+    if name := parse_shard_name(shard):
       split, index, count = name
       sets.setdefault(split, {}).setdefault(count, set()).add(index)
   folder = os.path.dirname(shards[0])

@@ -12,12 +12,11 @@ from typing import Literal
 import numpy as np
 
 from maxtext_ext.audio.flac import decode_flac, encode_flac
-from maxtext_ext.audio.io import MAX_PEAK, SAMPLE_RATE, AudioError
+from maxtext_ext.audio.limits import MAX_PEAK, PCM16_SCALE, SAMPLE_RATE, AudioError
 from maxtext_ext.records import wire
 
 AudioFormat = Literal["float32", "pcm16", "flac"]
 
-PCM16_SCALE = 32_768  # int16 sample value of full scale, 1.0
 
 BYTES_LIST, FLOAT_LIST, INT64_LIST = 1, 2, 3  # field numbers of tf.train.Feature
 _KIND_NAMES = {BYTES_LIST: "bytes_list", FLOAT_LIST: "float_list", INT64_LIST: "int64_list"}

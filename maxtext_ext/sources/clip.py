@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from maxtext_ext.audio.io import AudioError, convert_samples, decode_audio
+from maxtext_ext.audio.io import convert_samples, decode_audio
+from maxtext_ext.audio.limits import AudioError
 from maxtext_ext.sources.named_files import load_named
 
 _MAX_CHANNELS = 16

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from maxtext_ext.audio.io import AudioError
+from maxtext_ext.audio.limits import AudioError
 from maxtext_ext.records.schema import Record, RecordError
 from maxtext_ext.sources.clip import clip_of
 from maxtext_ext.sources.fields import (

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from maxtext_ext.files import storage
-from maxtext_ext.records.paths import SHARD_SUFFIX
+from maxtext_ext.records.manifest import SHARD_SUFFIX
 from maxtext_ext.records.schema import RecordError
 from maxtext_ext.sources.lines import read_lines
 from maxtext_ext.sources.splits import describe_names

@@ -11,7 +11,8 @@ from contextvars import ContextVar
 import numpy as np
 
 from maxtext_ext.audio.integrity import SeekableFile
-from maxtext_ext.audio.io import AudioError, read_audio
+from maxtext_ext.audio.io import read_audio
+from maxtext_ext.audio.limits import AudioError
 from maxtext_ext.files import storage
 from maxtext_ext.files.access import AccessError, allowed, is_web
 from maxtext_ext.files.download import DownloadError, downloaded

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from maxtext_ext.audio.io import AudioError
+from maxtext_ext.audio.limits import AudioError
 from maxtext_ext.files import storage
 from maxtext_ext.records.schema import Record, RecordError
 from maxtext_ext.sources.clip import Clip, clip_of

@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from maxtext_ext.audio.io import AudioError, read_audio
+from maxtext_ext.audio.io import read_audio
+from maxtext_ext.audio.limits import AudioError
 from maxtext_ext.files import storage
 from maxtext_ext.records.schema import RecordError
 from maxtext_ext.sources import lhotse

@@ -13,7 +13,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO, Any, cast
 
-from maxtext_ext.audio.io import AudioError, read_audio
+from maxtext_ext.audio.io import read_audio
+from maxtext_ext.audio.limits import AudioError
 from maxtext_ext.files import storage
 from maxtext_ext.records.schema import Record, RecordError
 from maxtext_ext.sources import tar_members

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from maxtext_ext.audio.io import AudioError
+from maxtext_ext.audio.limits import AudioError
 from maxtext_ext.files import storage
 from maxtext_ext.records import wire
 from maxtext_ext.records.schema import (

@@ -12,7 +12,8 @@ from typing import Any, cast
 
 import google_crc32c
 
-from maxtext_ext.audio.io import SAMPLE_RATE, AudioError, check_samples, resample
+from maxtext_ext.audio.io import check_samples, resample
+from maxtext_ext.audio.limits import SAMPLE_RATE, AudioError
 from maxtext_ext.files import storage
 from maxtext_ext.files.compressed import DAMAGE, decompress, is_damage, skip
 from maxtext_ext.records.schema import Record, RecordError, parse_example

@@ -11,14 +11,13 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from maxtext_ext import bridge
-from maxtext_ext.decode.generate import Generator
-from maxtext_ext.decode.transcribe import transcribe
+from maxtext_ext.decode.generate import Generator, transcribe
 from maxtext_ext.evaluate.hypotheses import Hypothesis
 from maxtext_ext.input.pipeline import InputConfig, decode_split
 from maxtext_ext.parallel import gather_texts
+from maxtext_ext.progress import ProgressLine
 from maxtext_ext.text.tokenizer import Tokenizer
 from maxtext_ext.train import oom
-from maxtext_ext.train.metric_writer import ProgressLine
 
 _log = logging.getLogger(__name__)
 

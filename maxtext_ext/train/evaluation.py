@@ -14,9 +14,9 @@ from maxtext_ext.evaluate.hypotheses import describe_cut
 from maxtext_ext.evaluate.wer import Scores, score
 from maxtext_ext.input.pipeline import InputConfig, eval_iterator
 from maxtext_ext.parallel import to_device
+from maxtext_ext.progress import ProgressLine
 from maxtext_ext.text.tokenizer import Tokenizer
 from maxtext_ext.train.eval_decoding import BrokenOff, Transcripts
-from maxtext_ext.train.metric_writer import ProgressLine
 from maxtext_ext.train.samples import Sample, choose
 
 

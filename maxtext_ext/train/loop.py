@@ -14,12 +14,11 @@ from maxtext_ext.hosts.join import joined
 from maxtext_ext.input.pipeline import fill
 from maxtext_ext.keys.settings import Overrides, Settings, read
 from maxtext_ext.parallel import to_device
-from maxtext_ext.progress import announce_first_call, say
+from maxtext_ext.progress import ProgressLine, announce_first_call, say
 from maxtext_ext.train import oom
 from maxtext_ext.train.eval_decoding import BrokenOff
 from maxtext_ext.train.evaluation import Findings
 from maxtext_ext.train.length import with_steps
-from maxtext_ext.train.metric_writer import ProgressLine
 from maxtext_ext.train.setup import Run, prepare
 from maxtext_ext.train.signals import StopRequest
 

@@ -28,12 +28,16 @@ from maxtext_ext.checkpoint.fingerprint import (
 )
 from maxtext_ext.checkpoint.integrity import DamagedError, Verification
 from maxtext_ext.checkpoint.model_file import write_model
-from maxtext_ext.checkpoint.training import TrainingCheckpoints, has_checkpoints, set_aside
+from maxtext_ext.checkpoint.training import (
+  TrainingCheckpoints,
+  has_checkpoints,
+  set_aside,
+  with_base_weights,
+)
 from maxtext_ext.config import run_dir_of
 from maxtext_ext.errors import one_line
 from maxtext_ext.files.remote import failures
 from maxtext_ext.input.pipeline import BatchIterator, InputConfig, train_iterator
-from maxtext_ext.models.parameter_groups import make_optimizer
 from maxtext_ext.models.speech_lm import make_model
 from maxtext_ext.parallel import gather_texts
 from maxtext_ext.progress import announce_first_call
@@ -41,6 +45,7 @@ from maxtext_ext.run_identity import describe_differences
 from maxtext_ext.text.tokenizer import Tokenizer
 from maxtext_ext.train.evaluation import Evaluation
 from maxtext_ext.train.metric_writer import MetricWriter
+from maxtext_ext.train.optimizer import make_optimizer
 from maxtext_ext.train.step import eval_step, make_init_fn, train_step
 from maxtext_ext.train.step_metrics import StepLog
 
@@ -81,7 +86,7 @@ class Run:
   ) -> None:
     self.batches.close()
     if isinstance(error, failures(self.run_dir)):
-      return  # a save under way would be waited for in vain
+      return  # waiting for the running save would hang
     try:
       self.checkpoints.close()
     finally:
@@ -94,6 +99,7 @@ def prepare(config: bridge.Config) -> Run:
   Raises:
     ValueError: its data, weights or checkpoints cannot be used.
   """
+  config = with_base_weights(config)
   run_dir = run_dir_of(config)
   adapter = AdapterRecord.from_config(config)
   fingerprint = _identify(config, run_dir, adapter)

@@ -13,7 +13,8 @@ from sound_files import encode_by_ffmpeg
 
 from maxtext_ext.audio import ffmpeg
 from maxtext_ext.audio.ffmpeg import FFmpegError, Recording
-from maxtext_ext.audio.io import AudioError, check_samples, decode_audio
+from maxtext_ext.audio.io import check_samples, decode_audio
+from maxtext_ext.audio.limits import AudioError
 
 RATE = 48_000
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_np
 
 from maxtext_ext.audio.flac import MAX_SAMPLES, decode_flac, encode_flac
-from maxtext_ext.audio.io import AudioError
+from maxtext_ext.audio.limits import AudioError
 
 RAMP = (100 * np.arange(-300, 300)).astype(np.int16)
 

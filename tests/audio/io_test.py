@@ -12,8 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maxtext_ext.audio.io import (
-  SAMPLE_RATE,
-  AudioError,
   check_samples,
   convert_samples,
   decode_audio,
@@ -21,6 +19,7 @@ from maxtext_ext.audio.io import (
   read_audio,
   resample,
 )
+from maxtext_ext.audio.limits import SAMPLE_RATE, AudioError
 
 
 def tone(seconds: float = 0.5, rate: int = SAMPLE_RATE, hz: float = 440.0) -> np.ndarray:

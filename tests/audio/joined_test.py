@@ -7,8 +7,9 @@ import pytest
 import soundfile
 from sound_files import encode_by_ffmpeg
 
-from maxtext_ext.audio.io import AudioError, decode_audio
+from maxtext_ext.audio.io import decode_audio
 from maxtext_ext.audio.joined import find_joints
+from maxtext_ext.audio.limits import AudioError
 
 RATE = 16_000
 

@@ -9,13 +9,8 @@ import pytest
 from transformers import WhisperFeatureExtractor
 
 from maxtext_ext.audio import mel
-from maxtext_ext.audio.geometry import (
-  CHUNK_SAMPLES,
-  CHUNKS_PER_WINDOW,
-  MIN_SAMPLES,
-  SAMPLE_RATE,
-  num_frames,
-)
+from maxtext_ext.audio.geometry import CHUNK_SAMPLES, CHUNKS_PER_WINDOW, MIN_SAMPLES, num_frames
+from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.input.windows import cut_chunks, frames_of_chunks
 
 TOLERANCE = 1e-4

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from maxtext_ext.audio.io import AudioError, decode_audio
+from maxtext_ext.audio.io import decode_audio
+from maxtext_ext.audio.limits import AudioError
 from maxtext_ext.audio.mixing import peak_of
 
 TONE = (0.3 * np.sin(np.arange(16_000) / 9)).astype(np.float32)

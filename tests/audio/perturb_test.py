@@ -6,7 +6,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxtext_ext.audio.io import AudioError
+from maxtext_ext.audio.limits import AudioError
 from maxtext_ext.audio.perturb import Perturbation, noise_clip, perturb
 
 SEEDS = st.integers(0, 2**40) | st.tuples(st.integers(0, 9), st.integers(0, 9))

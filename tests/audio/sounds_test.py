@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from maxtext_ext.audio.io import AudioError
+from maxtext_ext.audio.limits import AudioError
 from maxtext_ext.audio.sounds import SoundCache, find_sounds, load_noise, load_response
 
 

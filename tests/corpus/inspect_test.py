@@ -15,7 +15,7 @@ from maxtext_ext.corpus.issues import find
 from maxtext_ext.corpus.statistics import by_field, summarize
 from maxtext_ext.files import storage
 from maxtext_ext.pages.duration import format_duration
-from maxtext_ext.records.paths import shard_name
+from maxtext_ext.records.manifest import shard_name
 from maxtext_ext.records.schema import Record, encode_example
 from maxtext_ext.records.writer import ShardWriter
 from tests import tiny

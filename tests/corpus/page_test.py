@@ -13,7 +13,7 @@ from maxtext_ext.corpus import page as page_module
 from maxtext_ext.corpus.issues import find
 from maxtext_ext.corpus.page import write_page
 from maxtext_ext.corpus.statistics import Surveyor, merge
-from maxtext_ext.records.reasons import Reason
+from maxtext_ext.records.quarantine import Reason
 from maxtext_ext.records.schema import Record
 from tests.page import Page
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maxtext_ext.audio.io import SAMPLE_RATE
+from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.demo import corpus
 from maxtext_ext.demo.corpus import Clip
 from maxtext_ext.demo.words import LEXICONS

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from maxtext_ext.evaluate.hypotheses import (
   Hypothesis,
   HypothesisWriter,
-  atomic_open,
   read_hypotheses,
   shard_path,
 )
+from maxtext_ext.files.storage import atomic_open
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 HYPOTHESES = st.lists(

@@ -61,7 +61,7 @@ def test_a_writer_that_is_killed(gcs):
 
   gcs.on_long_body = hold
   code = (
-    "import sys; from maxtext_ext.records import storage\n"
+    "import sys; from maxtext_ext.files import storage\n"
     "with storage.replacing(sys.argv[1]) as temporary, open(temporary, 'wb') as file:\n"
     "  file.write(bytes(40_000_000))\n"
   )
@@ -164,7 +164,7 @@ def test_other_schemes(url, text):
 def test_the_extra_is_missing():
   code = (
     "import sys; sys.modules['gcsfs'] = None\n"
-    "from maxtext_ext.records import storage\n"
+    "from maxtext_ext.files import storage\n"
     "try: storage.read_bytes('gs://a/b')\n"
     "except ValueError as error: print(error)\n"
   )

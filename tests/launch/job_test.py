@@ -113,7 +113,9 @@ def test_any_run_name_gives_a_name_that_engines_take(text):
 
 
 def test_an_installation_without_a_checkout_is_told_so(monkeypatch, tmp_path):
-  monkeypatch.setattr("maxtext_ext.__file__", str(tmp_path / "maxtext_ext/__init__.py"))
+  monkeypatch.setattr(
+    "maxtext_ext.launch.job.__file__", str(tmp_path / "maxtext_ext/launch/job.py")
+  )
   with pytest.raises(ValueError, match="clone the repository, run"):
     find_root()
 

@@ -8,9 +8,10 @@ from flax import nnx
 
 from maxtext_ext import bridge
 from maxtext_ext.config import ConfigError, load
-from maxtext_ext.keys.parts import PARTS
-from maxtext_ext.models.parameter_groups import make_optimizer, part_of
+from maxtext_ext.models.parameter_groups import part_of
+from maxtext_ext.models.parts import PARTS
 from maxtext_ext.models.speech_lm import make_model
+from maxtext_ext.train.optimizer import make_optimizer
 from tests import tiny
 from tests.models.mixture_test import MIXTURE
 from tests.train.steps import Steps, noise_rows

@@ -8,7 +8,7 @@ import soundfile
 from hypothesis import given
 
 from maxtext_ext.prepare.export import export, format_line, wav_name
-from maxtext_ext.records.paths import shard_name
+from maxtext_ext.records.manifest import shard_name
 from maxtext_ext.records.schema import Record, decode_example, encode_example
 from maxtext_ext.records.writer import ShardWriter
 

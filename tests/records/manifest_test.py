@@ -4,8 +4,14 @@ import json
 
 import pytest
 
-from maxtext_ext.conversion.shard_job import WrittenShard
-from maxtext_ext.records.manifest import Manifest, read_manifest, write_manifest
+from maxtext_ext.records.manifest import (
+  Manifest,
+  WrittenShard,
+  parse_shard_name,
+  read_manifest,
+  shard_name,
+  write_manifest,
+)
 
 MANIFEST = Manifest(
   split="dev",
@@ -51,3 +57,10 @@ def test_another_file_is_refused(tmp_path, content):
   (tmp_path / "dev.manifest.json").write_text(content)
   with pytest.raises(ValueError, match=r"dev\.manifest\.json is not a manifest .* --overwrite"):
     read_manifest(str(tmp_path), "dev")
+
+
+def test_shard_names_are_inverted():
+  name = shard_name("dev-clean", 3, 55)
+  assert name == "dev-clean-00003-of-00055.array_record"
+  assert parse_shard_name(f"some/where/{name}") == ("dev-clean", 3, 55)
+  assert parse_shard_name("train.array_record") is None

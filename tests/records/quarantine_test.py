@@ -1,10 +1,18 @@
 """quarantine.jsonl names what was left out."""
 
 import json
+import pickle
 
 import pytest
 
-from maxtext_ext.records.quarantine import REASONS_KEPT, Quarantine
+from maxtext_ext.records.quarantine import (
+  REASONS_KEPT,
+  Quarantine,
+  Reason,
+  error_of,
+  read_reasons,
+  too_many,
+)
 
 
 def lines(path) -> list[dict]:
@@ -71,3 +79,68 @@ def test_a_foreign_file_is_not_overwritten(tmp_path, content):
   ):
     quarantine.copy_other_splits(str(path))
   assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+  ("read", "bad", "fraction", "ended", "expected"),
+  [
+    (1, 1, 0.01, False, False),  # the first few say little
+    (10, 10, 0.01, False, False),
+    (11, 11, 0.01, False, True),
+    (1_000, 10, 0.01, False, False),
+    (5_000, 50, 0.01, False, False),
+    (5_000, 51, 0.01, False, True),
+    (1, 1, 0.01, True, True),
+    (99, 1, 0.01, True, True),
+    (100, 1, 0.01, True, False),
+    (3, 3, 1.0, True, False),
+    (1, 1, 0.0, False, True),
+    (0, 0, 0.0, True, False),
+  ],
+)
+def test_too_many(read, bad, fraction, ended, expected):
+  assert too_many(read, bad, fraction, ended=ended) == expected
+
+
+def test_the_error_says_how_many_and_which():
+  error = pickle.loads(pickle.dumps(error_of(200, 3, 0.01, ["a:1: x", "b:2: y"])))
+  assert "3 of 200 records are bad (1.5%), over max_bad_fraction=0.01" in error.summary
+  assert str(error).splitlines() == [error.summary, "a:1: x", "b:2: y"]
+
+
+def write(path, entries):
+  lines = [
+    {"split": "train", "id": str(i), "file": "in.jsonl", "position": i} | entry
+    for i, entry in enumerate(entries)
+  ]
+  path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_reasons_that_differ_in_numbers_and_names_are_one(tmp_path):
+  path = tmp_path / "quarantine.jsonl"
+  write(
+    path,
+    [
+      {"reason": "audio is silent: all 160 samples are zero"},
+      {"reason": "duplicate id: 'a' is at x:1 already"},
+      {"reason": "duplicate id: 'b' is at x:22 already"},
+      {"reason": "audio is silent: all 99 samples are zero", "split": "test"},
+      {"reason": "duplicate id: 'c' is at x:3 already"},
+    ],
+  )
+  assert read_reasons(str(path)) == [
+    Reason(split="train", count=3, example="in.jsonl:1: duplicate id: 'a' is at x:1 already"),
+    Reason(split="train", count=1, example="in.jsonl:0: audio is silent: all 160 samples are zero"),
+    Reason(split="test", count=1, example="in.jsonl:3: audio is silent: all 99 samples are zero"),
+  ]
+
+
+def test_no_file_no_reasons(tmp_path):
+  assert read_reasons(str(tmp_path / "quarantine.jsonl")) == []
+
+
+def test_a_file_of_another_kind(tmp_path):
+  path = tmp_path / "quarantine.jsonl"
+  path.write_text("hello\n")
+  with pytest.raises(ValueError, match="is not a quarantine file"):
+    read_reasons(str(path))

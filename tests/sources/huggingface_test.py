@@ -101,7 +101,7 @@ def test_files_can_be_read_from_afar(hub, tmp_path):
   assert paths == [f"hf://datasets/org/clips/{name}" for name in TRAIN]
   assert not hub.downloads()
   program = (
-    "import sys; from maxtext_ext.records import storage; file = storage.open_read(sys.argv[1]);"
+    "import sys; from maxtext_ext.files import storage; file = storage.open_read(sys.argv[1]);"
     "file.seek(-40, 2); sys.stdout.buffer.write(file.read())"
   )
   tail = run(hub, tmp_path, program, paths[1])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from maxtext_ext.audio.io import AudioError
+from maxtext_ext.audio.limits import AudioError
 from maxtext_ext.sources.named_files import current_versions, load_named, noting
 
 TONE = np.sin(np.arange(800) / 5)

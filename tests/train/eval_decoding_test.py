@@ -8,9 +8,9 @@ from maxtext_ext import bridge
 from maxtext_ext.config import load
 from maxtext_ext.decode.generate import Generator
 from maxtext_ext.evaluate.hypotheses import Hypothesis
+from maxtext_ext.progress import ProgressLine
 from maxtext_ext.text.tokenizer import Tokenizer
 from maxtext_ext.train.eval_decoding import BrokenOff, Transcripts
-from maxtext_ext.train.metric_writer import ProgressLine
 from tests import tiny
 
 

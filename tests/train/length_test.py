@@ -4,8 +4,8 @@ import pytest
 
 from maxtext_ext import bridge
 from maxtext_ext.config import load
-from maxtext_ext.models.parameter_groups import make_optimizer
 from maxtext_ext.train.length import with_steps
+from maxtext_ext.train.optimizer import make_optimizer
 from tests import tiny
 
 

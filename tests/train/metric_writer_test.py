@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from maxtext_ext.train.metric_writer import ProgressLine
+from maxtext_ext.progress import ProgressLine
 
 
 class Terminal(io.StringIO):

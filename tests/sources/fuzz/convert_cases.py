@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from maxtext_ext.audio.io import SAMPLE_RATE
+from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.conversion.convert import ConvertOptions, convert
 from maxtext_ext.records.quarantine import read_lines
 from maxtext_ext.records.reader import RecordSource

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from maxtext_ext.audio.io import AudioError, check_samples, decode_audio
+from maxtext_ext.audio.io import check_samples, decode_audio
+from maxtext_ext.audio.limits import AudioError
 from maxtext_ext.records.schema import RecordError, encode_example
 from maxtext_ext.sources import tfrecord
 from maxtext_ext.sources.entry import Bad, Good
