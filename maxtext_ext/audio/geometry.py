@@ -1,34 +1,111 @@
-"""The geometry of frames, chunks, windows and audio tokens.
+"""Frames, chunks, windows and audio tokens: how a speech encoder divides the time of a clip.
 
-Free of jax, so that the input workers may import it. A clip is 10 ms mel frames; 100 frames are a
-chunk (1 s), whose convolutions give 13 tokens; 8 chunks are a window (8 s), the reach of the
-encoder's attention. Figures of `Qwen3ASRFeatureExtractor` and `Qwen3ASREncoder` (transformers,
-models/qwen3_asr).
+A clip is 10 ms mel frames, a chunk is a fixed number of frames that an encoder downsamples to a
+fixed number of tokens, and a window is a fixed number of chunks, the reach of its attention. Free
+of jax, so that the input workers may import it.
 """
+
+from dataclasses import dataclass
+
+from maxtext_ext.audio.limits import SAMPLE_RATE
 
 N_FFT = 400  # samples a frame looks at, 25 ms
 HOP = 160  # samples, 10 ms
-FRAMES_PER_CHUNK = 100  # 1 s
-CHUNK_HOP = FRAMES_PER_CHUNK * HOP  # samples between the starts of two chunks of a clip
-CHUNK_SAMPLES = CHUNK_HOP - HOP + N_FFT  # 16_240: all that the frames of a chunk look at
-MIN_SAMPLES = 8_000  # shorter clips are zero-padded to this first
-
-TOKENS_PER_CHUNK = 13
-CHUNKS_PER_WINDOW = 8
-TOKENS_PER_WINDOW = TOKENS_PER_CHUNK * CHUNKS_PER_WINDOW  # 104
 
 
-def num_frames(samples: int) -> int:
-  """Mel frames of a clip of `samples` samples: whole hops, after the padding to MIN_SAMPLES."""
-  return max(samples, MIN_SAMPLES) // HOP
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+  """The shape that an encoder gives to time.
 
+  Chunks join without a gap: the tokens of all chunks are those of the whole clip, so only the last,
+  partial chunk of a clip is rounded.
 
-def audio_tokens[Ints](frames: Ints) -> Ints:
-  """Encoder tokens of a clip of `frames` mel frames (an int, or integers of numpy or jax).
-
-  Every chunk is convolved alone, so only the last, partial one is rounded: three times halved, up.
+  Attributes:
+    frames_per_chunk: mel frames of a chunk.
+    halvings: convolutions of stride 2 that a chunk passes, each rounding its frames up.
+    stack: halved frames that become one token; those left over at the end of a clip are dropped.
+    chunks_per_window: chunks that attend to each other.
+    tails_share_windows: whether the last chunks of several clips may stand in one window.
+    min_samples: shorter clips are zero-padded to this.
   """
-  tokens = frames % FRAMES_PER_CHUNK
-  for _ in range(3):
-    tokens = (tokens - 1) // 2 + 1  # 0 stays 0
-  return tokens + TOKENS_PER_CHUNK * (frames // FRAMES_PER_CHUNK)
+
+  frames_per_chunk: int
+  halvings: int
+  stack: int = 1
+  chunks_per_window: int
+  tails_share_windows: bool
+  min_samples: int
+
+  def __post_init__(self) -> None:
+    whole = self._halve(self.frames_per_chunk)
+    assert whole % self.stack == 0, f"{whole} frames of a chunk are no stacks of {self.stack}"
+    assert self.min_samples > N_FFT // 2, "a clip is reflected by half a frame at both ends"
+    assert self.num_tokens(0) > 0, f"a clip of {self.min_samples} samples gives no token"
+
+  @property
+  def chunk_hop(self) -> int:
+    """Samples between the starts of two chunks of a clip."""
+    return self.frames_per_chunk * HOP
+
+  @property
+  def chunk_samples(self) -> int:
+    """Samples that the frames of a chunk look at: the last ones overlap the next chunk."""
+    return self.chunk_hop - HOP + N_FFT
+
+  @property
+  def chunk_seconds(self) -> float:
+    """Seconds between the starts of two chunks of a clip."""
+    return self.chunk_hop / SAMPLE_RATE
+
+  @property
+  def tokens_per_chunk(self) -> int:
+    """Audio tokens of a full chunk."""
+    return self._halve(self.frames_per_chunk) // self.stack
+
+  @property
+  def tokens_per_window(self) -> int:
+    """Audio tokens of a full window."""
+    return self.tokens_per_chunk * self.chunks_per_window
+
+  def num_frames(self, samples: int) -> int:
+    """Mel frames of a clip of so many samples: whole hops, after the padding to `min_samples`."""
+    return max(samples, self.min_samples) // HOP
+
+  def num_chunks(self, samples: int) -> int:
+    """Chunks of a clip of so many samples; the last one may be partial."""
+    return -(-self.num_frames(samples) // self.frames_per_chunk)
+
+  def tokens[Ints](self, frames: Ints) -> Ints:
+    """Audio tokens of so many mel frames of a clip, an int or integers of numpy or jax."""
+    full, partial = frames // self.frames_per_chunk, frames % self.frames_per_chunk
+    return full * self.tokens_per_chunk + self._halve(partial) // self.stack
+
+  def num_tokens(self, samples: int) -> int:
+    """Audio tokens of a clip of so many samples."""
+    return self.tokens(self.num_frames(samples))
+
+  def _halve[Ints](self, frames: Ints) -> Ints:
+    for _ in range(self.halvings):
+      frames = (frames + 1) // 2
+    return frames
+
+
+# Source: `Qwen3ASRFeatureExtractor` and `Qwen3ASREncoder` (transformers, models/qwen3_asr).
+QWEN3 = Geometry(
+  frames_per_chunk=100,
+  halvings=3,
+  chunks_per_window=8,
+  tails_share_windows=True,
+  min_samples=8_000,
+)
+
+# The same figures by name, for what does not take a Geometry yet.
+FRAMES_PER_CHUNK = QWEN3.frames_per_chunk
+CHUNK_HOP = QWEN3.chunk_hop
+CHUNK_SAMPLES = QWEN3.chunk_samples
+MIN_SAMPLES = QWEN3.min_samples
+TOKENS_PER_CHUNK = QWEN3.tokens_per_chunk
+CHUNKS_PER_WINDOW = QWEN3.chunks_per_window
+TOKENS_PER_WINDOW = QWEN3.tokens_per_window
+num_frames = QWEN3.num_frames
+audio_tokens = QWEN3.tokens

@@ -1,9 +1,19 @@
-"""Frame and token counts against the figures of the reference."""
+"""Frame and token counts against the figures of the reference models."""
 
 import numpy as np
 import pytest
 
-from maxtext_ext.audio import geometry
+from maxtext_ext.audio.geometry import HOP, N_FFT, QWEN3, Geometry
+
+# Whisper's encoder, and a projector that stacks 5 of its 1,500 positions in 30 s.
+WHISPER = Geometry(
+  frames_per_chunk=100,
+  halvings=1,
+  stack=5,
+  chunks_per_window=30,
+  tails_share_windows=False,
+  min_samples=1_600,
+)
 
 
 @pytest.mark.parametrize(
@@ -22,18 +32,49 @@ from maxtext_ext.audio import geometry
   ],
 )
 def test_tokens_of_a_clip(count: int, tokens: int):
-  assert geometry.audio_tokens(count) == tokens
-  assert geometry.audio_tokens(np.array([count])).tolist() == [tokens]
+  assert QWEN3.tokens(count) == tokens
+  assert QWEN3.tokens(np.array([count])).tolist() == [tokens]
+
+
+def test_stacks_of_a_clip_are_those_of_all_its_halved_frames():
+  frames = np.arange(3_001)
+  np.testing.assert_array_equal(WHISPER.tokens(frames), -(-frames // 2) // 5)
+  assert WHISPER.tokens_per_window == 300
 
 
 @pytest.mark.parametrize(
-  ("samples", "count"), [(1, 50), (7_999, 50), (8_000, 50), (8_159, 50), (8_160, 51), (16_000, 100)]
+  ("samples", "frames", "chunks"),
+  [
+    (1, 50, 1),
+    (7_999, 50, 1),
+    (8_159, 50, 1),
+    (8_160, 51, 1),
+    (16_159, 100, 1),
+    (16_160, 101, 2),
+  ],
 )
-def test_frames_of_a_clip(samples: int, count: int):
-  assert geometry.num_frames(samples) == count
+def test_frames_and_chunks_of_a_clip(samples: int, frames: int, chunks: int):
+  assert QWEN3.num_frames(samples) == frames
+  assert QWEN3.num_chunks(samples) == chunks
+  assert QWEN3.num_tokens(samples) == QWEN3.tokens(frames)
 
 
 def test_a_chunk_holds_what_its_frames_look_at():
-  last_frame_start = (geometry.FRAMES_PER_CHUNK - 1) * geometry.HOP
-  assert geometry.CHUNK_SAMPLES == last_frame_start + geometry.N_FFT == 16_240
-  assert geometry.TOKENS_PER_WINDOW == 104
+  last_frame_start = (QWEN3.frames_per_chunk - 1) * HOP
+  assert QWEN3.chunk_samples == last_frame_start + N_FFT == 16_240
+  assert (QWEN3.tokens_per_chunk, QWEN3.tokens_per_window) == (13, 104)
+  assert QWEN3.chunk_seconds == 1.0
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"stack": 4}, "50 frames of a chunk are no stacks of 4"),
+    ({"min_samples": 100}, "reflected"),
+    ({"min_samples": 320}, "gives no token"),
+  ],
+)
+def test_a_geometry_that_cannot_be(change: dict[str, int], message: str):
+  whisper = {name: getattr(WHISPER, name) for name in WHISPER.__dataclass_fields__}
+  with pytest.raises(AssertionError, match=message):
+    Geometry(**{**whisper, **change})
