@@ -6,6 +6,7 @@ import soundfile
 
 from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.filters import Filters
+from maxtext_ext.input.mixture import Mixture, NamedData
 from maxtext_ext.records.schema import Record, encode_example
 from maxtext_ext.records.writer import ShardWriter
 from maxtext_ext.text.tokenizer import train_char_tokenizer
@@ -102,3 +103,22 @@ def noise_dir(tmp_path_factory):
     noise = np.random.default_rng(number).uniform(-0.1, 0.1, seconds * 16_000)
     soundfile.write(directory / f"{number}.wav", noise, 16_000)
   return str(directory)
+
+
+@pytest.fixture(scope="session")
+def mixture(tmp_path_factory, make_record, write_split):
+  """Three datasets: 0 to 19, 100 to 109 with a bad record, and 200 to 203 in another split."""
+  folder = tmp_path_factory.mktemp("mixture")
+  datasets = (("long", "train", range(20)), ("short", "train", range(100, 110)))
+  for name, split, clips in (*datasets, ("tiny", "more", range(200, 204))):
+    (folder / name).mkdir()
+    records = [make_record(number) for number in clips]
+    write_split(folder / name, split, [*records, b"bad"] if name == "short" else records)
+    write_split(folder / name, "validation", records[:3])
+  return Mixture(
+    data=(
+      NamedData(name="a", data_dir=str(folder / "long")),
+      NamedData(name="b", data_dir=str(folder / "short")),
+      NamedData(name="c", data_dir=str(folder / "tiny"), split="more", weight=3.0),
+    )
+  )

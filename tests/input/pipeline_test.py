@@ -13,7 +13,6 @@ from maxtext_ext.input.pipeline import (
   Filters,
   HostAugment,
   Mixture,
-  NamedData,
   NoiseOnly,
   SpecAugment,
   eval_iterator,
@@ -127,25 +126,6 @@ def test_data_without_a_usable_record_is_an_error(
   )
   with pytest.raises(ValueError, match="min_seconds"):
     next(train_iterator(config, tokenizer, steps=STEPS))
-
-
-@pytest.fixture(scope="module")
-def mixture(tmp_path_factory, make_record, write_split):
-  """Three datasets: 0 to 19, 100 to 109 with a bad record, and 200 to 203 in another split."""
-  folder = tmp_path_factory.mktemp("mixture")
-  datasets = (("long", "train", range(20)), ("short", "train", range(100, 110)))
-  for name, split, clips in (*datasets, ("tiny", "more", range(200, 204))):
-    (folder / name).mkdir()
-    records = [make_record(number) for number in clips]
-    write_split(folder / name, split, [*records, b"bad"] if name == "short" else records)
-    write_split(folder / name, "validation", records[:3])
-  return Mixture(
-    data=(
-      NamedData(name="a", data_dir=str(folder / "long")),
-      NamedData(name="b", data_dir=str(folder / "short")),
-      NamedData(name="c", data_dir=str(folder / "tiny"), split="more", weight=3.0),
-    )
-  )
 
 
 def test_a_mixture_reads_each_dataset_from_end_to_end_in_its_share(config, tokenizer, mixture):
