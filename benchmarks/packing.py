@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from maxtext_ext.audio.geometry import CHUNKS_PER_WINDOW, FRAMES_PER_CHUNK, audio_tokens
-from maxtext_ext.input.bin_packing import TailBins
+from maxtext_ext.input.bin_packing import TailPacker
 from maxtext_ext.input.packing import choose_windows, pack
 from maxtext_ext.input.windows import full_and_tail
 
@@ -85,7 +85,7 @@ def measure(seconds: np.ndarray) -> Measured:
   rows = sum(1 for _ in pack(lengths, max_tokens=MAX_TOKENS, windows=windows))
   elapsed = time.process_time() - start
   full, tail = full_and_tail(chunks)
-  needed = int(full.sum()) + TailBins.of(tail.tolist()).windows
+  needed = int(full.sum()) + TailPacker.of(tail.tolist()).windows
   return Measured(
     windows=windows,
     token_fill=float(tokens.sum() / (rows * MAX_TOKENS)),

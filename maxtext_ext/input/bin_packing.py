@@ -7,7 +7,7 @@ import numpy as np
 from maxtext_ext.audio.geometry import CHUNKS_PER_WINDOW
 
 
-class TailBins:
+class TailPacker:
   """Bin packing of tails (1 to 7 chunks) into windows of 8; knows where each tail stands."""
 
   def __init__(self) -> None:
@@ -18,7 +18,7 @@ class TailBins:
     self._open: list[list[int]] = [[] for _ in range(CHUNKS_PER_WINDOW)]  # windows by free chunks
 
   @classmethod
-  def of(cls, tails: list[int]) -> "TailBins":
+  def of(cls, tails: list[int]) -> "TailPacker":
     """Bins of tails that are known together: the longest is placed first, which wastes less."""
     bins = cls()
     order = sorted(range(len(tails)), key=lambda i: -tails[i])

@@ -9,7 +9,7 @@ import numpy as np
 
 from maxtext_ext.input.collate import DecodeBatch, decode_shape, make_decode_batch
 from maxtext_ext.input.config import InputConfig
-from maxtext_ext.input.drops import Dropped, Tally
+from maxtext_ext.input.drops import Drop, DropCounter
 from maxtext_ext.input.reading import (
   ClosingIterator,
   ReadUtterance,
@@ -144,11 +144,11 @@ def decode_split(
   if most is not None and most < len(data):
     chosen = sorted(np.random.default_rng(0).permutation(len(data))[:most].tolist())
   clips: dict[tuple[int, int], list[int]] = defaultdict(list)
-  tally = Tally(config.max_bad_fraction)
+  tally = DropCounter(config.max_bad_fraction)
   lengths = grain.MapDataset.source(chosen).map(lambda index: utterances[index])
   for index, utterance in zip(chosen, lengths.to_iter_dataset(read_options(config)), strict=True):
     tally.count()
-    if isinstance(utterance, Dropped):
+    if isinstance(utterance, Drop):
       tally.drop(utterance)
     else:
       clips[decode_shape(utterance)].append(index)

@@ -14,7 +14,7 @@ _REASON_LENGTH = 200  # characters
 
 
 @dataclass(frozen=True)
-class Dropped:
+class Drop:
   """A record that is left out.
 
   Attributes:
@@ -28,7 +28,7 @@ class Dropped:
   bad: bool = False
 
 
-class Tally:
+class DropCounter:
   """Counts what is read and left out, and stops a run that reads too much of what is bad.
 
   Attributes:
@@ -49,7 +49,7 @@ class Tally:
     """One more record has been read."""
     self._read += 1
 
-  def drop(self, dropped: Dropped) -> None:
+  def drop(self, dropped: Drop) -> None:
     """The record is left out.
 
     Raises:

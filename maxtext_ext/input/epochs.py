@@ -3,7 +3,7 @@
 import math
 
 from maxtext_ext.input.config import InputConfig
-from maxtext_ext.input.drops import Dropped
+from maxtext_ext.input.drops import Drop
 from maxtext_ext.input.packing import pack, unfit_reason
 from maxtext_ext.input.pipeline import training_sample
 from maxtext_ext.input.reading import RecordData
@@ -25,7 +25,7 @@ def steps_of(epochs: float, config: InputConfig, tokenizer: Tokenizer, *, rows: 
   found = {}
   for element in sorted(sample):  # as they are stored
     read = datasets[element.dataset].utterance(element.record, element.epoch)
-    if isinstance(read, Dropped):
+    if isinstance(read, Drop):
       continue
     if not unfit_reason(read.tokens, read.chunks, max_tokens=config.max_tokens, windows=windows):
       found[element] = read.tokens, read.chunks

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from maxtext_ext.input.drops import Dropped
+from maxtext_ext.input.drops import Drop
 from maxtext_ext.records.schema import Record
 
 _MEASURES = ("seconds", "characters", "characters_per_second")
@@ -38,7 +38,7 @@ class Filters:
           f"0 <= min_{measure} < max_{measure}"
         )
 
-  def reject(self, record: Record) -> Dropped | None:
+  def reject(self, record: Record) -> Drop | None:
     """Why a record is left out; None: it is not."""
     seconds, characters = record.seconds, len(record.text.strip())
     rate = characters / seconds if seconds else math.inf
@@ -48,7 +48,7 @@ class Filters:
         name = f"{'min' if value < low else 'max'}_{measure}"
         unit = measure.replace("_", " ")
         detail = f"{record.sample_id}: {value:.4g} {unit}, outside {name}={getattr(self, name):g}"
-        return Dropped(f"outside {name}", detail)
+        return Drop(f"outside {name}", detail)
     return None
 
   def _limits(self, measure: str) -> tuple[float, float]:

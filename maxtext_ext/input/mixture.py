@@ -78,7 +78,7 @@ class Element(NamedTuple):
   record: int
 
 
-class Order:
+class MixtureOrder:
   """Element 0, 1, 2, ... without end.
 
   Each dataset is read from beginning to end, and again and again, each time in another order. The
@@ -113,7 +113,7 @@ class Order:
     return tuple(count / length for count, length in zip(counts, self.lengths, strict=True))
 
 
-class InTurn:
+class SequentialOrder:
   """The order of evaluation: every record of one dataset once, as they are stored."""
 
   def __init__(self, length: int) -> None:

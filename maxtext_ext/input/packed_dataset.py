@@ -7,11 +7,11 @@ import grain
 
 from maxtext_ext.input.collate import Arrays, pack_batch
 from maxtext_ext.input.config import InputConfig
-from maxtext_ext.input.drops import Dropped, Tally
+from maxtext_ext.input.drops import Drop, DropCounter
 from maxtext_ext.input.packing import Row, RowPacker, unfit_reason
 from maxtext_ext.input.position import Position
 from maxtext_ext.input.reading import ReadElement, RecordData, read_options
-from maxtext_ext.input.sharding import Share
+from maxtext_ext.input.sharding import HostShard
 from maxtext_ext.input.spec_augment import chunk_masks, record_seed
 from maxtext_ext.input.utterance import Utterance
 
@@ -36,7 +36,7 @@ class PackPlan:
 
   config: InputConfig
   read: ReadElement
-  share: Share
+  share: HostShard
   windows: int
   pad_id: int
   host_index: int
@@ -80,10 +80,10 @@ class PackedBatchesIterator(grain.DatasetIterator[PackedBatch]):
     super().__init__()
     self._plan = plan
     self._step = 0
-    self._tally = Tally(plan.config.max_bad_fraction)
+    self._tally = DropCounter(plan.config.max_bad_fraction)
     self._start(plan.share)
 
-  def _start(self, share: Share) -> None:
+  def _start(self, share: HostShard) -> None:
     """Reads a share from its beginning into an empty buffer."""
     elements = grain.MapDataset.source(share).map(self._plan.read)
     self._share = share
@@ -144,8 +144,8 @@ class PackedBatchesIterator(grain.DatasetIterator[PackedBatch]):
         self._passed_over += 1
         self._check_progress(max_words)
 
-  def _admits(self, read: Utterance | Dropped, max_words: int | None) -> bool:
-    if isinstance(read, Dropped):
+  def _admits(self, read: Utterance | Drop, max_words: int | None) -> bool:
+    if isinstance(read, Drop):
       self._tally.drop(read)
       return False
     if max_words is not None and read.words > max_words:
@@ -155,7 +155,7 @@ class PackedBatchesIterator(grain.DatasetIterator[PackedBatch]):
       read.tokens, read.chunks, max_tokens=config.max_tokens, windows=self._plan.windows
     )
     if reason:
-      self._tally.drop(Dropped("fits no row", f"{read.sample_id}: {reason}"))
+      self._tally.drop(Drop("fits no row", f"{read.sample_id}: {reason}"))
     return not reason
 
   def _wait(self, element: int, utterance: Utterance) -> None:

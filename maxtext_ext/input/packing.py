@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from maxtext_ext.audio.geometry import CHUNKS_PER_WINDOW
-from maxtext_ext.input.bin_packing import TailBins
+from maxtext_ext.input.bin_packing import TailPacker
 from maxtext_ext.input.windows import Placement, full_and_tail
 
 LOOKAHEAD = 512  # utterances
@@ -113,7 +113,7 @@ class RowPacker:
 
 def _pick(
   tokens: np.ndarray, chunks: np.ndarray, max_tokens: int, windows: int
-) -> tuple[list[int], TailBins]:
+) -> tuple[list[int], TailPacker]:
   """Positions of the utterances of a row, and the bins of their tails in the same order."""
   best = -1.0
   for way in _WAYS:
@@ -131,12 +131,12 @@ def _pick(
 
 def _fill_up(
   tokens: np.ndarray, chunks: np.ndarray, max_tokens: int, windows: int, way: _Way
-) -> tuple[list[int], TailBins]:
+) -> tuple[list[int], TailPacker]:
   """A row of the oldest utterances and of the pairs that suit it best, one after another."""
   full, tail = full_and_tail(chunks)
   count = _oldest(tokens, chunks, max_tokens, windows, way.room)
   picked = list(range(count))
-  bins = TailBins.of(tail[:count].tolist())
+  bins = TailPacker.of(tail[:count].tolist())
   tokens_left = max_tokens - int(tokens[:count].sum())
   windows_left = windows - int(full[:count].sum())  # the windows of `bins` are among them
   waiting = np.ones(len(tokens), bool)
@@ -182,7 +182,7 @@ def _oldest(
   within = (tokens_before <= token_limit) & (chunks_before <= chunk_limit)
   count = max(1, int(within.sum()))
   full, tail = full_and_tail(chunks)
-  while count > 1 and full[:count].sum() + TailBins.of(tail[:count].tolist()).windows > windows:
+  while count > 1 and full[:count].sum() + TailPacker.of(tail[:count].tolist()).windows > windows:
     count -= 1
   return count
 
@@ -206,7 +206,7 @@ def _best_pair(
   return [first, second], float(worth[first, second])
 
 
-def _places(chunks: list[int], bins: TailBins) -> tuple[Placement, ...]:
+def _places(chunks: list[int], bins: TailPacker) -> tuple[Placement, ...]:
   """Full windows first, in order; the shared windows of the tails behind them."""
   shared = sum(full_and_tail(n)[0] for n in chunks)
   places, window = [], 0

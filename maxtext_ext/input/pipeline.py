@@ -18,7 +18,7 @@ from maxtext_ext.input.decoding import (
 )
 from maxtext_ext.input.filters import Filters
 from maxtext_ext.input.host_augment import HostAugment, NoiseOnly, find_sounds
-from maxtext_ext.input.mixture import Element, InTurn, Mixture, NamedData, Order
+from maxtext_ext.input.mixture import Element, Mixture, MixtureOrder, NamedData, SequentialOrder
 from maxtext_ext.input.packed_dataset import PackedBatches, PackPlan
 from maxtext_ext.input.position import Position, for_host
 from maxtext_ext.input.reading import (
@@ -33,7 +33,7 @@ from maxtext_ext.input.reading import (
   open_training_data,
 )
 from maxtext_ext.input.row_windows import SAMPLED, row_windows
-from maxtext_ext.input.sharding import Share
+from maxtext_ext.input.sharding import HostShard
 from maxtext_ext.input.spec_augment import SpecAugment
 from maxtext_ext.text.tokenizer import Tokenizer
 
@@ -144,8 +144,9 @@ def train_iterator(
 ) -> BatchIterator:
   """Training batches without end, mixed and reshuffled each epoch.
 
-  Every record is used once an epoch of its dataset, by one of the hosts (see `mixture.Order` and
-  `order.Share`). The hosts need not be in the same epoch, and none waits for another.
+  Every record is used once an epoch of its dataset, by one of the hosts (see
+  `mixture.MixtureOrder` and
+  `sharding.HostShard`). The hosts need not be in the same epoch, and none waits for another.
 
   Args:
     config: the data and how it is packed.
@@ -165,7 +166,7 @@ def train_iterator(
     PackPlan(
       config=config,
       read=read,
-      share=Share.of_host(host_index, host_count),
+      share=HostShard.of_host(host_index, host_count),
       windows=windows,
       pad_id=tokenizer.pad_id,
       host_index=host_index,
@@ -178,7 +179,7 @@ def train_iterator(
 
 def training_sample(
   config: InputConfig, tokenizer: Tokenizer
-) -> tuple[tuple[Dataset, ...], Order, list[Element]]:
+) -> tuple[tuple[Dataset, ...], MixtureOrder, list[Element]]:
   """What a run reads, without perturbation, and the elements that its rows are judged by.
 
   Raises:
@@ -209,14 +210,14 @@ def eval_iterator(
   check_hosts(host_index, host_count)
   config = config if split is None else config.for_split(split)
   data = open_data(config, ReadUtterance(tokenizer=tokenizer, config=config))
-  order = InTurn(len(data))
+  order = SequentialOrder(len(data))
   read = ReadElement(order=order, datasets=(data,))
   sample = np.random.default_rng(config.seed).permutation(len(data))[:SAMPLED].tolist()
   return BatchIterator(
     PackPlan(
       config=config,
       read=read,
-      share=Share((), 0, 1, end=len(data)),
+      share=HostShard((), 0, 1, end=len(data)),
       windows=row_windows([data], [order[place] for place in sample], config),
       pad_id=tokenizer.pad_id,
       host_index=host_index,
@@ -236,13 +237,13 @@ def _training_data(config: InputConfig, tokenizer: Tokenizer) -> tuple[Dataset, 
   return *records, NoiseData(noises=noises, tokenizer=tokenizer, config=config)
 
 
-def _training_order(config: InputConfig, datasets: Sequence[Dataset]) -> Order:
+def _training_order(config: InputConfig, datasets: Sequence[Dataset]) -> MixtureOrder:
   lengths = [len(data) for data in datasets]
   records = [len(data) for data in datasets if isinstance(data, RecordData)]
   proportions = config.mixture.proportions(records)
   if rate := config.noise_only.rate:
     proportions = *proportions, max(1, round(sum(proportions) * rate / (1 - rate)))
-  return Order(lengths, proportions, config.seed)
+  return MixtureOrder(lengths, proportions, config.seed)
 
 
 def _perturbed(datasets: tuple[Dataset, ...], config: InputConfig) -> tuple[Dataset, ...]:
@@ -261,7 +262,7 @@ def _perturbed(datasets: tuple[Dataset, ...], config: InputConfig) -> tuple[Data
 def _identity(read: ReadElement) -> dict[str, int]:
   """What tells one order of elements from another, beside the seed."""
   identity = {f"records {data.name}".rstrip(): len(data) for data in read.datasets}
-  if isinstance(read.order, Order) and len(read.datasets) > 1:
+  if isinstance(read.order, MixtureOrder) and len(read.datasets) > 1:
     shares = zip(read.datasets, read.order.proportions, strict=True)
     identity |= {f"share {data.name}".rstrip(): share for data, share in shares}
   return identity

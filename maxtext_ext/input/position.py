@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, Self
 
-from maxtext_ext.input.drops import Tally
-from maxtext_ext.input.sharding import Share, divide_anew
+from maxtext_ext.input.drops import DropCounter
+from maxtext_ext.input.sharding import HostShard, reshard
 
 _FORMAT = 2  # of the JSON; 1 counted the places of each host apart
 
@@ -17,7 +17,7 @@ class Position:
   Attributes:
     host, hosts: which host of how many.
     step: batches so far.
-    first: elements that it reads next, before it goes on at `next`; see `Share`.
+    first: elements that it reads next, before it goes on at `next`; see `HostShard`.
     next: first unread one of its regular elements.
     waiting: elements that were read and are in no batch yet, the oldest first.
     tally: state of the counts.
@@ -91,10 +91,10 @@ def for_host(positions: Sequence[Position], host: int, hosts: int) -> Position:
     )
   if count == hosts:
     return positions[host]
-  shares = [Share(p.first, p.next, count) for p in positions]
+  shares = [HostShard(p.first, p.next, count) for p in positions]
   waiting = [element for p in positions for element in p.waiting]
-  share = divide_anew(shares, waiting, host, hosts)
-  tally = Tally.sum_states(p.tally for p in positions if not host)
+  share = reshard(shares, waiting, host, hosts)
+  tally = DropCounter.sum_states(p.tally for p in positions if not host)
   tally["read"] -= 0 if host else len(waiting)  # they will be counted again
   return dataclasses.replace(
     positions[0],

@@ -9,8 +9,8 @@ import grain
 from maxtext_ext.audio.io import is_finite
 from maxtext_ext.audio.perturb import Perturbation, noise_clip, perturb
 from maxtext_ext.input.config import InputConfig
-from maxtext_ext.input.drops import Dropped
-from maxtext_ext.input.mixture import InTurn, Order
+from maxtext_ext.input.drops import Drop
+from maxtext_ext.input.mixture import MixtureOrder, SequentialOrder
 from maxtext_ext.input.spec_augment import record_seed
 from maxtext_ext.input.utterance import Utterance, build_utterance
 from maxtext_ext.records.manifest import list_shards, parse_shard_name
@@ -21,7 +21,7 @@ from maxtext_ext.text.tokenizer import Tokenizer
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReadUtterance(grain.transforms.Map):
-  """bytes -> Utterance, or Dropped where the record cannot be used.
+  """bytes -> Utterance, or Drop where the record cannot be used.
 
   Attributes:
     tokenizer: the model's.
@@ -35,16 +35,16 @@ class ReadUtterance(grain.transforms.Map):
   any_record: bool = False
   perturbation: Perturbation | None = None
 
-  def map(self, data: bytes) -> Utterance | Dropped:
+  def map(self, data: bytes) -> Utterance | Drop:
     """Decodes and checks one record, and builds its prompt and target."""
     return self.read(data, epoch=0)
 
-  def read(self, data: bytes, *, epoch: int) -> Utterance | Dropped:
+  def read(self, data: bytes, *, epoch: int) -> Utterance | Drop:
     """As `map`; the perturbation is another one in every epoch."""
     try:
       record = decode_example(data, copy=False)
     except RecordError as error:
-      return Dropped("unreadable", f"{error.sample_id or 'a record'}: {error}", bad=True)
+      return Drop("unreadable", f"{error.sample_id or 'a record'}: {error}", bad=True)
     if not self.any_record and (rejected := self.config.filters.reject(record)):
       return rejected
     # Samples that are no numbers are refused below.
@@ -55,7 +55,7 @@ class ReadUtterance(grain.transforms.Map):
     try:
       return _build(record, self.tokenizer, self.config)
     except ValueError as error:
-      return Dropped("unusable", f"{record.sample_id}: {error}", bad=True)
+      return Drop("unusable", f"{record.sample_id}: {error}", bad=True)
 
 
 def _build(record: Record, tokenizer: Tokenizer, config: InputConfig) -> Utterance:
@@ -87,10 +87,10 @@ class RecordData:
   def __len__(self) -> int:
     return len(self.source)
 
-  def utterance(self, record: int, epoch: int) -> Utterance | Dropped:
+  def utterance(self, record: int, epoch: int) -> Utterance | Drop:
     """What a record becomes in an epoch."""
     read = self.read.read(self.source[record], epoch=epoch)
-    if isinstance(read, Dropped) and self.name:
+    if isinstance(read, Drop) and self.name:
       return dataclasses.replace(read, reason=f"{self.name}: {read.reason}")
     return read
 
@@ -121,12 +121,12 @@ Dataset = RecordData | NoiseData
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReadElement(grain.transforms.Map):
-  """The number of an element of the order -> Utterance or Dropped."""
+  """The number of an element of the order -> Utterance or Drop."""
 
-  order: Order | InTurn
+  order: MixtureOrder | SequentialOrder
   datasets: tuple[Dataset, ...]
 
-  def map(self, place: int) -> Utterance | Dropped:
+  def map(self, place: int) -> Utterance | Drop:
     """Reads the element."""
     element = self.order[place]
     return self.datasets[element.dataset].utterance(element.record, element.epoch)

@@ -7,7 +7,7 @@ import numpy as np
 from maxtext_ext.audio.geometry import CHUNKS_PER_WINDOW
 from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.input.config import InputConfig
-from maxtext_ext.input.drops import Dropped
+from maxtext_ext.input.drops import Drop
 from maxtext_ext.input.mixture import Element
 from maxtext_ext.input.packing import choose_windows, unfit_reason
 from maxtext_ext.input.reading import Dataset, NoiseData, RecordData
@@ -46,7 +46,7 @@ def _lengths(
   found, reason = [], ""
   for element in sorted(sample):
     read = datasets[element.dataset].utterance(element.record, element.epoch)
-    if isinstance(read, Dropped):
+    if isinstance(read, Drop):
       reason = reason or read.detail
     elif read.tokens > config.max_tokens:
       unfit = unfit_reason(read.tokens, 0, max_tokens=config.max_tokens, windows=1)

@@ -13,7 +13,7 @@ _ENDLESS = 2**62  # elements; a million a second for longer than there have been
 
 
 @dataclasses.dataclass(frozen=True)
-class Share:
+class HostShard:
   """The elements that one host reads: `first`, then `next`, `next + stride`, ... below `end`.
 
   Can be the source of a grain dataset.
@@ -25,7 +25,7 @@ class Share:
   end: int = _ENDLESS
 
   @classmethod
-  def of_host(cls, host: int, hosts: int) -> "Share":
+  def of_host(cls, host: int, hosts: int) -> "HostShard":
     """What a host reads of the whole sequence."""
     return cls((), host, hosts)
 
@@ -38,13 +38,15 @@ class Share:
       return self.first[index]
     return self.next + (index - len(self.first)) * self.stride
 
-  def after(self, count: int) -> "Share":
+  def after(self, count: int) -> "HostShard":
     """What is left of it when `count` elements have been read."""
     more = max(0, count - len(self.first))
     return dataclasses.replace(self, first=self.first[count:], next=self.next + more * self.stride)
 
 
-def divide_anew(shares: Sequence[Share], waiting: Iterable[int], host: int, hosts: int) -> Share:
+def reshard(
+  shares: Sequence[HostShard], waiting: Iterable[int], host: int, hosts: int
+) -> HostShard:
   """What a host of `hosts` reads, so that nothing of the old hosts' work is lost or done twice.
 
   Args:
@@ -58,4 +60,4 @@ def divide_anew(shares: Sequence[Share], waiting: Iterable[int], host: int, host
   for share in shares:
     left += [*share.first, *range(share.next, foremost, share.stride)]
   left.sort()
-  return Share(tuple(left[host::hosts]), foremost + host, hosts)
+  return HostShard(tuple(left[host::hosts]), foremost + host, hosts)

@@ -3,13 +3,13 @@ import logging
 
 import pytest
 
-from maxtext_ext.input.drops import Dropped, Tally
+from maxtext_ext.input.drops import Drop, DropCounter
 
 
 def drop(tally, count, *, bad=True, start=0, reason="unreadable"):
   for number in range(start, start + count):
     tally.count()
-    tally.drop(Dropped(reason, f"clip{number}: broken", bad=bad))
+    tally.drop(Drop(reason, f"clip{number}: broken", bad=bad))
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ def drop(tally, count, *, bad=True, start=0, reason="unreadable"):
 )
 def test_more_bad_records_than_the_fraction_are_an_error(fraction, read, most):
   """Under 1000 records count as 1000."""
-  tally = Tally(fraction)
+  tally = DropCounter(fraction)
   for _ in range(read):
     tally.count()
   drop(tally, most)
@@ -27,20 +27,20 @@ def test_more_bad_records_than_the_fraction_are_an_error(fraction, read, most):
 
 
 def test_the_error_shows_the_first_ten():
-  tally = Tally(0.02)
+  tally = DropCounter(0.02)
   with pytest.raises(ValueError, match="max_bad_fraction") as caught:
     drop(tally, 30)
   assert str(caught.value).splitlines()[1:] == [f"clip{number}: broken" for number in range(10)]
 
 
 def test_records_that_do_not_suit_the_run_are_no_error():
-  tally = Tally(0.0)
+  tally = DropCounter(0.0)
   drop(tally, 2_000, bad=False, reason="outside max_seconds")
   assert tally.dropped == {"outside max_seconds": 2_000}
 
 
 def test_any_fraction_of_one_is_never_an_error():
-  tally = Tally(1.0)
+  tally = DropCounter(1.0)
   drop(tally, 3_000)
   assert tally.dropped == {"unreadable": 3_000}
 
@@ -50,7 +50,7 @@ def test_only_the_first_of_a_reason_is_told(caplog, monkeypatch):
   monkeypatch.setattr(logger, "propagate", False)  # other tests change the root's handlers
   monkeypatch.setattr(logger, "handlers", [caplog.handler])
   caplog.set_level(logging.WARNING, logger=logger.name)
-  tally = Tally(1.0)
+  tally = DropCounter(1.0)
   drop(tally, 3)
   drop(tally, 2, bad=False, reason="fits no row")
   assert [record.message.split(";")[0] for record in caplog.records] == [
@@ -60,15 +60,15 @@ def test_only_the_first_of_a_reason_is_told(caplog, monkeypatch):
 
 
 def test_counts_go_on_and_add_up():
-  tallies = [Tally(0.01), Tally(0.01)]
+  tallies = [DropCounter(0.01), DropCounter(0.01)]
   drop(tallies[0], 7)
   drop(tallies[1], 3, start=7)
   drop(tallies[1], 5, bad=False, reason="fits no row")
   states = [json.loads(json.dumps(tally.get_state())) for tally in tallies]
-  whole = Tally(0.01)
-  whole.set_state(Tally.sum_states(states))
+  whole = DropCounter(0.01)
+  whole.set_state(DropCounter.sum_states(states))
   assert whole.dropped == {"unreadable": 10, "fits no row": 5}
   with pytest.raises(ValueError, match="11 of 16 records") as caught:
     drop(whole, 1, start=10)
   assert str(caught.value).splitlines()[1:] == [f"clip{number}: broken" for number in range(10)]
-  assert Tally.sum_states([]) == Tally(1.0).get_state()
+  assert DropCounter.sum_states([]) == DropCounter(1.0).get_state()

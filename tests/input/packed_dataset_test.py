@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from maxtext_ext.input.filters import Filters
-from maxtext_ext.input.mixture import Order
+from maxtext_ext.input.mixture import MixtureOrder
 from maxtext_ext.input.pipeline import SpecAugment, train_iterator
 from maxtext_ext.input.position import Position, for_host
 
@@ -65,7 +65,7 @@ def clip_numbers(config, tokenizer):
 
 
 def clips_of(places, config, clip_numbers):
-  order = Order([CLIPS], [1], config.seed)
+  order = MixtureOrder([CLIPS], [1], config.seed)
   return Counter(clip_numbers[order[place].record] for place in places)
 
 
@@ -159,7 +159,7 @@ def test_what_was_left_comes_before_what_is_new(config, tokenizer, clip_numbers)
   left, _ = unused(two.states())
   (alone,) = Run(config, tokenizer, 1, two.states()).hosts
   first = numbers(next(alone), tokenizer)
-  assert first[0] == clip_numbers[Order([CLIPS], [1], config.seed)[left[0]].record]
+  assert first[0] == clip_numbers[MixtureOrder([CLIPS], [1], config.seed)[left[0]].record]
 
 
 @pytest.mark.parametrize(

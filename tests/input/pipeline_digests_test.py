@@ -96,9 +96,7 @@ def test_training_batches(cases, tokenizer, name, hosts):
   checksum = Checksum()
   exact = not cases[name].augment.noise_dir
   for host in range(hosts):
-    batches = train_iterator(
-      cases[name], tokenizer, steps=STEPS, host_index=host, host_count=hosts
-    )
+    batches = train_iterator(cases[name], tokenizer, steps=STEPS, host_index=host, host_count=hosts)
     for _ in range(20):
       batch = next(batches)
       checksum.add(batch if exact else without_samples(batch), batches.records)

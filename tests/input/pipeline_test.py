@@ -12,7 +12,6 @@ from batches import assert_equal, numbers, take, texts
 from maxtext_ext.input.pipeline import (
   Filters,
   HostAugment,
-  Mixture,
   NoiseOnly,
   SpecAugment,
   eval_iterator,

@@ -3,12 +3,12 @@ import json
 
 import pytest
 
-from maxtext_ext.input.drops import Tally
+from maxtext_ext.input.drops import DropCounter
 from maxtext_ext.input.position import Position, for_host
 
 
 def positions(hosts, step=4):
-  tally = {**Tally(1.0).get_state(), "read": 100, "dropped": {"fits no row": 1}}
+  tally = {**DropCounter(1.0).get_state(), "read": 100, "dropped": {"fits no row": 1}}
   return [
     Position(
       host=host,

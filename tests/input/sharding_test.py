@@ -4,16 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxtext_ext.input.sharding import Share, divide_anew
+from maxtext_ext.input.sharding import HostShard, reshard
 
 
 @pytest.mark.parametrize(
   ("share", "elements"),
   [
-    (Share.of_host(1, 3), [1, 4, 7, 10]),
-    (Share((2, 5, 9), 12, 4), [2, 5, 9, 12, 16]),
-    (Share((), 0, 1, end=3), [0, 1, 2]),
-    (Share((), 7, 2, end=6), []),
+    (HostShard.of_host(1, 3), [1, 4, 7, 10]),
+    (HostShard((2, 5, 9), 12, 4), [2, 5, 9, 12, 16]),
+    (HostShard((), 0, 1, end=3), [0, 1, 2]),
+    (HostShard((), 7, 2, end=6), []),
   ],
 )
 def test_elements_of_a_share(share, elements):
@@ -25,8 +25,8 @@ def test_elements_of_a_share(share, elements):
 
 
 def test_a_share_ends_only_where_it_is_told():
-  assert len(Share.of_host(3, 4)) > 10**17
-  assert len(Share((1, 2), 5, 4, end=10)) == 4
+  assert len(HostShard.of_host(3, 4)) > 10**17
+  assert len(HostShard((1, 2), 5, 4, end=10)) == 4
 
 
 # Of each stage of a run: how many elements each host reads, and how many of those read still wait.
@@ -39,9 +39,9 @@ STAGES = st.lists(
 
 @given(stages=STAGES)
 def test_nothing_is_lost_or_read_twice_whatever_the_hosts(stages):
-  shares, waiting, used = [Share.of_host(0, 1)], [], []
+  shares, waiting, used = [HostShard.of_host(0, 1)], [], []
   for stage in stages:
-    shares = [divide_anew(shares, waiting, host, len(stage)) for host in range(len(stage))]
+    shares = [reshard(shares, waiting, host, len(stage)) for host in range(len(stage))]
     waiting = []
     for host, (count, kept) in enumerate(stage):
       read = [shares[host][i] for i in range(count)]
@@ -49,7 +49,7 @@ def test_nothing_is_lost_or_read_twice_whatever_the_hosts(stages):
       waiting += read[max(0, count - kept) :]
       used += read[: max(0, count - kept)]
   assert len(used) == len(set(used))
-  alone = divide_anew(shares, waiting, 0, 1)
+  alone = reshard(shares, waiting, 0, 1)
   assert list(alone.first) == sorted(alone.first)
   assert sorted([*used, *alone.first]) == list(range(alone.next))
   assert alone.stride == 1
@@ -57,8 +57,8 @@ def test_nothing_is_lost_or_read_twice_whatever_the_hosts(stages):
 
 @given(hosts=st.integers(1, 6), taken=st.lists(st.integers(0, 20), min_size=6, max_size=6))
 def test_what_was_left_is_read_before_anything_new_and_by_all(hosts, taken):
-  old = [Share.of_host(host, 6).after(taken[host]) for host in range(6)]
-  new = [divide_anew(old, [], host, hosts) for host in range(hosts)]
+  old = [HostShard.of_host(host, 6).after(taken[host]) for host in range(6)]
+  new = [reshard(old, [], host, hosts) for host in range(hosts)]
   foremost = max(share.next for share in old)
   assert sorted(share.next for share in new) == [foremost + host for host in range(hosts)]
   assert all(element < foremost for share in new for element in share.first)
