@@ -26,7 +26,7 @@ test: env  ## the whole test suite, or a part: make test TESTS=tests/audio
 	$(python) -m pytest -n $(workers) --dist loadfile --no-loadscope-reorder --durations 5 $(TESTS)
 
 parity: env  ## measure every comparison with other programs again, for docs/parity.md
-	$(python) -m tools.parity
+	$(python) -m benchmarks.parity.page
 
 lint: env  ## style and likely bugs; changes nothing
 	$(python) -m ruff check

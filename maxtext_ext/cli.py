@@ -288,7 +288,7 @@ def check_checkpoint(
     str, typer.Argument(metavar="CKPT", help="A converted checkpoint, or the folder of a run.")
   ],
   reference: Annotated[
-    Path, typer.Argument(help="An .npz file of logits, which tools/hf_reference.py makes.")
+    Path, typer.Argument(help="An .npz file of logits, made by benchmarks/parity/hf_reference.py.")
   ],
   tolerance: Annotated[
     float, typer.Option(help="Largest relative error of a clip's logits.", min=0.0)

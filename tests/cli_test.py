@@ -9,13 +9,13 @@ import pytest
 import soundfile
 from safetensors.numpy import load_file, save_file
 
+from benchmarks.parity.references import qwen3_asr_files
 from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.cli import main
 from maxtext_ext.compat import dispatch
 from maxtext_ext.demo import demo as demo_run
 from maxtext_ext.records.reader import RecordSource, find_shards
 from maxtext_ext.text.normalize import NORMALIZERS
-from tests.golden import qwen3_asr_files
 
 HEAVY = ("jax", "flax", "maxtext", "transformers", "numpy", "grain", "omegaconf", "tensorflow")
 

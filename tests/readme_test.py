@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from benchmarks.parity.references import qwen3_asr_files
 from maxtext_ext.text.tokenizer import train_char_tokenizer
 from tests import tiny
-from tests.golden import qwen3_asr_files
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")

@@ -101,7 +101,7 @@ class ClipError:
 
 
 def read_reference(path: str | os.PathLike[str]) -> list[ReferenceClip]:
-  """The clips of an .npz file that `tools/hf_reference.py` wrote.
+  """The clips of an .npz file that `benchmarks/parity/hf_reference.py` wrote.
 
   Raises:
     ValueError: not such a file.
@@ -112,13 +112,15 @@ def read_reference(path: str | os.PathLike[str]) -> list[ReferenceClip]:
   # TypeError: a plain array of an .npy file. What NumPy says of a text file is how to load pickles.
   except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
     raise ValueError(
-      f"{path}: no whole .npz file, which tools/hf_reference.py makes; make it again"
+      f"{path}: not a complete .npz file; make it again with benchmarks/parity/hf_reference.py"
     ) from error
   numbers = sorted(
     int(name[8:]) for name in arrays if name[:8] == "samples_" and name[8:].isdigit()
   )
   if not numbers:
-    raise ValueError(f"{path}: no samples_0, samples_1, ... in it; tools/hf_reference.py makes one")
+    raise ValueError(
+      f"{path}: no samples_0, samples_1, ... in it; make it with benchmarks/parity/hf_reference.py"
+    )
   return [_clip(path, arrays, number) for number in numbers]
 
 

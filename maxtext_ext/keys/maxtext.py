@@ -1,4 +1,4 @@
-"""MaxText's configuration keys: their types and ranges, from a list made by tools/maxtext_keys.py.
+"""MaxText's configuration keys: their types and ranges, from a list made by setup/maxtext_keys.py.
 
 Importing MaxText's own declarations takes five seconds; a test compares the list with them.
 """

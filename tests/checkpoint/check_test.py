@@ -1,4 +1,4 @@
-"""`convert check` on logits that tools/hf_reference.py made: passes, and fails where it should."""
+"""`convert check` on logits of benchmarks/parity/hf_reference.py: passes, and fails when wrong."""
 
 import pathlib
 import re
@@ -9,13 +9,13 @@ import pytest
 from flax import nnx
 from orbax.checkpoint import v1 as ocp
 
+from benchmarks.parity import models
+from benchmarks.parity.references import hf_checkpoint
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint.check import ReferenceClip, check, compare, read_reference
 from maxtext_ext.checkpoint.model_file import write_model
 from maxtext_ext.cli import main
 from maxtext_ext.text.tokenizer import Tokenizer
-from tests.golden import hf_checkpoint
-from tests.models import parity
 
 REFERENCE = hf_checkpoint.REFERENCE.path
 
@@ -32,7 +32,7 @@ def folder(tmp_path_factory) -> pathlib.Path:
 def converted(folder, tmp_path_factory) -> pathlib.Path:
   """The same weights as a checkpoint of ours."""
   out = tmp_path_factory.mktemp("converted")
-  loaded = parity.load_model(hf_checkpoint.REFERENCE, tokenizer_path=folder)
+  loaded = models.load_model(hf_checkpoint.REFERENCE, tokenizer_path=folder)
   write_model(loaded.config, str(out))
   with bridge.mesh_scope(loaded.config, loaded.mesh):
     state = nnx.state(bridge.TrainState(loaded.merge(), None), nnx.Param)

@@ -5,8 +5,8 @@ import copy
 import pytest
 from transformers import Qwen3ASRConfig, Qwen3OmniMoeConfig, Qwen3OmniMoeThinkerConfig
 
+from benchmarks.parity.references import qwen3_asr_files, qwen3_omni_files
 from maxtext_ext.checkpoint import qwen3_asr_config, qwen3_omni
-from tests.golden import qwen3_asr_files, qwen3_omni_files
 
 ASR = {"original": qwen3_asr_files.original_config(), "native": qwen3_asr_files.native_config()}
 # What a section of config.json of transformers 4 holds besides, at its defaults.

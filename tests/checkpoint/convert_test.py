@@ -16,6 +16,11 @@ from flax import nnx
 from safetensors.numpy import load_file, save_file
 from transformers import Qwen3ASRConfig
 
+from benchmarks.parity import models
+from benchmarks.parity.references import ours
+from benchmarks.parity.references import qwen3_asr as golden
+from benchmarks.parity.references import qwen3_asr_files as files
+from benchmarks.parity.references import qwen3_asr_odd as odd
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint.best import Best
 from maxtext_ext.checkpoint.convert import to_hf, to_maxtext
@@ -24,11 +29,6 @@ from maxtext_ext.checkpoint.orbax_io import ParamsReader
 from maxtext_ext.checkpoint.training import TrainingCheckpoints
 from maxtext_ext.config import load
 from maxtext_ext.models.speech_lm import make_model
-from tests.golden import ours
-from tests.golden import qwen3_asr as golden
-from tests.golden import qwen3_asr_files as files
-from tests.golden import qwen3_asr_odd as odd
-from tests.models import parity
 
 ROOT = pathlib.Path(__file__).parents[2]
 NAMINGS = ("original", "native")
@@ -119,7 +119,7 @@ def test_logits_of_a_converted_checkpoint_are_the_references(tmp_path):
   config, mesh, params = load_converted(tmp_path / "out")
   with bridge.mesh_scope(config, mesh):
     graphdef, _, rest = nnx.split(make_model(config, mesh), nnx.Param, ...)
-  model = parity.Loaded(
+  model = models.Loaded(
     ref=ref,
     config=config,
     mesh=mesh,
@@ -127,10 +127,10 @@ def test_logits_of_a_converted_checkpoint_are_the_references(tmp_path):
     state=nnx.merge_state(params, rest),
     experts=[],
   )
-  clips = parity.utterances(ref)[:5]
-  found = parity.run_all(model, clips, max_tokens=320, windows=2, rows=1)
-  errors = {clip.sample_id: parity.error(ref, found[clip.sample_id].logits, clip) for clip in clips}
-  assert max(errors.values()) < parity.TOLERANCE, errors
+  clips = models.utterances(ref)[:5]
+  found = models.run_all(model, clips, max_tokens=320, windows=2, rows=1)
+  errors = {clip.sample_id: models.error(ref, found[clip.sample_id].logits, clip) for clip in clips}
+  assert max(errors.values()) < models.TOLERANCE, errors
 
 
 def test_a_head_that_differs_is_a_head_of_its_own(tmp_path):

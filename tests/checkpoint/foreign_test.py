@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from benchmarks.parity.references import qwen3_asr_files, qwen3_omni_files
+from benchmarks.parity.references import qwen3_asr_odd as odd
 from maxtext_ext.checkpoint import qwen3_omni
 from maxtext_ext.checkpoint.convert import to_maxtext
 from maxtext_ext.checkpoint.hf_io import INDEX, NonfiniteError
 from maxtext_ext.checkpoint.qwen3_asr_config import model_keys
 from maxtext_ext.text.tokenizer import train_char_tokenizer
-from tests.golden import qwen3_asr_files, qwen3_omni_files
-from tests.golden import qwen3_asr_odd as odd
 
 NAMES = {"original": qwen3_asr_files.original_config, "native": qwen3_asr_files.native_config}
 

@@ -15,6 +15,11 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file, save_file
 
+from benchmarks.parity import models
+from benchmarks.parity.references import lora as golden
+from benchmarks.parity.references import ours, qwen3_asr_files
+from benchmarks.parity.references.qwen3_asr import REFERENCE
+from benchmarks.parity.references.qwen3_omni import REFERENCE as OMNI
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint import adapter
 from maxtext_ext.checkpoint.convert import to_hf, to_maxtext
@@ -26,11 +31,6 @@ from maxtext_ext.checkpoint.peft_rules import adapter_rules, sizes_of
 from maxtext_ext.config import load
 from maxtext_ext.models.lora import KernelAxes, LoraConfig, kernel_update
 from maxtext_ext.models.speech_lm import make_model
-from tests.golden import lora as golden
-from tests.golden import ours, qwen3_asr_files
-from tests.golden.qwen3_asr import REFERENCE
-from tests.golden.qwen3_omni import REFERENCE as OMNI
-from tests.models import parity
 
 FILES = ("adapter_config.json", "adapter_model.safetensors")
 EXACT = {"attention": "dot_product", "matmul_precision": "highest", "dtype": "float32"}
@@ -65,7 +65,7 @@ def logits(folder: str) -> dict[str, np.ndarray]:
   mesh = bridge.make_mesh(config)
   path = config.load_parameters_path
   config, params = adapter.load_weights(config, mesh, path, lambda c: make_model(c, mesh))
-  arrays, places = parity.batch_of(clips(), **PACKED)
+  arrays, places = models.batch_of(clips(), **PACKED)
   with bridge.mesh_scope(config, mesh):
     graphdef, _, rest = nnx.split(make_model(config, mesh), nnx.Param, ...)
     run = jax.jit(lambda params, batch: nnx.merge(graphdef, params, rest, copy=True)(batch))
@@ -74,19 +74,19 @@ def logits(folder: str) -> dict[str, np.ndarray]:
 
 
 def clips():
-  return parity.utterances(REFERENCE)[: golden.CLIPS]
+  return models.utterances(REFERENCE)[: golden.CLIPS]
 
 
 def error(found: np.ndarray, clip) -> float:
   reference = dataclasses.replace(REFERENCE, name="lora")
-  return parity.error(reference, found, clip)
+  return models.error(reference, found, clip)
 
 
 def test_logits_equal_those_of_peft(folders):
   found = logits(str(folders.run))
   errors = [error(found[clip.sample_id], clip) for clip in clips()]
   print(f"PEFT: {max(errors):.1e} of the largest logit")
-  assert max(errors) < parity.TOLERANCE
+  assert max(errors) < models.TOLERANCE
 
 
 def test_merged_logits_equal_live_ones_and_go_back_to_hugging_face(folders, tmp_path):

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from benchmarks.parity.references import lora, ours
+from benchmarks.parity.references.qwen3_asr import REFERENCE
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint import peft_config
 from maxtext_ext.checkpoint.hf_io import NonfiniteError
@@ -16,8 +18,7 @@ from maxtext_ext.checkpoint.peft import Adapters, read_peft, write_peft
 from maxtext_ext.checkpoint.peft_rules import PREFIX, adapter_rules, sizes_of
 from maxtext_ext.config import load
 from maxtext_ext.models.lora import KernelAxes, kernel_update
-from tests.golden import lora, lora_variants, ours
-from tests.golden.qwen3_asr import REFERENCE
+from tests.golden import lora_variants
 
 VARIANTS = lora_variants.variants()
 FILES = ("adapter_config.json", "adapter_model.safetensors")

@@ -5,9 +5,9 @@ import copy
 import pytest
 from transformers import Qwen3ASRConfig
 
+from benchmarks.parity.references import qwen3_asr_files as files
+from benchmarks.parity.references import reference
 from maxtext_ext.checkpoint import qwen3_asr_config
-from tests.golden import qwen3_asr_files as files
-from tests.golden import reference
 
 CONFIGS = {"original": files.original_config(), "native": files.native_config()}
 

@@ -8,14 +8,14 @@ import pytest
 import yaml
 from flax import traverse_util
 
+from benchmarks.parity.references import ours
+from benchmarks.parity.references import qwen3_asr as golden
+from benchmarks.parity.references import qwen3_asr_files as files
+from benchmarks.parity.references import qwen3_asr_odd as odd
 from maxtext_ext.checkpoint import qwen3_asr as family
 from maxtext_ext.checkpoint.families import family_of
 from maxtext_ext.checkpoint.keymap import our_shapes, places_by_name
 from maxtext_ext.keys.yml import package_configs
-from tests.golden import ours
-from tests.golden import qwen3_asr as golden
-from tests.golden import qwen3_asr_files as files
-from tests.golden import qwen3_asr_odd as odd
 
 CONFIGS = {"original": files.original_config(), "native": files.native_config()}
 

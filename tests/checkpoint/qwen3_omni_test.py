@@ -11,14 +11,14 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
+from benchmarks.parity.references import ours
+from benchmarks.parity.references import qwen3_omni_files as files
+from benchmarks.parity.references.qwen3_omni import REFERENCE
 from maxtext_ext.checkpoint import qwen3_omni as family
 from maxtext_ext.checkpoint.convert import to_hf, to_maxtext
 from maxtext_ext.checkpoint.families import family_of
 from maxtext_ext.checkpoint.keymap import KeyTableError, our_shapes, places_by_name
 from maxtext_ext.keys.yml import package_configs
-from tests.golden import ours
-from tests.golden import qwen3_omni_files as files
-from tests.golden.qwen3_omni import REFERENCE
 
 NAMINGS = family.FAMILY.namings
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from tests.golden.weights import draw
+from benchmarks.parity.references.weights import draw
 
 FILE = pathlib.Path(__file__).parent / "lora_variants.json"
 SEED = 7

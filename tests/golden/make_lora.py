@@ -10,10 +10,10 @@ import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from transformers.models.qwen3_asr import Qwen3ASRFeatureExtractor, Qwen3ASRProcessor
 
-from tests.golden import lora, reference
+from benchmarks.parity.references import lora, reference
+from benchmarks.parity.references.qwen3_asr import REFERENCE
+from benchmarks.parity.references.weights import draw
 from tests.golden.make_qwen3_asr import build_model
-from tests.golden.qwen3_asr import REFERENCE
-from tests.golden.weights import draw
 
 RANK, ALPHA = 4, 2
 TARGETS = [

@@ -15,10 +15,10 @@ from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dic
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import save_file
 
+from benchmarks.parity.references.qwen3_asr import REFERENCE
+from benchmarks.parity.references.weights import draw
 from tests.golden import lora_variants
 from tests.golden.make_qwen3_asr import build_model
-from tests.golden.qwen3_asr import REFERENCE
-from tests.golden.weights import draw
 
 CONFIGS = {
   "rslora": {"r": 8, "lora_alpha": 3, "use_rslora": True, "target_modules": ["q_proj", "fc1"]},

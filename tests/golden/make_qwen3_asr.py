@@ -11,8 +11,8 @@ import torch
 from transformers import Qwen3ASRConfig, Qwen3ASRForConditionalGeneration
 from transformers.models.qwen3_asr import Qwen3ASRFeatureExtractor, Qwen3ASRProcessor
 
-from tests.golden import qwen3_asr, qwen3_asr_odd, reference
-from tests.golden.reference import Reference
+from benchmarks.parity.references import qwen3_asr, qwen3_asr_odd, reference
+from benchmarks.parity.references.reference import Reference
 
 
 def build_model(ref: Reference) -> Qwen3ASRForConditionalGeneration:

@@ -22,7 +22,7 @@ from transformers.models.qwen3_omni_moe.modeling_qwen3_omni_moe import (
   _get_feat_extract_output_lengths,
 )
 
-from tests.golden import qwen3_omni, reference
+from benchmarks.parity.references import qwen3_omni, reference
 
 REF = qwen3_omni.REFERENCE
 # Routers of two implementations agree where the last chosen expert leads the next by more than

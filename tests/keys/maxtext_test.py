@@ -5,12 +5,12 @@ import os
 
 from maxtext_ext import bridge
 from maxtext_ext.keys.maxtext import FILE, configs_folder
-from tools.maxtext_keys import describe
+from setup.maxtext_keys import describe
 
 
 def test_the_list_is_maxtexts():
   found = describe(bridge.MaxTextConfig, bridge.derived_keys())
-  assert json.loads(FILE.read_text()) == found, "run: python -m tools.maxtext_keys"
+  assert json.loads(FILE.read_text()) == found, "run: python -m setup.maxtext_keys"
 
 
 def test_its_files_are_found_without_importing_it():

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from benchmarks.parity import models
+from benchmarks.parity.references import reference
+from benchmarks.parity.references.qwen3_omni import REFERENCE
 from maxtext_ext import bridge
 from maxtext_ext.decode.generate import Generator
 from maxtext_ext.input.collate import make_decode_batch
 from maxtext_ext.train.loop import main
 from tests import tiny
-from tests.golden import reference
-from tests.golden.qwen3_omni import REFERENCE
-from tests.models import parity
 
 NEW_TOKENS = 8
 MIXTURE = (
@@ -43,8 +43,8 @@ def test_a_mixture_learns(tmp_path):
 
 def test_tokens_with_a_cache_are_those_without():
   """Every token written is the likeliest after those before it, in one pass over all of them."""
-  model = parity.load_model(REFERENCE, model="qwen3-omni-30b-a3b", scan_layers=True)
-  clips = parity.utterances(REFERENCE)[1:6]
+  model = models.load_model(REFERENCE, model="qwen3-omni-30b-a3b", scan_layers=True)
+  clips = models.utterances(REFERENCE)[1:6]
   generate = Generator(
     model.config,
     model.mesh,

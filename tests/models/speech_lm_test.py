@@ -7,10 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from maxtext_ext import bridge
-from tests.golden import qwen3_asr, qwen3_asr_odd, qwen3_omni
-from tests.golden.reference import Reference
-from tests.models.parity import (
+from benchmarks.parity.models import (
   LAYOUTS,
   TOLERANCE,
   Loaded,
@@ -20,6 +17,9 @@ from tests.models.parity import (
   run_all,
   utterances,
 )
+from benchmarks.parity.references import qwen3_asr, qwen3_asr_odd, qwen3_omni
+from benchmarks.parity.references.reference import Reference
+from maxtext_ext import bridge
 
 ASR, OMNI = qwen3_asr.REFERENCE, qwen3_omni.REFERENCE
 REFERENCES = {ref.name: ref for ref in (ASR, qwen3_asr_odd.REFERENCE, OMNI)}

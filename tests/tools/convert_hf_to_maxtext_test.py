@@ -1,8 +1,8 @@
 import pathlib
 import subprocess
 
+from benchmarks.parity.references import qwen3_asr_files
 from maxtext_ext.checkpoint.orbax_io import ParamsReader
-from tests.golden import qwen3_asr_files
 
 ROOT = pathlib.Path(__file__).parents[2]
 SCRIPT = ROOT / "tools" / "convert_hf_to_maxtext.sh"

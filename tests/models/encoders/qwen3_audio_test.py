@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from benchmarks.parity.references import ours, reference
+from benchmarks.parity.references.qwen3_asr import REFERENCE
 from maxtext_ext.audio.geometry import (
   CHUNK_SAMPLES,
   CHUNKS_PER_WINDOW,
@@ -23,8 +25,6 @@ from maxtext_ext.input.windows import cut_chunks, frames_of_chunks
 from maxtext_ext.models.encoders import ENCODERS, qwen3_audio
 from maxtext_ext.models.encoders.qwen3_audio import EncoderConfig, Qwen3AudioEncoder
 from maxtext_ext.models.projector import MLPProjector, ProjectorConfig
-from tests.golden import ours, reference
-from tests.golden.qwen3_asr import REFERENCE
 
 TOLERANCE = 1e-4  # of the largest value
 WINDOWS = 23  # of a row, enough for all clips; one shape, so it compiles once

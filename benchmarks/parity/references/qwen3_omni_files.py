@@ -12,8 +12,8 @@ import ml_dtypes
 import numpy as np
 from safetensors.numpy import save_file
 
-from tests.golden import reference
-from tests.golden.qwen3_omni import REFERENCE
+from benchmarks.parity.references import reference
+from benchmarks.parity.references.qwen3_omni import REFERENCE
 
 Tensors = dict[str, np.ndarray]
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from benchmarks.parity.references import ours, reference
+from benchmarks.parity.references.reference import Reference
 from maxtext_ext import bridge
 from maxtext_ext.audio.geometry import audio_tokens, num_frames
 from maxtext_ext.config import load
@@ -16,8 +18,6 @@ from maxtext_ext.input.collate import pack_batch
 from maxtext_ext.input.packing import pack
 from maxtext_ext.input.utterance import Utterance
 from maxtext_ext.models.speech_lm import SpeechLM, make_model
-from tests.golden import ours, reference
-from tests.golden.reference import Reference
 
 TOLERANCE = 1e-4  # of the largest logit of the clip
 

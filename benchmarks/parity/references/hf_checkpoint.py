@@ -1,10 +1,10 @@
 """A tiny Qwen3-ASR as it is published: folder of config.json, tensors and tokenizer; and clips.
 
-`hf_reference.npz` is what `tools/hf_reference.py` makes of it. From the repository root, the first
-in the project's environment, the second in the one that the tool describes:
+`hf_reference.npz` is what `benchmarks/parity/hf_reference.py` makes of it. From the repository
+root, the first in the project's environment, the second in the one that the tool describes:
 
-  python -m tests.golden.hf_checkpoint out/hf_checkpoint
-  python tools/hf_reference.py out/hf_checkpoint tests/golden/hf_reference.npz \
+  python -m benchmarks.parity.references.hf_checkpoint out/hf_checkpoint
+  python benchmarks/parity/hf_reference.py out/hf_checkpoint tests/golden/hf_reference.npz \
     out/hf_checkpoint/clip_0.wav out/hf_checkpoint/clip_1.wav out/hf_checkpoint/clip_2.wav \
     --context "one two" --new-tokens 6 --positions 12
 """
@@ -17,8 +17,8 @@ import sys
 import soundfile
 from safetensors.numpy import save_file
 
+from benchmarks.parity.references import qwen3_asr, reference
 from maxtext_ext.text.tokenizer import train_char_tokenizer
-from tests.golden import qwen3_asr, reference
 
 REFERENCE = dataclasses.replace(
   qwen3_asr.REFERENCE,

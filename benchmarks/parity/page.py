@@ -12,10 +12,10 @@ from importlib.metadata import version
 
 from rich.console import Console
 
+from benchmarks.parity import measures, models
+from benchmarks.parity.measures import REFERENCES
 from tests.checkpoint import convert_test, qwen3_omni_test
-from tests.models import lora_test, parity
-from tools import measures
-from tools.measures import REFERENCES
+from tests.models import lora_test
 
 OUT = pathlib.Path("docs/parity.md")
 TRANSFORMERS = "transformers 5.23, torch 2.13"  # of the stored references
@@ -99,7 +99,7 @@ COMPARISONS = [
       measure=functools.partial(measures.logits_error, name, scanned, layout),
       tolerance=1e-4,
     )
-    for name, scanned, layout in itertools.product(REFERENCES, (True, False), parity.LAYOUTS)
+    for name, scanned, layout in itertools.product(REFERENCES, (True, False), models.LAYOUTS)
   ),
   *(
     Comparison(
@@ -131,7 +131,7 @@ COMPARISONS = [
   *(
     Comparison(
       name=f"the same on answers that the reference wrote itself, {_form(scanned)} layers",
-      reference=f"`tools/hf_reference.py`, {TRANSFORMERS}",
+      reference=f"`benchmarks/parity/hf_reference.py`, {TRANSFORMERS}",
       measure=functools.partial(measures.tool_error, scanned),
       tolerance=1e-4,
     )

@@ -6,7 +6,7 @@ the answer that the model itself writes. In an environment of its own, Python 3.
 small CPU build for 3.12):
 
   pip install torch==2.13.0 transformers==5.23.* safetensors soundfile soxr
-  python tools/hf_reference.py Qwen/Qwen3-ASR-0.6B reference.npz clip.wav other.flac
+  python benchmarks/parity/hf_reference.py Qwen/Qwen3-ASR-0.6B reference.npz clip.wav other.flac
 
 The file holds for clip k: `samples_k` (float32, 16 kHz), `input_ids_k` (the whole sequence, one
 <|audio_pad|> for each audio token) and `logits_k` (of the last `--positions` of them).

@@ -1,6 +1,6 @@
 """List of MaxText's configuration keys: writes maxtext_ext/keys/maxtext_keys.json.
 
-Run it when the pinned version of MaxText changes: python -m tools.maxtext_keys
+Run it when the pinned version of MaxText changes: python -m setup.maxtext_keys
 """
 
 import json

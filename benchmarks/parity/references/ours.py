@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from tests.golden.reference import RMS_NORM_EPS, ROPE_THETA, VOCABULARY, Reference
+from benchmarks.parity.references.reference import RMS_NORM_EPS, ROPE_THETA, VOCABULARY, Reference
 
 Params = dict[str, Any]
 

@@ -11,6 +11,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.parity import models
+from benchmarks.parity.references import (
+  hf_checkpoint,
+  lora,
+  qwen3_asr,
+  qwen3_asr_files,
+  qwen3_asr_odd,
+  qwen3_omni,
+  qwen3_omni_files,
+  reference,
+)
+from benchmarks.parity.references.reference import Reference
 from maxtext_ext import bridge
 from maxtext_ext.audio.geometry import num_frames
 from maxtext_ext.audio.mel import log_mel
@@ -25,18 +37,7 @@ from maxtext_ext.text.tokenizer import Tokenizer, train_char_tokenizer
 from tests.audio import mel_test
 from tests.checkpoint import convert_test, merge_test
 from tests.decode import generate_test
-from tests.golden import (
-  hf_checkpoint,
-  lora,
-  qwen3_asr,
-  qwen3_asr_files,
-  qwen3_asr_odd,
-  qwen3_omni,
-  qwen3_omni_files,
-  reference,
-)
-from tests.golden.reference import Reference
-from tests.models import lora_test, parity
+from tests.models import lora_test
 from tests.text.templates import qwen3_asr_test
 
 REFERENCES = {
@@ -89,25 +90,25 @@ def prompt_differences() -> float:
 
 
 @functools.cache
-def loaded(name: str, scanned: bool) -> parity.Loaded:
+def loaded(name: str, scanned: bool) -> models.Loaded:
   """Our model with a reference's weights."""
   ref, model = REFERENCES[name]
-  return parity.load_model(ref, model=model, scan_layers=scanned)
+  return models.load_model(ref, model=model, scan_layers=scanned)
 
 
 @functools.cache
-def found(name: str, scanned: bool, layout: str) -> dict[str, parity.Found]:
+def found(name: str, scanned: bool, layout: str) -> dict[str, models.Found]:
   """What it made of the reference's clips."""
   ref, _ = REFERENCES[name]
-  return parity.run_all(loaded(name, scanned), parity.utterances(ref), **parity.LAYOUTS[layout])
+  return models.run_all(loaded(name, scanned), models.utterances(ref), **models.LAYOUTS[layout])
 
 
 def audio_error(name: str) -> float:
   """Of the audio tokens behind the projector, all clips packed into one row."""
   ref, _ = REFERENCES[name]
   model = loaded(name, True)
-  layout = {k: v for k, v in parity.LAYOUTS["packed"].items() if k != "batches"}
-  arrays, places = parity.batch_of(parity.utterances(ref), **layout)
+  layout = {k: v for k, v in models.LAYOUTS["packed"].items() if k != "batches"}
+  arrays, places = models.batch_of(models.utterances(ref), **layout)
   with bridge.mesh_scope(model.config, model.mesh):
     tokens_BWAD = jax.jit(lambda batch: model.merge().encode(batch))(
       jax.tree.map(jnp.asarray, arrays)
@@ -127,7 +128,7 @@ def logits_error(name: str, scanned: bool, layout: str) -> float:
   ref, _ = REFERENCES[name]
   results = found(name, scanned, layout)
   return max(
-    parity.error(ref, results[clip.sample_id].logits, clip) for clip in parity.utterances(ref)
+    models.error(ref, results[clip.sample_id].logits, clip) for clip in models.utterances(ref)
   )
 
 
@@ -136,7 +137,7 @@ def router_differences(name: str, scanned: bool) -> float:
   ref, _ = REFERENCES[name]
   results = found(name, scanned, "packed")
   different = 0
-  for clip in parity.utterances(ref):
+  for clip in models.utterances(ref):
     experts = results[clip.sample_id].experts
     want = ref.outputs()[f"experts_{clip.sample_id}"][:, : experts.shape[1]]
     different += int((experts != want).any(axis=-1).sum())
@@ -208,7 +209,7 @@ def checked_error(name: str, scanned: bool) -> float:
 def reference_arrays(ref: Reference) -> dict[str, np.ndarray]:
   """A stored reference in the form that `convert check` reads."""
   arrays = {}
-  for k, (samples, clip) in enumerate(zip(ref.clips(), parity.utterances(ref), strict=True)):
+  for k, (samples, clip) in enumerate(zip(ref.clips(), models.utterances(ref), strict=True)):
     ids = np.concatenate([clip.prompt, clip.target])
     stored = reference.stored_positions(k, clip.audio_tokens)
     last = int((stored - np.arange(len(stored)) == stored[-1] - len(stored) + 1).sum())
@@ -219,7 +220,7 @@ def reference_arrays(ref: Reference) -> dict[str, np.ndarray]:
 
 
 def tool_error(scanned: bool) -> float:
-  """The same with what `tools/hf_reference.py` made of a checkpoint with a tokenizer."""
+  """The same with what `hf_reference.py` made of a checkpoint with a tokenizer."""
   with tempfile.TemporaryDirectory() as folder:
     source, out = pathlib.Path(folder, "hf"), pathlib.Path(folder, "ours")
     source.mkdir()

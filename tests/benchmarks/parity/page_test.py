@@ -6,19 +6,19 @@ import re
 import numpy as np
 import pytest
 
-from tools import measures, parity
+from benchmarks.parity import measures, page
 
 
-def lines(page: str) -> list[list[str]]:
+def lines(text: str) -> list[list[str]]:
   """The table's cells without its head."""
-  rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("|")]
+  rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
   return rows[2:]
 
 
 def test_the_page_holds_every_comparison_within_its_tolerance():
-  rows = lines(parity.OUT.read_text(encoding="utf-8"))
-  assert [row[:2] for row in rows] == [[c.name, c.reference] for c in parity.COMPARISONS]
-  for row, comparison in zip(rows, parity.COMPARISONS, strict=True):
+  rows = lines(page.OUT.read_text(encoding="utf-8"))
+  assert [row[:2] for row in rows] == [[c.name, c.reference] for c in page.COMPARISONS]
+  for row, comparison in zip(rows, page.COMPARISONS, strict=True):
     measured = float(re.sub(" differ$", "", row[2]))
     assert 0 <= measured <= comparison.tolerance == float(row[3]), row
 
@@ -32,17 +32,17 @@ def test_errors_are_relative_to_the_largest_value():
 def test_a_line_past_its_tolerance_is_the_exit_status(
   monkeypatch, tmp_path, capsys, measured, status
 ):
-  kinds = [next(c for c in parity.COMPARISONS if bool(c.tolerance) == bool(t)) for t in (1, 0)]
+  kinds = [next(c for c in page.COMPARISONS if bool(c.tolerance) == bool(t)) for t in (1, 0)]
   made = [
     dataclasses.replace(kind, measure=lambda value=value: value)
     for kind, value in zip(kinds, measured, strict=True)
   ]
-  monkeypatch.setattr(parity, "COMPARISONS", made)
-  page = tmp_path / "docs" / "parity.md"
-  monkeypatch.setattr("sys.argv", ["parity", "--out", str(page)])
+  monkeypatch.setattr(page, "COMPARISONS", made)
+  out = tmp_path / "docs" / "parity.md"
+  monkeypatch.setattr("sys.argv", ["parity", "--out", str(out)])
   with pytest.raises(SystemExit) as exited:
-    parity.main()
+    page.main()
   assert exited.value.code == status
   shown = ["1.0e-05" if measured[0] == 1e-5 else "2.0e-04", f"{measured[1]} differ"]
-  assert [row[2] for row in lines(page.read_text(encoding="utf-8"))] == shown
+  assert [row[2] for row in lines(out.read_text(encoding="utf-8"))] == shown
   assert ("PAST" in capsys.readouterr().out) == bool(status)

@@ -1,6 +1,6 @@
 """A tiny Qwen3-ASR as transformers has it, under the transformers-native names."""
 
-from tests.golden.reference import Reference
+from benchmarks.parity.references.reference import Reference
 
 REFERENCE = Reference(
   name="qwen3_asr",

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tests.golden import qwen3_asr
+from benchmarks.parity.references import qwen3_asr
 
 REFERENCE = dataclasses.replace(
   qwen3_asr.REFERENCE,

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from tests.golden.weights import draw
+from benchmarks.parity.references.weights import draw
 
+# Stored outputs, and the scripts that make them.
+GOLDEN = pathlib.Path(__file__).parents[3] / "tests" / "golden"
 SAMPLE_RATE = 16_000
 VOCABULARY = 512
 SYSTEM, USER, ASSISTANT, NEWLINE, LANGUAGE, ENGLISH = range(6)
@@ -120,7 +122,7 @@ class Reference:
   @property
   def path(self) -> pathlib.Path:
     """The file of stored outputs."""
-    return pathlib.Path(__file__).parent / f"{self.name}.npz"
+    return GOLDEN / f"{self.name}.npz"
 
   def outputs(self) -> dict[str, np.ndarray]:
     """What the reference gave.

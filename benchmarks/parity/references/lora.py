@@ -1,12 +1,11 @@
 """A PEFT adapter of the tiny Qwen3-ASR, as PEFT saved it, and the reference's logits with it."""
 
-import pathlib
-
 import numpy as np
 
-FOLDER = pathlib.Path(__file__).parent
-ADAPTER = FOLDER / "lora"
-OUTPUTS = FOLDER / "lora.npz"
+from benchmarks.parity.references.reference import GOLDEN
+
+ADAPTER = GOLDEN / "lora"
+OUTPUTS = GOLDEN / "lora.npz"
 CLIPS = 5  # the first of the reference's
 
 

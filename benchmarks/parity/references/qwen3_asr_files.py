@@ -10,8 +10,8 @@ import ml_dtypes
 import numpy as np
 from safetensors.numpy import save_file
 
-from tests.golden import qwen3_asr, reference
-from tests.golden.reference import VOCABULARY, Reference
+from benchmarks.parity.references import qwen3_asr, reference
+from benchmarks.parity.references.reference import VOCABULARY, Reference
 
 # Copied as they are; what they say is not read here.
 OTHER_FILES = {

@@ -1,6 +1,6 @@
 """A tiny Qwen3-Omni thinker, under the names of the published checkpoint (experts one by one)."""
 
-from tests.golden.reference import Reference
+from benchmarks.parity.references.reference import Reference
 
 REFERENCE = Reference(
   name="qwen3_omni",
