@@ -119,13 +119,13 @@ def test_only_the_bridge_imports_maxtext():
   assert found == BRIDGE
   assert not [
     path
-    for folder in ("data", "tools")
+    for folder in ("data", "setup", "tools")
     for path in (ROOT / folder).rglob("*.py")
     if any(target.split(".")[0] == "maxtext" for target in imported(path))
   ]
 
 
-@pytest.mark.parametrize("folder", ["maxtext_ext", "benchmarks", "data"])
+@pytest.mark.parametrize("folder", ["maxtext_ext", "benchmarks", "data", "setup", "tools"])
 def test_nothing_else_imports_tests(folder: str):
   files = list((ROOT / folder).rglob("*.py"))
   assert files

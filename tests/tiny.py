@@ -6,49 +6,12 @@ Not a model of speech: what is tested with it is arithmetic and bookkeeping.
 import pathlib
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
+from benchmarks.parity.tiny import DEMO, SHAPE, WORDS, records
 from maxtext_ext.records.schema import Record, encode_example
 from maxtext_ext.records.writer import ShardWriter
 from maxtext_ext.text.tokenizer import train_char_tokenizer
 
-DEMO = "configs/experiments/demo.yml"
-WORDS = ("one", "two", "three", "four")
-SHAPE = (
-  "base_emb_dim=32",
-  "base_mlp_dim=64",
-  "head_dim=8",
-  "d_model_for_audio=32",
-  "encoder_ffn_dim_for_audio=48",
-  "downsample_hidden_size_for_audio=4",
-  "output_dim_for_audio=32",
-  "num_mel_bins_for_audio=80",
-)
-
-
-def records(
-  count: int,
-  *,
-  seed: int = 0,
-  seconds: tuple[float, float] = (0.3, 3.0),
-  words: Sequence[str] = WORDS,
-) -> list[Record]:
-  """Clips of noise with words that have nothing to do with it."""
-  rng = np.random.default_rng(seed)
-  made = []
-  for i in range(count):
-    samples = rng.normal(size=int(rng.uniform(*seconds) * 16_000)) * rng.uniform(0.01, 0.2)
-    text = " ".join(rng.choice(words, size=rng.integers(1, 5)))
-    made.append(
-      Record(
-        sample_id=f"clip{seed}-{i:04d}",
-        audio=np.clip(samples, -1, 1).astype(np.float32),
-        text=text,
-        dataset_name="noise",
-        language=("English", "Hebrew")[i % 2],
-      )
-    )
-  return made
+__all__ = ["DEMO", "SHAPE", "WORDS", "last_wins", "make_run", "records", "write_split"]
 
 
 def write_split(folder: pathlib.Path, split: str, clips: Iterable[Record], shards: int = 2) -> None:

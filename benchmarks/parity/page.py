@@ -12,10 +12,18 @@ from importlib.metadata import version
 
 from rich.console import Console
 
-from benchmarks.parity import measures, models
-from benchmarks.parity.measures import REFERENCES
-from tests.checkpoint import convert_test, qwen3_omni_test
-from tests.models import lora_test
+from benchmarks.parity import (
+  checkpoints,
+  generation,
+  logits,
+  lora,
+  mel,
+  models,
+  peft,
+  prompts,
+)
+from benchmarks.parity.logits import REFERENCES
+from maxtext_ext.checkpoint import qwen3_omni
 
 OUT = pathlib.Path("docs/parity.md")
 TRANSFORMERS = "transformers 5.23, torch 2.13"  # of the stored references
@@ -72,7 +80,7 @@ COMPARISONS = [
     Comparison(
       name=f"log-mel, {bins} bins, 7 kinds of signals of 0.02 to 8 s",
       reference="`WhisperFeatureExtractor` of transformers",
-      measure=functools.partial(measures.mel_error, bins),
+      measure=functools.partial(mel.max_error, bins),
       tolerance=1e-4,
     )
     for bins in (80, 128)
@@ -80,14 +88,14 @@ COMPARISONS = [
   Comparison(
     name="prompts of 30 languages, Hebrew and none, four contexts, token ids",
     reference="`AutoTokenizer` of transformers",
-    measure=measures.prompt_differences,
+    measure=prompts.count_differences,
     tolerance=0,
   ),
   *(
     Comparison(
       name=f"{name}: audio tokens behind the projector",
       reference=TRANSFORMERS,
-      measure=functools.partial(measures.audio_error, name),
+      measure=functools.partial(logits.audio_error, name),
       tolerance=1e-4,
     )
     for name in REFERENCES
@@ -96,7 +104,7 @@ COMPARISONS = [
     Comparison(
       name=f"{name}: logits, {PLACES[layout]}, {_form(scanned)} layers",
       reference=TRANSFORMERS,
-      measure=functools.partial(measures.logits_error, name, scanned, layout),
+      measure=functools.partial(logits.logits_error, name, scanned, layout),
       tolerance=1e-4,
     )
     for name, scanned, layout in itertools.product(REFERENCES, (True, False), models.LAYOUTS)
@@ -105,7 +113,7 @@ COMPARISONS = [
     Comparison(
       name=f"Qwen3-Omni thinker: experts of every token, {_form(scanned)} layers",
       reference=TRANSFORMERS,
-      measure=functools.partial(measures.router_differences, "Qwen3-Omni thinker", scanned),
+      measure=functools.partial(logits.router_differences, "Qwen3-Omni thinker", scanned),
       tolerance=0,
     )
     for scanned in (True, False)
@@ -114,7 +122,7 @@ COMPARISONS = [
     Comparison(
       name=f"greedy transcripts of a batch, with a cache, {_form(scanned)} layers",
       reference="this project, the whole sequence anew for every token",
-      measure=functools.partial(measures.cached_differences, scanned),
+      measure=functools.partial(generation.count_differences, scanned),
       tolerance=0,
     )
     for scanned in (True, False)
@@ -123,7 +131,7 @@ COMPARISONS = [
     Comparison(
       name=f"{name}: `convert to-maxtext`, then `convert check`, {_form(scanned)} layers",
       reference=TRANSFORMERS,
-      measure=functools.partial(measures.checked_error, name, scanned),
+      measure=functools.partial(checkpoints.checked_error, name, scanned),
       tolerance=1e-4,
     )
     for name, scanned in itertools.product(REFERENCES, (True, False))
@@ -132,7 +140,7 @@ COMPARISONS = [
     Comparison(
       name=f"the same on answers that the reference wrote itself, {_form(scanned)} layers",
       reference=f"`benchmarks/parity/hf_reference.py`, {TRANSFORMERS}",
-      measure=functools.partial(measures.tool_error, scanned),
+      measure=functools.partial(checkpoints.tool_error, scanned),
       tolerance=1e-4,
     )
     for scanned in (True, False)
@@ -141,35 +149,35 @@ COMPARISONS = [
     Comparison(
       name=f"Qwen3-ASR: tensors of {naming} names there and back, types and forms; head: {head}",
       reference="the checkpoint itself",
-      measure=functools.partial(measures.round_trip_differences, naming, head),
+      measure=functools.partial(checkpoints.round_trip_differences, naming, head),
       tolerance=0,
     )
-    for naming, head in itertools.product(convert_test.NAMINGS, convert_test.HEADS)
+    for naming, head in itertools.product(checkpoints.NAMINGS, checkpoints.HEADS)
   ),
   *(
     Comparison(
       name=f"Qwen3-Omni thinker: tensors of {naming} names there and back, both forms",
       reference="the checkpoint itself",
-      measure=functools.partial(measures.omni_round_trip_differences, naming),
+      measure=functools.partial(checkpoints.omni_round_trip_differences, naming),
       tolerance=0,
     )
-    for naming in qwen3_omni_test.NAMINGS
+    for naming in qwen3_omni.FAMILY.namings
   ),
   *(
     Comparison(
       name=f"LoRA of {target.replace('_', ' ')}{' of a mixture' if moe else ''}: merged logits",
       reference="live adapters",
-      measure=functools.partial(measures.merged_error, moe, target),
+      measure=functools.partial(lora.merged_error, moe, target),
       tolerance=1e-5,
     )
-    for moe, targets in ((False, lora_test.DENSE), (True, lora_test.MOE))
+    for moe, targets in ((False, lora.DENSE), (True, lora.MOE))
     for target in targets
   ),
   *(
     Comparison(
       name=f"Qwen3-ASR with a PEFT adapter: logits, {_form(scanned)} layers",
       reference=f"peft 0.21, {TRANSFORMERS}",
-      measure=functools.partial(measures.peft_error, scanned),
+      measure=functools.partial(peft.max_error, scanned),
       tolerance=1e-4,
     )
     for scanned in (True, False)
@@ -178,7 +186,7 @@ COMPARISONS = [
     Comparison(
       name=f"PEFT adapter: files there and back, {_form(scanned)} layers",
       reference="the adapter itself",
-      measure=functools.partial(measures.peft_differences, scanned),
+      measure=functools.partial(peft.count_differences, scanned),
       tolerance=0,
     )
     for scanned in (True, False)

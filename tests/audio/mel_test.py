@@ -6,97 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from transformers import WhisperFeatureExtractor
 
+from benchmarks.parity.mel import SIGNALS, chirps, draw, extractor, noise, one_row, reference
 from maxtext_ext.audio import mel
-from maxtext_ext.audio.geometry import CHUNK_SAMPLES, CHUNKS_PER_WINDOW, MIN_SAMPLES, num_frames
+from maxtext_ext.audio.geometry import num_frames
 from maxtext_ext.audio.limits import SAMPLE_RATE
-from maxtext_ext.input.windows import cut_chunks, frames_of_chunks
+from maxtext_ext.input.windows import cut_chunks
 
 TOLERANCE = 1e-4
-
-
-def noise(t: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-  return 0.1 * rng.normal(size=t.size)
-
-
-def chirps(t: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-  """Like speech: a gliding pitch with harmonics, in syllables, over a faint background."""
-  phase = 2 * np.pi * (120 * t + 15 * np.sin(2 * np.pi * 0.7 * t))
-  voice = sum(np.sin(k * phase) / k for k in range(1, 20))
-  return 0.2 * voice * (np.sin(2 * np.pi * 3 * t) > -0.3) + 1e-3 * rng.normal(size=t.size)
-
-
-def gated_sweep(t: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-  """The hardest for float32: one loud line, with exact silence 80 dB below it all around."""
-  del rng
-  return 0.5 * np.sin(2 * np.pi * (100 * t + 25 * t**2)) * (np.sin(2 * np.pi * 3 * t) > 0)
-
-
-def near_silence(t: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-  return 1e-5 * rng.normal(size=t.size)
-
-
-def clipped(t: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-  return np.clip(3 * np.sin(2 * np.pi * 150 * t) + rng.normal(size=t.size), -1, 1)
-
-
-def offset(t: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-  return 0.9 + 1e-3 * rng.normal(size=t.size)
-
-
-def click(t: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-  del rng
-  return (np.arange(t.size) == t.size // 2).astype(float)
-
-
-SIGNALS = [noise, chirps, gated_sweep, near_silence, clipped, offset, click]
-
-
-def draw(signal, seconds: float, seed: int = 0) -> np.ndarray:
-  samples = round(seconds * SAMPLE_RATE)
-  return signal(np.arange(samples) / SAMPLE_RATE, np.random.default_rng(seed)).astype(np.float32)
-
-
-@functools.cache
-def extractor(num_mel_bins: int) -> WhisperFeatureExtractor:
-  return WhisperFeatureExtractor(feature_size=num_mel_bins)
-
-
-def reference(clip: np.ndarray, num_mel_bins: int) -> np.ndarray:
-  """[F, M] of the clip, padded as Qwen3-ASR does where it is short, and to no other length."""
-  if clip.dtype == np.int16:
-    clip = clip.astype(np.float32) / 32_768
-  clip = np.pad(clip, (0, max(0, MIN_SAMPLES - clip.size)))
-  features = extractor(num_mel_bins)(
-    clip, sampling_rate=SAMPLE_RATE, padding="do_not_pad", truncation=False, return_tensors="np"
-  )
-  return features["input_features"][0].T
-
-
-def one_row(clips: list[np.ndarray], order: np.ndarray | None = None, garbage: float = 0.0):
-  """Packs clips into one row; `order` says in which place each chunk of them stands.
-
-  Returns the arguments of log_mel, and the places of each clip's chunks.
-  """
-  chunks = [cut_chunks(clip) for clip in clips]
-  counts = [len(c) for c in chunks]
-  total = sum(counts)
-  windows = -(-(total if order is None else order.max() + 1) // CHUNKS_PER_WINDOW)
-  places = np.split(np.arange(total) if order is None else order, np.cumsum(counts)[:-1])
-  shape = (windows * CHUNKS_PER_WINDOW, CHUNK_SAMPLES)
-  samples = np.full(shape, garbage).astype(clips[0].dtype)
-  frames, segment = np.zeros((2, shape[0]), np.int32)
-  for number, (clip, chunk, place) in enumerate(zip(clips, chunks, places, strict=True), 1):
-    samples[place] = chunk
-    frames[place] = frames_of_chunks(num_frames(clip.size))
-    segment[place] = number
-    if garbage:  # all that lies behind the reflection at the clip's end
-      end = (max(clip.size, MIN_SAMPLES) + 400) - (len(chunk) - 1) * SAMPLE_RATE
-      samples[place[-1], end:] = garbage
-  grid = (1, windows, CHUNKS_PER_WINDOW)
-  arrays = samples.reshape(*grid, -1), frames.reshape(grid), segment.reshape(grid)
-  return tuple(jnp.asarray(a) for a in arrays), places
 
 
 @functools.cache

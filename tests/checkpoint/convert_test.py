@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from transformers import Qwen3ASRConfig
 
 from benchmarks.parity import models
+from benchmarks.parity.checkpoints import HEADS, NAMINGS, read
 from benchmarks.parity.references import ours
 from benchmarks.parity.references import qwen3_asr as golden
 from benchmarks.parity.references import qwen3_asr_files as files
@@ -31,16 +32,6 @@ from maxtext_ext.config import load
 from maxtext_ext.models.speech_lm import make_model
 
 ROOT = pathlib.Path(__file__).parents[2]
-NAMINGS = ("original", "native")
-# Without a head, with one that copies the embedding, and with one of its own.
-HEADS = {"tied": (None, True), "tied, stored": ("stored", True), "untied": ("untied", False)}
-
-
-def read(folder):
-  found = {}
-  for file in sorted(folder.glob("*.safetensors")):
-    found |= load_file(file)
-  return found
 
 
 def assert_same(found, expected):

@@ -1,21 +1,18 @@
 """PEFT adapters in, out and merged: bytes, and the logits of transformers with PEFT."""
 
 import dataclasses
-import functools
 import json
 import pathlib
 import re
 import shutil
 
-import jax
-import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
-from flax import nnx
 from safetensors.numpy import load_file, save_file
 
 from benchmarks.parity import models
+from benchmarks.parity.peft import FILES, clips, error, logits
 from benchmarks.parity.references import lora as golden
 from benchmarks.parity.references import ours, qwen3_asr_files
 from benchmarks.parity.references.qwen3_asr import REFERENCE
@@ -25,16 +22,10 @@ from maxtext_ext.checkpoint import adapter
 from maxtext_ext.checkpoint.convert import to_hf, to_maxtext
 from maxtext_ext.checkpoint.keymap import KeyTableError, our_shapes
 from maxtext_ext.checkpoint.merge import export_adapter, import_adapter, merge_adapter
-from maxtext_ext.checkpoint.model_file import pretrained_config
 from maxtext_ext.checkpoint.peft import Adapters, read_peft, write_peft
 from maxtext_ext.checkpoint.peft_rules import adapter_rules, sizes_of
 from maxtext_ext.config import load
 from maxtext_ext.models.lora import KernelAxes, LoraConfig, kernel_update
-from maxtext_ext.models.speech_lm import make_model
-
-FILES = ("adapter_config.json", "adapter_model.safetensors")
-EXACT = {"attention": "dot_product", "matmul_precision": "highest", "dtype": "float32"}
-PACKED = {"max_tokens": 256, "windows": 4, "rows": 1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,31 +46,6 @@ def folders(request, tmp_path_factory):
   to_maxtext(str(made.hf), str(made.base), scanned=made.scanned)
   import_adapter(str(golden.ADAPTER), str(made.base), str(made.run))
   return made
-
-
-@functools.cache
-def logits(folder: str) -> dict[str, np.ndarray]:
-  """Logits of the golden clips by id, of whatever checkpoint the folder is."""
-  with pretrained_config(folder, EXACT) as config:
-    pass
-  mesh = bridge.make_mesh(config)
-  path = config.load_parameters_path
-  config, params = adapter.load_weights(config, mesh, path, lambda c: make_model(c, mesh))
-  arrays, places = models.batch_of(clips(), **PACKED)
-  with bridge.mesh_scope(config, mesh):
-    graphdef, _, rest = nnx.split(make_model(config, mesh), nnx.Param, ...)
-    run = jax.jit(lambda params, batch: nnx.merge(graphdef, params, rest, copy=True)(batch))
-    found = np.asarray(run(params, jax.tree.map(jnp.asarray, arrays)))
-  return {clip: found[row][at] for clip, row, at in places}
-
-
-def clips():
-  return models.utterances(REFERENCE)[: golden.CLIPS]
-
-
-def error(found: np.ndarray, clip) -> float:
-  reference = dataclasses.replace(REFERENCE, name="lora")
-  return models.error(reference, found, clip)
 
 
 def test_logits_equal_those_of_peft(folders):

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from benchmarks.parity import measures, page
+from benchmarks.parity import compare, page
 
 
 def lines(text: str) -> list[list[str]]:
@@ -25,7 +25,7 @@ def test_the_page_holds_every_comparison_within_its_tolerance():
 
 def test_errors_are_relative_to_the_largest_value():
   want = np.array([[1.0, -4.0], [0.0, 2.0]])
-  assert measures.relative(want + np.array([[0, 0], [0.2, -0.1]]), want) == pytest.approx(0.05)
+  assert compare.relative(want + np.array([[0, 0], [0.2, -0.1]]), want) == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize(("measured", "status"), [((1e-5, 0), 0), ((1e-5, 3), 1), ((2e-4, 0), 1)])

@@ -1,13 +1,11 @@
 """The template, token for token, and reading answers back."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.parity.prompts import published_prompt, published_tokenizer, qwen3_directory
 from maxtext_ext.text.languages import LANGUAGES, language_name
 from maxtext_ext.text.templates.qwen3_asr import build_prompt, build_target, parse_output
 from maxtext_ext.text.tokenizer import Tokenizer, train_char_tokenizer
@@ -23,36 +21,9 @@ IM_END, ASR_TEXT = 151645, 151704
 TRANSCRIPTS = ("Hello, 42 times.", "مرحبا بكم", "שלום לכולם", "你好，世界。", " 1\u00a0000 €\n", "")
 
 
-def qwen3_directory() -> Path:
-  """MaxText ships the plain Qwen3 tokenizer; looked up without importing MaxText."""
-  spec = importlib.util.find_spec("maxtext")
-  assert spec is not None and spec.submodule_search_locations
-  return Path(spec.submodule_search_locations[0]) / "assets/tokenizers/qwen3-tokenizer"
-
-
 @pytest.fixture(scope="module")
 def qwen3() -> Tokenizer:
   return Tokenizer.from_directory(qwen3_directory())
-
-
-def published_tokenizer() -> transformers.PreTrainedTokenizerBase:
-  """The same files as transformers reads them, with the published audio tokens added by name."""
-  tokenizer = transformers.AutoTokenizer.from_pretrained(qwen3_directory())
-  blanks = [f"<blank{n}>" for n in range(1, 28)]
-  tts = ["<tts_pad>", "<tts_text_bos>", "<tts_text_eod>", "<tts_text_bos_single>"]
-  names = ["<|audio_start|>", "<|audio_end|>", *tts, "<non_speech>", "<|audio_pad|>", *blanks]
-  tokenizer.add_tokens([transformers.AddedToken(name, special=True) for name in names])
-  tokenizer.add_tokens(["<asr_text>", "<timestamp>"])
-  return tokenizer
-
-
-def published_prompt(language: str | None, context: str) -> str:
-  """The template as published, for one audio token."""
-  forced = "" if language is None else f"language {language}<asr_text>"
-  return (
-    f"<|im_start|>system\n{context}<|im_end|>\n<|im_start|>user\n<|audio_start|><|audio_pad|>"
-    f"<|audio_end|><|im_end|>\n<|im_start|>assistant\n{forced}"
-  )
 
 
 @pytest.fixture(scope="module")
