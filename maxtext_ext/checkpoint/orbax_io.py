@@ -2,7 +2,9 @@
 
 Orbax writes and reads whole arrays, and stacked layers are large ones; here TensorStore writes the
 same layout slice by slice: zarr3 arrays in one OCDBT store, `_METADATA` beside it. `ocp.load`, and
-with it MaxText and `bridge.load_params`, read the result as their own.
+with it MaxText and `bridge.load_params`, read the result as their own. Orbax's own `save` of arrays
+staged in memory-mapped files was tried instead: it needs memory and temporary disk of the model's
+size, and twice the time.
 """
 
 import json
