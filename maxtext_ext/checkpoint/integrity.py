@@ -6,7 +6,6 @@ the checkpoint to them). A process that is killed between the two leaves a check
 list, which is read unchecked, as are those of older versions and of other programs.
 """
 
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -42,6 +41,27 @@ class _Checksums(BaseModel):
   """Content of a list."""
 
   files: dict[str, _File]  # by path below the folder of the step
+
+
+class _StepMetadata(BaseModel):
+  """Part of Orbax's file about a step that is read; it holds more."""
+
+  item_handlers: dict[str, Any]  # by name of the part
+
+
+class _Value(BaseModel):
+  value_type: str
+
+
+class _Leaf(BaseModel):
+  value_metadata: _Value
+
+
+class _TreeMetadata(BaseModel):
+  """Part of Orbax's file about a part that is read."""
+
+  use_ocdbt: bool
+  tree_metadata: dict[str, _Leaf]
 
 
 class DamagedError(ValueError):
@@ -201,30 +221,27 @@ def _read_lists(
   lists = [match for name in there if (match := _LIST.fullmatch(name))]
   files: dict[str, _File] = {}
   for match in lists:
-    try:
-      content = _Checksums.model_validate_json(
-        storage.read_bytes(storage.join(checkpoint, match[0]))
-      )
-    except ValidationError as error:
-      raise _Corrupt(f"{match[0]} is cut short") from error
-    files |= content.files
+    files |= _read(_Checksums, checkpoint, match[0], there).files
   return files, bool(lists) and len(lists) == int(lists[0][2])
 
 
 def _check_metadata(checkpoint: str, there: dict[str, storage.FileInfo]) -> None:
   """Checks that each part of a checkpoint says what it holds, and has an index of its arrays."""
-  for part in _read_json(checkpoint, STEP_METADATA, there)["item_handlers"]:
-    tree = _read_json(checkpoint, f"{part}/{TREE_METADATA}", there)
-    kinds = {leaf["value_metadata"]["value_type"] for leaf in tree["tree_metadata"].values()}
+  for part in _read(_StepMetadata, checkpoint, STEP_METADATA, there).item_handlers:
+    tree = _read(_TreeMetadata, checkpoint, f"{part}/{TREE_METADATA}", there)
+    kinds = {leaf.value_metadata.value_type for leaf in tree.tree_metadata.values()}
     index = f"{part}/{_INDEX}"
-    if tree["use_ocdbt"] and kinds - {"string"} and index not in there:
+    if tree.use_ocdbt and kinds - {"string"} and index not in there:
       raise _Corrupt(f"no {index}")
 
 
-def _read_json(checkpoint: str, name: str, there: dict[str, storage.FileInfo]) -> Any:
+def _read[Content: BaseModel](
+  content: type[Content], checkpoint: str, name: str, there: dict[str, storage.FileInfo]
+) -> Content:
+  """Reads a JSON file of a checkpoint."""
   if name not in there:
     raise _Corrupt(f"no {name}")
   try:
-    return json.loads(storage.read_bytes(storage.join(checkpoint, name)))
-  except ValueError as error:
+    return content.model_validate_json(storage.read_bytes(storage.join(checkpoint, name)))
+  except ValidationError as error:
     raise _Corrupt(f"{name} is cut short") from error
