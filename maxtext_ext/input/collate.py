@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
+import grain
 import numpy as np
 
 from maxtext_ext.audio.geometry import (
@@ -11,6 +13,7 @@ from maxtext_ext.audio.geometry import (
   FRAMES_PER_CHUNK,
   TOKENS_PER_WINDOW,
 )
+from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.packing import Row
 from maxtext_ext.input.utterance import Utterance
 from maxtext_ext.input.windows import (
@@ -20,6 +23,7 @@ from maxtext_ext.input.windows import (
   full_and_tail,
   write_chunks,
 )
+from maxtext_ext.text.tokenizer import Tokenizer
 
 Arrays = dict[str, np.ndarray]
 
@@ -33,6 +37,72 @@ class Fill:
   token_fill: float  # share of the text slots
   chunk_fill: float  # share of the chunk slots
   audio_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+  """A host's batch, and the ids of the records in it, row by row."""
+
+  arrays: Arrays
+  records: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedRows:
+  """The rows of a batch on this host, and their utterances by place in the order of reading."""
+
+  rows: tuple[Row, ...]
+  utterances: dict[int, Utterance]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollateRows(grain.transforms.Map):
+  """PackedRows -> Batch: cuts the clips into chunks and puts them where the rows have them.
+
+  Two rows of clips 0, 2 and 1 -> inputs [[151644, ..., pad], ...] [2, L], samples
+  [2, W, 8, 16240], inputs_segmentation [[1, 1, ..., 2, 2, ..., 0], [1, 1, ..., 0]], ...
+
+  Clips are cut straight into the arrays of the batch: chunks of their own would be a second copy
+  of all the sound.
+
+  Attributes:
+    rows: B; those that are missing are empty.
+    max_tokens: L.
+    windows: W.
+    pad_id: token of empty slots.
+    audio_dtype: "float32" or "int16".
+  """
+
+  rows: int
+  max_tokens: int
+  windows: int
+  pad_id: int
+  audio_dtype: str
+
+  @classmethod
+  def from_config(cls, config: InputConfig, windows: int, tokenizer: Tokenizer) -> Self:
+    """The transform of a run with so many windows in a row."""
+    return cls(
+      rows=config.rows,
+      max_tokens=config.max_tokens,
+      windows=windows,
+      pad_id=tokenizer.pad_id,
+      audio_dtype=config.audio_dtype,
+    )
+
+  def map(self, packed: PackedRows) -> Batch:
+    """Makes the arrays."""
+    arrays = pack_batch(
+      packed.rows,
+      packed.utterances,
+      batch_rows=self.rows,
+      max_tokens=self.max_tokens,
+      windows=self.windows,
+      pad_id=self.pad_id,
+      audio_dtype=self.audio_dtype,
+    )
+    records = tuple(utterance.sample_id for utterance in packed.utterances.values())
+    return Batch(arrays=arrays, records=records)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +142,6 @@ def pack_batch(
   windows: int,
   pad_id: int,
   audio_dtype: str,
-  masks: Mapping[int, np.ndarray] | None = None,
 ) -> Arrays:
   """The arrays of a training or evaluation batch; rows beyond `rows` are empty.
 
@@ -84,7 +153,6 @@ def pack_batch(
     windows: W.
     pad_id: token of empty slots.
     audio_dtype: "float32" or "int16".
-    masks: SpecAugment masks, int32 [n, 4], of the chunks of each utterance.
   """
   arrays = _empty(batch_rows, max_tokens, windows, pad_id, audio_dtype)
   arrays["targets"] = np.zeros((batch_rows, max_tokens), np.int32)
@@ -101,8 +169,8 @@ def pack_batch(
       arrays["targets"][row_number, slot:end] = tokens[1:]
       answer = end - len(utterance.target)  # the prompt's last token predicts the answer's first
       arrays["targets_segmentation"][row_number, answer:end] = segment
-      if masks is not None:
-        _put_chunks(arrays["chunk_mask"][row_number], masks[key], place)
+      if utterance.chunk_mask is not None:
+        _put_chunks(arrays["chunk_mask"][row_number], utterance.chunk_mask, place)
       slot = end
   return arrays
 

@@ -10,13 +10,15 @@ import numpy as np
 from maxtext_ext.input.collate import DecodeBatch, decode_shape, make_decode_batch
 from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.drops import Drop, DropCounter
+from maxtext_ext.input.mixture import SequentialOrder
 from maxtext_ext.input.reading import (
   ClosingIterator,
-  ReadUtterance,
+  ReadElement,
   check_hosts,
   open_data,
   read_options,
 )
+from maxtext_ext.input.transforms import BuildUtterance, Chain, DecodeRecord, FilterClip
 from maxtext_ext.text.tokenizer import Tokenizer
 
 
@@ -137,30 +139,37 @@ def decode_split(
   """
   check_hosts(host_index, host_count)
   config = config if split is None else config.for_split(split)
-  read = ReadUtterance(tokenizer=tokenizer, config=config, any_record=not filtered)
-  data = open_data(config, read)
-  utterances = grain.MapDataset.source(data.source).map(data.read)
+  data = open_data(config)
+  chain = Chain(
+    (
+      ReadElement(datasets=(data,)),
+      DecodeRecord(),
+      *((FilterClip(filters=config.filters),) if filtered else ()),
+      BuildUtterance.from_config(config, tokenizer),
+    )
+  )
+  utterances = grain.MapDataset.source(SequentialOrder(len(data))).map(chain)
   chosen = range(len(data))
   if most is not None and most < len(data):
     chosen = sorted(np.random.default_rng(0).permutation(len(data))[:most].tolist())
   clips: dict[tuple[int, int], list[int]] = defaultdict(list)
-  tally = DropCounter(config.max_bad_fraction)
+  counter = DropCounter(config.max_bad_fraction)
   lengths = grain.MapDataset.source(chosen).map(lambda index: utterances[index])
   for index, utterance in zip(chosen, lengths.to_iter_dataset(read_options(config)), strict=True):
-    tally.count()
+    counter.count()
     if isinstance(utterance, Drop):
-      tally.drop(utterance)
+      counter.drop(utterance)
     else:
       clips[decode_shape(utterance)].append(index)
   if not clips:
     raise ValueError(
-      f"{data.where}: none of {len(chosen)} records can be decoded: {dict(tally.dropped)}"
+      f"{data.where}: none of {len(chosen)} records can be decoded: {dict(counter.dropped)}"
     )
   return DecodeSplit(
     config=config,
     utterances=utterances,
     clips=dict(clips),
-    dropped=dict(tally.dropped),
+    dropped=dict(counter.dropped),
     pad_id=tokenizer.pad_id,
     host_index=host_index,
     host_count=host_count,

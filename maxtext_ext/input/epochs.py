@@ -20,11 +20,11 @@ def steps_of(epochs: float, config: InputConfig, tokenizer: Tokenizer, *, rows: 
   Raises:
     ValueError: no data, or none that can be used.
   """
-  datasets, order, sample = training_sample(config, tokenizer)
-  windows = row_windows(datasets, sample, config)
+  datasets, order, chain, sample = training_sample(config, tokenizer)
+  windows = row_windows(datasets, chain, sample, config)
   found = {}
   for element in sorted(sample):  # as they are stored
-    read = datasets[element.dataset].utterance(element.record, element.epoch)
+    read = chain.map(element)
     if isinstance(read, Drop):
       continue
     if not unfit_reason(read.tokens, read.chunks, max_tokens=config.max_tokens, windows=windows):

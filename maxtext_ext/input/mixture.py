@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, SupportsIndex
 
 import numpy as np
 from grain.experimental import index_shuffle
@@ -119,8 +119,11 @@ class SequentialOrder:
   def __init__(self, length: int) -> None:
     self.lengths = (length,)
 
-  def __getitem__(self, place: int) -> Element:
-    return Element(0, 0, place)
+  def __len__(self) -> int:
+    return self.lengths[0]
+
+  def __getitem__(self, place: SupportsIndex) -> Element:
+    return Element(0, 0, place.__index__())
 
   def epochs(self, place: int) -> tuple[float, ...]:
     """How much of the dataset has been read before a place."""

@@ -1,132 +1,114 @@
-"""Packed batches as a grain dataset with an exact, small position."""
+"""Packing of utterances into the rows of batches, with an exact, small position."""
 
 import dataclasses
 from typing import Any
 
 import grain
 
-from maxtext_ext.input.collate import Arrays, pack_batch
+from maxtext_ext.input.collate import PackedRows
 from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.drops import Drop, DropCounter
 from maxtext_ext.input.packing import Row, RowPacker, unfit_reason
 from maxtext_ext.input.position import Position
-from maxtext_ext.input.reading import ReadElement, RecordData, read_options
+from maxtext_ext.input.reading import Elements, read_options
 from maxtext_ext.input.sharding import HostShard
-from maxtext_ext.input.spec_augment import chunk_masks, record_seed
+from maxtext_ext.input.transforms import Chain
 from maxtext_ext.input.utterance import Utterance
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PackPlan:
-  """How elements become the batches of one host.
+class PackRows:
+  """Utterances -> PackedRows, as many rows as a batch has.
+
+  Clips of (60 tokens, 3 chunks), (60, 3), (40, 5), with two rows of 100 tokens and 1 window ->
+  PackedRows(rows=[Row(keys=(0, 2), ...), Row(keys=(1,), ...)], utterances={0: ..., 2: ..., 1: ...})
+
+  Drops are counted, and so are utterances that fit no row.
 
   Attributes:
-    config: the run's input.
-    read: what an element is.
-    share: the elements that this host reads, from the start.
-    windows: W.
-    pad_id: token of empty slots.
-    host_index, host_count: which host this is. In evaluation every host reads all elements and
-      keeps one of every `host_count` rows, so each makes as many batches; the rows of the last one
-      may be empty.
-    steps: length of the run, of which the curriculum's stages are fractions; None: evaluation,
-      without curriculum and SpecAugment.
-    identity: figures that must not have changed when a position is restored.
+    config: rows of a batch, their text slots, how far to look ahead, and the curriculum.
+    windows: W of a row.
+    steps: length of the run, of which the curriculum's stages are fractions; None: no curriculum,
+      and an end.
+    keep_index, keep_count: of every `keep_count` rows, the `keep_index`-th is kept. In evaluation,
+      where every host reads all elements, this divides the rows between the hosts, and each makes
+      as many batches; the rows of the last one may be missing.
   """
 
   config: InputConfig
-  read: ReadElement
-  share: HostShard
   windows: int
-  pad_id: int
-  host_index: int
-  host_count: int
-  steps: int | None
-  identity: dict[str, int]
+  steps: int | None = None
+  keep_index: int = 0
+  keep_count: int = 1
 
-  @property
-  def records(self) -> int:
-    """Records of an epoch of all datasets."""
-    return sum(self.read.order.lengths)
+  def dataset(self, elements: Elements, chain: Chain) -> grain.IterDataset[PackedRows]:
+    """The packed rows of elements that go through a chain."""
+    return _PackedDataset(self, elements, chain)
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PackedBatch:
-  """A host's batch, and whose sound is in it."""
-
-  arrays: Arrays
-  records: tuple[str, ...]  # ids, row by row
+  def max_words(self, step: int) -> int | None:
+    """Most words of a text in the batch of a step; None: any number."""
+    return None if self.steps is None else self.config.max_words(step, self.steps)
 
 
-class PackedBatches(grain.IterDataset[PackedBatch]):
-  """Batches of packed rows of a host's elements."""
-
-  def __init__(self, plan: PackPlan) -> None:
+class _PackedDataset(grain.IterDataset[PackedRows]):
+  def __init__(self, pack: PackRows, elements: Elements, chain: Chain) -> None:
     super().__init__()
-    self._plan = plan
+    self._arguments = pack, elements, chain
 
-  def __iter__(self) -> "PackedBatchesIterator":
-    return PackedBatchesIterator(self._plan)
+  def __iter__(self) -> "_PackedIterator":
+    return _PackedIterator(*self._arguments)
 
 
-class PackedBatchesIterator(grain.DatasetIterator[PackedBatch]):
-  """Iterator of PackedBatches.
+class _PackedIterator(grain.DatasetIterator[PackedRows]):
+  """Iterator of packed rows.
 
-  Its state holds numbers of elements, not audio; those that wait in the look-ahead buffer are read
+  Its state holds places in the order, not audio; those that wait in the look-ahead buffer are read
   again when the state is set.
   """
 
-  def __init__(self, plan: PackPlan) -> None:
+  def __init__(self, pack: PackRows, elements: Elements, chain: Chain) -> None:
     super().__init__()
-    self._plan = plan
+    self._pack = pack
+    self._elements = elements
+    self._chain = chain
     self._step = 0
-    self._tally = DropCounter(plan.config.max_bad_fraction)
-    self._start(plan.share)
+    self._counter = DropCounter(pack.config.max_bad_fraction)
+    self._start(elements.shard)
 
-  def _start(self, share: HostShard) -> None:
-    """Reads a share from its beginning into an empty buffer."""
-    elements = grain.MapDataset.source(share).map(self._plan.read)
-    self._share = share
-    self._reader = iter(elements.to_iter_dataset(read_options(self._plan.config)))
-    self._taken = 0  # elements of the share that the reader has given
+  def _start(self, shard: HostShard) -> None:
+    """Reads a shard from its beginning into an empty buffer."""
+    utterances = grain.MapDataset.source(shard).map(self._read)
+    self._shard = shard
+    self._reader = iter(utterances.to_iter_dataset(read_options(self._pack.config)))
+    self._taken = 0  # elements of the shard that the reader has given
     self._passed_over = 0  # elements in a row that did not enter the buffer
     self._waiting: dict[int, Utterance] = {}
     self._packer = RowPacker(
-      max_tokens=self._plan.config.max_tokens,
-      windows=self._plan.windows,
-      lookahead=self._plan.config.lookahead,
+      max_tokens=self._pack.config.max_tokens,
+      windows=self._pack.windows,
+      lookahead=self._pack.config.lookahead,
     )
 
-  def __next__(self) -> PackedBatch:
-    plan = self._plan
-    max_words = None if plan.steps is None else plan.config.max_words(self._step, plan.steps)
-    hosts, mine = (plan.host_count, plan.host_index) if plan.steps is None else (1, 0)
+  def _read(self, place: int) -> Utterance | Drop:
+    return self._chain.map(self._elements.order[place])
+
+  def __next__(self) -> PackedRows:
+    pack, max_words = self._pack, self._pack.max_words(self._step)
     rows: list[Row] = []
     utterances: dict[int, Utterance] = {}
-    for number in range(plan.config.rows * hosts):
+    for number in range(pack.config.rows * pack.keep_count):
       self._fill_buffer(max_words)
       if not len(self._packer):
         if number == 0:
           raise StopIteration
         break
       row = self._packer.pop()
-      taken = {key: self._waiting.pop(key) for key in row.keys}
-      if number % hosts == mine:
+      taken = {place: self._waiting.pop(place) for place in row.keys}
+      if number % pack.keep_count == pack.keep_index:
         rows.append(row)
         utterances |= taken
     self._step += 1
-    arrays = pack_batch(
-      rows,
-      utterances,
-      batch_rows=plan.config.rows,
-      max_tokens=plan.config.max_tokens,
-      windows=plan.windows,
-      pad_id=plan.pad_id,
-      audio_dtype=plan.config.audio_dtype,
-      masks=self._masks(utterances),
-    )
-    records = tuple(utterance.sample_id for utterance in utterances.values())
-    return PackedBatch(arrays=arrays, records=records)
+    return PackedRows(rows=tuple(rows), utterances=utterances)
 
   def _fill_buffer(self, max_words: int | None) -> None:
     while not self._packer.full:
@@ -134,10 +116,10 @@ class PackedBatchesIterator(grain.DatasetIterator[PackedBatch]):
         read = next(self._reader)
       except StopIteration:
         return
-      element, self._taken = self._share[self._taken], self._taken + 1
-      self._tally.count()
+      place, self._taken = self._shard[self._taken], self._taken + 1
+      self._counter.count()
       if self._admits(read, max_words):
-        self._wait(element, read)
+        self._wait(place, read)
         if read.words:  # noise alone tells nothing about the data
           self._passed_over = 0
       else:
@@ -146,52 +128,39 @@ class PackedBatchesIterator(grain.DatasetIterator[PackedBatch]):
 
   def _admits(self, read: Utterance | Drop, max_words: int | None) -> bool:
     if isinstance(read, Drop):
-      self._tally.drop(read)
+      self._counter.drop(read)
       return False
     if max_words is not None and read.words > max_words:
       return False
-    config = self._plan.config
+    config = self._pack.config
     reason = unfit_reason(
-      read.tokens, read.chunks, max_tokens=config.max_tokens, windows=self._plan.windows
+      read.tokens, read.chunks, max_tokens=config.max_tokens, windows=self._pack.windows
     )
     if reason:
-      self._tally.drop(Drop("fits no row", f"{read.sample_id}: {reason}"))
+      self._counter.drop(Drop("fits no row", f"{read.sample_id}: {reason}"))
     return not reason
 
-  def _wait(self, element: int, utterance: Utterance) -> None:
-    self._waiting[element] = utterance
-    self._packer.add(element, tokens=utterance.tokens, chunks=utterance.chunks)
+  def _wait(self, place: int, utterance: Utterance) -> None:
+    self._waiting[place] = utterance
+    self._packer.add(place, tokens=utterance.tokens, chunks=utterance.chunks)
 
   def _check_progress(self, max_words: int | None) -> None:
-    """Without this, a stream that repeats and has nothing to use would be read for ever."""
+    """Stops a stream that repeats without anything to use, which would be read for ever."""
+    elements = self._elements
     # From the first record of an epoch to the last of the next there are all but two epochs.
-    if self._plan.steps is None or self._passed_over <= 2 * self._plan.records:
+    if self._pack.steps is None or self._passed_over <= 2 * elements.records:
       return
-    where = "; ".join(d.where for d in self._plan.read.datasets if isinstance(d, RecordData))
     limit = "" if max_words is None else f" with at most {max_words} words (curriculum)"
     raise ValueError(
-      f"{where}: a whole epoch ({self._plan.records} records) had no utterance to use{limit}; "
-      f"dropped so far: {dict(self._tally.dropped)}"
+      f"{elements.where}: a whole epoch ({elements.records} records) had no utterance to use"
+      f"{limit}; dropped so far: {dict(self._counter.dropped)}"
     )
 
-  def _masks(self, utterances: dict[int, Utterance]) -> dict[int, Any] | None:
-    config, order = self._plan.config, self._plan.read.order
-    if self._plan.steps is None or not config.spec_augment.on:
-      return None
-    return {
-      element: chunk_masks(
-        config.spec_augment,
-        utterance.frames,
-        record_seed(config.seed, order[element].epoch, utterance.sample_id),
-      )
-      for element, utterance in utterances.items()
-    }
-
   def _identity(self) -> dict[str, int]:
-    config = self._plan.config
+    config = self._pack.config
     return {
-      **self._plan.identity,
-      "windows_per_row": self._plan.windows,
+      **self._elements.identity,
+      "windows_per_row": self._pack.windows,
       "max_tokens": config.max_tokens,
       "lookahead": config.lookahead,
       "seed": config.seed,
@@ -199,15 +168,15 @@ class PackedBatchesIterator(grain.DatasetIterator[PackedBatch]):
 
   def get_state(self) -> dict[str, Any]:
     """The position, as JSON can hold it."""
-    left = self._share.after(self._taken)
+    left = self._shard.after(self._taken)
     return Position(
-      host=self._plan.host_index,
-      hosts=self._plan.host_count,
+      host=self._elements.host_index,
+      hosts=self._elements.host_count,
       step=self._step,
       first=left.first,
       next=left.next,
       waiting=tuple(self._packer.keys),
-      tally=self._tally.get_state(),
+      tally=self._counter.get_state(),
       identity=self._identity(),
     ).to_json()
 
@@ -217,23 +186,19 @@ class PackedBatchesIterator(grain.DatasetIterator[PackedBatch]):
     Raises:
       ValueError: the data or the packing is not that of the position, or it is another host's.
     """
-    position, plan = Position.from_json(state), self._plan
-    if (position.host, position.hosts) != (plan.host_index, plan.host_count):
-      raise ValueError(
-        f"the position is of host {position.host} of {position.hosts}, this is host "
-        f"{plan.host_index} of {plan.host_count}; give the positions of all hosts to `resume`"
-      )
+    position, elements = Position.from_json(state), self._elements
+    position.require_host(elements.host_index, elements.host_count)
     position.require_same(self._identity())
     self._reader.close()
-    self._start(dataclasses.replace(plan.share, first=position.first, next=position.next))
+    self._start(dataclasses.replace(elements.shard, first=position.first, next=position.next))
     self._step = position.step
-    self._tally.set_state(position.tally)
-    for element in position.waiting:
-      read = plan.read.map(element)
+    self._counter.set_state(position.tally)
+    for place in position.waiting:
+      read = self._read(place)
       # What waits has passed the filters and the curriculum of its step; the run may have changed
       # its filters since, and then it is dropped and counted like any other.
       if self._admits(read, max_words=None):
-        self._wait(element, read)
+        self._wait(place, read)
 
   def close(self) -> None:
     """Stops reading."""

@@ -1,6 +1,5 @@
 """The input of training, evaluation and decoding: records -> utterances -> rows -> batches."""
 
-import dataclasses
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -8,7 +7,15 @@ from typing import Any
 import grain
 import numpy as np
 
-from maxtext_ext.input.collate import Arrays, DecodeBatch, Fill, fill, make_decode_batch
+from maxtext_ext.input.collate import (
+  Arrays,
+  Batch,
+  CollateRows,
+  DecodeBatch,
+  Fill,
+  fill,
+  make_decode_batch,
+)
 from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.decoding import (
   DecodeIterator,
@@ -17,16 +24,16 @@ from maxtext_ext.input.decoding import (
   decode_split,
 )
 from maxtext_ext.input.filters import Filters
-from maxtext_ext.input.host_augment import HostAugment, NoiseOnly, find_sounds
+from maxtext_ext.input.host_augment import HostAugment, NoiseOnly
 from maxtext_ext.input.mixture import Element, Mixture, MixtureOrder, NamedData, SequentialOrder
-from maxtext_ext.input.packed_dataset import PackedBatches, PackPlan
+from maxtext_ext.input.packed_dataset import PackRows
 from maxtext_ext.input.position import Position, for_host
 from maxtext_ext.input.reading import (
   ClosingIterator,
   Dataset,
+  Elements,
   NoiseData,
   ReadElement,
-  ReadUtterance,
   RecordData,
   check_hosts,
   open_data,
@@ -35,6 +42,15 @@ from maxtext_ext.input.reading import (
 from maxtext_ext.input.row_windows import SAMPLED, row_windows
 from maxtext_ext.input.sharding import HostShard
 from maxtext_ext.input.spec_augment import SpecAugment
+from maxtext_ext.input.transforms import (
+  BuildUtterance,
+  Chain,
+  DecodeRecord,
+  DrawMasks,
+  FilterClip,
+  MakeNoise,
+  PerturbClip,
+)
 from maxtext_ext.text.tokenizer import Tokenizer
 
 __all__ = [
@@ -61,21 +77,26 @@ __all__ = [
 
 
 class BatchIterator(ClosingIterator, Iterator[Arrays]):
-  """Packed batches, made ahead by a thread; the position is that of the last batch given out.
+  """Batches, made ahead by a thread; the position is that of the last batch given out.
 
   Attributes:
-    windows_per_row: W.
     records: ids of the records in the last batch given out, row by row.
     waited: seconds that the last batch was not ready when it was asked for.
+
+  Args:
+    elements: what is read.
+    transforms: from an element to a batch; `PackRows` is one of them.
+    prefetch: batches held ready; 0 makes each when it is asked for.
   """
 
-  def __init__(self, plan: PackPlan) -> None:
+  def __init__(
+    self, elements: Elements, transforms: Sequence[grain.transforms.Map | PackRows], prefetch: int
+  ) -> None:
     ahead = grain.experimental.ThreadPrefetchIterDataset(
-      PackedBatches(plan), prefetch_buffer_size=plan.config.prefetch_batches
+      _batches(elements, transforms), prefetch_buffer_size=prefetch
     )
     super().__init__(iter(ahead))
-    self._plan = plan
-    self.windows_per_row = plan.windows
+    self._elements = elements
     self.records: tuple[str, ...] = ()
     self.waited = 0.0
 
@@ -87,7 +108,7 @@ class BatchIterator(ClosingIterator, Iterator[Arrays]):
     return batch.arrays
 
   def get_state(self) -> dict[str, Any]:
-    """Position behind the last batch, for JSON: numbers of elements, a few kilobytes."""
+    """Position behind the last batch, for JSON: places in the order, a few kilobytes."""
     return self._iterator.get_state()
 
   def set_state(self, state: dict[str, Any]) -> None:
@@ -110,7 +131,7 @@ class BatchIterator(ClosingIterator, Iterator[Arrays]):
       ValueError: data or packing are not those of the states, or a state is missing.
     """
     positions = [Position.from_json(state) for state in states]
-    position = for_host(positions, self._plan.host_index, self._plan.host_count)
+    position = for_host(positions, self._elements.host_index, self._elements.host_count)
     self.set_state(position.to_json())
 
   @property
@@ -123,15 +144,25 @@ class BatchIterator(ClosingIterator, Iterator[Arrays]):
 
     Over all hosts the epochs are the same to within a little, the dropped records add up.
     """
-    state, read = self.get_state(), self._plan.read
+    state = self.get_state()
     dropped = state["tally"]["dropped"]
     scalars = {"input/dropped": float(sum(dropped.values()))}
     for reason, count in dropped.items():
       scalars[f"input/dropped_{reason.replace(': ', '_').replace(' ', '_')}"] = float(count)
-    for data, epochs in zip(read.datasets, read.order.epochs(state["next"]), strict=True):
-      if isinstance(data, RecordData):
-        scalars[f"input/epoch_{data.name}".removesuffix("_")] = epochs
+    for name, epochs in self._elements.epochs(state["next"]).items():
+      scalars[f"input/epoch_{name}".removesuffix("_")] = epochs
     return scalars
+
+
+def _batches(
+  elements: Elements, transforms: Sequence[grain.transforms.Map | PackRows]
+) -> grain.IterDataset[Batch]:
+  """Applies transforms: those before `PackRows` to an element, those behind it to a batch."""
+  (at,) = (i for i, transform in enumerate(transforms) if isinstance(transform, PackRows))
+  dataset = transforms[at].dataset(elements, Chain(tuple(transforms[:at])))
+  for transform in transforms[at + 1 :]:
+    dataset = dataset.map(transform)
+  return dataset
 
 
 def train_iterator(
@@ -145,8 +176,8 @@ def train_iterator(
   """Training batches without end, mixed and reshuffled each epoch.
 
   Every record is used once an epoch of its dataset, by one of the hosts (see
-  `mixture.MixtureOrder` and
-  `sharding.HostShard`). The hosts need not be in the same epoch, and none waits for another.
+  `mixture.MixtureOrder` and `sharding.HostShard`). The hosts need not be in the same epoch, and
+  none waits for another.
 
   Args:
     config: the data and how it is packed.
@@ -159,35 +190,53 @@ def train_iterator(
     ValueError: no data, or none that can be used.
   """
   check_hosts(host_index, host_count)
-  datasets, order, sample = training_sample(config, tokenizer)
-  windows = row_windows(datasets, sample, config)
-  read = ReadElement(order=order, datasets=_perturbed(datasets, config))
-  return BatchIterator(
-    PackPlan(
-      config=config,
-      read=read,
-      share=HostShard.of_host(host_index, host_count),
-      windows=windows,
-      pad_id=tokenizer.pad_id,
-      host_index=host_index,
-      host_count=host_count,
-      steps=steps,
-      identity=_identity(read),
-    )
+  datasets, order, chain, sample = training_sample(config, tokenizer)
+  windows = row_windows(datasets, chain, sample, config)
+  elements = Elements(
+    datasets=datasets,
+    order=order,
+    shard=HostShard.of_host(host_index, host_count),
+    host_index=host_index,
+    host_count=host_count,
   )
+  transforms = (
+    ReadElement(datasets=datasets),
+    DecodeRecord(),
+    FilterClip(filters=config.filters),
+    PerturbClip(
+      perturbation=config.augment.perturbation(config.filters.max_seconds), seed=config.seed
+    ),
+    MakeNoise.from_config(config),
+    BuildUtterance.from_config(config, tokenizer),
+    DrawMasks(spec_augment=config.spec_augment, seed=config.seed),
+    PackRows(config=config, windows=windows, steps=steps),
+    CollateRows.from_config(config, windows, tokenizer),
+  )
+  return BatchIterator(elements, transforms, config.prefetch_batches)
 
 
 def training_sample(
   config: InputConfig, tokenizer: Tokenizer
-) -> tuple[tuple[Dataset, ...], MixtureOrder, list[Element]]:
-  """What a run reads, without perturbation, and the elements that its rows are judged by.
+) -> tuple[tuple[Dataset, ...], MixtureOrder, Chain, list[Element]]:
+  """What a run reads and in which order, the elements that its rows are judged by, and their chain.
 
   Raises:
     ValueError: no data.
   """
-  datasets = _training_data(config, tokenizer)
+  datasets = open_training_data(config)
+  if config.noise_only.rate:
+    datasets = *datasets, NoiseData()
   order = _training_order(config, datasets)
-  return datasets, order, [order[place] for place in range(min(SAMPLED, sum(order.lengths)))]
+  chain = Chain(
+    (
+      ReadElement(datasets=datasets),
+      DecodeRecord(),
+      FilterClip(filters=config.filters),
+      MakeNoise.from_config(config),
+      BuildUtterance.from_config(config, tokenizer),
+    )
+  )
+  return datasets, order, chain, [order[i] for i in range(min(SAMPLED, sum(order.lengths)))]
 
 
 def eval_iterator(
@@ -209,32 +258,29 @@ def eval_iterator(
   """
   check_hosts(host_index, host_count)
   config = config if split is None else config.for_split(split)
-  data = open_data(config, ReadUtterance(tokenizer=tokenizer, config=config))
-  order = SequentialOrder(len(data))
-  read = ReadElement(order=order, datasets=(data,))
-  sample = np.random.default_rng(config.seed).permutation(len(data))[:SAMPLED].tolist()
-  return BatchIterator(
-    PackPlan(
-      config=config,
-      read=read,
-      share=HostShard((), 0, 1, end=len(data)),
-      windows=row_windows([data], [order[place] for place in sample], config),
-      pad_id=tokenizer.pad_id,
-      host_index=host_index,
-      host_count=host_count,
-      steps=None,
-      identity=_identity(read),
-    )
+  data = open_data(config)
+  elements = Elements(
+    datasets=(data,),
+    order=SequentialOrder(len(data)),
+    shard=HostShard((), 0, 1, end=len(data)),
+    host_index=host_index,
+    host_count=host_count,
   )
-
-
-def _training_data(config: InputConfig, tokenizer: Tokenizer) -> tuple[Dataset, ...]:
-  """The datasets of the mixture, or the one, and noise alone if it is asked for."""
-  records = open_training_data(config, ReadUtterance(tokenizer=tokenizer, config=config))
-  if not config.noise_only.rate:
-    return records
-  noises = find_sounds(config.augment.noise_dir)
-  return *records, NoiseData(noises=noises, tokenizer=tokenizer, config=config)
+  utterances = (
+    ReadElement(datasets=(data,)),
+    DecodeRecord(),
+    FilterClip(filters=config.filters),
+    BuildUtterance.from_config(config, tokenizer),
+  )
+  sample = np.random.default_rng(config.seed).permutation(len(data))[:SAMPLED].tolist()
+  sampled = [elements.order[place] for place in sample]
+  windows = row_windows((data,), Chain(utterances), sampled, config)
+  transforms = (
+    *utterances,
+    PackRows(config=config, windows=windows, keep_index=host_index, keep_count=host_count),
+    CollateRows.from_config(config, windows, tokenizer),
+  )
+  return BatchIterator(elements, transforms, config.prefetch_batches)
 
 
 def _training_order(config: InputConfig, datasets: Sequence[Dataset]) -> MixtureOrder:
@@ -244,25 +290,3 @@ def _training_order(config: InputConfig, datasets: Sequence[Dataset]) -> Mixture
   if rate := config.noise_only.rate:
     proportions = *proportions, max(1, round(sum(proportions) * rate / (1 - rate)))
   return MixtureOrder(lengths, proportions, config.seed)
-
-
-def _perturbed(datasets: tuple[Dataset, ...], config: InputConfig) -> tuple[Dataset, ...]:
-  """The datasets with the run's augmentation on the host."""
-  perturbation = config.augment.perturbation(config.filters.max_seconds)
-  if not perturbation.on:
-    return datasets
-  return tuple(
-    dataclasses.replace(data, read=dataclasses.replace(data.read, perturbation=perturbation))
-    if isinstance(data, RecordData)
-    else data
-    for data in datasets
-  )
-
-
-def _identity(read: ReadElement) -> dict[str, int]:
-  """What tells one order of elements from another, beside the seed."""
-  identity = {f"records {data.name}".rstrip(): len(data) for data in read.datasets}
-  if isinstance(read.order, MixtureOrder) and len(read.datasets) > 1:
-    shares = zip(read.datasets, read.order.proportions, strict=True)
-    identity |= {f"share {data.name}".rstrip(): share for data, share in shares}
-  return identity

@@ -57,6 +57,14 @@ class Position:
       )
     return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
+  def require_host(self, host: int, hosts: int) -> None:
+    """Raises ValueError unless the position is of this host of so many."""
+    if (self.host, self.hosts) != (host, hosts):
+      raise ValueError(
+        f"the position is of host {self.host} of {self.hosts}, this is host {host} of {hosts}; "
+        "give the positions of all hosts to `resume`"
+      )
+
   def require_same(self, identity: dict[str, int]) -> None:
     """Raises ValueError unless data and packing are those of the position."""
     then = self.identity

@@ -1,71 +1,18 @@
-"""Reading: shards -> records -> utterances."""
+"""Datasets, and reading the elements of an order from them."""
 
 import dataclasses
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import grain
 
-from maxtext_ext.audio.io import is_finite
-from maxtext_ext.audio.perturb import Perturbation, noise_clip, perturb
 from maxtext_ext.input.config import InputConfig
-from maxtext_ext.input.drops import Drop
-from maxtext_ext.input.mixture import MixtureOrder, SequentialOrder
-from maxtext_ext.input.spec_augment import record_seed
-from maxtext_ext.input.utterance import Utterance, build_utterance
+from maxtext_ext.input.mixture import Element, MixtureOrder, SequentialOrder
+from maxtext_ext.input.sharding import HostShard
+from maxtext_ext.input.transforms import NOISE_ONLY, NoiseTurn, Serialized
 from maxtext_ext.records.manifest import list_shards, parse_shard_name
 from maxtext_ext.records.reader import RecordSource, find_shards
-from maxtext_ext.records.schema import Record, RecordError, decode_example
-from maxtext_ext.text.tokenizer import Tokenizer
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ReadUtterance(grain.transforms.Map):
-  """bytes -> Utterance, or Drop where the record cannot be used.
-
-  Attributes:
-    tokenizer: the model's.
-    config: filters, and how the prompt is written.
-    any_record: the filters are not asked.
-    perturbation: of the sound; the filters see the clip as it is stored.
-  """
-
-  tokenizer: Tokenizer
-  config: InputConfig
-  any_record: bool = False
-  perturbation: Perturbation | None = None
-
-  def map(self, data: bytes) -> Utterance | Drop:
-    """Decodes and checks one record, and builds its prompt and target."""
-    return self.read(data, epoch=0)
-
-  def read(self, data: bytes, *, epoch: int) -> Utterance | Drop:
-    """As `map`; the perturbation is another one in every epoch."""
-    try:
-      record = decode_example(data, copy=False)
-    except RecordError as error:
-      return Drop("unreadable", f"{error.sample_id or 'a record'}: {error}", bad=True)
-    if not self.any_record and (rejected := self.config.filters.reject(record)):
-      return rejected
-    # Samples that are no numbers are refused below.
-    if self.perturbation is not None and len(record.audio) and is_finite(record.audio):
-      seed = record_seed(self.config.seed, epoch, record.sample_id)
-      audio = perturb(record.as_float32(), self.perturbation, seed)
-      record = dataclasses.replace(record, audio=audio)
-    try:
-      return _build(record, self.tokenizer, self.config)
-    except ValueError as error:
-      return Drop("unusable", f"{record.sample_id}: {error}", bad=True)
-
-
-def _build(record: Record, tokenizer: Tokenizer, config: InputConfig) -> Utterance:
-  return build_utterance(
-    record,
-    tokenizer,
-    audio_dtype=config.audio_dtype,
-    language_in_prompt=config.language_in_prompt,
-    context=config.context,
-  )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,63 +23,110 @@ class RecordData:
     name: by which it is counted; empty where there is only one.
     where: its folders and split, for messages.
     source: the stored records.
-    read: what becomes of them.
   """
 
   name: str
   where: str
   source: RecordSource
-  read: ReadUtterance
 
   def __len__(self) -> int:
     return len(self.source)
 
-  def utterance(self, record: int, epoch: int) -> Utterance | Drop:
-    """What a record becomes in an epoch."""
-    read = self.read.read(self.source[record], epoch=epoch)
-    if isinstance(read, Drop) and self.name:
-      return dataclasses.replace(read, reason=f"{self.name}: {read.reason}")
-    return read
+  def read(self, record: int, epoch: int) -> Serialized:
+    """Reads a record."""
+    return Serialized(data=self.source[record], dataset=self.name, epoch=epoch)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class NoiseData:
-  """Noise with an empty text: one record, which is another clip in every epoch."""
+  """Noise alone as a dataset of one record, which is another clip in every epoch."""
 
-  noises: tuple[str, ...]
-  tokenizer: Tokenizer
-  config: InputConfig
-  name: str = "noise-only"
+  name: str = NOISE_ONLY
 
   def __len__(self) -> int:
     return 1
 
-  def utterance(self, record: int, epoch: int) -> Utterance:
-    """The clip of an epoch."""
-    sample_id = f"{self.name}-{epoch}"
-    seed = record_seed(self.config.seed, epoch, sample_id)
-    audio = noise_clip(self.noises, self.config.noise_only.seconds, seed)
-    noise = Record(sample_id=sample_id, audio=audio, text="", dataset_name=self.name)
-    return _build(noise, self.tokenizer, self.config)
+  def read(self, record: int, epoch: int) -> NoiseTurn:
+    """The place of an epoch's clip, which `MakeNoise` fills."""
+    return NoiseTurn(epoch=epoch)
 
 
 Dataset = RecordData | NoiseData
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ReadElement(grain.transforms.Map):
-  """The number of an element of the order -> Utterance or Drop."""
+class FindElement(grain.transforms.Map):
+  """Place in the order -> Element: 1050 -> Element(dataset=1, epoch=0, record=17)."""
 
   order: MixtureOrder | SequentialOrder
+
+  def map(self, place: int) -> Element:
+    """Looks up a place."""
+    return self.order[place]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReadElement(grain.transforms.Map):
+  """Element -> Serialized or NoiseTurn: Element(0, 2, 17) -> Serialized(data=b"...", epoch=2)."""
+
   datasets: tuple[Dataset, ...]
 
-  def map(self, place: int) -> Utterance | Drop:
-    """Reads the element."""
-    element = self.order[place]
-    return self.datasets[element.dataset].utterance(element.record, element.epoch)
+  def map(self, element: Element) -> Serialized | NoiseTurn:
+    """Reads an element."""
+    return self.datasets[element.dataset].read(element.record, element.epoch)
 
 
-def open_data(config: InputConfig, read: ReadUtterance) -> RecordData:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Elements:
+  """The elements that a host reads, in their order.
+
+  Attributes:
+    datasets: where they are.
+    order: of all elements.
+    shard: places in the order that are this host's.
+    host_index, host_count: which host this is.
+  """
+
+  datasets: tuple[Dataset, ...]
+  order: MixtureOrder | SequentialOrder
+  shard: HostShard
+  host_index: int
+  host_count: int
+
+  @property
+  def records(self) -> int:
+    """Records of an epoch of all datasets."""
+    return sum(self.order.lengths)
+
+  @property
+  def where(self) -> str:
+    """Folders and splits of the datasets, for messages."""
+    return describe_places(self.datasets)
+
+  @property
+  def identity(self) -> dict[str, int]:
+    """What tells one order of elements from another, beside the seed."""
+    identity = {f"records {data.name}".rstrip(): len(data) for data in self.datasets}
+    if isinstance(self.order, MixtureOrder) and len(self.datasets) > 1:
+      shares = zip(self.datasets, self.order.proportions, strict=True)
+      identity |= {f"share {data.name}".rstrip(): share for data, share in shares}
+    return identity
+
+  def epochs(self, place: int) -> dict[str, float]:
+    """How often each dataset of records has been read before a place, by its name."""
+    return {
+      data.name: epochs
+      for data, epochs in zip(self.datasets, self.order.epochs(place), strict=True)
+      if isinstance(data, RecordData)
+    }
+
+
+def describe_places(datasets: Sequence[Dataset]) -> str:
+  """Folders and splits of datasets, for messages."""
+  return "; ".join(data.where for data in datasets if isinstance(data, RecordData))
+
+
+def open_data(config: InputConfig) -> RecordData:
   """All records of the split: of `data_dir`, or else of the folders of the mixture, in turn.
 
   Of a mixture, folders count that have the split: not every corpus was published with one.
@@ -147,7 +141,7 @@ def open_data(config: InputConfig, read: ReadUtterance) -> RecordData:
     folders = [
       folder for folder in folders if not _has_others_only(folder, config.split)
     ] or folders
-  return _open("", folders, config.split, read)
+  return _open("", folders, config.split)
 
 
 def _has_others_only(folder: str, split: str) -> bool:
@@ -156,26 +150,25 @@ def _has_others_only(folder: str, split: str) -> bool:
   return bool(found) and split not in found
 
 
-def open_training_data(config: InputConfig, read: ReadUtterance) -> tuple[RecordData, ...]:
+def open_training_data(config: InputConfig) -> tuple[RecordData, ...]:
   """The datasets of the mixture; without a mixture, the one of `data_dir`.
 
   Raises:
     ValueError: as `open_data`.
   """
   if not config.mixture.data:
-    return (open_data(config, read),)
+    return (open_data(config),)
   return tuple(
-    _open(data.name, [data.data_dir], data.split or config.split, read)
-    for data in config.mixture.data
+    _open(data.name, [data.data_dir], data.split or config.split) for data in config.mixture.data
   )
 
 
-def _open(name: str, folders: list[str], split: str, read: ReadUtterance) -> RecordData:
+def _open(name: str, folders: list[str], split: str) -> RecordData:
   source = RecordSource([shard for folder in folders for shard in find_shards(folder, split)])
   where = f"{', '.join(folders)}, split '{split}'"
   if not len(source):
     raise ValueError(f"{where}: no records; convert the data again")
-  return RecordData(name=name, where=where, source=source, read=read)
+  return RecordData(name=name, where=where, source=source)
 
 
 def check_hosts(host_index: int, host_count: int) -> None:

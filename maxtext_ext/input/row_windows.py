@@ -10,7 +10,8 @@ from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.drops import Drop
 from maxtext_ext.input.mixture import Element
 from maxtext_ext.input.packing import choose_windows, unfit_reason
-from maxtext_ext.input.reading import Dataset, NoiseData, RecordData
+from maxtext_ext.input.reading import Dataset, NoiseData, describe_places
+from maxtext_ext.input.transforms import Chain
 from maxtext_ext.input.utterance import Utterance
 from maxtext_ext.input.windows import num_chunks
 
@@ -18,11 +19,14 @@ SAMPLED = 1024  # records that windows_per_row is chosen from
 _SCANNED = 20_000  # up to so many records, the longest is looked for among all
 
 
-def row_windows(datasets: Sequence[Dataset], sample: Sequence[Element], config: InputConfig) -> int:
+def row_windows(
+  datasets: Sequence[Dataset], chain: Chain, sample: Sequence[Element], config: InputConfig
+) -> int:
   """W: `windows_per_row`, or the number that suits the data, the same on every host.
 
   Args:
-    datasets: all that are read, without perturbation.
+    datasets: all that are read.
+    chain: from an element to its utterance, without perturbation.
     sample: elements of the order that the run reads them in.
     config: the run's.
 
@@ -31,21 +35,21 @@ def row_windows(datasets: Sequence[Dataset], sample: Sequence[Element], config: 
   """
   if config.windows_per_row:
     return config.windows_per_row
-  tokens, chunks = _lengths(datasets, sample, config)
+  tokens, chunks = _lengths(datasets, chain, sample, config)
   windows = choose_windows(tokens, chunks, config.max_tokens)
   least = _windows_for(config.filters.max_seconds)
   if windows < least and sum(map(len, datasets)) <= _SCANNED:
-    least = _windows_for(max(_longest(data, config) for data in datasets))
+    least = _windows_for(max(_longest(i, data, chain, config) for i, data in enumerate(datasets)))
   return max(windows, least)
 
 
 def _lengths(
-  datasets: Sequence[Dataset], sample: Sequence[Element], config: InputConfig
+  datasets: Sequence[Dataset], chain: Chain, sample: Sequence[Element], config: InputConfig
 ) -> tuple[np.ndarray, np.ndarray]:
   """Text tokens and chunks of the usable ones."""
   found, reason = [], ""
   for element in sorted(sample):
-    read = datasets[element.dataset].utterance(element.record, element.epoch)
+    read = chain.map(element)
     if isinstance(read, Drop):
       reason = reason or read.detail
     elif read.tokens > config.max_tokens:
@@ -54,17 +58,17 @@ def _lengths(
     else:
       found.append((read.tokens, read.chunks))
   if not found:
-    where = "; ".join(data.where for data in datasets if isinstance(data, RecordData))
+    where = describe_places(datasets)
     raise ValueError(f"{where}: none of {len(sample)} records can be used; the first: {reason}")
   tokens, chunks = np.asarray(found, np.int64).T
   return tokens, chunks
 
 
-def _longest(data: Dataset, config: InputConfig) -> float:
+def _longest(number: int, data: Dataset, chain: Chain, config: InputConfig) -> float:
   """Seconds of the longest clip, as slow as it may become; 0 when none can be used."""
   if isinstance(data, NoiseData):
     return config.noise_only.seconds[1]
-  clips = (data.utterance(record, epoch=0) for record in range(len(data)))
+  clips = (chain.map(Element(number, 0, record)) for record in range(len(data)))
   longest = max((clip.seconds for clip in clips if isinstance(clip, Utterance)), default=0.0)
   return min(longest / config.augment.speed_range[0], config.filters.max_seconds)
 

@@ -27,6 +27,8 @@ class Utterance:
     samples: [T] float32 or int16, as the batch will hold them; it may be a read-only view of the
       stored record, which need not be aligned.
     text: the reference transcript.
+    epoch: how often its dataset has been read before.
+    chunk_mask: int32 [n, 4], SpecAugment's masks of its n chunks; None: nothing is masked.
   """
 
   sample_id: str
@@ -38,6 +40,8 @@ class Utterance:
   target: np.ndarray
   audio_start: int
   audio_tokens: int
+  epoch: int = 0
+  chunk_mask: np.ndarray | None = None
 
   @property
   def seconds(self) -> float:
@@ -72,6 +76,7 @@ def build_utterance(
   audio_dtype: str = "float32",
   language_in_prompt: bool = False,
   context: str = "",
+  epoch: int = 0,
 ) -> Utterance:
   """Prompt, target and samples of a record.
 
@@ -82,6 +87,7 @@ def build_utterance(
     language_in_prompt: put the language into the prompt, where the record has one; otherwise it is
       the start of the target.
     context: text of the system turn.
+    epoch: how often its dataset has been read before.
 
   Raises:
     ValueError: the audio holds samples whose log-mel is no number, or the language is no name.
@@ -105,6 +111,7 @@ def build_utterance(
     target=np.asarray(target, np.int32),
     audio_start=len(before),
     audio_tokens=pads,
+    epoch=epoch,
   )
 
 

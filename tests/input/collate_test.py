@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -22,15 +24,18 @@ def packed(tokenizer, utterances):
   lengths = [(u.tokens, u.chunks) for u in utterances]
   rows = list(pack(lengths, max_tokens=L, windows=W))
   assert 1 < len(rows) < ROWS  # several, and at least one stays empty
+  masked = [
+    dataclasses.replace(u, chunk_mask=np.full((u.chunks, 4), n, np.int32))
+    for n, u in enumerate(utterances)
+  ]
   batch = pack_batch(
     rows,
-    dict(enumerate(utterances)),
+    dict(enumerate(masked)),
     batch_rows=ROWS,
     max_tokens=L,
     windows=W,
     pad_id=tokenizer.pad_id,
     audio_dtype="float32",
-    masks={n: np.full((u.chunks, 4), n, np.int32) for n, u in enumerate(utterances)},
   )
   places = [
     (row, segment, key) for row, r in enumerate(rows) for segment, key in enumerate(r.keys, 1)

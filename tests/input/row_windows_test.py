@@ -22,17 +22,15 @@ def test_windows_are_chosen_from_the_data(config, tokenizer):
   config = dataclasses.replace(
     config, windows_per_row=0, max_tokens=320, filters=Filters(max_seconds=16.0)
   )
-  chosen = {
-    train_iterator(config, tokenizer, steps=STEPS, host_index=host, host_count=2).windows_per_row
-    for host in range(2)
-  }
+  chosen = {windows(config, tokenizer, host_index=host, host_count=2) for host in range(2)}
   assert chosen <= {2, 3} and len(chosen) == 1
   batch = next(eval_iterator(config, tokenizer))
   assert batch["samples"].shape[1] in chosen
 
 
-def windows(config, tokenizer):
-  return train_iterator(config, tokenizer, steps=STEPS).windows_per_row
+def windows(config, tokenizer, **hosts):
+  state = train_iterator(config, tokenizer, steps=STEPS, **hosts).get_state()
+  return state["identity"]["windows_per_row"]
 
 
 @pytest.fixture
