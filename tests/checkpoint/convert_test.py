@@ -27,7 +27,7 @@ from maxtext_ext.checkpoint.best import Best
 from maxtext_ext.checkpoint.convert import to_hf, to_maxtext
 from maxtext_ext.checkpoint.keymap import KeyTableError
 from maxtext_ext.checkpoint.orbax_io import ParamsReader
-from maxtext_ext.checkpoint.training import TrainingCheckpoints
+from maxtext_ext.checkpoint.training import TrainingCheckpoints, with_base_weights
 from maxtext_ext.config import load
 from maxtext_ext.models.speech_lm import make_model
 
@@ -46,7 +46,7 @@ def load_converted(folder, *overrides):
   """The configuration and the parameters of a converted checkpoint, as training loads them."""
   keys = ["attention=dot_product", "matmul_precision=highest", "dtype=float32", *overrides]
   keys = [f"model_name={folder}", f"load_parameters_path={folder}", *keys]
-  config = load("configs/speech.yml", keys)
+  config = with_base_weights(load("configs/speech.yml", keys))
   mesh = bridge.make_mesh(config)
   path = config.load_parameters_path
   return config, mesh, bridge.load_params(config, mesh, path, lambda: make_model(config, mesh))
