@@ -21,6 +21,7 @@ from maxtext_ext.conversion.shard_job import (
   read_ids,
 )
 from maxtext_ext.files import storage
+from maxtext_ext.records.lengths import LengthsBuilder, write_lengths
 from maxtext_ext.records.manifest import Manifest, WrittenShard, write_manifest
 from maxtext_ext.records.quarantine import (
   QUARANTINE_NAME,
@@ -202,9 +203,9 @@ def _without(
 def _rewrite(
   job: ShardJob, index: int, unwanted: Container[str], renamed: Mapping[str, str]
 ) -> WrittenShard:
-  """Writes a shard anew without some ids, and with others for some."""
+  """Writes a shard and its lengths anew without some ids, and with others for some."""
   path = job.outputs[index]
-  samples = 0
+  samples, lengths = 0, LengthsBuilder()
   with storage.local_copy(path) as local, ShardWriter(path) as writer:
     source = RecordSource([local])
     for row in range(len(source)):
@@ -213,9 +214,12 @@ def _rewrite(
       if record.sample_id in unwanted:
         continue
       if new := renamed.get(record.sample_id):
-        data = encode_as(dataclasses.replace(record, sample_id=new), job.audio)
+        record = dataclasses.replace(record, sample_id=new)
+        data = encode_as(record, job.audio)
       writer.write(data)
       samples += len(record.audio)
+      lengths.add(record)
+  write_lengths(path, lengths.build(writer.bytes))
   return WrittenShard(
     name=os.path.basename(path),
     records=writer.records,

@@ -19,6 +19,7 @@ from maxtext_ext.conversion.selector import describe_selector
 from maxtext_ext.conversion.shard_job import ShardJob, ShardResult, read_result
 from maxtext_ext.files import storage
 from maxtext_ext.records import manifest, quarantine
+from maxtext_ext.records.lengths import LENGTHS_SUFFIX, lengths_path, shard_of
 from maxtext_ext.records.manifest import Manifest
 from maxtext_ext.sources.detect import detect_format
 from maxtext_ext.sources.entry import InputShard, identity_of
@@ -199,8 +200,8 @@ class _State:
     self._splits = splits
     self.manifests: list[Manifest] = []
     self._plans: list[dict[str, Any] | None] = []
-    names = ((path, manifest.parse_shard_name(path)) for path in manifest.list_shards(out))
-    self._shards = [path for path, name in names if name and name[0] in splits]
+    self._shards = [path for path in manifest.list_shards(out) if self._owns(path)]
+    self._lengths = [path for path in storage.list_folder(out, LENGTHS_SUFFIX) if self._owns(path)]
 
   def read(self) -> None:
     """Reads what conversions have left of themselves; `clear` has no need of it.
@@ -272,9 +273,9 @@ class _State:
     """Removes all that is there of the splits; the manifests first, since they vouch for it."""
     for split in self._splits:
       storage.remove(manifest.manifest_path(self._out, split))
-    for path in self._shards:
+    for path in [*self._shards, *self._lengths]:
       storage.remove(path)
-    self._shards = []
+    self._shards, self._lengths = [], []
     self.remove_leftovers()
     self.remove_progress()
     for split in self._splits:
@@ -294,6 +295,7 @@ class _State:
     outputs = {path for job in kept for path in job.outputs}
     results = {path for job in kept for path in job.left_paths}
     self._remove_others(self._shards, outputs)
+    self._remove_others(self._lengths, {lengths_path(path) for path in outputs})
     for split in self._splits:
       self._remove_others(storage.list_folder(_results_folder(self._out, split)), results)
     self.remove_leftovers()
@@ -308,9 +310,14 @@ class _State:
     names = {manifest.MANIFEST_NAME.format(split=split) for split in self._splits}
     names.add(quarantine.QUARANTINE_NAME)
     for path, name in storage.leftovers(self._out).items():
-      shard = manifest.parse_shard_name(name)
-      if name in names or (shard and shard[0] in self._splits):
+      if name in names or self._owns(name):
         storage.remove(path)
+
+  def _owns(self, path: str) -> bool:
+    """Whether this is, by its name, a shard of one of the splits or the lengths of one."""
+    shard = shard_of(path) if path.endswith(LENGTHS_SUFFIX) else path
+    name = manifest.parse_shard_name(shard)
+    return name is not None and name[0] in self._splits
 
   def remove_progress(self) -> None:
     for split in self._splits:

@@ -14,6 +14,7 @@ import numpy as np
 
 from maxtext_ext.conversion.selector import LeftOut, Selected, Selector
 from maxtext_ext.files import storage
+from maxtext_ext.records.lengths import LengthsBuilder, write_lengths
 from maxtext_ext.records.manifest import WrittenShard
 from maxtext_ext.records.quarantine import Quarantine
 from maxtext_ext.records.schema import Record, RecordError, encode_example
@@ -220,6 +221,7 @@ class _ShardRun:
     self._job = job
     self.writers = [ShardWriter(path) for path in job.outputs]
     self._samples = [0] * len(job.splits)
+    self._lengths = [LengthsBuilder() for _ in job.splits]
     self._left_out: dict[str, int] = {}
     self._files: dict[str, int] = {}
     self._ids: dict[str, tuple[int, int, int]] = {}  # position, file and split by id
@@ -262,6 +264,7 @@ class _ShardRun:
     self._fallbacks.append(fallback)
     self.writers[split].write(data)
     self._samples[split] += len(record.audio)
+    self._lengths[split].add(record)
     self.status.samples += len(record.audio)
 
   def _select(self, record: Record) -> Selected | LeftOut:
@@ -283,7 +286,7 @@ class _ShardRun:
     return encode_as(record, self._job.audio)
 
   def finish(self, named: Versions) -> ShardResult:
-    """Stores what a conversion that goes on has to know, the result last."""
+    """Stores the lengths, and what a conversion that goes on has to know; the result last."""
     rows = [(*id_digest(sample_id), *place) for sample_id, place in self._ids.items()]
     shards = zip(self._job.outputs, self.writers, self._samples, strict=True)
     result = ShardResult(
@@ -307,6 +310,8 @@ class _ShardRun:
       fingerprint=self._job.fingerprint,
       named=named,
     )
+    for path, writer, lengths in zip(self._job.outputs, self.writers, self._lengths, strict=True):
+      write_lengths(path, lengths.build(writer.bytes))
     ids = {"ids": list(self._ids), "fallbacks": self._fallbacks}
     storage.write_bytes(self._job.ids_path, json.dumps(ids).encode())
     storage.write_bytes(self._job.result_path, result.to_json())

@@ -16,6 +16,7 @@ from maxtext_ext.conversion.shard_job import ShardStatus, Watch
 from maxtext_ext.escape import printable
 from maxtext_ext.files import checksum, storage
 from maxtext_ext.pages.duration import format_duration
+from maxtext_ext.records.lengths import LengthsBuilder, ShardLengths, lengths_path, read_lengths
 from maxtext_ext.records.manifest import (
   SHARD_SUFFIX,
   Manifest,
@@ -27,7 +28,7 @@ from maxtext_ext.records.manifest import (
   splits_with_manifest,
 )
 from maxtext_ext.records.reader import RecordSource, find_shards
-from maxtext_ext.records.schema import RecordError, decode_example
+from maxtext_ext.records.schema import Record, RecordError, decode_example
 
 _RECORDS_NAMED = 10  # of the bad ones of a shard
 _TABLE_WIDTH = 100  # where stdout is no terminal
@@ -190,7 +191,7 @@ def check_shard(job: _Job, watch: Watch) -> ShardCheck:
   status = ShardStatus()
   size = storage.size_of(job.path)
   problems = _Problems(status)
-  records = 0
+  records, lengths = 0, LengthsBuilder()
   with storage.local_copy(job.path) as path:
     if job.expected and size != job.expected.bytes:
       problems.add(f"{size} bytes, the manifest says {job.expected.bytes}")
@@ -205,13 +206,17 @@ def check_shard(job: _Job, watch: Watch) -> ShardCheck:
       if job.expected and records != job.expected.records:
         problems.add(f"{records} records, the manifest says {job.expected.records}")
       for index in range(records):
-        status.samples += _check_record(source, index, problems)
+        record = _check_record(source, index, problems)
+        lengths.add(record)
+        status.samples += len(record.audio) if record else 0
         status.read += 1
         status.done = (index + 1) / records
         watch(status)
       seconds = status.samples / SAMPLE_RATE
       if job.expected and not status.bad and seconds != job.expected.seconds:
         problems.add(f"{seconds} s of audio, the manifest says {job.expected.seconds}")
+      if not problems.lines():  # else the shard is not the one that they are of
+        _check_lengths(job.path, lengths.build(size), problems)
   return ShardCheck(
     name=os.path.basename(job.path),
     records=records,
@@ -221,15 +226,30 @@ def check_shard(job: _Job, watch: Watch) -> ShardCheck:
   )
 
 
-def _check_record(source: RecordSource, index: int, problems: "_Problems") -> int:
-  """Reads one record; returns its samples, 0 of a bad one."""
+def _check_record(source: RecordSource, index: int, problems: "_Problems") -> Record | None:
+  """Reads one record; returns None for a bad one."""
   try:
     record = decode_example(source[index])
     check_samples(record.audio)
   except (RuntimeError, RecordError, AudioError) as error:
     problems.add_record(f"record {index}: {error}")
-    return 0
-  return len(record.audio)
+    return None
+  return record
+
+
+def _check_lengths(shard: str, expected: ShardLengths, problems: "_Problems") -> None:
+  """Compares the file of lengths beside a shard, where there is one, with the shard's records."""
+  path = lengths_path(shard)
+  try:
+    stored = read_lengths(path)
+  except ValueError as error:
+    problems.add(str(error))
+    return
+  if stored is not None and not stored.equals(expected):
+    problems.add(
+      f"{os.path.basename(path)} is not of this shard; remove it, it is made again where it is "
+      "needed"
+    )
 
 
 class _Problems:

@@ -4,6 +4,8 @@ import glob
 import importlib.util
 import os
 
+from maxtext_ext.files.user_cache import user_cache
+
 # The value of `hardware` and `jax_cache_dir` that has them found out.
 AUTO = "auto"
 
@@ -29,6 +31,4 @@ def _is_installed(package: str) -> bool:
 
 def cache_folder() -> str:
   """The user's folder for compiled programs: $XDG_CACHE_HOME/maxtext_ext/jax."""
-  chosen = os.environ.get("XDG_CACHE_HOME", "")
-  root = chosen if os.path.isabs(chosen) else os.path.join(os.path.expanduser("~"), ".cache")
-  return os.path.join(root, "maxtext_ext", "jax")
+  return user_cache("jax")

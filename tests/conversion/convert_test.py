@@ -84,7 +84,8 @@ def test_tfrecord_shards_in_shards_out(tmp_path):
   assert summary.seconds == pytest.approx(5 * 0.01)
   names = [f"test-0000{i}-of-00002.array_record" for i in range(2)]
   assert [os.path.basename(path) for path in summary.shards] == names
-  expected = [".shards-test", "quarantine.jsonl", *names, "test.manifest.json"]
+  lengths = [f"test-0000{i}-of-00002.lengths.npz" for i in range(2)]
+  expected = [".shards-test", "quarantine.jsonl", *sorted(names + lengths), "test.manifest.json"]
   assert sorted(os.listdir(out)) == expected
   assert find_shards(out, "test") == list(summary.shards)
   assert written(summary) == records  # byte for byte
@@ -222,8 +223,8 @@ def test_a_failure_leaves_nothing_half_done(tmp_path):
 
   with pytest.raises(KeyboardInterrupt):
     convert(str(tmp_path), str(out), "tfrecord", progress=stop)
-  left = [".progress-train", ".shards-train", "train-00000-of-00002.array_record"]
-  assert sorted(os.listdir(out)) == left
+  shard = [f"train-00000-of-00002.{suffix}" for suffix in ("array_record", "lengths.npz")]
+  assert sorted(os.listdir(out)) == [".progress-train", ".shards-train", *shard]
 
 
 def frame(data: bytes, length_crc: int = 0, data_crc: int = 0) -> bytes:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import random
 import shutil
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -20,8 +21,11 @@ from maxtext_ext.conversion.convert import (
 )
 from maxtext_ext.conversion.selector import LeftOut, Selected
 from maxtext_ext.files import storage
+from maxtext_ext.records.lengths import lengths_path
 from maxtext_ext.records.manifest import read_manifest
+from maxtext_ext.records.reader import find_shards
 from maxtext_ext.records.schema import Record
+from maxtext_ext.records.split_lengths import find_lengths, find_or_scan_lengths
 from tests.conversion.small_shards import (
   RAMP,
   bytes_of,
@@ -214,3 +218,22 @@ def test_conversions_that_end_at_once_keep_each_others_lines(tmp_path):
       assert not (out / "quarantine.jsonl").exists()
     assert [future.result().quarantined for future in ended] == [1, 1]
   assert sorted(line["split"] for line in quarantined(out)) == ["test", "train"]
+
+
+@pytest.mark.parametrize("audio", ["keep", "pcm16", "flac"])
+def test_lengths_are_those_of_the_shards(tmp_path, audio):
+  """Also of shards that are written anew without ids that occur twice."""
+  source = write_shards(
+    tmp_path / "in", ["a", encoded("b", RAMP[:100], " two words ")], ["b", "c"], ["a"], []
+  )
+  out = tmp_path / "out"
+  convert(source, str(out), options(audio=audio))
+  shards = find_shards(str(out), "train")
+  lengths = find_lengths(shards)
+  assert lengths is not None and lengths.samples.tolist() == [160, 100, 160]
+  assert lengths.characters.tolist() == [2, 9, 2]
+  written = [(out / path).read_bytes() for path in map(lengths_path, shards)]
+  for path in map(lengths_path, shards):
+    os.remove(path)
+  find_or_scan_lengths(shards)
+  assert [(out / path).read_bytes() for path in map(lengths_path, shards)] == written

@@ -12,6 +12,7 @@ import pytest
 
 from maxtext_ext.conversion.convert import convert, finish, plan_conversion, run_shard
 from maxtext_ext.files.writing import WriteError
+from maxtext_ext.records.lengths import lengths_path
 from maxtext_ext.records.quarantine import Quarantine
 from tests.conversion.small_shards import bytes_of, encoded, options, write_shards
 
@@ -30,12 +31,14 @@ def fill(path: str) -> str:
   return temporary
 
 
-@pytest.mark.parametrize("file", ["shard", "result_path", "ids_path", "quarantine_path"])
+@pytest.mark.parametrize("file", ["shard", "lengths", "result_path", "ids_path", "quarantine_path"])
 def test_a_job_without_room(tmp_path, file):
   source = write_shards(tmp_path / "in", [noise("a"), b"junk"], ["b"])
   out = tmp_path / "out"
   job = plan_conversion(source, str(out), options()).jobs[0]
-  path = job.outputs[0] if file == "shard" else getattr(job, file)
+  shard = job.outputs[0]
+  outputs = {"shard": shard, "lengths": lengths_path(shard)}
+  path = outputs.get(file) or getattr(job, file)
   fill(path)
   with pytest.raises(WriteError) as caught:
     run_shard(job)

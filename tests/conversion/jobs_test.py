@@ -114,6 +114,7 @@ def test_overwrite_leaves_nothing_of_the_old(source, tmp_path):
     ".shards-train",
     "quarantine.jsonl",
     "train-00000-of-00001.array_record",
+    "train-00000-of-00001.lengths.npz",
     "train.manifest.json",
   ]
   assert ids_of(out, "train-clean") == [["a", "b"], ["c"]]
@@ -173,6 +174,17 @@ def test_a_lost_shard_is_made_again(source, tmp_path):
   assert bytes_of(out) == before
 
 
+def test_shards_of_an_earlier_version_stay_as_they_are(source, tmp_path):
+  """It wrote no lengths; input makes them where it needs them."""
+  out = tmp_path / "out"
+  convert(source, str(out), options())
+  for path in out.glob("*.lengths.npz"):
+    path.unlink()
+  before = bytes_of(out)
+  assert convert(source, str(out), options()).repeated
+  assert bytes_of(out) == before
+
+
 def test_what_killed_processes_leave_is_removed(source, tmp_path):
   out = tmp_path / "out"
   convert(source, str(out), options())
@@ -184,7 +196,10 @@ def test_what_killed_processes_leave_is_removed(source, tmp_path):
   assert convert(source, str(out), options()).repeated, "killed at its last step"
   assert bytes_of(out) == before
   run_shard(plan_conversion(source, str(out), options(overwrite=True)).jobs[0])
-  for name in ("train-00001-of-00002.array_record", "quarantine.jsonl", "train.manifest.json"):
+  shard = "train-00001-of-00002"
+  for name in (
+    *(f"{shard}.array_record", f"{shard}.lengths.npz", "quarantine.jsonl", "train.manifest.json"),
+  ):
     (out / f"{name}.tmp-4711").touch()
   (out / "test-00000-of-00001.array_record.tmp-4711").touch()
   convert(source, str(out), options())

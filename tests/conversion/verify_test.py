@@ -158,3 +158,13 @@ def test_a_manifest_that_is_none(data):
   (data / "train.manifest.json").write_text("{}")
   with pytest.raises(ValueError, match=r"train\.manifest\.json is not a manifest"):
     verify(str(data))
+
+
+def test_lengths_of_another_shard_and_damaged_ones(data):
+  lengths = [data / name.replace(".array_record", ".lengths.npz") for name in NAMES]
+  lengths[0].write_bytes(lengths[1].read_bytes())
+  lengths[1].write_bytes(b"x")
+  lengths[2].unlink()  # as beside shards of an earlier version
+  first, second = problems(data)
+  assert first.startswith(f"{NAMES[0]}: {lengths[0].name} is not of this shard; remove it")
+  assert second.startswith(f"{NAMES[1]}: {lengths[1]}: not a file of lengths")
