@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Int16
 
-from maxtext_ext.audio.geometry import CHUNK_SAMPLES, FRAMES_PER_CHUNK, HOP, N_FFT
+from maxtext_ext.audio.geometry import HOP, N_FFT
 from maxtext_ext.audio.limits import PCM16_SCALE, SAMPLE_RATE
 
 MEL_FLOOR = 1e-10  # power below which everything is silence
@@ -83,17 +83,17 @@ def power_spectrum(frames: Float[Array, "*N 400"]) -> Float[Array, "*N 201"]:
   return jnp.square(real + offset * of_window) + jnp.square(imag)
 
 
-def _frame(chunks: Float[Array, "*N 16240"]) -> Float[Array, "*N 100 400"]:
+def _frame(chunks: Float[Array, "*N T"]) -> Float[Array, "*N F 400"]:
   """Overlapping frames, cut as strided slices of 80-sample pieces: no gather."""
   piece = math.gcd(HOP, N_FFT)
   step, width = HOP // piece, N_FFT // piece
-  pieces = chunks.reshape(*chunks.shape[:-1], CHUNK_SAMPLES // piece, piece)
-  stop = step * (FRAMES_PER_CHUNK - 1) + 1
+  pieces = chunks.reshape(*chunks.shape[:-1], -1, piece)
+  stop = pieces.shape[-2] - width + 1  # where the last frame begins, exclusive
   return jnp.concatenate([pieces[..., i : i + stop : step, :] for i in range(width)], axis=-1)
 
 
 def _log_power(samples: Array, num_mel_bins: int) -> Array:
-  """log10 of the mel power of chunks [..., 16240]: [..., 100, num_mel_bins], at least -10."""
+  """log10 of the mel power of chunks [..., T]: [..., F, num_mel_bins], at least -10."""
   if samples.dtype == jnp.int16:
     samples = samples.astype(jnp.float32) / PCM16_SCALE
   frames = _frame(samples.astype(jnp.float32))
@@ -104,17 +104,18 @@ def _log_power(samples: Array, num_mel_bins: int) -> Array:
 
 
 def log_mel(
-  samples_BWCT: Float[Array, "B W C 16240"] | Int16[Array, "B W C 16240"],
+  samples_BWCT: Float[Array, "B W C T"] | Int16[Array, "B W C T"],
   chunk_frames_BWC: Int[Array, "B W C"],
   chunk_segment_BWC: Int[Array, "B W C"],
   num_mel_bins: int,
-) -> Float[Array, "B W C 100 M"]:
+) -> Float[Array, "B W C F M"]:
   """Normalised log-mel of every chunk, each clip with the maximum over all of its own chunks.
 
   Args:
-    samples_BWCT: one second of hops a chunk, with the overlap that its frames look at (see
-      `audio.frames`); int16, or float in [-1, 1]. What lies beyond the real frames is ignored.
-    chunk_frames_BWC: real frames in the chunk, 0..100; 0 for an empty place.
+    samples_BWCT: F hops a chunk, with the overlap that its frames look at (`Geometry.chunk_samples`
+      for F = `Geometry.frames_per_chunk`); int16, or float in [-1, 1]. What lies beyond the real
+      frames is ignored.
+    chunk_frames_BWC: real frames in the chunk, 0..F; 0 for an empty place.
     chunk_segment_BWC: number of the clip within its row; equal numbers share a maximum, wherever
       in the row their chunks lie.
     num_mel_bins: M, 80 or 128 in the published models.
@@ -127,7 +128,7 @@ def log_mel(
     lambda samples_BCT: _log_power(samples_BCT, num_mel_bins), jnp.moveaxis(samples_BWCT, 1, 0)
   )
   log_BWCFM = jnp.moveaxis(log_WBCFM, 0, 1)
-  real_BWCF = jnp.arange(FRAMES_PER_CHUNK) < chunk_frames_BWC[..., None]
+  real_BWCF = jnp.arange(log_BWCFM.shape[-2]) < chunk_frames_BWC[..., None]
   log_BWCFM = jnp.where(real_BWCF[..., None], log_BWCFM, jnp.log10(MEL_FLOOR))
 
   rows = chunk_segment_BWC.shape[0]
