@@ -39,7 +39,8 @@ from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.input.pipeline import InputConfig, fill, train_iterator
 from maxtext_ext.records.schema import Record, encode_example
 from maxtext_ext.records.writer import ShardWriter
-from maxtext_ext.text.tokenizer import ASR_TEXT, AUDIO_END, AUDIO_PAD, AUDIO_START, PAD, Tokenizer
+from maxtext_ext.text.special_tokens import ASR_TEXT, AUDIO_END, AUDIO_PAD, AUDIO_START, PAD
+from maxtext_ext.text.tokenizer import Tokenizer
 
 sys.path.insert(0, str(Path(__file__).parent))
 from speech_like import Clip, make_clips

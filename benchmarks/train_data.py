@@ -22,15 +22,9 @@ from maxtext_ext.checkpoint.qwen3_asr_config import AUDIO_KEYS, TEXT_KEYS
 from maxtext_ext.keys.yml import package_configs
 from maxtext_ext.records.schema import Record, encode_example
 from maxtext_ext.records.writer import ShardWriter
+from maxtext_ext.text.special_tokens import ASR_TEXT, IM_END, IM_START, PAD, QWEN3_ASR_TOKENS
 from maxtext_ext.text.templates.qwen3_asr import build_target
-from maxtext_ext.text.tokenizer import (
-  ASR_TEXT,
-  IM_END,
-  IM_START,
-  PAD,
-  QWEN3_ASR_TOKENS,
-  Tokenizer,
-)
+from maxtext_ext.text.tokenizer import Tokenizer
 
 LANGUAGE = "English"
 # A published model, and what differs from it. The 60m is the 0.6B made small: of the FLOPs of its

@@ -23,7 +23,7 @@ from maxtext_ext.input.windows import (
   full_and_tail,
   write_chunks,
 )
-from maxtext_ext.text.tokenizer import Tokenizer
+from maxtext_ext.text.vocabulary import Vocabulary
 
 Arrays = dict[str, np.ndarray]
 
@@ -80,7 +80,7 @@ class CollateRows(grain.transforms.Map):
   audio_dtype: str
 
   @classmethod
-  def from_config(cls, config: InputConfig, windows: int, tokenizer: Tokenizer) -> Self:
+  def from_config(cls, config: InputConfig, windows: int, tokenizer: Vocabulary) -> Self:
     """The transform of a run with so many windows in a row."""
     return cls(
       rows=config.rows,

@@ -12,6 +12,7 @@ from maxtext_ext.input.host_augment import HostAugment, NoiseOnly
 from maxtext_ext.input.mixture import Mixture, NamedData
 from maxtext_ext.input.packing import LOOKAHEAD
 from maxtext_ext.input.spec_augment import SpecAugment
+from maxtext_ext.text.templates import DEFAULT_TEMPLATE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,7 @@ class InputConfig:
     seed: of the order and of every random draw.
     lookahead: utterances among which a row chooses.
     audio_dtype: of the samples on their way to the device; int16 halves the traffic.
+    template: key of text.templates.TEMPLATES, of prompts and targets.
     language_in_prompt: give the language in the prompt instead of the target.
     context: text of the system turn.
     spec_augment: masks of training batches.
@@ -52,6 +54,7 @@ class InputConfig:
   seed: int = 0
   lookahead: int = LOOKAHEAD
   audio_dtype: Literal["float32", "int16"] = "float32"
+  template: str = DEFAULT_TEMPLATE
   language_in_prompt: bool = False
   context: str = ""
   spec_augment: SpecAugment = dataclasses.field(default_factory=SpecAugment)
@@ -114,6 +117,7 @@ class InputConfig:
       seed=config.data_shuffle_seed,
       lookahead=config.packing_lookahead,
       audio_dtype=config.audio_dtype,
+      template=config.template,
       language_in_prompt=config.language_in_prompt,
       context=config.context,
       spec_augment=SpecAugment(

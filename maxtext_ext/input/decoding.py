@@ -19,7 +19,7 @@ from maxtext_ext.input.reading import (
   read_options,
 )
 from maxtext_ext.input.transforms import BuildUtterance, Chain, DecodeRecord, FilterClip
-from maxtext_ext.text.tokenizer import Tokenizer
+from maxtext_ext.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class DecodeSplit:
 
 def decode_split(
   config: InputConfig,
-  tokenizer: Tokenizer,
+  tokenizer: Vocabulary,
   split: str | None = None,
   *,
   host_index: int = 0,
@@ -178,7 +178,7 @@ def decode_split(
 
 def decode_iterator(
   config: InputConfig,
-  tokenizer: Tokenizer,
+  tokenizer: Vocabulary,
   split: str | None = None,
   *,
   host_index: int = 0,

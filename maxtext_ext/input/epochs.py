@@ -8,10 +8,10 @@ from maxtext_ext.input.packing import pack, unfit_reason
 from maxtext_ext.input.pipeline import training_sample
 from maxtext_ext.input.reading import RecordData
 from maxtext_ext.input.row_windows import row_windows
-from maxtext_ext.text.tokenizer import Tokenizer
+from maxtext_ext.text.vocabulary import Vocabulary
 
 
-def steps_of(epochs: float, config: InputConfig, tokenizer: Tokenizer, *, rows: int) -> int:
+def steps_of(epochs: float, config: InputConfig, tokenizer: Vocabulary, *, rows: int) -> int:
   """Steps of `rows` rows after which the data has been read `epochs` times, to a few percent.
 
   Of a mixture an epoch is as many clips as its datasets have together. The sample is the same on

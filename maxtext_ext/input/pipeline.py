@@ -51,7 +51,7 @@ from maxtext_ext.input.transforms import (
   MakeNoise,
   PerturbClip,
 )
-from maxtext_ext.text.tokenizer import Tokenizer
+from maxtext_ext.text.vocabulary import Vocabulary
 
 __all__ = [
   "BatchIterator",
@@ -167,7 +167,7 @@ def _batches(
 
 def train_iterator(
   config: InputConfig,
-  tokenizer: Tokenizer,
+  tokenizer: Vocabulary,
   *,
   host_index: int = 0,
   host_count: int = 1,
@@ -216,7 +216,7 @@ def train_iterator(
 
 
 def training_sample(
-  config: InputConfig, tokenizer: Tokenizer
+  config: InputConfig, tokenizer: Vocabulary
 ) -> tuple[tuple[Dataset, ...], MixtureOrder, Chain, list[Element]]:
   """What a run reads and in which order, the elements that its rows are judged by, and their chain.
 
@@ -241,7 +241,7 @@ def training_sample(
 
 def eval_iterator(
   config: InputConfig,
-  tokenizer: Tokenizer,
+  tokenizer: Vocabulary,
   split: str | None = None,
   *,
   host_index: int = 0,

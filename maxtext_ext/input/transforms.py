@@ -19,7 +19,8 @@ from maxtext_ext.input.filters import Filters
 from maxtext_ext.input.spec_augment import SpecAugment, chunk_masks, record_seed
 from maxtext_ext.input.utterance import Utterance, build_utterance
 from maxtext_ext.records.schema import Record, RecordError, decode_example
-from maxtext_ext.text.tokenizer import Tokenizer
+from maxtext_ext.text.alphabet import OutsideAlphabetError
+from maxtext_ext.text.vocabulary import Vocabulary
 
 NOISE_ONLY = "noise-only"  # dataset name of clips without speech
 
@@ -203,16 +204,18 @@ class BuildUtterance(Transform):
   """
 
   takes: ClassVar = (Clip,)
-  tokenizer: Tokenizer
+  tokenizer: Vocabulary
+  template: str
   audio_dtype: str
   language_in_prompt: bool
   context: str
 
   @classmethod
-  def from_config(cls, config: InputConfig, tokenizer: Tokenizer) -> Self:
+  def from_config(cls, config: InputConfig, tokenizer: Vocabulary) -> Self:
     """The transform of a run."""
     return cls(
       tokenizer=tokenizer,
+      template=config.template,
       audio_dtype=config.audio_dtype,
       language_in_prompt=config.language_in_prompt,
       context=config.context,
@@ -224,11 +227,14 @@ class BuildUtterance(Transform):
       return build_utterance(
         element.record,
         self.tokenizer,
+        template=self.template,
         audio_dtype=self.audio_dtype,
         language_in_prompt=self.language_in_prompt,
         context=self.context,
         epoch=element.epoch,
       )
+    except OutsideAlphabetError as error:
+      return element.dropped(Drop("outside the alphabet", f"{element.record.sample_id}: {error}"))
     except ValueError as error:
       detail = f"{element.record.sample_id}: {error}"
       return element.dropped(Drop("unusable", detail, bad=True))

@@ -11,8 +11,8 @@ from maxtext_ext.audio.limits import LOUDEST, PCM16_SCALE, SAMPLE_RATE
 from maxtext_ext.input.windows import num_chunks
 from maxtext_ext.records.schema import Record
 from maxtext_ext.text.languages import language_name
-from maxtext_ext.text.templates.qwen3_asr import Prompt, build_prompt, build_target
-from maxtext_ext.text.tokenizer import Tokenizer
+from maxtext_ext.text.templates import DEFAULT_TEMPLATE, TEMPLATES, Prompt
+from maxtext_ext.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -20,10 +20,11 @@ class Utterance:
   """A clip with its token ids.
 
   Attributes:
-    prompt: int32 [P], with one <|audio_pad|> for each encoder token of the clip.
-    target: int32 [N], what the model has to answer, the closing <|im_end|> included.
-    audio_start: position of the first <|audio_pad|> in the prompt.
-    audio_tokens: number of them.
+    prompt: int32 [P], with one audio pad for each encoder token of the clip; empty where the
+      template has no prompt.
+    target: int32 [N], what the model has to answer, its closing token included.
+    audio_start: position of the first audio pad in the prompt.
+    audio_tokens: number of encoder tokens.
     samples: [T] float32 or int16, as the batch will hold them; it may be a read-only view of the
       stored record, which need not be aligned.
     text: the reference transcript.
@@ -71,8 +72,9 @@ class Utterance:
 
 def build_utterance(
   record: Record,
-  tokenizer: Tokenizer,
+  tokenizer: Vocabulary,
   *,
+  template: str = DEFAULT_TEMPLATE,
   audio_dtype: str = "float32",
   language_in_prompt: bool = False,
   context: str = "",
@@ -82,7 +84,8 @@ def build_utterance(
 
   Args:
     record: the clip; its own `prompt`, if it has one, takes the place of `context`.
-    tokenizer: the model's tokenizer.
+    tokenizer: the model's tokenizer or alphabet.
+    template: key of TEMPLATES.
     audio_dtype: "float32" or "int16", of the samples.
     language_in_prompt: put the language into the prompt, where the record has one; otherwise it is
       the start of the target.
@@ -90,17 +93,21 @@ def build_utterance(
     epoch: how often its dataset has been read before.
 
   Raises:
-    ValueError: the audio holds samples whose log-mel is no number, or the language is no name.
+    ValueError: the audio holds samples whose log-mel is no number, the language is no name, or
+      the tokenizer cannot write the text.
   """
   language = language_name(record.language) if record.language else None
   forced = language_in_prompt and language is not None
-  template = _prompt(tokenizer, language if forced else None, record.prompt or context)
-  pads = audio_tokens(num_frames(len(record.audio)))
-  before, after = template.before, template.after
-  prompt = np.full(len(before) + pads + len(after), tokenizer.audio_pad_id, np.int32)
+  frame = _prompt(template, tokenizer, language if forced else None, record.prompt or context)
+  before, after, pad = frame.before, frame.after, frame.audio_pad
+  tokens = audio_tokens(num_frames(len(record.audio)))
+  pads = tokens if pad is not None else 0
+  prompt = np.full(len(before) + pads + len(after), pad or 0, np.int32)
   prompt[: len(before)] = before
   prompt[len(before) + pads :] = after
-  target = build_target(tokenizer, record.text, language=language, forced=forced)
+  target = TEMPLATES[template].build_target(
+    tokenizer, record.text, language=language, forced=forced
+  )
   return Utterance(
     sample_id=record.sample_id,
     dataset_name=record.dataset_name,
@@ -110,14 +117,14 @@ def build_utterance(
     prompt=prompt,
     target=np.asarray(target, np.int32),
     audio_start=len(before),
-    audio_tokens=pads,
+    audio_tokens=tokens,
     epoch=epoch,
   )
 
 
 @functools.lru_cache(maxsize=4096)
-def _prompt(tokenizer: Tokenizer, language: str | None, context: str) -> Prompt:
-  return build_prompt(tokenizer, language=language, context=context)
+def _prompt(template: str, tokenizer: Vocabulary, language: str | None, context: str) -> Prompt:
+  return TEMPLATES[template].build_prompt(tokenizer, language=language, context=context)
 
 
 def _samples(record: Record, dtype: str) -> np.ndarray:

@@ -47,6 +47,9 @@ class SpeechKeys(TrainingKeys):
     "qwen3_audio", description="A key of models.encoders.ENCODERS."
   )
   embedding_init_std: float = Field(0.02, gt=0, description="Of a token embedding made new.")
+  template: Literal["qwen3_asr", "letters"] = Field(
+    "qwen3_asr", description="How prompts and targets are written; a key of TEMPLATES."
+  )
   # LoRA
   lora_rank: Size = Field(0, description="Rank of the adapters; 0: train every weight.")
   lora_alpha: float = Field(32.0, gt=0, description="An update counts lora_alpha / lora_rank.")

@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import tokenizers
 from etils import epath
@@ -20,38 +21,22 @@ from tokenizers import decoders, models, pre_tokenizers
 
 from maxtext_ext.text import tokenizer_files
 from maxtext_ext.text.languages import NO_LANGUAGE, language_name
-
-PAD = "<|endoftext|>"
-IM_START = "<|im_start|>"
-IM_END = "<|im_end|>"
-AUDIO_START = "<|audio_start|>"
-AUDIO_END = "<|audio_end|>"
-AUDIO_PAD = "<|audio_pad|>"
-ASR_TEXT = "<asr_text>"
-_REQUIRED = (PAD, IM_START, IM_END, AUDIO_START, AUDIO_END, AUDIO_PAD, ASR_TEXT)
-
-# What Qwen3-ASR adds to the Qwen3 tokenizer, by id (its tokenizer_config.json).
-_QWEN3_SIZE = 151_669
-_QWEN3_IM_END_ID = 151_645
-_TTS = ("<tts_pad>", "<tts_text_bos>", "<tts_text_eod>", "<tts_text_bos_single>")
-_BLANKS = tuple(f"<blank{n}>" for n in range(1, 28))
-_ADDED = (
-  *(AUDIO_START, AUDIO_END, *_TTS),
-  *("<non_speech>", AUDIO_PAD, *_BLANKS, ASR_TEXT, "<timestamp>"),
+from maxtext_ext.text.special_tokens import (
+  ASR_TEXT,
+  AUDIO_END,
+  AUDIO_PAD,
+  AUDIO_START,
+  CONTROL,
+  IM_END,
+  IM_START,
+  OF_QWEN3_ASR,
+  PAD,
+  QWEN3_ASR_SPECIAL,
+  QWEN3_ASR_TOKENS,
+  QWEN3_IM_END_ID,
+  QWEN3_SIZE,
 )
-QWEN3_ASR_TOKENS = {name: _QWEN3_SIZE + i for i, name in enumerate(_ADDED)}
-_ADDED_SPECIAL = (AUDIO_START, AUDIO_END, *_TTS, AUDIO_PAD)
-
-# What Qwen3 adds to its own entries.
-_QWEN3_TOKENS = (
-  *(PAD, IM_START, IM_END, "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>"),
-  *("<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>"),
-  *("<|vision_pad|>", "<|image_pad|>", "<|video_pad|>", "<tool_call>", "</tool_call>"),
-  *("<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>", "<|repo_name|>"),
-  *("<|file_sep|>", "<tool_response>", "</tool_response>", "<think>", "</think>"),
-)
-# Tokens that have a meaning of their own, so that no text may produce them.
-_CONTROL = frozenset((*_REQUIRED, *_QWEN3_TOKENS, *QWEN3_ASR_TOKENS))
+from maxtext_ext.text.vocabulary import Vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,20 +51,32 @@ class _Loaded:
 
 
 @dataclasses.dataclass(frozen=True)
-class Tokenizer:
+class Tokenizer(Vocabulary):
   """A tokenizer directory, local or gs://, read on first use; only its path is pickled.
 
   Make one with `Tokenizer.from_directory`. The directory holds `tokenizer.json`, or `vocab.json`,
-  `merges.txt` and `tokenizer_config.json`. A plain Qwen3 tokenizer (151669 entries, no audio
-  tokens) is given Qwen3-ASR's audio tokens at their published ids, and Qwen3-Omni's, which has
-  audio tokens of its own, is given `<asr_text>`: fine-tuning teaches the model to write it.
+  `merges.txt` and `tokenizer_config.json`. Where the template needs them, a plain Qwen3 tokenizer
+  (151669 entries, no audio tokens) is given Qwen3-ASR's audio tokens at their published ids, and
+  Qwen3-Omni's, which has audio tokens of its own, is given `<asr_text>`: fine-tuning teaches the
+  model to write it.
+
+  Attributes:
+    required: special tokens that it must have, those of its template.
   """
 
   directory: str
+  required: tuple[str, ...] = OF_QWEN3_ASR
 
   @classmethod
-  def from_directory(cls, path: str | os.PathLike[str]) -> "Tokenizer":
+  def from_directory(
+    cls, path: str | os.PathLike[str], required: tuple[str, ...] = OF_QWEN3_ASR
+  ) -> "Tokenizer":
     """Checks that the directory has tokenizer files, without reading them yet.
+
+    Args:
+      path: the directory, local or gs://.
+      required: special tokens that must be there, see `templates.Template`; a tokenizer that
+        lacks one is refused when it is read.
 
     Raises:
       ValueError: no tokenizer files there.
@@ -89,7 +86,7 @@ class Tokenizer:
         f"{path}: no tokenizer there; expected a directory with tokenizer.json, or with vocab.json,"
         " merges.txt and tokenizer_config.json"
       )
-    return cls(directory=str(epath.Path(path)))
+    return cls(directory=str(epath.Path(path)), required=required)
 
   @staticmethod
   def is_in(path: str | os.PathLike[str]) -> bool:
@@ -139,19 +136,6 @@ class Tokenizer:
   def vocab_size(self) -> int:
     """One more than the largest id; a model's embedding has at least as many rows."""
     return self._loaded.size
-
-  def require_rows(self, vocab_size: int) -> None:
-    """Checks that a model's embedding has a row for every id.
-
-    Raises:
-      ValueError: it has fewer.
-    """
-    if self.vocab_size > vocab_size:
-      raise ValueError(
-        f"{self.directory}: the tokenizer has {self.vocab_size} entries, the model"
-        f" vocab_size={vocab_size}; give the tokenizer that belongs to the model, or make the model"
-        " with at least as many"
-      )
 
   @property
   def pad_id(self) -> int:
@@ -206,10 +190,10 @@ class Tokenizer:
 
   @functools.cached_property
   def _loaded(self) -> _Loaded:
-    return _load(self.directory)
+    return _load(self.directory, self.required)
 
-  def __getstate__(self) -> dict[str, str]:
-    return {"directory": self.directory}
+  def __getstate__(self) -> dict[str, Any]:
+    return {"directory": self.directory, "required": self.required}
 
 
 def train_char_tokenizer(
@@ -230,7 +214,7 @@ def train_char_tokenizer(
   names = sorted({f" {language_name(language)}" for language in languages})
   characters = sorted({" ", "\n"}.union(*texts))
   byte_tokens = [f"<0x{byte:02X}>" for byte in range(256)]
-  entries = dict.fromkeys((*_REQUIRED, *template, *names, *characters, *byte_tokens))
+  entries = dict.fromkeys((*OF_QWEN3_ASR, *template, *names, *characters, *byte_tokens))
   # ignore_merges: a piece that is an entry is one token; there are no merges for the others.
   model = models.BPE(
     vocab={entry: i for i, entry in enumerate(entries)},
@@ -242,7 +226,7 @@ def train_char_tokenizer(
   words = tokenizers.Regex(r" ?\p{L}+")
   tokenizer.pre_tokenizer = pre_tokenizers.Split(words, behavior="isolated")
   tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
-  tokenizer.add_special_tokens([name for name in _REQUIRED if name != ASR_TEXT])
+  tokenizer.add_special_tokens([name for name in OF_QWEN3_ASR if name != ASR_TEXT])
   tokenizer.add_tokens([tokenizers.AddedToken(ASR_TEXT, normalized=False)])
   target = Path(directory)
   target.mkdir(parents=True, exist_ok=True)
@@ -271,25 +255,26 @@ def _size(tokenizer: tokenizers.Tokenizer) -> int:
 
 
 def _is_control(token: tokenizers.AddedToken) -> bool:
-  return token.content in _CONTROL
+  return token.content in CONTROL
 
 
-def _load(directory: str) -> _Loaded:
+def _load(directory: str, required: tuple[str, ...]) -> _Loaded:
   files = tokenizer_files.read(directory)
   model = files.with_added(_is_control)
   model.encode_special_tokens = True  # as ordinary text
   ids = {token.content: i for i, token in model.get_added_tokens_decoder().items()}
   special = {ids[token.content] for token in files.added if token.special}
   size = _size(model)
-  if AUDIO_PAD not in ids and size == _QWEN3_SIZE and ids.get(IM_END) == _QWEN3_IM_END_ID:
+  lacking = set(required) - ids.keys()
+  if AUDIO_PAD in lacking and size == QWEN3_SIZE and ids.get(IM_END) == QWEN3_IM_END_ID:
     ids |= QWEN3_ASR_TOKENS
-    special |= {QWEN3_ASR_TOKENS[name] for name in _ADDED_SPECIAL}
+    special |= {QWEN3_ASR_TOKENS[name] for name in QWEN3_ASR_SPECIAL}
     size += len(QWEN3_ASR_TOKENS)
-  if ASR_TEXT not in ids and _is_omni(ids, size):
+  elif ASR_TEXT in lacking and _is_omni(ids, size):
     # The id that Qwen3-ASR gives it: free here, and inside the padded vocabulary of 152064.
     ids[ASR_TEXT] = QWEN3_ASR_TOKENS[ASR_TEXT]
     size = ids[ASR_TEXT] + 1
-  missing = [name for name in _REQUIRED if name not in ids]
+  missing = [name for name in required if name not in ids]
   if missing:
     raise ValueError(
       f"{directory}: the tokenizer lacks {', '.join(missing)}; expected the tokenizer of a"
@@ -301,5 +286,5 @@ def _load(directory: str) -> _Loaded:
 
 def _is_omni(ids: dict[str, int], size: int) -> bool:
   """Whether it is Qwen3-Omni's: the Qwen3 tokenizer and audio tokens, nothing beyond them."""
-  is_qwen3 = ids.get(IM_END) == _QWEN3_IM_END_ID and ids.get(AUDIO_PAD, -1) >= _QWEN3_SIZE
+  is_qwen3 = ids.get(IM_END) == QWEN3_IM_END_ID and ids.get(AUDIO_PAD, -1) >= QWEN3_SIZE
   return is_qwen3 and size <= QWEN3_ASR_TOKENS[ASR_TEXT]

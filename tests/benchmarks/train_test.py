@@ -10,8 +10,8 @@ import tokenizers
 from benchmarks.speech_like import make_clips
 from benchmarks.train_data import LANGUAGE, SHAPES, write_clips, write_shape, write_tokenizer
 from maxtext_ext.checkpoint.qwen3_asr_config import model_keys
+from maxtext_ext.text.special_tokens import AUDIO_PAD, IM_END
 from maxtext_ext.text.templates.qwen3_asr import build_prompt, build_target
-from maxtext_ext.text.tokenizer import AUDIO_PAD, IM_END
 from tests import tiny
 
 ROOT = Path(__file__).parents[2]

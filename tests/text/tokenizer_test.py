@@ -13,7 +13,7 @@ from gcs_server import serving
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxtext_ext.text import tokenizer as tokenizer_lib
+from maxtext_ext.text import special_tokens
 from maxtext_ext.text.tokenizer import Tokenizer, train_char_tokenizer
 
 TEXTS = ("hello there", "שלום תודה", "شكرا مرحبا")
@@ -57,7 +57,7 @@ def test_the_audio_tokens_stand_at_their_published_ids(qwen3: Tokenizer) -> None
   assert qwen3.audio_pad_id == 151676
   assert qwen3.asr_text_id == 151704
   assert qwen3.vocab_size == 151706
-  published = tokenizer_lib.QWEN3_ASR_TOKENS
+  published = special_tokens.QWEN3_ASR_TOKENS
   assert (published["<tts_pad>"], published["<non_speech>"]) == (151671, 151675)
   assert (published["<blank1>"], published["<blank27>"]) == (151677, 151703)
   assert published["<timestamp>"] == 151705
@@ -232,3 +232,13 @@ def test_a_tokenizer_without_the_needed_tokens_is_refused(tmp_path: Path) -> Non
   tokenizers.Tokenizer(model).save(str(tmp_path / "tokenizer.json"))
   with pytest.raises(ValueError, match=r"lacks <\|endoftext\|>, .*<asr_text>"):
     _ = Tokenizer.from_directory(tmp_path).pad_id
+
+
+def test_a_template_says_which_special_tokens_are_needed(tmp_path: Path) -> None:
+  plain = Tokenizer.from_directory(qwen3_directory(), required=("<|im_start|>", "<|im_end|>"))
+  assert plain.vocab_size == 151669, "no audio tokens are added that nobody asked for"
+  assert (plain.pad_id, plain.im_end_id) == (151643, 151645)
+  assert pickle.loads(pickle.dumps(plain)).vocab_size == 151669
+  lacking = Tokenizer.from_directory(qwen3_directory(), required=("<|im_end|>", "<|hear|>"))
+  with pytest.raises(ValueError, match=r"lacks <\|hear\|>;"):
+    _ = lacking.vocab_size

@@ -9,30 +9,18 @@ only `transcript<|im_end|>` when the prompt already ends with the language.
 Source: chat template of Qwen/Qwen3-ASR, `qwen_asr/inference/utils.py` and `finetuning/`.
 """
 
-import dataclasses
 import re
 
 from maxtext_ext.text.languages import NO_LANGUAGE, is_name, language_name, spell
-from maxtext_ext.text.tokenizer import ASR_TEXT, Tokenizer
+from maxtext_ext.text.special_tokens import ASR_TEXT, OF_QWEN3_ASR
+from maxtext_ext.text.templates.template import Prompt, Template
+from maxtext_ext.text.tokenizer import Tokenizer
 
 _LANGUAGE_LINE = re.compile(r"^\s*language\s+(\S.*?)\s*$", re.IGNORECASE | re.MULTILINE)
 
 
-@dataclasses.dataclass(frozen=True)
-class Prompt:
-  """Token ids before and after the `<|audio_pad|>` tokens of one clip.
-
-  Attributes:
-    before: up to and including `<|audio_start|>`.
-    after: from `<|audio_end|>` to the last token before the answer.
-  """
-
-  before: tuple[int, ...]
-  after: tuple[int, ...]
-
-
 def build_prompt(tokenizer: Tokenizer, *, language: str | None = None, context: str = "") -> Prompt:
-  """Token ids of the prompt.
+  """Token ids of the prompt: up to `<|audio_start|>`, and from `<|audio_end|>` on.
 
   Args:
     tokenizer: the model's tokenizer.
@@ -49,7 +37,7 @@ def build_prompt(tokenizer: Tokenizer, *, language: str | None = None, context: 
   after = [t.audio_end_id, t.im_end_id, *t.encode("\n"), t.im_start_id, *t.encode("assistant\n")]
   if language is not None:
     after += _language_tag(t, language)
-  return Prompt(before=tuple(before), after=tuple(after))
+  return Prompt(before=tuple(before), after=tuple(after), audio_pad=t.audio_pad_id)
 
 
 def build_target(
@@ -90,3 +78,13 @@ def _heard(name: str) -> str | None:
 def _language_tag(tokenizer: Tokenizer, language: str) -> list[int]:
   name = language_name(language)
   return [*tokenizer.encode(f"language {name}"), tokenizer.asr_text_id]
+
+
+QWEN3_ASR = Template(
+  name="qwen3_asr",
+  special_tokens=OF_QWEN3_ASR,
+  open_vocabulary=Tokenizer.from_directory,
+  build_prompt=build_prompt,
+  build_target=build_target,
+  parse=parse_output,
+)
