@@ -7,7 +7,7 @@ from maxtext_ext.files.remote import is_url
 from maxtext_ext.keys.settings import Settings
 from maxtext_ext.keys.yml import MODEL_FILE, models
 from maxtext_ext.records.reader import find_shards
-from maxtext_ext.text.tokenizer import Tokenizer
+from maxtext_ext.text.templates import TEMPLATES
 
 # Folders of a run that MaxText names.
 _CHECKPOINTS = "checkpoints"
@@ -92,7 +92,7 @@ def _among_others(settings: Settings) -> bool:
 
 def _check_tokenizer(settings: Settings) -> None:
   if settings.tokenizer_path:
-    Tokenizer.from_directory(settings.tokenizer_path)
+    TEMPLATES[settings.template].open(settings.tokenizer_path)
     return
   name = settings.model_name
   remedy = "name a folder with tokenizer.json"

@@ -7,8 +7,7 @@ print(Transcriber.from_pretrained("out/qwen3-asr").transcribe("clip.wav").text)
 import dataclasses
 import os
 import sys
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any, Self, overload
 
@@ -23,14 +22,15 @@ from maxtext_ext.audio.limits import MAX_PEAK, PCM16_SCALE, SAMPLE_RATE, AudioEr
 from maxtext_ext.checkpoint.adapter import load_weights
 from maxtext_ext.checkpoint.fingerprint import check_model
 from maxtext_ext.checkpoint.model_file import base_among, pretrained_config
-from maxtext_ext.decode.generate import Generator
-from maxtext_ext.input.collate import decode_shape, make_decode_batch
+from maxtext_ext.decode.engines import make_engine
+from maxtext_ext.decode.interface import Answer
+from maxtext_ext.input.decoding import batches_of
 from maxtext_ext.input.utterance import Utterance, build_utterance
 from maxtext_ext.models.speech_lm import make_model
 from maxtext_ext.records.schema import Record
 from maxtext_ext.text.languages import NO_LANGUAGE, language_name
-from maxtext_ext.text.templates.qwen3_asr import parse_output
-from maxtext_ext.text.tokenizer import Tokenizer
+from maxtext_ext.text.templates import TEMPLATES
+from maxtext_ext.text.vocabulary import Vocabulary
 
 MAX_SECONDS = 1200.0  # the longest clip of one pass, as Qwen3-ASR is published
 
@@ -64,13 +64,13 @@ class Transcriber:
   """
 
   def __init__(
-    self, config: bridge.Config, mesh: Mesh, params: nnx.State, tokenizer: Tokenizer
+    self, config: bridge.Config, mesh: Mesh, params: nnx.State, tokenizer: Vocabulary
   ) -> None:
-    self._tokenizer = tokenizer
+    self._tokenizer, self._template = tokenizer, config.template
     self._devices = jax.device_count()
     self._windows = config.decode_rows
     self._params = params
-    self._generator = Generator.of(config, mesh, tokenizer, announce=sys.stderr.isatty())
+    self._engine = make_engine(config, mesh, tokenizer, announce=sys.stderr.isatty())
 
   @classmethod
   def from_pretrained(cls, path: str | os.PathLike[str], **overrides: Any) -> Self:
@@ -87,7 +87,7 @@ class Transcriber:
       ValueError: there is no model, or no weights that fit it, or a key is unknown.
     """
     with pretrained_config(path, overrides) as config:
-      tokenizer = Tokenizer.from_directory(config.tokenizer_path)
+      tokenizer = TEMPLATES[config.template].open(config.tokenizer_path)
       tokenizer.vocab_size  # noqa: B018  reads the files, which may be gone later
       check_model(config, config.load_parameters_path, prompt=False)
     mesh = bridge.make_mesh(config)
@@ -141,19 +141,15 @@ class Transcriber:
       self._utterance(number, len(audio), *item)
       for number, item in enumerate(zip(audio, languages, contexts, strict=True))
     ]
-    answers: dict[int, list[int]] = {}
-    for shape, numbers in self._batches(clips):
-      rows = self._devices
-      while rows < len(numbers):
-        rows *= 2  # as few programs as there are powers of two
-      batch = make_decode_batch(
-        [clips[number] for number in numbers],
-        pad_id=self._tokenizer.pad_id,
-        rows=rows,
-        shape=shape,
-      )
-      answers |= zip(numbers, self._generator(self._params, batch.arrays), strict=False)
-    return [self._read(clip, answers[number]) for number, clip in enumerate(clips)]
+    batches = batches_of(
+      clips, pad_id=self._tokenizer.pad_id, windows=self._windows, devices=self._devices
+    )
+    answers = {
+      answer.clip.id: answer
+      for batch in self._engine.run(self._params, batches)
+      for answer in batch
+    }
+    return [_transcription(clip, answers[clip.sample_id]) for clip in clips]
 
   def _utterance(
     self, number: int, count: int, audio: Audio, language: str | None, context: str | None
@@ -169,26 +165,22 @@ class Transcriber:
       text="",
       language=None if name == NO_LANGUAGE else name,
     )
-    return build_utterance(record, self._tokenizer, language_in_prompt=True, context=context or "")
-
-  def _read(self, clip: Utterance, tokens: list[int]) -> Transcription:
-    language, text = parse_output(self._tokenizer.decode(tokens))
-    return Transcription(
-      text=text,
-      language=clip.language or language,
-      seconds=clip.seconds,
-      complete=self._generator.is_complete(tokens),
+    return build_utterance(
+      record,
+      self._tokenizer,
+      template=self._template,
+      language_in_prompt=True,
+      context=context or "",
     )
 
-  def _batches(self, clips: list[Utterance]) -> Iterator[tuple[tuple[int, int], list[int]]]:
-    """Shapes of batches and the numbers of the clips in them; long clips in smaller batches."""
-    by_shape: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for number, clip in enumerate(clips):
-      by_shape[decode_shape(clip)].append(number)
-    for (windows, slots), numbers in by_shape.items():
-      most = max(1, self._windows // windows) * self._devices
-      for start in range(0, len(numbers), most):
-        yield (windows, slots), numbers[start : start + most]
+
+def _transcription(clip: Utterance, answer: Answer) -> Transcription:
+  return Transcription(
+    text=answer.text,
+    language=clip.language or answer.language,
+    seconds=clip.seconds,
+    complete=answer.complete,
+  )
 
 
 def _for_each(

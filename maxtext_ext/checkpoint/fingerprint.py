@@ -31,6 +31,8 @@ from maxtext_ext.run_identity import (
   is_of_decoding,
   is_of_model,
 )
+from maxtext_ext.text.alphabet import Alphabet
+from maxtext_ext.text.templates import TEMPLATES
 from maxtext_ext.text.tokenizer import Tokenizer
 
 # Under these keys stands what lies at the places that they name.
@@ -54,7 +56,7 @@ def fingerprint_of(config: bridge.Config, *, base_identity: str = "") -> Fingerp
   Raises:
     ValueError: tokenizer or data are not there.
   """
-  contents = {_TOKENIZER: Tokenizer.from_directory(config.tokenizer_path).checksum()}
+  contents = {_TOKENIZER: _checksum_of_tokenizer(config)}
   contents |= _of_data(config)
   if config.noise_probability or config.noise_only_rate:
     contents[_NOISE] = _of_files(find_sounds(config.noise_dir))
@@ -63,6 +65,10 @@ def fingerprint_of(config: bridge.Config, *, base_identity: str = "") -> Fingerp
   if base_identity:
     contents[_BASE] = base_identity
   return fingerprint_of_keys(bridge.keys_of(config)) | contents
+
+
+def _checksum_of_tokenizer(config: bridge.Config) -> str:
+  return TEMPLATES[config.template].open(config.tokenizer_path).checksum()
 
 
 def _of_data(config: bridge.Config) -> Fingerprint:
@@ -126,6 +132,8 @@ def _of_files_beside(run_dir: str) -> Fingerprint:
     found |= {key: value for key, value in keys.items() if is_of_model(key)}
   if Tokenizer.is_in(run_dir):
     found[_TOKENIZER] = Tokenizer.from_directory(run_dir).checksum()
+  elif Alphabet.is_in(run_dir):
+    found[_TOKENIZER] = Alphabet.from_directory(run_dir).checksum()
   return found
 
 
@@ -169,7 +177,7 @@ def _differences(
   stored = _beside(items)
   ours = fingerprint_of_keys(bridge.keys_of(config))
   if tokenizer:
-    ours[_TOKENIZER] = Tokenizer.from_directory(config.tokenizer_path).checksum()
+    ours[_TOKENIZER] = _checksum_of_tokenizer(config)
   changed = [key for key in differing_keys(ours, stored, both=True) if is_of_model(key)]
   wrong = [key for key in changed if not is_of_decoding(key)]
   told = [key for key in changed if is_of_decoding(key)]

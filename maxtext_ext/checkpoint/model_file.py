@@ -21,10 +21,12 @@ from maxtext_ext.files import foreign_folder
 from maxtext_ext.keys.settings import read
 from maxtext_ext.keys.yml import MODEL_FILE, package_configs, read_yml
 from maxtext_ext.run_identity import fingerprint_of_keys, is_of_decoding, is_of_model
+from maxtext_ext.text import alphabet
 
 TOKENIZER_FILES = (
   *("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"),
   *("added_tokens.json", "special_tokens_map.json"),
+  alphabet.FILE,
 )
 BASE = "configs/speech.yml"
 # How the parameters of that shape are stored.

@@ -13,7 +13,7 @@ from maxtext_ext.checkpoint import adapter
 from maxtext_ext.checkpoint.fingerprint import check_model
 from maxtext_ext.checkpoint.training import find_checkpoint, with_base_weights
 from maxtext_ext.config import build, run_dir_of
-from maxtext_ext.decode.generate import Generator, transcribe
+from maxtext_ext.decode.engines import make_engine
 from maxtext_ext.evaluate import decoded
 from maxtext_ext.evaluate.hypotheses import HypothesisWriter, describe_cut, shard_path
 from maxtext_ext.files.folder_lock import sole_writer
@@ -23,7 +23,7 @@ from maxtext_ext.keys.settings import Overrides, Settings, read
 from maxtext_ext.models.speech_lm import make_model
 from maxtext_ext.pages.duration import format_duration
 from maxtext_ext.progress import ProgressLine, say
-from maxtext_ext.text.tokenizer import Tokenizer
+from maxtext_ext.text.templates import TEMPLATES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,10 +92,10 @@ def decode(config: bridge.Config) -> DecodeResult:
 
 def _decode(config: bridge.Config, output: str) -> DecodeResult:
   mesh = bridge.make_mesh(config)
-  tokenizer = Tokenizer.from_directory(config.tokenizer_path)
+  tokenizer = TEMPLATES[config.template].open(config.tokenizer_path)
   weights = find_weights(config)
   config, params = load_weights(config, mesh, weights)
-  generator = Generator.of(config, mesh, tokenizer, announce=jax.process_index() == 0)
+  engine = make_engine(config, mesh, tokenizer, announce=jax.process_index() == 0)
   rows = config.decode_rows * jax.local_device_count()
   inputs = InputConfig.from_config(config, split=config.split, rows=rows)
   host, hosts = jax.process_index(), jax.process_count()
@@ -109,11 +109,11 @@ def _decode(config: bridge.Config, output: str) -> DecodeResult:
     HypothesisWriter(shard_path(output, host, hosts)) as writer,
     ProgressLine("decode", len(batches), visible=host == 0) as progress,
   ):
-    for number, batch in enumerate(batches, 1):
-      for hypothesis in transcribe(generator, params, batch, tokenizer):
-        writer.write(hypothesis)
-        clips, seconds = clips + 1, seconds + hypothesis.duration
-        cut += not hypothesis.complete
+    for number, answers in enumerate(engine.run(params, batches), 1):
+      for answer in answers:
+        writer.write(answer.hypothesis())
+        clips, seconds = clips + 1, seconds + answer.clip.seconds
+        cut += not answer.complete
       note = f"{clips} clips, {seconds:.0f} s of audio"
       progress.update(number, f"{note}, {cut} cut" if cut else note)
   if host == 0:

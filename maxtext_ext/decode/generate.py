@@ -6,7 +6,6 @@ segment 0 in the cache and is never attended to, so a row's tokens do not depend
 
 import functools
 from collections.abc import Iterable
-from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -16,12 +15,10 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
 from maxtext_ext import bridge
-from maxtext_ext.evaluate.hypotheses import Hypothesis
-from maxtext_ext.input.collate import DecodeBatch
+from maxtext_ext.decode.interface import Engine, Written
 from maxtext_ext.models.speech_lm import AUDIO_KEYS, Batch, SpeechLM, make_model
 from maxtext_ext.parallel import local_rows, to_device
 from maxtext_ext.progress import announce_first_call
-from maxtext_ext.text.templates.qwen3_asr import parse_output
 from maxtext_ext.text.tokenizer import Tokenizer
 
 
@@ -52,25 +49,6 @@ class Generator:
     self.max_new_tokens = max_new_tokens
     self._announce = announce
     self._programs = functools.cache(self._program)
-
-  @classmethod
-  def of(
-    cls, config: bridge.Config, mesh: Mesh, tokenizer: Tokenizer, *, announce: bool = False
-  ) -> Self:
-    """The generator of a configuration, for texts of a tokenizer.
-
-    Raises:
-      ValueError: the model has fewer entries than the tokenizer.
-    """
-    tokenizer.require_rows(config.vocab_size)
-    return cls(
-      config,
-      mesh,
-      eos_ids=tokenizer.eos_ids,
-      vocab_size=tokenizer.vocab_size,
-      max_new_tokens=config.max_new_tokens,
-      announce=announce,
-    )
 
   def __call__(self, params: nnx.State, batch: dict[str, np.ndarray]) -> list[list[int]]:
     """Tokens written for each of this host's rows, without the one that ended them.
@@ -179,20 +157,26 @@ def _generate(
   return jax.lax.while_loop(unfinished, write_next, start)[-1]
 
 
-def transcribe(
-  generator: Generator, params: nnx.State, batch: DecodeBatch, tokenizer: Tokenizer
-) -> list[Hypothesis]:
-  """What a model with these parameters writes for the clips of this host's batch, in order."""
-  rows = generator(params, batch.arrays)
-  return [
-    Hypothesis(
-      id=clip.id,
-      dataset=clip.dataset,
-      language=clip.language,
-      duration=clip.seconds,
-      reference=clip.reference,
-      hypothesis=parse_output(tokenizer.decode(tokens))[1],
-      complete=generator.is_complete(tokens),
+class GreedyBatchEngine(Engine):
+  """Greedy decoding of a whole batch at a time, until its last row has ended."""
+
+  def __init__(
+    self, config: bridge.Config, mesh: Mesh, tokenizer: Tokenizer, *, announce: bool = False
+  ) -> None:
+    super().__init__(config, mesh, tokenizer, announce=announce)
+    self._generator = Generator(
+      config,
+      mesh,
+      eos_ids=tokenizer.eos_ids,
+      vocab_size=tokenizer.vocab_size,
+      max_new_tokens=config.max_new_tokens,
+      announce=announce,
     )
-    for clip, tokens in zip(batch.utterances, rows, strict=False)
-  ]
+
+  def write(self, params: nnx.State, arrays: dict[str, np.ndarray]) -> list[Written]:
+    """Writes up to `max_new_tokens` tokens a row."""
+    generator = self._generator
+    return [
+      Written(tokens=tokens, complete=generator.is_complete(tokens))
+      for tokens in generator(params, arrays)
+    ]

@@ -1,7 +1,7 @@
 """Batches for decoding: prompts of one clip a row, in a few static shapes."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import grain
@@ -19,6 +19,7 @@ from maxtext_ext.input.reading import (
   read_options,
 )
 from maxtext_ext.input.transforms import BuildUtterance, Chain, DecodeRecord, FilterClip
+from maxtext_ext.input.utterance import Utterance
 from maxtext_ext.text.vocabulary import Vocabulary
 
 
@@ -28,6 +29,31 @@ class _Planned:
 
   shape: tuple[int, int]  # windows, text slots
   records: tuple[int, ...]
+
+
+def batches_of(
+  utterances: Sequence[Utterance], *, pad_id: int, windows: int, devices: int
+) -> Iterator[DecodeBatch]:
+  """Batches of clips in memory, each of clips of one shape (`decode_shape`).
+
+  Args:
+    utterances: of one process; a batch has them in this order.
+    pad_id: token of empty slots.
+    windows: of sound in a batch, for each device; a longer clip still gets its device. So long
+      clips come in smaller batches.
+    devices: a batch has as many rows, or 2, 4, 8, ... times as many: few shapes, few programs.
+  """
+  by_shape: dict[tuple[int, int], list[Utterance]] = defaultdict(list)
+  for utterance in utterances:
+    by_shape[decode_shape(utterance)].append(utterance)
+  for shape, clips in by_shape.items():
+    most = max(1, windows // shape[0]) * devices
+    for start in range(0, len(clips), most):
+      part = clips[start : start + most]
+      rows = devices
+      while rows < len(part):
+        rows *= 2
+      yield make_decode_batch(part, pad_id=pad_id, rows=rows, shape=shape)
 
 
 class DecodeIterator(ClosingIterator, Iterator[DecodeBatch]):

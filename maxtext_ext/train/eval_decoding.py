@@ -4,19 +4,20 @@ import contextlib
 import dataclasses
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import jax
 from flax import nnx
 from jax.sharding import Mesh
 
 from maxtext_ext import bridge
-from maxtext_ext.decode.generate import Generator, transcribe
+from maxtext_ext.decode.engines import make_engine
 from maxtext_ext.evaluate.hypotheses import Hypothesis
+from maxtext_ext.input.collate import DecodeBatch
 from maxtext_ext.input.pipeline import InputConfig, decode_split
 from maxtext_ext.parallel import gather_texts
 from maxtext_ext.progress import ProgressLine
-from maxtext_ext.text.tokenizer import Tokenizer
+from maxtext_ext.text.vocabulary import Vocabulary
 from maxtext_ext.train import oom
 
 _log = logging.getLogger(__name__)
@@ -36,11 +37,10 @@ class Transcripts:
     ValueError: the split is not there, or nothing in it can be used.
   """
 
-  def __init__(self, config: bridge.Config, mesh: Mesh, tokenizer: Tokenizer) -> None:
+  def __init__(self, config: bridge.Config, mesh: Mesh, tokenizer: Vocabulary) -> None:
     rows = config.decode_rows * jax.local_device_count()
     self._config = config
-    self._tokenizer = tokenizer
-    self._generator = Generator.of(config, mesh, tokenizer, announce=jax.process_index() == 0)
+    self._engine = make_engine(config, mesh, tokenizer, announce=jax.process_index() == 0)
     self._split = decode_split(
       InputConfig.from_config(config, split=config.eval_split, rows=rows),
       tokenizer,
@@ -76,10 +76,9 @@ class Transcripts:
       contextlib.closing(iter(self._split)) as batches,
       ProgressLine("evaluate", len(batches), above=progress) as line,
     ):
-      for number, batch in enumerate(batches, 1):
-        if asked():
-          raise BrokenOff
-        mine += transcribe(self._generator, params, batch, self._tokenizer)
+      wanted = _until(asked, batches)
+      for number, answers in enumerate(self._engine.run(params, wanted), 1):
+        mine += [answer.hypothesis() for answer in answers]
         cut = sum(not clip.complete for clip in mine)
         line.update(number, f"{len(mine)} clips" + (f", {cut} cut" if cut else ""))
     return list(_of_all_hosts(mine))
@@ -94,6 +93,14 @@ class Transcripts:
     fewer = max(1, rows // devices // 2)
     _log.warning("%s; going on with %d", now, fewer)
     self._split = self._split.with_rows(fewer * devices)
+
+
+def _until(asked: Callable[[], bool], batches: Iterable[DecodeBatch]) -> Iterator[DecodeBatch]:
+  """The batches; raises BrokenOff instead of the next one once it was asked for."""
+  for batch in batches:
+    if asked():
+      raise BrokenOff
+    yield batch
 
 
 def _of_all_hosts(mine: list[Hypothesis]) -> Iterator[Hypothesis]:

@@ -15,7 +15,7 @@ from maxtext_ext.evaluate.wer import Scores, score
 from maxtext_ext.input.pipeline import InputConfig, eval_iterator
 from maxtext_ext.parallel import to_device
 from maxtext_ext.progress import ProgressLine
-from maxtext_ext.text.tokenizer import Tokenizer
+from maxtext_ext.text.vocabulary import Vocabulary
 from maxtext_ext.train.eval_decoding import BrokenOff, Transcripts
 from maxtext_ext.train.samples import Sample, choose
 
@@ -70,7 +70,7 @@ class Evaluation:
     config: bridge.Config,
     mesh: Mesh,
     inputs: InputConfig,
-    tokenizer: Tokenizer,
+    tokenizer: Vocabulary,
     *,
     evaluated: int,
     step_fn: Callable[..., Any],

@@ -6,7 +6,7 @@ from maxtext_ext import bridge
 from maxtext_ext.input.epochs import steps_of
 from maxtext_ext.input.pipeline import InputConfig
 from maxtext_ext.progress import say
-from maxtext_ext.text.tokenizer import Tokenizer
+from maxtext_ext.text.templates import TEMPLATES
 
 
 def with_steps(config: bridge.Config) -> bridge.Config:
@@ -19,7 +19,7 @@ def with_steps(config: bridge.Config) -> bridge.Config:
     return config
   rows = config.global_batch_size_to_load
   inputs = InputConfig.from_config(config, split=config.train_split, rows=rows)
-  tokenizer = Tokenizer.from_directory(config.tokenizer_path)
+  tokenizer = TEMPLATES[config.template].open(config.tokenizer_path)
   tokenizer.require_rows(config.vocab_size)
   steps = steps_of(config.epochs, inputs, tokenizer, rows=rows)
   if jax.process_index() == 0:

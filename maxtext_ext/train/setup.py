@@ -42,7 +42,7 @@ from maxtext_ext.models.speech_lm import make_model
 from maxtext_ext.parallel import gather_texts
 from maxtext_ext.progress import announce_first_call
 from maxtext_ext.run_identity import describe_differences
-from maxtext_ext.text.tokenizer import Tokenizer
+from maxtext_ext.text.templates import TEMPLATES
 from maxtext_ext.train.evaluation import Evaluation
 from maxtext_ext.train.metric_writer import MetricWriter
 from maxtext_ext.train.optimizer import make_optimizer
@@ -104,7 +104,7 @@ def prepare(config: bridge.Config) -> Run:
   adapter = AdapterRecord.from_config(config)
   fingerprint = _identify(config, run_dir, adapter)
   mesh = bridge.make_mesh(config)
-  tokenizer = Tokenizer.from_directory(config.tokenizer_path)
+  tokenizer = TEMPLATES[config.template].open(config.tokenizer_path)
   tokenizer.require_rows(config.vocab_size)
   hosts, chief = jax.process_count(), jax.process_index() == 0
   rows = config.global_batch_size_to_load // hosts

@@ -6,7 +6,7 @@ from flax import nnx
 
 from maxtext_ext import bridge
 from maxtext_ext.config import load
-from maxtext_ext.decode.generate import Generator
+from maxtext_ext.decode.interface import Engine, Written
 from maxtext_ext.evaluate.hypotheses import Hypothesis
 from maxtext_ext.progress import ProgressLine
 from maxtext_ext.text.tokenizer import Tokenizer
@@ -14,18 +14,18 @@ from maxtext_ext.train.eval_decoding import BrokenOff, Transcripts
 from tests import tiny
 
 
-class Mute(Generator):
+class Mute(Engine):
   """Writes nothing, and has memory for two rows."""
 
-  def __init__(self) -> None:
+  def __init__(self, *args) -> None:
+    super().__init__(*args)
     self.rows: list[int] = []
-    self.max_new_tokens = 1
 
-  def __call__(self, params, batch):
-    self.rows.append(len(batch["inputs"]))
+  def write(self, params, arrays):
+    self.rows.append(len(arrays["inputs"]))
     if self.rows[-1] > 2:
       raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
-    return [[] for _ in batch["inputs"]]
+    return [Written(tokens=[], complete=True) for _ in arrays["inputs"]]
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +40,12 @@ def run(keys):
   def run(*more: str, calls: int = 1000) -> tuple[list[Hypothesis], list[int]]:
     config = load(tiny.DEMO, [*keys, "decode_rows=2", *more])
     tokenizer = Tokenizer.from_directory(config.tokenizer_path)
-    made = Transcripts(config, bridge.make_mesh(config), tokenizer)
-    made._generator = Mute()
+    mesh = bridge.make_mesh(config)
+    made = Transcripts(config, mesh, tokenizer)
+    made._engine = Mute(config, mesh, tokenizer)
     asked = iter([False] * calls + [True])
     clips = made(nnx.State({}), ProgressLine("", 1, visible=False), lambda: next(asked))
-    return clips, made._generator.rows
+    return clips, made._engine.rows
 
   return run
 

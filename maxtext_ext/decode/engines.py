@@ -1,0 +1,22 @@
+"""Decoding engines by name, and the one of a model."""
+
+from jax.sharding import Mesh
+
+from maxtext_ext import bridge
+from maxtext_ext.decode.ctc import CTCEngine
+from maxtext_ext.decode.generate import GreedyBatchEngine
+from maxtext_ext.decode.interface import Engine
+from maxtext_ext.text.vocabulary import Vocabulary
+
+ENGINES: dict[str, type[Engine]] = {"greedy_batch": GreedyBatchEngine, "ctc": CTCEngine}
+
+
+def make_engine(
+  config: bridge.Config, mesh: Mesh, tokenizer: Vocabulary, *, announce: bool = False
+) -> Engine:
+  """Makes the engine of the model that a configuration describes.
+
+  Raises:
+    ValueError: the model has fewer entries than the tokenizer.
+  """
+  return ENGINES["greedy_batch"](config, mesh, tokenizer, announce=announce)
