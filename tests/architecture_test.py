@@ -81,6 +81,14 @@ def own_imports(name: str) -> set[str]:
   return found
 
 
+def test_the_diagram_of_the_layers_is_right():
+  page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+  diagram = page.split("```text\n")[1].split("```")[0]
+  # Names stand before the first gap of three spaces, the description behind it.
+  drawn = [name for row in diagram.splitlines() for name in row.split("   ")[0].split()]
+  assert drawn == [*reversed(LAYERS)]
+
+
 def layer_of(name: str) -> str:
   return name.split(".")[1]
 
