@@ -38,9 +38,9 @@ from rich.table import Table
 
 from benchmarks.speech_like import make_clips
 from benchmarks.train_data import SHAPES, write_clips, write_shape, write_tokenizer
-from maxtext_ext.audio.geometry import CHUNKS_PER_WINDOW
 from maxtext_ext.config import load
 from maxtext_ext.keys.yml import package_configs
+from maxtext_ext.models.encoders import encoder_config
 from maxtext_ext.planning.model_flops import decoder_flops_per_token, encoder_flops_per_window
 from maxtext_ext.planning.topology import H100
 
@@ -246,7 +246,7 @@ def _model_flops(
   config = load(str(folder / "run.yml"), keys)
   tokens = batches * config.per_device_batch_size * config.max_target_length
   return 3 * (
-    audio / CHUNKS_PER_WINDOW * encoder_flops_per_window(config)
+    audio / encoder_config(config).geometry.window_seconds * encoder_flops_per_window(config)
     + tokens * decoder_flops_per_token(config)
     + targets * 2 * config.emb_dim * config.vocab_size
   )

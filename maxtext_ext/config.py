@@ -11,6 +11,7 @@ from maxtext_ext import bridge
 from maxtext_ext.keys.settings import Overrides, Settings, describe, kinds, read
 from maxtext_ext.keys.speech import SpeechKeys
 from maxtext_ext.keys.values import ConfigError
+from maxtext_ext.models.make import check_model_keys
 
 
 class SpeechConfig(SpeechKeys, bridge.MaxTextConfig):
@@ -34,16 +35,18 @@ def build(settings: Settings) -> bridge.Config:
   """The configuration of settings that were read; asks JAX for the devices.
 
   Raises:
-    ConfigError: MaxText refuses a value.
+    ConfigError: MaxText or the model refuses a value.
   """
   bridge.quiet(settings.verbose)
   texts = {key for key, kind in kinds().items() if kind.kind == "text" and not kind.optional}
   try:
-    return bridge.initialize(settings.values, {*texts, "tokenizer_path"}, SpeechConfig)
+    config = bridge.initialize(settings.values, {*texts, "tokenizer_path"}, SpeechConfig)
+    check_model_keys(config)
   except pydantic.ValidationError as error:
     raise ConfigError(describe(error)) from error
   except (ValueError, TypeError) as error:
     raise ConfigError(_first_line(error)) from error
+  return config
 
 
 def run_dir_of(config: bridge.Config) -> str:

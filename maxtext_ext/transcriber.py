@@ -26,7 +26,7 @@ from maxtext_ext.decode.engines import make_engine
 from maxtext_ext.decode.interface import Answer
 from maxtext_ext.input.decoding import batches_of
 from maxtext_ext.input.utterance import Utterance, build_utterance
-from maxtext_ext.models.speech_lm import make_model
+from maxtext_ext.models.make import make_model
 from maxtext_ext.records.schema import Record
 from maxtext_ext.text.languages import NO_LANGUAGE, language_name
 from maxtext_ext.text.templates import TEMPLATES

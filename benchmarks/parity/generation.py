@@ -16,7 +16,7 @@ from maxtext_ext.config import load
 from maxtext_ext.decode.generate import Generator
 from maxtext_ext.input.collate import make_decode_batch
 from maxtext_ext.input.utterance import Utterance, build_utterance
-from maxtext_ext.models.speech_lm import make_model
+from maxtext_ext.models.make import make_model
 from maxtext_ext.text.tokenizer import Tokenizer, train_char_tokenizer
 
 NEW_TOKENS = 12

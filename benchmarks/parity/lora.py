@@ -13,7 +13,7 @@ from benchmarks.parity.compare import relative
 from maxtext_ext import bridge
 from maxtext_ext.config import load
 from maxtext_ext.models.lora import LoraConfig, apply_lora, is_target, kernel_name, merge_kernel
-from maxtext_ext.models.speech_lm import make_model
+from maxtext_ext.models.make import make_model
 
 RANK, ALPHA = 3, 7.5
 DENSE = ("attention", "ffn", "audio_tower", "projector")

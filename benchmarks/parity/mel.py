@@ -10,10 +10,10 @@ import numpy as np
 from transformers import WhisperFeatureExtractor
 
 from benchmarks.parity.compare import relative
-from maxtext_ext.audio.geometry import CHUNK_SAMPLES, CHUNKS_PER_WINDOW, MIN_SAMPLES, num_frames
 from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.audio.mel import log_mel
 from maxtext_ext.input.windows import cut_chunks, frames_of_chunks
+from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY
 
 Signal = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
@@ -76,7 +76,7 @@ def reference(clip: np.ndarray, num_mel_bins: int) -> np.ndarray:
   """[F, M] of the clip, padded as Qwen3-ASR does where it is short, and to no other length."""
   if clip.dtype == np.int16:
     clip = clip.astype(np.float32) / 32_768
-  clip = np.pad(clip, (0, max(0, MIN_SAMPLES - clip.size)))
+  clip = np.pad(clip, (0, max(0, GEOMETRY.min_samples - clip.size)))
   features = extractor(num_mel_bins)(
     clip, sampling_rate=SAMPLE_RATE, padding="do_not_pad", truncation=False, return_tensors="np"
   )
@@ -98,19 +98,19 @@ def one_row(
   chunks = [cut_chunks(clip) for clip in clips]
   counts = [len(c) for c in chunks]
   total = sum(counts)
-  windows = -(-(total if order is None else order.max() + 1) // CHUNKS_PER_WINDOW)
+  windows = -(-(total if order is None else order.max() + 1) // GEOMETRY.chunks_per_window)
   places = np.split(np.arange(total) if order is None else order, np.cumsum(counts)[:-1])
-  shape = (windows * CHUNKS_PER_WINDOW, CHUNK_SAMPLES)
+  shape = (windows * GEOMETRY.chunks_per_window, GEOMETRY.chunk_samples)
   samples = np.full(shape, garbage).astype(clips[0].dtype)
   frames, segment = np.zeros((2, shape[0]), np.int32)
   for number, (clip, chunk, place) in enumerate(zip(clips, chunks, places, strict=True), 1):
     samples[place] = chunk
-    frames[place] = frames_of_chunks(num_frames(clip.size))
+    frames[place] = frames_of_chunks(GEOMETRY.num_frames(clip.size))
     segment[place] = number
     if garbage:  # all that lies behind the reflection at the clip's end
-      end = (max(clip.size, MIN_SAMPLES) + 400) - (len(chunk) - 1) * SAMPLE_RATE
+      end = (max(clip.size, GEOMETRY.min_samples) + 400) - (len(chunk) - 1) * SAMPLE_RATE
       samples[place[-1], end:] = garbage
-  grid = (1, windows, CHUNKS_PER_WINDOW)
+  grid = (1, windows, GEOMETRY.chunks_per_window)
   arrays = samples.reshape(*grid, -1), frames.reshape(grid), segment.reshape(grid)
   return tuple(jnp.asarray(a) for a in arrays), places
 
@@ -122,6 +122,6 @@ def max_error(num_mel_bins: int) -> float:
     clip = draw(signal, seconds)
     arrays, places = one_row([clip])
     mel = np.asarray(log_mel(*arrays, num_mel_bins=num_mel_bins)).reshape(-1, 100, num_mel_bins)
-    frames = mel[places[0]].reshape(-1, num_mel_bins)[: num_frames(clip.size)]
+    frames = mel[places[0]].reshape(-1, num_mel_bins)[: GEOMETRY.num_frames(clip.size)]
     errors.append(relative(frames, reference(clip, num_mel_bins)))
   return max(errors)

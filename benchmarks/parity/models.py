@@ -12,12 +12,13 @@ from flax import nnx
 from benchmarks.parity.references import ours, reference
 from benchmarks.parity.references.reference import Reference
 from maxtext_ext import bridge
-from maxtext_ext.audio.geometry import audio_tokens, num_frames
 from maxtext_ext.config import load
 from maxtext_ext.input.collate import pack_batch
 from maxtext_ext.input.packing import pack
 from maxtext_ext.input.utterance import Utterance
-from maxtext_ext.models.speech_lm import SpeechLM, make_model
+from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY
+from maxtext_ext.models.make import make_model
+from maxtext_ext.models.speech_lm import SpeechLM
 
 TOLERANCE = 1e-4  # of the largest logit of the clip
 
@@ -106,7 +107,7 @@ def utterances(ref: Reference) -> list[Utterance]:
   """The reference's clips with their prompts and targets; `sample_id` is the clip's number."""
   made = []
   for i, samples in enumerate(ref.clips()):
-    tokens = audio_tokens(num_frames(len(samples)))
+    tokens = GEOMETRY.num_tokens(len(samples))
     prompt, target = reference.prompt_ids(i, tokens)
     made.append(
       Utterance(

@@ -22,7 +22,7 @@ from maxtext_ext.checkpoint.convert import to_maxtext
 from maxtext_ext.checkpoint.merge import export_adapter, import_adapter
 from maxtext_ext.checkpoint.model_file import pretrained_config
 from maxtext_ext.input.utterance import Utterance
-from maxtext_ext.models.speech_lm import make_model
+from maxtext_ext.models.make import make_model
 
 FILES = ("adapter_config.json", "adapter_model.safetensors")
 EXACT = {"attention": "dot_product", "matmul_precision": "highest", "dtype": "float32"}

@@ -58,6 +58,11 @@ class Geometry:
     return self.chunk_hop / SAMPLE_RATE
 
   @property
+  def window_seconds(self) -> float:
+    """Seconds of a full window."""
+    return self.chunks_per_window * self.chunk_seconds
+
+  @property
   def tokens_per_chunk(self) -> int:
     """Audio tokens of a full chunk."""
     return self._halve(self.frames_per_chunk) // self.stack

@@ -25,7 +25,7 @@ from maxtext_ext.checkpoint.base import find_base, identify
 from maxtext_ext.checkpoint.integrity import Verification
 from maxtext_ext.files import foreign_json
 from maxtext_ext.models.lora import LoraConfig
-from maxtext_ext.models.parameter_groups import InParts, trained
+from maxtext_ext.models.parameter_groups import InGroups, trainable
 from maxtext_ext.models.parts import ADAPTERS
 
 # Name of the part of a checkpoint.
@@ -111,13 +111,12 @@ class AdapterRecord:
       lora=lora,
       base_path=bridge.absolute(path) if path else "",
       base_identity=identity,
-      parts=tuple(sorted(trained(config).parts)),
+      parts=tuple(sorted(trainable(config).groups)),
     )
 
-  @property
-  def saved(self) -> InParts:
-    """The filter of the parameters that a checkpoint holds."""
-    return InParts(frozenset(self.parts))
+  def saved(self, config: bridge.Config) -> InGroups:
+    """The filter of the parameters that a checkpoint holds, for the model of a configuration."""
+    return InGroups.of(config, self.parts)
 
   def require_same(self, stored: Self, place: str) -> None:
     """Raises ValueError when the adapters at `place` are others than these."""
@@ -152,7 +151,7 @@ def read_record(items: str) -> AdapterRecord | None:
   )
 
 
-def trained_part(state: nnx.State, saved: InParts) -> nnx.State:
+def trained_part(state: nnx.State, saved: InGroups) -> nnx.State:
   """A train state without the base weights: what trains, optimizer, random streams."""
   return state.filter(
     lambda path, variable: (
@@ -209,7 +208,7 @@ def load_weights(
     with bridge.mesh_scope(config, mesh):
       params = jax.jit(lambda: nnx.state(make(config), nnx.Param))()
   with Verification(items):
-    adapters = load_adapters(items, params.filter(record.saved))
+    adapters = load_adapters(items, params.filter(record.saved(config)))
   return config, nnx.merge_state(params, adapters)
 
 
@@ -249,7 +248,7 @@ def load_adapters(items: str, abstract: nnx.State) -> nnx.State:
   return loaded
 
 
-def restore(manager: Any, step: int, name: str, state: nnx.State, saved: InParts) -> nnx.State:
+def restore(manager: Any, step: int, name: str, state: nnx.State, saved: InGroups) -> nnx.State:
   """The train state with what trains, optimizer and random streams from a checkpoint of the run.
 
   A checkpoint of step 0 is an imported adapter: it holds no more than that.

@@ -15,13 +15,15 @@ from rich.console import Console
 from rich.table import Table
 
 from maxtext_ext import bridge
-from maxtext_ext.audio.geometry import audio_tokens, num_frames
+from maxtext_ext.audio.geometry import Geometry
 from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.checkpoint.adapter import load_weights
 from maxtext_ext.checkpoint.model_file import pretrained_config
 from maxtext_ext.input.collate import make_decode_batch
 from maxtext_ext.input.utterance import Utterance
-from maxtext_ext.models.speech_lm import Batch, make_model
+from maxtext_ext.models.encoders import encoder_config
+from maxtext_ext.models.interface import Batch
+from maxtext_ext.models.make import make_model
 
 # Float32 throughout, whatever the checkpoint stores: what is held to account is the arithmetic.
 EXACT = {
@@ -48,8 +50,11 @@ class ReferenceClip:
   input_ids: np.ndarray
   logits: np.ndarray
 
-  def utterance(self) -> Utterance:
+  def utterance(self, geometry: Geometry) -> Utterance:
     """The sequence as a prompt; its audio tokens are the longest run of one id.
+
+    Args:
+      geometry: of the model's encoder.
 
     Raises:
       ValueError: the run is not as long as the clip's audio gives tokens.
@@ -58,7 +63,7 @@ class ReferenceClip:
     edges = np.flatnonzero(np.diff(ids, prepend=-1, append=-1))
     lengths = np.diff(edges)
     start, length = int(edges[lengths.argmax()]), int(lengths.max())
-    wanted = audio_tokens(num_frames(len(self.samples)))
+    wanted = geometry.num_tokens(len(self.samples))
     if length != wanted:
       raise ValueError(
         f"input_ids_{self.number}: its longest run of one id has {length} tokens, expected"
@@ -150,15 +155,19 @@ def check(path: str | os.PathLike[str], reference: str | os.PathLike[str]) -> li
   Raises:
     ValueError: either cannot be used, or they are of different models.
   """
-  clips = [(clip, clip.utterance()) for clip in read_reference(reference)]
+  clips = read_reference(reference)
   scorer = Scorer(path)
-  for clip, _ in clips:
+  utterances = [clip.utterance(scorer.geometry) for clip in clips]
+  for clip in clips:
     if (size := clip.logits.shape[-1]) != scorer.vocab_size:
       raise ValueError(
         f"{reference}: logits_{clip.number} are over {size} tokens, the model's over"
         f" {scorer.vocab_size}; this is another model's reference"
       )
-  return [compare(clip, scorer(utterance, len(clip.logits))) for clip, utterance in clips]
+  return [
+    compare(clip, scorer(utterance, len(clip.logits)))
+    for clip, utterance in zip(clips, utterances, strict=True)
+  ]
 
 
 def compare(clip: ReferenceClip, logits: np.ndarray) -> ClipError:
@@ -186,6 +195,7 @@ class Scorer:
   def __init__(self, path: str | os.PathLike[str]) -> None:
     with pretrained_config(path, EXACT) as config:
       self._config, self.vocab_size = config, config.vocab_size
+      self.geometry = encoder_config(config).geometry
     self._mesh = mesh = bridge.make_mesh(config, jax.devices()[:1])
     config, self._params = load_weights(
       config, mesh, config.load_parameters_path, lambda config: make_model(config, mesh)

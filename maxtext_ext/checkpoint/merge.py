@@ -26,8 +26,8 @@ from maxtext_ext.models.lora import (
   kernel_name,
   merge_kernel,
 )
+from maxtext_ext.models.make import make_model
 from maxtext_ext.models.parts import ADAPTERS
-from maxtext_ext.models.speech_lm import make_model
 
 
 def merge_adapter(run: str, out: str, *, base: str = "") -> None:

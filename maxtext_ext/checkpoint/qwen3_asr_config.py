@@ -8,9 +8,9 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from maxtext_ext.audio.geometry import TOKENS_PER_CHUNK
 from maxtext_ext.checkpoint import config_schema
 from maxtext_ext.files import foreign_json
+from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY
 from maxtext_ext.text.languages import LANGUAGES
 
 ORIGINAL, NATIVE = "original", "native"
@@ -132,7 +132,8 @@ def _to_native(source: dict[str, Any]) -> dict[str, Any]:
   audio, text = (
     {k: v for k, v in part.items() if k not in _ORIGINAL_ONLY} for part in parts(source)
   )
-  audio |= {"model_type": "qwen3_asr_encoder", "max_position_embeddings": TOKENS_PER_CHUNK}
+  positions = GEOMETRY.tokens_per_chunk
+  audio |= {"model_type": "qwen3_asr_encoder", "max_position_embeddings": positions}
   theta = text.pop("rope_theta", None) or text["rope_parameters"]["rope_theta"]
   text |= {
     "model_type": "qwen3",

@@ -28,6 +28,7 @@ from maxtext_ext.checkpoint.integrity import TREE_METADATA, find_corruption, wri
 from maxtext_ext.checkpoint.run_file import remembered_base
 from maxtext_ext.config import run_dir_of
 from maxtext_ext.errors import UnfinishedWork
+from maxtext_ext.models.parameter_groups import InGroups
 from maxtext_ext.parallel import gather_texts
 
 # Names of the parts of a checkpoint. MaxText calls the state so; its tools look for this name.
@@ -49,6 +50,7 @@ class TrainingCheckpoints:
   Args:
     manager: `bridge.checkpoint_manager`'s, or None: nothing is saved or found.
     adapter: of a LoRA run: its checkpoints hold adapters without the base weights.
+    saved: of a LoRA run: the filter of the parameters that its checkpoints hold.
     metadata: goes into each checkpoint as JSON: what run it is of.
 
   Raises:
@@ -61,11 +63,12 @@ class TrainingCheckpoints:
     *,
     background: bool,
     adapter: AdapterRecord | None = None,
+    saved: InGroups | None = None,
     metadata: dict[str, Any] | None = None,
   ) -> None:
     self._manager = manager
     self._background = background
-    self._adapter = adapter
+    self._adapter, self._saved = adapter, saved
     self._metadata = metadata
     self._thread = ThreadPoolExecutor(1, "checkpoint")
     self._saving: tuple[int, Future[None]] | None = None  # step, and its end
@@ -111,7 +114,7 @@ class TrainingCheckpoints:
     self._finish()
     whole = self._adapter is None
     parts = {
-      STATE: bridge.to_checkpoint(state if whole else trained_part(state, self._adapter.saved)),
+      STATE: bridge.to_checkpoint(state if whole else trained_part(state, self._saved)),
       INPUT: {"hosts": json.dumps(gather_texts(json.dumps(position)))},
     }
     if not whole:
@@ -192,7 +195,7 @@ class TrainingCheckpoints:
     """A LoRA run's state, in which the base weights are, with the rest of its latest checkpoint."""
     if (step := self.latest()) is None:
       return state
-    return restore(self._manager, step, STATE, state, self._adapter.saved)
+    return restore(self._manager, step, STATE, state, self._saved)
 
   def positions(self, step: int) -> list[dict[str, Any]]:
     """The input positions at `step` of all hosts that wrote the checkpoint, in their order."""

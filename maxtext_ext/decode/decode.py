@@ -20,7 +20,7 @@ from maxtext_ext.files.folder_lock import sole_writer
 from maxtext_ext.hosts.join import joined
 from maxtext_ext.input.pipeline import InputConfig, decode_iterator
 from maxtext_ext.keys.settings import Overrides, Settings, read
-from maxtext_ext.models.speech_lm import make_model
+from maxtext_ext.models.make import make_model
 from maxtext_ext.pages.duration import format_duration
 from maxtext_ext.progress import ProgressLine, say
 from maxtext_ext.text.templates import TEMPLATES

@@ -16,7 +16,9 @@ from jaxtyping import Array, Int
 
 from maxtext_ext import bridge
 from maxtext_ext.decode.interface import Engine, Written
-from maxtext_ext.models.speech_lm import AUDIO_KEYS, Batch, SpeechLM, make_model
+from maxtext_ext.models.interface import Batch
+from maxtext_ext.models.make import make_model
+from maxtext_ext.models.speech_lm import AUDIO_KEYS, SpeechLM
 from maxtext_ext.parallel import local_rows, to_device
 from maxtext_ext.progress import announce_first_call
 from maxtext_ext.text.tokenizer import Tokenizer

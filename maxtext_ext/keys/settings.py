@@ -153,6 +153,8 @@ def _kind(field: FieldInfo) -> Kind:
     return Kind(kind=names[annotation], optional=optional, **limits)
   if annotation == list[str]:
     return Kind(kind="texts", optional=optional)
+  if annotation == dict[str, Any]:
+    return Kind(kind="yaml", optional=optional)
   if options and all(isinstance(option, str) for option in options):  # a Literal
     return Kind(kind="text", choices=options)
   return Kind(kind="nested")

@@ -3,7 +3,7 @@
 `config.SpeechConfig` puts them on top of MaxText's.
 """
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import pydantic
 from pydantic import Field
@@ -43,9 +43,12 @@ class SpeechKeys(TrainingKeys):
     description="A file of configs/models, without .yml; or a model.yml, or its folder or URL.",
   )
   # Model
-  speech_encoder: Literal["qwen3_audio"] = Field(
-    "qwen3_audio", description="A key of models.encoders.ENCODERS."
+  speech_model: str = Field("speech_lm", description="A key of models.make.MODELS.")
+  speech_encoder: str = Field("qwen3_audio", description="A key of models.encoders.ENCODERS.")
+  encoder: dict[str, Any] = Field(
+    {}, description="Shape of the encoder; of qwen3_audio the *_for_audio keys give it."
   )
+  projector: str = Field("mlp", description="A key of models.projector.PROJECTORS.")
   embedding_init_std: float = Field(0.02, gt=0, description="Of a token embedding made new.")
   template: Literal["qwen3_asr", "letters"] = Field(
     "qwen3_asr", description="How prompts and targets are written; a key of TEMPLATES."
@@ -63,8 +66,9 @@ class SpeechKeys(TrainingKeys):
   train_parts: dict[str, float] = Field(
     {},
     description=(
-      f"Learning rates of the parts that train, of {', '.join(parts.PARTS)}; 0: frozen, as those"
-      " not named. Empty: everything, or with lora_rank the adapters, at learning_rate."
+      "Learning rates of the parts that train (encoder, projector, lm, router, adapters); 0:"
+      " frozen, as those not named. Empty: everything, or with lora_rank the adapters, at"
+      " learning_rate."
     ),
   )
   router_aux_loss_coef: float = Field(
@@ -192,7 +196,7 @@ class SpeechKeys(TrainingKeys):
   def _check_together(self) -> Self:
     parts.check(self.train_parts, lora_rank=self.lora_rank, num_experts=self.num_experts)
     if self.router_aux_loss_coef and (
-      self.num_experts <= 1 or parts.ROUTER not in parts.rates(self)
+      self.num_experts <= 1 or not parts.trains(parts.ROUTER, self)
     ):
       raise ValueError(
         f"router_aux_loss_coef={self.router_aux_loss_coef}, and no router trains: give 0, or train"

@@ -1,49 +1,52 @@
-"""Which parts of a model train, and how fast: `train_parts`.
+"""Parameter groups: which parameters of a model train, and how fast (`train_parts`).
 
-A part that is not named is frozen: it is no argument of the gradient, has no optimizer state and
+A group that is not named is frozen: it is no argument of the gradient, has no optimizer state and
 no weight decay.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from flax import nnx
 
 from maxtext_ext.models.lora import LORA_A, LORA_B
-from maxtext_ext.models.parts import ADAPTERS, ROUTER, rates
-
-# The part that a parameter belongs to by the first name of its path, unless it is an adapter or
-# routes tokens to experts.
-ROOTS = {
-  "speech_encoder": "encoder",
-  "projector": "projector",
-  "token_embedder": "lm",
-  "decoder": "lm",
-}
+from maxtext_ext.models.make import groups_of, model_class
+from maxtext_ext.models.parts import ADAPTERS, ROUTER, learning_rates
 
 
-def part_of(path: Sequence[Any]) -> str:
-  """The part of `models.parts.PARTS` that a parameter belongs to, by its path in the model."""
+def group_of(path: Sequence[Any], roots: Mapping[str, str]) -> str:
+  """Returns the group of a parameter, by its path in the model.
+
+  Args:
+    roots: `GROUPS` of the model: the group by the first name of the path. It counts unless the
+      parameter is an adapter or routes tokens to experts.
+  """
   names = [str(name) for name in path]
   if names[-1].endswith((LORA_A, LORA_B)):
     return ADAPTERS
   if "moe_block" in names and "gate" in names:
     return ROUTER
-  return ROOTS[names[0]]
+  return roots[names[0]]
 
 
 @dataclass(frozen=True)
-class InParts:
-  """An nnx filter: the parameters of some parts. Equal ones are equal, as a jitted step needs."""
+class InGroups:
+  """An nnx filter: the parameters of some groups. Equal ones are equal, as a jitted step needs."""
 
-  parts: frozenset[str]
+  groups: frozenset[str]
+  roots: tuple[tuple[str, str], ...]
+
+  @classmethod
+  def of(cls, config: Any, groups: Iterable[str]) -> Self:
+    """Makes the filter for the model of a configuration."""
+    return cls(frozenset(groups), tuple(model_class(config).GROUPS.items()))
 
   def __call__(self, path: Sequence[Any], variable: Any) -> bool:
-    """Whether the variable at `path` of a model is a parameter of these parts."""
-    return isinstance(variable, nnx.Param) and part_of(path) in self.parts
+    """Whether the variable at `path` of a model is a parameter of these groups."""
+    return isinstance(variable, nnx.Param) and group_of(path, dict(self.roots)) in self.groups
 
 
-def trained(config: Any) -> InParts:
-  """The filter of what is trained."""
-  return InParts(frozenset(rates(config)))
+def trainable(config: Any) -> InGroups:
+  """Returns the filter of what is trained."""
+  return InGroups.of(config, learning_rates(config, groups_of(config)))

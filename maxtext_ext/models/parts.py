@@ -1,36 +1,40 @@
-"""Names of the parts of a model that train, and their learning rates: the key `train_parts`."""
+"""Learning rates of the parameter groups of a model: the key `train_parts`, read without JAX."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
-ADAPTERS, ROUTER = "adapters", "router"
-PARTS = ("encoder", "projector", "lm", ROUTER, ADAPTERS)
+ADAPTERS, ROUTER = "adapters", "router"  # the groups of any model; others are the model's own
 
 
-def rates(config: Any) -> dict[str, float]:
-  """The highest learning rate of every part that trains, of a run's keys."""
+def trains(group: str, config: Any) -> bool:
+  """Whether a parameter group trains."""
   if config.train_parts:
-    return {part: rate for part, rate in config.train_parts.items() if rate > 0}
-  parts = [ADAPTERS] if config.lora_rank else [part for part in PARTS if part != ADAPTERS]
-  return dict.fromkeys(parts, config.learning_rate)
+    return config.train_parts.get(group, 0.0) > 0
+  return (group == ADAPTERS) == bool(config.lora_rank)
+
+
+def learning_rates(config: Any, groups: Iterable[str]) -> dict[str, float]:
+  """The highest learning rates of those of the groups that train."""
+  return {
+    group: config.train_parts.get(group, config.learning_rate)
+    for group in groups
+    if trains(group, config)
+  }
 
 
 def check(train_parts: dict[str, float], *, lora_rank: int, num_experts: int) -> None:
-  """Raises ValueError when these parts of such a model cannot be trained."""
-  if unknown := [part for part in train_parts if part not in PARTS]:
-    raise ValueError(
-      f"train_parts: {', '.join(unknown)} is no part, expected some of {', '.join(PARTS)}"
-    )
+  """Raises ValueError when these rates fit no model; `make.check_model_keys` checks the names."""
   wrong = {p: rate for p, rate in train_parts.items() if not 0 <= rate < math.inf}
   if wrong or (train_parts and not any(train_parts.values())):
     raise ValueError(f"train_parts={wrong or train_parts}: expected a learning rate above 0")
-  trains = [part for part, rate in train_parts.items() if rate > 0]
-  if ADAPTERS in trains and not lora_rank:
+  training = [group for group, rate in train_parts.items() if rate > 0]
+  if ADAPTERS in training and not lora_rank:
     raise ValueError("train_parts names adapters, and there are none: give lora_rank, such as 16")
-  if train_parts and lora_rank and ADAPTERS not in trains:
+  if train_parts and lora_rank and ADAPTERS not in training:
     raise ValueError(
       f"lora_rank={lora_rank} makes adapters that train_parts does not name, so they would never"
       " move: add adapters to train_parts, or give lora_rank=0"
     )
-  if ROUTER in trains and num_experts <= 1:
+  if ROUTER in training and num_experts <= 1:
     raise ValueError("train_parts names router, and a model without experts has none")

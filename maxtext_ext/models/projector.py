@@ -1,6 +1,10 @@
-"""Projectors: from the width of the encoder to that of the language model."""
+"""Projectors: from the width of the encoder to that of the language model.
+
+Chosen by the key `projector`. One is an `nnx.Module` made of a ProjectorConfig and `rngs`.
+"""
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
@@ -35,3 +39,22 @@ class MLPProjector(nnx.Module):
   def __call__(self, x: Float[Array, "*N in_dim"]) -> Float[Array, "*N out_dim"]:
     """Projects every token alone."""
     return self.linear_2(gelu(self.linear_1(x)))
+
+  @staticmethod
+  def flops_per_token(config: ProjectorConfig) -> int:
+    """FLOPs of the matrix products of a forward pass over one token."""
+    return 2 * config.in_dim * (config.in_dim + config.out_dim)
+
+
+PROJECTORS: dict[str, Any] = {"mlp": MLPProjector}
+
+
+def find_projector(name: str) -> Any:
+  """Returns the class of a projector.
+
+  Raises:
+    ValueError: there is none of that name.
+  """
+  if name not in PROJECTORS:
+    raise ValueError(f"projector={name}, expected one of {', '.join(PROJECTORS)}")
+  return PROJECTORS[name]

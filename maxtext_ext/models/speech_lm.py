@@ -4,6 +4,8 @@ The audio tokens take the places of `<|audio_pad|>` among the token embeddings, 
 embeddings go to MaxText's decoder, which stays as it is.
 """
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -13,13 +15,14 @@ from jaxtyping import Array, Float, Int
 from maxtext_ext import bridge
 from maxtext_ext.audio.augment import apply_chunk_mask
 from maxtext_ext.audio.mel import log_mel
-from maxtext_ext.models.encoders import ENCODERS
-from maxtext_ext.models.lora import LoraConfig, apply_lora
-from maxtext_ext.models.projector import MLPProjector, ProjectorConfig
+from maxtext_ext.models import lora_dropout, router
+from maxtext_ext.models.encoders import encoder_config, find_encoder
+from maxtext_ext.models.interface import Batch, Sums
+from maxtext_ext.models.loss import tiled_cross_entropy
+from maxtext_ext.models.projector import ProjectorConfig, find_projector
 
 # What a batch holds for the model; the rest is targets.
 AUDIO_KEYS = ("audio_index", "samples", "chunk_frames", "chunk_segment", "chunk_mask")
-Batch = dict[str, jax.Array]
 
 
 class SpeechLM(bridge.Transformer):
@@ -28,16 +31,26 @@ class SpeechLM(bridge.Transformer):
   Parameters lie under `speech_encoder`, `projector`, `token_embedder` and `decoder`.
   """
 
+  LAYOUT = "packed"
+  ENGINE = "greedy_batch"
+  GROUPS: ClassVar[dict[str, str]] = {
+    "speech_encoder": "encoder",
+    "projector": "projector",
+    "token_embedder": "lm",
+    "decoder": "lm",
+  }
+  EXTRA_SUMS = ("balance",)
+
   def __init__(
     self,
     config: bridge.Config,
     mesh: Mesh,
-    quant: object | None = None,
     *,
     model_mode: str = bridge.MODEL_MODE_TRAIN,
     rngs: nnx.Rngs,
   ) -> None:
-    super().__init__(config, mesh, quant, model_mode=model_mode, rngs=rngs)
+    quantization = bridge.make_quantization(config)
+    super().__init__(config, mesh, quantization, model_mode=model_mode, rngs=rngs)
     # MaxText draws embeddings with standard deviation 1, from which tied logits of a new model
     # start about sqrt(emb_dim) too large.
     self.token_embedder = bridge.Embed(
@@ -50,11 +63,11 @@ class SpeechLM(bridge.Transformer):
       config=config,
       rngs=rngs,
     )
-    encoder = ENCODERS[config.speech_encoder]
-    self.speech_encoder = encoder.from_config(config, rngs=rngs)
-    self.projector = MLPProjector(
+    audio = encoder_config(config)
+    self.speech_encoder = find_encoder(config.speech_encoder)(audio, rngs=rngs)
+    self.projector = find_projector(config.projector)(
       ProjectorConfig(
-        in_dim=config.d_model_for_audio,
+        in_dim=audio.out_dim,
         out_dim=config.emb_dim,
         dtype=config.dtype,
         weight_dtype=config.weight_dtype,
@@ -68,7 +81,7 @@ class SpeechLM(bridge.Transformer):
       batch["samples"],
       batch["chunk_frames"],
       batch["chunk_segment"],
-      num_mel_bins=self.config.num_mel_bins_for_audio,
+      num_mel_bins=self.speech_encoder.config.num_mel_bins,
     )
     if "chunk_mask" in batch:
       mel_BWCFM = apply_chunk_mask(mel_BWCFM, batch["chunk_mask"])
@@ -132,27 +145,51 @@ class SpeechLM(bridge.Transformer):
     """Logits of every position of packed rows."""
     return self.head(self.hidden(batch, dropout=dropout))
 
+  def count(self, batch: Batch) -> dict[str, jax.Array]:
+    """Counts target tokens and real tokens, each at least 1."""
+    return {
+      name: jnp.maximum(jnp.sum(batch[key] != 0, dtype=jnp.float32), 1)
+      for name, key in (("targets", "targets_segmentation"), ("tokens", "inputs_segmentation"))
+    }
 
-def make_model(
-  config: bridge.Config, mesh: Mesh, *, model_mode: str = bridge.MODEL_MODE_TRAIN
-) -> SpeechLM:
-  """A SpeechLM with weights drawn from `init_weights_seed`; build it inside `mesh_scope`.
+  def sums(self, batch: Batch, key: jax.Array | None) -> Sums:
+    """Sums the cross-entropy of the target tokens and, where it counts, the router's loss.
 
-  The streams are those of training whatever the mode, so that a model for generation starts from
-  the same weights. With `lora_rank` it is adapted, and its other weights are those without.
-  """
-  model = SpeechLM(
-    config,
-    mesh,
-    bridge.make_quantization(config),
-    model_mode=model_mode,
-    rngs=bridge.make_rngs(config),
-  )
-  if lora := LoraConfig.from_config(config):
-    adapted = apply_lora(model, lora, jax.random.key(config.init_weights_seed))
-    if config.lora_dropout and any(axes.batch for axes in adapted.values()):
-      raise ValueError(
-        f"lora_dropout={config.lora_dropout}: adapters of experts have none; give lora_dropout=0,"
-        " or lora_targets without experts"
+    Args:
+      key: of what is random in training; None: nothing is, as in evaluation.
+    """
+    config = self.config
+    balanced = key is not None and config.router_aux_loss_coef > 0
+    if balanced:
+      router.record_logits(self)
+    if key is not None and config.lora_dropout:
+      lora_dropout.give_keys(self, config.lora_dropout, key)
+    hidden_BLD = self.hidden(batch, dropout=key is not None and config.enable_dropout)
+    left_behind = nnx.pop(self, nnx.Any(nnx.Intermediate, lora_dropout.DropoutKey))
+    balance = jnp.zeros(())
+    if balanced:
+      real_BL = batch["inputs_segmentation"] != 0
+      balance = router.summed_balance_loss(
+        left_behind, real_BL, experts_per_token=config.num_experts_per_tok
       )
-  return model
+    model_def, state = nnx.split(self)
+    nats, targets = tiled_cross_entropy(
+      lambda hidden_BTD: nnx.merge(model_def, state, copy=True).head(hidden_BTD),
+      hidden_BLD,
+      batch["targets"],
+      batch["targets_segmentation"],
+      tiles=config.num_vocab_tiling,
+    )
+    return Sums(nats, targets, {"balance": balance})
+
+  def objective(self, sums: Sums, counts: dict[str, jax.Array]) -> jax.Array:
+    """Returns nats a target token, and the router's weighted loss a real token."""
+    balance = self.config.router_aux_loss_coef * sums.extra["balance"] / counts["tokens"]
+    return sums.nats / counts["targets"] + balance
+
+  def metrics(self, sums: Sums, counts: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """Returns the loss, the number of target tokens and, where it counts, the router's loss."""
+    metrics = {"loss": sums.nats / counts["targets"], "target_tokens": sums.targets}
+    if self.config.router_aux_loss_coef > 0:
+      metrics["router_aux_loss"] = sums.extra["balance"] / counts["tokens"]
+    return metrics

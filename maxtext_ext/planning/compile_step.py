@@ -13,9 +13,9 @@ from jax.experimental.topologies import get_topology_desc
 from jax.sharding import SingleDeviceSharding
 
 from maxtext_ext import bridge
-from maxtext_ext.audio.geometry import CHUNK_SAMPLES, CHUNKS_PER_WINDOW, TOKENS_PER_WINDOW
 from maxtext_ext.config import load
-from maxtext_ext.models.speech_lm import make_model
+from maxtext_ext.models.encoders import encoder_config
+from maxtext_ext.models.make import make_model
 from maxtext_ext.planning import memory
 from maxtext_ext.planning.collectives import sent_bytes
 from maxtext_ext.planning.compiler import Compiled
@@ -68,7 +68,7 @@ def load_for(path: str, overrides: Sequence[str], target: Slice) -> bridge.Confi
   Raises:
     ConfigError: as `config.load`.
   """
-  settled = [
+  resolved = [
     "enable_checkpointing=false",
     "load_parameters_path=",  # shapes alone matter, and the weights need not be here yet
     "log_config=false",
@@ -76,13 +76,14 @@ def load_for(path: str, overrides: Sequence[str], target: Slice) -> bridge.Confi
     "skip_jax_distributed_system=true",
   ]
   if target.compiled:
-    settled += ["hardware=tpu", f"compile_topology={target.name}", "compile_topology_num_slices=1"]
+    resolved += ["hardware=tpu", f"compile_topology={target.name}", "compile_topology_num_slices=1"]
   else:
-    settled += ["hardware=gpu"]
-  config = load(path, [*overrides, *settled])
+    resolved += ["hardware=gpu"]
+  config = load(path, [*overrides, *resolved])
   if config.windows_per_row:
     return config
-  windows = max(1, round(AUDIO_SHARE * config.max_target_length / TOKENS_PER_WINDOW))
+  tokens = encoder_config(config).geometry.tokens_per_window
+  windows = max(1, round(AUDIO_SHARE * config.max_target_length / tokens))
   return bridge.replace(config, windows_per_row=windows)
 
 
@@ -91,7 +92,8 @@ def abstract_batch(
 ) -> dict[str, jax.ShapeDtypeStruct]:
   """A batch of all hosts, as `input.batch.pack_batch` makes them: shapes, without contents."""
   rows, tokens = config.global_batch_size_to_load, config.max_target_length
-  chunks = (rows, config.windows_per_row, CHUNKS_PER_WINDOW)
+  geometry = encoder_config(config).geometry
+  chunks = (rows, config.windows_per_row, geometry.chunks_per_window)
   placement = bridge.input_sharding(config, mesh)
 
   def array(shape: tuple[int, ...], dtype: jnp.dtype = jnp.int32) -> jax.ShapeDtypeStruct:
@@ -107,7 +109,7 @@ def abstract_batch(
   )
   return {
     **{key: array((rows, tokens)) for key in of_tokens},
-    "samples": array((*chunks, CHUNK_SAMPLES), jnp.dtype(config.audio_dtype)),
+    "samples": array((*chunks, geometry.chunk_samples), jnp.dtype(config.audio_dtype)),
     "chunk_frames": array(chunks),
     "chunk_segment": array(chunks),
     "chunk_mask": array((*chunks, 4)),

@@ -25,6 +25,9 @@ class Shape:
   Attributes:
     rows: of a step, on all chips, in all its micro-batches.
     vocab_tiles: `cost.small_overrides`.
+    encoder_overrides: `key=value` overrides for an encoder of one layer, and of two; empty where it
+      has no layers.
+    window_seconds: of audio in a window.
     model_flops: of a step, on all chips.
     sharding: how many chips divide what, such as {"fsdp": 16}.
   """
@@ -39,6 +42,8 @@ class Shape:
   vocab_tiles: int
   decoder_layers: int
   encoder_layers: int
+  encoder_overrides: list[list[str]]
+  window_seconds: float
   model_flops: float
   sharding: dict[str, int]
 

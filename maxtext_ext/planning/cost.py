@@ -91,17 +91,15 @@ class StepCost:
     )
 
 
-def small_overrides(layers: tuple[int, int], *, vocab_tiles: int) -> list[str]:
-  """Keys of a step of so many decoder and encoder layers, in which no loop hides a cost.
+def small_overrides(decoder_layers: int, *, vocab_tiles: int) -> list[str]:
+  """Keys of a step of a few decoder layers, in which no loop hides a cost.
 
   Args:
     vocab_tiles: pieces of a row in the loss, of which one is counted: as large as the positions
       with a target are.
   """
-  decoder, encoder = layers
   return [
-    f"base_num_decoder_layers={decoder}",
-    f"encoder_layers_for_audio={encoder}",
+    f"base_num_decoder_layers={decoder_layers}",
     "scan_layers=false",
     "gradient_accumulation_steps=1",
     f"num_vocab_tiling={vocab_tiles}",

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from maxtext_ext.audio.geometry import CHUNKS_PER_WINDOW
 from maxtext_ext.planning.compiler import Shape
 from maxtext_ext.planning.cost import StepCost
 from maxtext_ext.planning.memory import Memory
@@ -12,7 +11,7 @@ from maxtext_ext.planning.topology import Slice
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class MemoryPlan:
   """A configuration on a slice.
 
   Attributes:
@@ -31,8 +30,8 @@ class Plan:
   @property
   def audio_seconds_per_step(self) -> float:
     """Of real audio, in all rows."""
-    chunks = self.shape.rows * self.shape.windows_per_row * CHUNKS_PER_WINDOW
-    return chunks * SLOTS_FILLED  # a chunk is 1 s
+    windows = self.shape.rows * self.shape.windows_per_row
+    return windows * self.shape.window_seconds * SLOTS_FILLED
 
   @property
   def audio_seconds_per_chip_second(self) -> float:
@@ -59,7 +58,7 @@ class Epoch:
   dollars: float
 
 
-def epoch(plan: Plan, audio_hours: float) -> Epoch:
+def epoch(plan: MemoryPlan, audio_hours: float) -> Epoch:
   """Hours and dollars of one pass over so much audio; loading and saving not counted."""
   hours = audio_hours / (plan.audio_seconds_per_chip_second * plan.target.chips)
   dollars = hours * plan.target.chips * plan.target.chip.price.dollars_per_hour

@@ -9,14 +9,10 @@ in the decoder is left out: a few hundred tokens, 1 or 2% of a layer.
 from dataclasses import dataclass
 from typing import Any
 
-from maxtext_ext.audio.geometry import (
-  CHUNKS_PER_WINDOW,
-  FRAMES_PER_CHUNK,
-  TOKENS_PER_CHUNK,
-  TOKENS_PER_WINDOW,
-)
+from maxtext_ext.models.encoders import encoder_config
 from maxtext_ext.models.lora import TARGETS
-from maxtext_ext.models.parts import rates
+from maxtext_ext.models.parts import ADAPTERS, trains
+from maxtext_ext.models.projector import ProjectorConfig, find_projector
 
 # Of the slots of a packed batch: the packing's own promise. And of the text slots, how many are
 # targets: what is neither audio nor prompt.
@@ -35,12 +31,10 @@ class Passes:
 
 def passes(config: Any) -> Passes:
   """What the trained parts of a configuration ask for."""
-  trained = set(rates(config))
-  adapters = "adapters" in trained
-  in_tower = adapters and _adapts(config.lora_targets, ("speech_encoder",))
-  encoder = 3 if "encoder" in trained else (2 if in_tower else 1)
+  in_tower = trains(ADAPTERS, config) and _adapts(config.lora_targets, ("speech_encoder",))
+  encoder = 3 if trains("encoder", config) else (2 if in_tower else 1)
   # Whatever trains before or in the decoder needs the gradient through it.
-  decoder = 3 if "lm" in trained else 2
+  decoder = 3 if trains("lm", config) else 2
   return Passes(encoder=encoder, decoder=decoder, head=decoder)
 
 
@@ -50,19 +44,11 @@ def _adapts(targets: list[str], roots: tuple[str, ...]) -> bool:
 
 
 def encoder_flops_per_window(config: Any) -> float:
-  """Forward, of one 8 s window: convolutions, then layers."""
-  channels, dim = config.downsample_hidden_size_for_audio, config.d_model_for_audio
-  frames, mels, inputs, convolutions = FRAMES_PER_CHUNK, config.num_mel_bins_for_audio, 1, 0.0
-  for _ in range(3):
-    frames, mels = -(-frames // 2), -(-mels // 2)
-    convolutions += 2 * frames * mels * 9 * inputs * channels
-    inputs = channels
-  convolutions += 2 * TOKENS_PER_CHUNK * channels * mels * dim
-  layer = 2 * (4 * dim**2 + 2 * dim * config.encoder_ffn_dim_for_audio)
-  layer += 4 * TOKENS_PER_WINDOW * dim
-  projector = 2 * dim * (dim + config.emb_dim)
-  tokens = TOKENS_PER_WINDOW * (config.encoder_layers_for_audio * layer + projector)
-  return CHUNKS_PER_WINDOW * convolutions + tokens
+  """Forward, of one window through the encoder and the projector."""
+  encoder = encoder_config(config)
+  shape = ProjectorConfig(in_dim=encoder.out_dim, out_dim=config.emb_dim)
+  projector = find_projector(config.projector).flops_per_token(shape)
+  return encoder.flops_per_window() + encoder.geometry.tokens_per_window * projector
 
 
 def decoder_flops_per_token(config: Any) -> int:

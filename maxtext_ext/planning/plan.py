@@ -6,7 +6,7 @@ from maxtext_ext.planning import cost as costs
 from maxtext_ext.planning.calibration import efficiency
 from maxtext_ext.planning.compiler import Compiler, Shape
 from maxtext_ext.planning.cost import StepCost
-from maxtext_ext.planning.estimate import Plan
+from maxtext_ext.planning.estimate import MemoryPlan
 from maxtext_ext.planning.memory import Memory
 from maxtext_ext.planning.roofline import step_time
 
@@ -25,7 +25,7 @@ def make_plan(
   memory: Memory | None = None,
   effort: str = "O0",
   say: Say = lambda _: None,
-) -> Plan:
+) -> MemoryPlan:
   """What a configuration needs on the compiler's slice.
 
   Args:
@@ -43,7 +43,7 @@ def make_plan(
     compiled = compiler.compile(path, overrides, effort=effort)
     memory, seconds = compiled.memory, compiled.seconds
   if not memory.fits:
-    return Plan(
+    return MemoryPlan(
       target=compiler.target,
       shape=shape,
       memory=memory,
@@ -52,7 +52,7 @@ def make_plan(
       compiling_seconds=seconds,
     )
   cost, more = step_cost(compiler, path, overrides, shape, say)
-  return Plan(
+  return MemoryPlan(
     target=compiler.target,
     shape=shape,
     memory=memory,
@@ -83,6 +83,8 @@ def step_cost(
   Raises:
     ValueError: not even one row of a small step fits.
   """
+  if not shape.encoder_layers:
+    counted = [layers for layers in counted if layers != costs.MORE_ENCODER]
   wanted = shape.micro_rows_per_chip
   rows = min(wanted, COUNTED_ROWS)
   cost, seconds = _count(compiler, path, overrides, shape, counted, rows, say)
@@ -119,7 +121,9 @@ def _count(
   measured, seconds = [], 0.0
   for decoder, encoder in counted:
     say(f"counting a step of {rows:g} rows, {decoder} decoder and {encoder} encoder layers")
-    small = costs.small_overrides((decoder, encoder), vocab_tiles=shape.vocab_tiles)
+    small = costs.small_overrides(decoder, vocab_tiles=shape.vocab_tiles)
+    if shape.encoder_layers:
+      small += shape.encoder_overrides[encoder - 1]
     keys = [*overrides, f"per_device_batch_size={rows:g}", *small]
     compiled = compiler.compile(path, keys, with_cost=True)
     seconds += compiled.seconds

@@ -7,11 +7,11 @@ from rich.console import Console
 from rich.table import Table
 
 from maxtext_ext.planning.calibration import efficiency
-from maxtext_ext.planning.estimate import Epoch, Plan
+from maxtext_ext.planning.estimate import Epoch, MemoryPlan
 from maxtext_ext.planning.memory import GIB
 
 
-def as_dict(plan: Plan, epoch: Epoch | None = None) -> dict[str, Any]:
+def as_dict(plan: MemoryPlan, epoch: Epoch | None = None) -> dict[str, Any]:
   """What `--json` prints; times are None where the step does not fit."""
   time, reached = plan.time, efficiency(plan.target.chip)
   return {
@@ -47,12 +47,12 @@ def as_dict(plan: Plan, epoch: Epoch | None = None) -> dict[str, Any]:
   }
 
 
-def json_line(plan: Plan, epoch: Epoch | None = None) -> str:
+def json_line(plan: MemoryPlan, epoch: Epoch | None = None) -> str:
   """One line."""
   return json.dumps(as_dict(plan, epoch))
 
 
-def show(plan: Plan, console: Console, epoch: Epoch | None = None) -> None:
+def show(plan: MemoryPlan, console: Console, epoch: Epoch | None = None) -> None:
   """Prints the table."""
   target, shape, memory, chip = plan.target, plan.shape, plan.memory, plan.target.chip
   table = Table(
@@ -64,7 +64,8 @@ def show(plan: Plan, console: Console, epoch: Epoch | None = None) -> None:
   table.add_column(justify="right")
   table.add_column()
   cut = f", {shape.accumulation} micro-batches" if shape.accumulation > 1 else ""
-  size = f"{shape.tokens_per_row} tokens, {shape.windows_per_row} windows of 8 s{cut}"
+  windows = f"{shape.windows_per_row} windows of {shape.window_seconds:g} s"
+  size = f"{shape.tokens_per_row} tokens, {windows}{cut}"
   table.add_row("rows a chip", f"{shape.micro_rows_per_chip:g}", f"{size}; remat {shape.remat}")
   if shape.sharding:
     divided = ", ".join(f"{axis} {chips}" for axis, chips in shape.sharding.items())

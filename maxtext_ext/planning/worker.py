@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from maxtext_ext import bridge
+from maxtext_ext.models.encoders import encoder_config
 from maxtext_ext.planning import compile_step, uncompiled
 from maxtext_ext.planning.compiler import Compiled
 from maxtext_ext.planning.model_flops import TARGET_TILES, model_flops
@@ -28,6 +29,7 @@ class _Answers:
 
   def describe(self, path: str, overrides: list[str]) -> dict[str, Any]:
     config = compile_step.load_for(path, overrides, self._target)
+    encoder = encoder_config(config)
     return {
       "rows": config.global_batch_size_to_load,
       "micro_rows_per_chip": float(config.per_device_batch_size),
@@ -37,7 +39,9 @@ class _Answers:
       "remat": config.remat_policy,
       "vocab_tiles": 1 if config.num_vocab_tiling == 1 else TARGET_TILES,
       "decoder_layers": config.num_decoder_layers,
-      "encoder_layers": config.encoder_layers_for_audio,
+      "encoder_layers": encoder.layers,
+      "encoder_overrides": [encoder.layer_overrides(n) for n in (1, 2) if encoder.layers],
+      "window_seconds": encoder.geometry.window_seconds,
       "model": config.model_name,
       "model_flops": model_flops(config),
       "sharding": self._sharding(config),

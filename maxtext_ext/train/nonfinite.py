@@ -1,4 +1,4 @@
-"""Steps whose loss or gradient is not finite: they change nothing, and some in a row end a run."""
+"""Guard against losses and gradients that are not finite: such steps are skipped."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,8 +16,8 @@ def is_usable(loss: Float[Array, ""], gradient_norm: Float[Array, ""]) -> Bool[A
   return jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
 
 
-def take_if(usable: Bool[Array, ""], new: Any, old: Any) -> Any:
-  """The state after a step, or the one before it, bit for bit.
+def update_if(usable: Bool[Array, ""], new: Any, old: Any) -> Any:
+  """Returns the state after a step, or the one before it, bit for bit.
 
   The choice is known before the update is computed, so XLA makes it element by element within the
   update, and both states never exist at once.
@@ -25,8 +25,8 @@ def take_if(usable: Bool[Array, ""], new: Any, old: Any) -> Any:
   return jax.tree.map(lambda after, before: jnp.where(usable, after, before), new, old)
 
 
-class Watch:
-  """Counts steps that were not taken, and stops a run that takes none."""
+class NonFiniteGuard:
+  """Counts skipped steps, and stops a run that takes none."""
 
   def __init__(self) -> None:
     self._records: list[Sequence[str]] = []

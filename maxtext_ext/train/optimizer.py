@@ -1,6 +1,6 @@
-"""The optimizer of a run: MaxText's, each parameter group at its own learning rate."""
+"""Optimizer of a run: MaxText's, each parameter group at its own learning rate."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -8,39 +8,41 @@ import optax
 from jax.sharding import Mesh
 
 from maxtext_ext import bridge
-from maxtext_ext.models.parameter_groups import part_of
-from maxtext_ext.models.parts import rates
+from maxtext_ext.models.make import groups_of, model_class
+from maxtext_ext.models.parameter_groups import group_of
+from maxtext_ext.models.parts import learning_rates
 
 
 def make_optimizer(
   config: bridge.Config, mesh: Mesh
 ) -> tuple[Callable[[int], jax.Array], optax.GradientTransformation]:
-  """The optimizer of the configuration, each part at its own rate.
+  """Makes the optimizer of the configuration.
 
-  The updates of MaxText's optimizers are proportional to the learning rate, so a part's are those
-  of the fastest part times the ratio of their rates; the optimizer's state is that of one rate.
+  The updates of MaxText's optimizers are proportional to the learning rate, so a group's are those
+  of the fastest group times the ratio of their rates; the optimizer's state is that of one rate.
 
   Returns:
-    the schedule of the part with the highest rate, and the optimizer.
+    the schedule of the group with the highest rate, and the optimizer.
   """
-  by_part = rates(config)
-  highest = max(by_part.values())
+  rates = learning_rates(config, groups_of(config))
+  highest = max(rates.values())
   schedule, tx = bridge.make_optimizer(bridge.replace(config, learning_rate=highest), mesh)
-  if len(set(by_part.values())) == 1:
+  if len(set(rates.values())) == 1:
     return schedule, tx
-  return schedule, _scaled(tx, {part: rate / highest for part, rate in by_part.items()})
+  factors = {group: rate / highest for group, rate in rates.items()}
+  return schedule, _scaled(tx, factors, model_class(config).GROUPS)
 
 
 def _scaled(
-  tx: optax.GradientTransformation, factors: dict[str, float]
+  tx: optax.GradientTransformation, factors: dict[str, float], roots: Mapping[str, str]
 ) -> optax.GradientTransformation:
-  """`tx` with the updates of each part multiplied."""
+  """Multiplies the updates of each group that `tx` makes."""
   tx = optax.with_extra_args_support(tx)
 
   def update(grads: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
     updates, state = tx.update(grads, state, params, **extra)
     scaled = jax.tree_util.tree_map_with_path(
-      lambda path, x: x * factors[part_of(_names(path))], updates
+      lambda path, x: x * factors[group_of(_names(path), roots)], updates
     )
     return scaled, state
 

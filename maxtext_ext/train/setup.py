@@ -38,7 +38,8 @@ from maxtext_ext.config import run_dir_of
 from maxtext_ext.errors import one_line
 from maxtext_ext.files.remote import failures
 from maxtext_ext.input.pipeline import BatchIterator, InputConfig, train_iterator
-from maxtext_ext.models.speech_lm import make_model
+from maxtext_ext.models.make import make_model
+from maxtext_ext.models.parameter_groups import trainable
 from maxtext_ext.parallel import gather_texts
 from maxtext_ext.progress import announce_first_call
 from maxtext_ext.run_identity import describe_differences
@@ -126,6 +127,7 @@ def prepare(config: bridge.Config) -> Run:
     manager,
     background=config.async_checkpointing,
     adapter=adapter,
+    saved=trainable(config),
     metadata=metadata_of(fingerprint),
   )
   with bridge.mesh_scope(config, mesh):

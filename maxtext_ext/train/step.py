@@ -1,6 +1,6 @@
-"""One step of training and one of evaluation, as functions of state and batch alone."""
+"""Training step and evaluation step, as functions of state and batch alone."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,72 +9,24 @@ import optax
 from flax import nnx
 
 from maxtext_ext import bridge
-from maxtext_ext.models import lora_dropout, router
-from maxtext_ext.models.loss import tiled_cross_entropy
-from maxtext_ext.models.parameter_groups import trained
-from maxtext_ext.models.speech_lm import Batch, SpeechLM
-from maxtext_ext.train.nonfinite import is_usable, take_if
+from maxtext_ext.models.interface import Batch, Sums
+from maxtext_ext.models.parameter_groups import trainable
+from maxtext_ext.train.nonfinite import is_usable, update_if
 
 Metrics = dict[str, jax.Array]
+# (parameters that train, other variables, rows, number of the micro-batch) -> (gradients, (sums,
+# other variables after the pass)).
+GradientFn = Callable[..., tuple[nnx.State, tuple[Sums, nnx.State]]]
 
 
 def make_init_fn(config: bridge.Config, make: Any, tx: optax.GradientTransformation) -> Any:
-  """The function that draws a train state: `make()` builds the model, AdamW's state is zero."""
+  """Returns the function that draws a train state: `make()` builds the model, AdamW's is zero."""
 
   def init_fn() -> bridge.TrainState:
     model = make()
-    return bridge.TrainState(model, nnx.Optimizer(model, tx, wrt=trained(config)))
+    return bridge.TrainState(model, nnx.Optimizer(model, tx, wrt=trainable(config)))
 
   return init_fn
-
-
-@dataclass(frozen=True)
-class Sums:
-  """Sums over the tokens of a batch, which add up over micro-batches as means would not.
-
-  Attributes:
-    nats: cross-entropy of the target tokens.
-    targets: their number.
-    balance: `router.summed_balance_loss` over the real tokens; 0 where it does not count.
-  """
-
-  nats: jax.Array
-  targets: jax.Array
-  balance: jax.Array
-
-
-jax.tree_util.register_dataclass(Sums)
-
-
-def sums(model: SpeechLM, batch: Batch, key: jax.Array | None) -> Sums:
-  """Runs the model over a batch.
-
-  Args:
-    key: of what is random in training; None: nothing is, as in evaluation.
-  """
-  config = model.config
-  balanced = key is not None and config.router_aux_loss_coef > 0
-  if balanced:
-    router.record_logits(model)
-  if key is not None and config.lora_dropout:
-    lora_dropout.give_keys(model, config.lora_dropout, key)
-  hidden_BLD = model.hidden(batch, dropout=key is not None and config.enable_dropout)
-  left_behind = nnx.pop(model, nnx.Any(nnx.Intermediate, lora_dropout.DropoutKey))
-  balance = jnp.zeros(())
-  if balanced:
-    real_BL = batch["inputs_segmentation"] != 0
-    balance = router.summed_balance_loss(
-      left_behind, real_BL, experts_per_token=config.num_experts_per_tok
-    )
-  model_def, state = nnx.split(model)
-  nats, targets = tiled_cross_entropy(
-    lambda hidden_BTD: nnx.merge(model_def, state, copy=True).head(hidden_BTD),
-    hidden_BLD,
-    batch["targets"],
-    batch["targets_segmentation"],
-    tiles=config.num_vocab_tiling,
-  )
-  return Sums(nats, targets, balance)
 
 
 def train_step(
@@ -85,79 +37,90 @@ def train_step(
   state: nnx.State,
   batch: Batch,
 ) -> tuple[nnx.State, Metrics]:
-  """One update from `gradient_accumulation_steps` micro-batches of the batch's rows.
+  """Takes one update from `gradient_accumulation_steps` micro-batches of the batch's rows.
 
-  The gradient is that of the mean over all target tokens of the batch, and of the mean of the
-  router's loss over all real tokens, so it does not depend on how the rows are cut into
-  micro-batches. Where it or the loss is not finite, there is no update.
+  The gradient is that of the mean over all target tokens of the batch, so it does not depend on how
+  the rows are cut into micro-batches. Where it or the loss is not finite, there is no update.
 
   Returns:
-    the new state, and loss (nats a token), target tokens, gradient norm before clipping, updates
-    since the run began; where the router's loss counts, that of a token.
+    the new state, and the model's metrics, the gradient norm before clipping, and the updates since
+    the run began.
   """
   del state_shardings, params_shardings
-  before = jax.tree.map(lambda x: x, state)  # merging may hand on the variables themselves
+  # Merging may share the variables of `state`, and the update below would change them.
+  state_before = jax.tree.map(lambda x: x, state)
   train_state = nnx.merge(graphdef, state)
   nnx.pop(train_state.model, nnx.Intermediate)
-  wrt = trained(config)
-  model_def, params, rest = nnx.split(train_state.model, wrt, ...)
-  # Known before the first micro-batch, so that gradients of parts of the mean are simply added.
-  targets = jnp.maximum(jnp.sum(batch["targets_segmentation"] != 0, dtype=jnp.float32), 1)
-  real = jnp.maximum(jnp.sum(batch["inputs_segmentation"] != 0, dtype=jnp.float32), 1)
-  # From the number of the update, so that a run that was cut goes on with the same masks.
+  wrt = trainable(config)
+  model_def, params, others = nnx.split(train_state.model, wrt, ...)
+  # Counted before the first micro-batch, so that the gradients of its parts simply add up.
+  counts = train_state.model.count(batch)
+  # From the number of the update, so that a resumed run draws the same masks.
   updates = train_state.optimizer.step[...]
   step_key = jax.random.fold_in(jax.random.key(config.data_shuffle_seed), updates)
 
-  def loss_fn(
-    params: nnx.State, rest: nnx.State, rows: Batch, piece: int | jax.Array
+  def objective(
+    params: nnx.State, others: nnx.State, rows: Batch, number: int | jax.Array
   ) -> tuple[jax.Array, tuple[Sums, nnx.State]]:
-    model = nnx.merge(model_def, params, rest, copy=True)
-    of_rows = sums(model, rows, jax.random.fold_in(step_key, piece))
-    loss = of_rows.nats / targets + config.router_aux_loss_coef * of_rows.balance / real
-    return loss, (of_rows, nnx.split(model, wrt, ...)[2])
+    model = nnx.merge(model_def, params, others, copy=True)
+    sums = model.sums(rows, jax.random.fold_in(step_key, number))
+    return model.objective(sums, counts), (sums, nnx.split(model, wrt, ...)[2])
 
-  grad_fn = jax.grad(loss_fn, has_aux=True)
-  pieces = config.gradient_accumulation_steps
-  if pieces == 1:
-    grads, (whole, rest) = grad_fn(params, rest, batch, 0)
+  gradient_fn = jax.grad(objective, has_aux=True)
+  if config.gradient_accumulation_steps == 1:
+    gradients, (sums, others) = gradient_fn(params, others, batch, 0)
   else:
-    # Neighbouring rows go to different micro-batches, so that each device keeps its own rows.
-    stacked = jax.tree.map(
-      lambda x: x.reshape(x.shape[0] // pieces, pieces, *x.shape[1:]).swapaxes(0, 1), batch
-    )
+    zeros = Sums.zeros(train_state.model.EXTRA_SUMS)
+    pieces = split_rows(batch, config.gradient_accumulation_steps)
+    gradients, (sums, others) = accumulate(gradient_fn, params, others, zeros, pieces)
 
-    def accumulate(carry: Any, piece: tuple[Batch, jax.Array]) -> tuple[Any, None]:
-      grads, so_far, rest = carry
-      more_grads, (more, rest) = grad_fn(params, rest, *piece)
-      return (*jax.tree.map(jnp.add, (grads, so_far), (more_grads, more)), rest), None
-
-    zeros = jax.tree.map(jnp.zeros_like, params), Sums(*(jnp.zeros(()),) * 3)
-    numbered = stacked, jnp.arange(pieces)
-    (grads, whole, rest), _ = jax.lax.scan(accumulate, (*zeros, rest), numbered)
-  norm = optax.global_norm(grads)
+  norm = optax.global_norm(gradients)
   if config.gradient_clipping_threshold > 0:
-    grads = bridge.clip_gradients(grads, config.gradient_clipping_threshold)
-  nnx.update(train_state.model, rest)
-  train_state.apply_gradients(grads)
-  after = nnx.state(train_state, nnx.Not(nnx.Intermediate))
-  loss = whole.nats / targets
-  state = take_if(is_usable(loss, norm), after, before)
+    gradients = bridge.clip_gradients(gradients, config.gradient_clipping_threshold)
+  metrics = train_state.model.metrics(sums, counts)
+  nnx.update(train_state.model, others)
+  train_state.apply_gradients(gradients)
+  state_after = nnx.state(train_state, nnx.Not(nnx.Intermediate))
+  state = update_if(is_usable(metrics["loss"], norm), state_after, state_before)
   updates = state["optimizer"]["step"].get_value()
-  metrics = {
-    "loss": loss,
-    "target_tokens": whole.targets,
-    "gradient_norm": norm,
-    "updates": updates,
-  }
-  if config.router_aux_loss_coef > 0:
-    metrics["router_aux_loss"] = whole.balance / real
-  return state, metrics
+  return state, {**metrics, "gradient_norm": norm, "updates": updates}
+
+
+def split_rows(batch: Batch, pieces: int) -> Batch:
+  """Splits the rows of a batch into micro-batches: [B, ...] -> [pieces, B / pieces, ...].
+
+  Neighbouring rows go to different micro-batches, so that each device keeps its own rows.
+  """
+  return jax.tree.map(
+    lambda x: x.reshape(x.shape[0] // pieces, pieces, *x.shape[1:]).swapaxes(0, 1), batch
+  )
+
+
+def accumulate(
+  gradient_fn: GradientFn, params: nnx.State, others: nnx.State, zeros: Sums, pieces: Batch
+) -> tuple[nnx.State, tuple[Sums, nnx.State]]:
+  """Adds up gradients and sums over micro-batches, one after the other.
+
+  Args:
+    zeros: sums of no rows.
+    pieces: of `split_rows`.
+  """
+
+  def add(carry: Any, piece: tuple[Batch, jax.Array]) -> tuple[Any, None]:
+    gradients, sums, others = carry
+    new_gradients, (new_sums, others) = gradient_fn(params, others, *piece)
+    total = jax.tree.map(jnp.add, (gradients, sums), (new_gradients, new_sums))
+    return (*total, others), None
+
+  count = len(jax.tree.leaves(pieces)[0])
+  start = jax.tree.map(jnp.zeros_like, params), zeros, others
+  (gradients, sums, others), _ = jax.lax.scan(add, start, (pieces, jnp.arange(count)))
+  return gradients, (sums, others)
 
 
 def eval_step(
   graphdef: nnx.GraphDef, config: bridge.Config, state: nnx.State, batch: Batch
 ) -> Metrics:
-  """Loss of a batch without an update, as a sum in nats and the number of target tokens."""
-  model = nnx.merge(graphdef, state).model
-  found = sums(model, batch, None)
-  return {"total": found.nats, "target_tokens": found.targets}
+  """Sums the loss of a batch, without an update: nats and the number of target tokens."""
+  sums = nnx.merge(graphdef, state).model.sums(batch, None)
+  return {"total": sums.nats, "target_tokens": sums.targets}

@@ -10,10 +10,10 @@ import jax
 from maxtext_ext.input.pipeline import Fill
 from maxtext_ext.train.evaluation import Findings
 from maxtext_ext.train.metric_writer import MetricWriter
-from maxtext_ext.train.nonfinite import Watch
+from maxtext_ext.train.nonfinite import NonFiniteGuard
 
-# Metrics of a step that not every run has.
-_OPTIONAL = ("router_aux_loss",)
+# Metrics of every step; a model may have further ones.
+_EVERY = ("loss", "target_tokens", "gradient_norm", "updates")
 
 
 class StepLog:
@@ -31,7 +31,7 @@ class StepLog:
     self.loss = float("nan")
     self._writer = writer
     self._schedule = jax.jit(schedule)  # else a dozen small programs a step
-    self._watch = Watch()
+    self._guard = NonFiniteGuard()
     self._held: tuple[int, Any, Fill, dict[str, float], Sequence[str]] | None = None
     self._time = time.monotonic()
 
@@ -72,11 +72,11 @@ class StepLog:
         "speed/step_seconds": seconds,
         "input/token_fill": filled.token_fill,
         "input/chunk_fill": filled.chunk_fill,
-        **{f"learning/{key}": values[key] for key in _OPTIONAL if key in values},
+        **{f"learning/{key}": value for key, value in values.items() if key not in _EVERY},
         **inputs,
       }
       self._writer.write(step, scalars)
-    self._watch.note(step, usable=usable, records=records)
+    self._guard.note(step, usable=usable, records=records)
     return f"loss {self.loss:.3f}  {speed:.0f} audio s/s  fill {filled.token_fill:.0%}"
 
   def sync(self) -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks.parity.mel import SIGNALS, chirps, draw, extractor, noise, one_row, reference
 from maxtext_ext.audio import mel
-from maxtext_ext.audio.geometry import num_frames
 from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.input.windows import cut_chunks
+from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY
 
 TOLERANCE = 1e-4
 
@@ -29,7 +29,7 @@ def ours(clips: list[np.ndarray], num_mel_bins: int, form: str = "rfft", **packi
   for clip, place in zip(clips, places, strict=True):
     rows = out[place].reshape(-1, num_mel_bins)
     assert not rows[num_frames(clip.size) :].any(), "what is no frame must be exactly 0.0"
-    per_clip.append(rows[: num_frames(clip.size)])
+    per_clip.append(rows[: GEOMETRY.num_frames(clip.size)])
   empty = np.asarray(batch[1]).reshape(-1) == 0
   assert not out[empty].any()
   return per_clip
@@ -58,7 +58,7 @@ def test_equals_whisper_feature_extractor(signal, num_mel_bins, form):
     clip = draw(signal, seconds)
     (got,) = ours([clip], num_mel_bins, form)
     want = reference(clip, num_mel_bins)
-    assert got.shape == want.shape == (num_frames(clip.size), num_mel_bins)
+    assert got.shape == want.shape == (GEOMETRY.num_frames(clip.size), num_mel_bins)
     np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCE, err_msg=f"{seconds} s")
 
 

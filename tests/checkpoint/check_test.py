@@ -15,6 +15,7 @@ from maxtext_ext import bridge
 from maxtext_ext.checkpoint.check import ReferenceClip, check, compare, read_reference
 from maxtext_ext.checkpoint.model_file import write_model
 from maxtext_ext.cli import main
+from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY
 from maxtext_ext.text.tokenizer import Tokenizer
 
 REFERENCE = hf_checkpoint.REFERENCE.path
@@ -57,7 +58,7 @@ def test_the_stored_reference_is_of_this_checkpoint(folder):
   tokenizer = Tokenizer.from_directory(folder)
   for clip, samples in zip(read_reference(REFERENCE), hf_checkpoint.REFERENCE.clips(), strict=True):
     np.testing.assert_array_equal(clip.samples, samples)
-    utterance = clip.utterance()
+    utterance = clip.utterance(GEOMETRY)
     pads = clip.input_ids == tokenizer.audio_pad_id
     assert np.flatnonzero(pads)[0] == utterance.audio_start
     assert pads.sum() == utterance.audio_tokens

@@ -29,7 +29,7 @@ from maxtext_ext.checkpoint.keymap import KeyTableError
 from maxtext_ext.checkpoint.orbax_io import ParamsReader
 from maxtext_ext.checkpoint.training import TrainingCheckpoints, with_base_weights
 from maxtext_ext.config import load
-from maxtext_ext.models.speech_lm import make_model
+from maxtext_ext.models.make import make_model
 
 ROOT = pathlib.Path(__file__).parents[2]
 

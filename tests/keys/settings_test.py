@@ -134,7 +134,7 @@ WRONG = {
   "num_slices=0": "num_slices: expected -1, or at least 1 (got 0)",
   "ici_fsdp_parallelism=0": "ici_fsdp_parallelism: expected -1, or at least 1 (got 0)",
   "num_experts_per_tok=3": "num_experts_per_tok=3, expected at most num_experts=1",
-  "speech_encoder=other": "speech_encoder: got 'other', expected one of 'qwen3_audio'",
+  "encoder=small": "encoder: Input should be a valid dictionary (got 'small')",
   "attention=fast": "attention: got 'fast', expected one of 'autoselected', 'dot_product'",
   "remat_policy=some": "remat_policy: got 'some', expected one of 'none', 'full'",
   "opt_type=muon": "opt_type: got 'muon', expected one of 'adamw'",

@@ -16,7 +16,7 @@ from maxtext_ext.models.lora import (
   kernel_name,
   kernel_update,
 )
-from maxtext_ext.models.speech_lm import make_model
+from maxtext_ext.models.make import make_model
 
 TOLERANCE = 1e-5  # of the largest logit
 

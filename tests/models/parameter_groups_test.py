@@ -8,15 +8,16 @@ from flax import nnx
 
 from maxtext_ext import bridge
 from maxtext_ext.config import ConfigError, load
-from maxtext_ext.models.parameter_groups import part_of
-from maxtext_ext.models.parts import PARTS
-from maxtext_ext.models.speech_lm import make_model
+from maxtext_ext.models.make import make_model
+from maxtext_ext.models.parameter_groups import group_of
+from maxtext_ext.models.speech_lm import SpeechLM
 from maxtext_ext.train.optimizer import make_optimizer
 from tests import tiny
 from tests.models.mixture_test import MIXTURE
 from tests.train.steps import Steps, noise_rows
 
 LORA = ("lora_rank=3", "lora_targets=[attention,projector,audio_tower]")
+ROOTS = SpeechLM.GROUPS
 BATCH = noise_rows([3, 20])
 
 
@@ -25,7 +26,7 @@ def moved(before: dict, after: dict) -> dict[str, set[str]]:
   found: dict[str, set[str]] = {"moved": set(), "still": set()}
   for path, value in after.items():
     same = np.array_equal(before[path], value)
-    found["still" if same else "moved"].add(part_of(path))
+    found["still" if same else "moved"].add(group_of(path, ROOTS))
   return found
 
 
@@ -43,7 +44,7 @@ def test_every_parameter_has_one_part(keys, expected):
   mesh = bridge.make_mesh(config)
   with bridge.mesh_scope(config, mesh):
     params = nnx.state(nnx.eval_shape(lambda: make_model(config, mesh)), nnx.Param)
-  assert {part_of(path) for path, _ in nnx.to_flat_state(params)} == expected
+  assert {group_of(path, ROOTS) for path, _ in nnx.to_flat_state(params)} == expected
 
 
 @pytest.mark.parametrize(
@@ -60,8 +61,7 @@ def test_every_parameter_has_one_part(keys, expected):
   ],
 )
 def test_part_of_a_path(path, part):
-  assert part_of(path.split("/")) == part
-  assert part in PARTS
+  assert group_of(path.split("/"), ROOTS) == part
 
 
 @pytest.mark.parametrize(
@@ -81,10 +81,10 @@ def test_a_frozen_part_stays_and_has_no_optimizer_state(keys):
   steps.step(BATCH)
   found = moved(before, steps.params)
   assert found["moved"] == trains
-  assert found["still"] == {part_of(path) for path in before} - trains
+  assert found["still"] == {group_of(path, ROOTS) for path in before} - trains
   moments = [path for path, x in steps.optimizer.items() if x.ndim]
   of = [path[path.index("mu" if "mu" in path else "nu") + 1 :] for path in moments]
-  expected = [path for path in before if part_of(path) in trains]
+  expected = [path for path in before if group_of(path, ROOTS) in trains]
   assert sorted(of, key=str) == sorted(expected * 2, key=str)
 
 
@@ -95,7 +95,7 @@ def test_no_gradient_is_computed_for_frozen_parts():
   texts = [run.lower(BATCH).as_text() for run in runs]
   assert [text.count("stablehlo.convolution") for text in texts] == [3, 3]
   frozen, trained = (text.count("stablehlo.dot_general") for text in texts)
-  kernels = sum(part_of(p) == "encoder" and p[-1] == "kernel" for p in runs[0].params)
+  kernels = sum(group_of(p, ROOTS) == "encoder" and p[-1] == "kernel" for p in runs[0].params)
   # Every kernel has a gradient, and what it multiplies has one too but for the sound itself.
   assert trained - frozen >= 2 * kernels - 1
 

@@ -4,7 +4,7 @@ import pytest
 from flax import nnx
 
 from maxtext_ext.config import load
-from maxtext_ext.models.encoders.qwen3_audio import EncoderConfig, Qwen3AudioEncoder
+from maxtext_ext.models.encoders.qwen3_audio import Qwen3AudioConfig, Qwen3AudioEncoder
 from maxtext_ext.planning import model_flops
 from maxtext_ext.planning.model_flops import Passes
 
@@ -48,7 +48,7 @@ def test_the_encoders_matrix_products_are_what_the_compiler_counts():
     "encoder_ffn_dim_for_audio=1024",
     "downsample_hidden_size_for_audio=128",
   )
-  shape = EncoderConfig(
+  shape = Qwen3AudioConfig(
     num_mel_bins=80, d_model=256, layers=2, heads=4, ffn_dim=1024, downsample_channels=128,
     unroll=True,
   )  # fmt: skip

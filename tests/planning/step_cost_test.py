@@ -52,6 +52,8 @@ def shape_of(rows: float) -> Shape:
     vocab_tiles=4,
     decoder_layers=DECODER_LAYERS,
     encoder_layers=ENCODER_LAYERS,
+    encoder_overrides=[["encoder_layers_for_audio=1"], ["encoder_layers_for_audio=2"]],
+    window_seconds=8.0,
     model_flops=1.0,
     sharding={"fsdp": 16},
   )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from maxtext_ext.train.loop import main
-from maxtext_ext.train.nonfinite import LIMIT, Watch
+from maxtext_ext.train.nonfinite import LIMIT, NonFiniteGuard
 from tests import tiny
 from tests.train.steps import Steps, noise_rows
 
@@ -41,7 +41,7 @@ def test_a_step_on_what_is_no_number_changes_nothing(pieces, bad):
 
 
 def test_only_a_row_of_them_ends_the_run():
-  watch = Watch()
+  watch = NonFiniteGuard()
   for step in range(1, 4 * LIMIT + 1):
     watch.note(step, usable=step % LIMIT == 0, records=["fine"])
   for step in range(101, 100 + LIMIT):

@@ -7,7 +7,7 @@ from flax import nnx
 
 from maxtext_ext import bridge
 from maxtext_ext.config import load
-from maxtext_ext.models.speech_lm import make_model
+from maxtext_ext.models.make import make_model
 from tests import tiny
 
 

@@ -9,7 +9,7 @@ from flax import nnx
 
 from maxtext_ext import bridge
 from maxtext_ext.config import load
-from maxtext_ext.models.speech_lm import make_model
+from maxtext_ext.models.make import make_model
 from maxtext_ext.train.optimizer import make_optimizer
 from maxtext_ext.train.step import eval_step, make_init_fn, train_step
 from tests import tiny

@@ -5,50 +5,101 @@ chunks of any clips, and its shape does not depend on their lengths. Equal to `Q
 (transformers, models/qwen3_asr), clip by clip.
 """
 
-from dataclasses import dataclass
 from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pydantic
 from flax import nnx
 from jax import lax
-from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
+from pydantic import Field
 
-from maxtext_ext.audio.geometry import FRAMES_PER_CHUNK, TOKENS_PER_CHUNK, audio_tokens
+from maxtext_ext.audio.geometry import Geometry
+from maxtext_ext.models.encoders.base import EncoderConfig
 from maxtext_ext.models.layers import HalvingConv, LayerNorm, by_rows, gelu, linear
 
+# Figures of `Qwen3ASRFeatureExtractor` and `Qwen3ASREncoder` (transformers, models/qwen3_asr).
+GEOMETRY = Geometry(
+  frames_per_chunk=100,  # 1 s
+  halvings=3,
+  chunks_per_window=8,
+  tails_share_windows=True,
+  min_samples=8_000,
+)
 MAX_TIMESCALE = 10_000.0  # of the sinusoidal positions
 MASKED = -1e30  # a score; finite, so that rows without any key stay finite
 
 
-@dataclass(frozen=True, kw_only=True)
-class EncoderConfig:
-  """Shape and arithmetic of a Qwen3AudioEncoder.
+class Qwen3AudioConfig(EncoderConfig):
+  """Shape and arithmetic of a Qwen3AudioEncoder; LayerNorm and softmax are float32 always.
 
   Attributes:
     downsample_channels: of the convolutions; `downsample_hidden_size` in the checkpoints.
-    dtype: of activations. LayerNorm and softmax are float32 always.
-    weight_dtype: of parameters.
-    remat: recompute the convolutions and the insides of the layers in the backward pass.
-    unroll: no loop over the layers, whose program then grows with their number.
   """
 
-  num_mel_bins: int
-  d_model: int
-  layers: int
-  heads: int
-  ffn_dim: int
-  downsample_channels: int
-  dtype: DTypeLike = jnp.float32
-  weight_dtype: DTypeLike = jnp.float32
-  remat: bool = False
-  unroll: bool = False
+  layers: int = Field(ge=1)
+  d_model: int = Field(ge=1)
+  heads: int = Field(ge=1)
+  ffn_dim: int = Field(ge=1)
+  downsample_channels: int = Field(ge=1)
 
-  def __post_init__(self) -> None:
+  @pydantic.model_validator(mode="after")
+  def _check_width(self) -> Self:
     if self.d_model % self.heads or self.d_model % 2:
       raise ValueError(f"d_model={self.d_model} must be even and a multiple of heads={self.heads}")
+    return self
+
+  @classmethod
+  def from_keys(cls, config: Any) -> Self:
+    """Reads MaxText's `*_for_audio` keys, which published models and older runs have."""
+    if config.encoder:
+      raise ValueError(
+        f"encoder={config.encoder}: speech_encoder=qwen3_audio takes its shape from the"
+        " *_for_audio keys; give those instead"
+      )
+    shape = {
+      "num_mel_bins": config.num_mel_bins_for_audio,
+      "d_model": config.d_model_for_audio,
+      "layers": config.encoder_layers_for_audio,
+      "heads": config.encoder_attention_heads_for_audio,
+      "ffn_dim": config.encoder_ffn_dim_for_audio,
+      "downsample_channels": config.downsample_hidden_size_for_audio,
+    }
+    return cls.checked({**shape, **cls.run_values(config)})
+
+  def layer_overrides(self, layers: int) -> list[str]:
+    """`key=value` overrides of a run that give the encoder another number of layers."""
+    return [f"encoder_layers_for_audio={layers}"]
+
+  @property
+  def geometry(self) -> Geometry:
+    """Chunks of 1 s and 13 tokens, windows of 8 s, in which the tails of clips meet."""
+    return GEOMETRY
+
+  @property
+  def out_dim(self) -> int:
+    """Width of the audio tokens, and of the layers."""
+    return self.d_model
+
+  def flops_per_window(self) -> float:
+    """FLOPs of the matrix products of a forward pass over one window."""
+    channels, dim, tokens = self.downsample_channels, self.d_model, GEOMETRY.tokens_per_window
+    frames, mels, inputs, convolutions = GEOMETRY.frames_per_chunk, self.num_mel_bins, 1, 0.0
+    for _ in range(GEOMETRY.halvings):
+      frames, mels = -(-frames // 2), -(-mels // 2)
+      convolutions += 2 * frames * mels * 9 * inputs * channels
+      inputs = channels
+    convolutions += 2 * GEOMETRY.tokens_per_chunk * channels * mels * dim
+    layer = 2 * (4 * dim**2 + 2 * dim * self.ffn_dim) + 4 * tokens * dim
+    return GEOMETRY.chunks_per_window * convolutions + tokens * self.layers * layer
+
+  @property
+  def widest_values_per_window(self) -> int:
+    """Values after the first convolution."""
+    places = GEOMETRY.frames_per_chunk // 2 * (self.num_mel_bins // 2)
+    return GEOMETRY.chunks_per_window * places * self.downsample_channels
 
 
 def sinusoids(length: int, dim: int) -> np.ndarray:
@@ -62,8 +113,8 @@ def attention_mask(
   chunk_frames_BWC: Int[Array, "B W C"], chunk_segment_BWC: Int[Array, "B W C"]
 ) -> Bool[Array, "B W A A"]:
   """Which token sees which: the real ones of the same clip in the same window, both ways."""
-  index = jnp.arange(TOKENS_PER_CHUNK)
-  real_BWCA = index < audio_tokens(chunk_frames_BWC)[..., None]
+  index = jnp.arange(GEOMETRY.tokens_per_chunk)
+  real_BWCA = index < GEOMETRY.tokens(chunk_frames_BWC)[..., None]
   segment_BWCA = jnp.where(real_BWCA, chunk_segment_BWC[..., None], 0)
   segment_BWA = segment_BWCA.reshape(*chunk_segment_BWC.shape[:2], -1)
   same = segment_BWA[..., :, None] == segment_BWA[..., None, :]
@@ -73,7 +124,7 @@ def attention_mask(
 class WindowAttention(nnx.Module):
   """Multi-head attention inside each window."""
 
-  def __init__(self, config: EncoderConfig, *, rngs: nnx.Rngs) -> None:
+  def __init__(self, config: Qwen3AudioConfig, *, rngs: nnx.Rngs) -> None:
     dim = config.d_model
     dtypes = {"dtype": config.dtype, "weight_dtype": config.weight_dtype}
     self.q_proj = linear(dim, dim, ("embed", "heads"), rngs=rngs, **dtypes)
@@ -102,7 +153,7 @@ class WindowAttention(nnx.Module):
 class EncoderLayer(nnx.Module):
   """Pre-LayerNorm attention and feed-forward."""
 
-  def __init__(self, config: EncoderConfig, *, rngs: nnx.Rngs) -> None:
+  def __init__(self, config: Qwen3AudioConfig, *, rngs: nnx.Rngs) -> None:
     dim, ffn_dim = config.d_model, config.ffn_dim
     dtypes = {"dtype": config.dtype, "weight_dtype": config.weight_dtype}
     norms = {"out_dtype": config.dtype, "weight_dtype": config.weight_dtype}
@@ -127,7 +178,9 @@ class Qwen3AudioEncoder(nnx.Module):
   The parameters of all layers are stacked: the leading axis of `layers` counts them.
   """
 
-  def __init__(self, config: EncoderConfig, *, rngs: nnx.Rngs) -> None:
+  Config = Qwen3AudioConfig
+
+  def __init__(self, config: Qwen3AudioConfig, *, rngs: nnx.Rngs) -> None:
     self.config = config
     dtypes = {"dtype": config.dtype, "weight_dtype": config.weight_dtype}
     channels = config.downsample_channels
@@ -149,25 +202,6 @@ class Qwen3AudioEncoder(nnx.Module):
       config.d_model, out_dtype=config.dtype, weight_dtype=config.weight_dtype, rngs=rngs
     )
 
-  @classmethod
-  def from_config(cls, config: Any, *, rngs: nnx.Rngs) -> Self:
-    """From MaxText's `*_for_audio` keys of a run's config."""
-    return cls(
-      EncoderConfig(
-        num_mel_bins=config.num_mel_bins_for_audio,
-        d_model=config.d_model_for_audio,
-        layers=config.encoder_layers_for_audio,
-        heads=config.encoder_attention_heads_for_audio,
-        ffn_dim=config.encoder_ffn_dim_for_audio,
-        downsample_channels=config.downsample_hidden_size_for_audio,
-        dtype=config.dtype,
-        weight_dtype=config.weight_dtype,
-        remat=config.remat_policy != "none",
-        unroll=not config.scan_layers,
-      ),
-      rngs=rngs,
-    )
-
   def __call__(
     self,
     mel_BWCFM: Float[Array, "B W C 100 M"],
@@ -183,9 +217,9 @@ class Qwen3AudioEncoder(nnx.Module):
 
     Returns:
       [B, W, C * 13, D] after `ln_post`, 13 tokens a chunk in order. Of these only the first
-      `audio_tokens(chunk_frames)` mean anything; the others are finite.
+      `GEOMETRY.tokens(chunk_frames)` mean anything; the others are finite.
     """
-    real_BWCF = jnp.arange(FRAMES_PER_CHUNK) < chunk_frames_BWC[..., None]
+    real_BWCF = jnp.arange(GEOMETRY.frames_per_chunk) < chunk_frames_BWC[..., None]
     mel_BWCFM = jnp.where(real_BWCF[..., None], mel_BWCFM, 0.0)
     x_BWAD = self._downsample(mel_BWCFM)
     x_BWAD = self._run_layers(x_BWAD, attention_mask(chunk_frames_BWC, chunk_segment_BWC))
@@ -199,8 +233,8 @@ class Qwen3AudioEncoder(nnx.Module):
     else:
       x_BWCAI = self._convolve(mel_BWCFM)
     x = self.conv_out(x_BWCAI.reshape(-1, *x_BWCAI.shape[3:]))
-    x = x + sinusoids(TOKENS_PER_CHUNK, self.config.d_model).astype(x.dtype)
-    return x.reshape(rows, windows, chunks * TOKENS_PER_CHUNK, -1)
+    x = x + sinusoids(GEOMETRY.tokens_per_chunk, self.config.d_model).astype(x.dtype)
+    return x.reshape(rows, windows, chunks * GEOMETRY.tokens_per_chunk, -1)
 
   def _convolve(self, mel_BWCFM: Array) -> Array:
     """[..., C, 100, M] to [..., C, 13, I]: I counts channels, and mels within a channel."""
@@ -208,7 +242,7 @@ class Qwen3AudioEncoder(nnx.Module):
     for conv in (self.conv2d1, self.conv2d2, self.conv2d3):
       x = gelu(conv(x))
     x = jnp.swapaxes(x, 2, 3)  # the checkpoints' order
-    return x.reshape(*mel_BWCFM.shape[:-2], TOKENS_PER_CHUNK, -1)
+    return x.reshape(*mel_BWCFM.shape[:-2], GEOMETRY.tokens_per_chunk, -1)
 
   def _convolve_by_windows(self, mel_BWCFM: Array) -> Array:
     """`_convolve` of one window of every row at a time, computed again in the backward pass.

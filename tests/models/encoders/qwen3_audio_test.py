@@ -1,6 +1,5 @@
 """The encoder and its projector against transformers' Qwen3-ASR, in every packing."""
 
-import dataclasses
 import functools
 
 import jax
@@ -11,24 +10,17 @@ from flax import nnx
 
 from benchmarks.parity.references import ours, reference
 from benchmarks.parity.references.qwen3_asr import REFERENCE
-from maxtext_ext.audio.geometry import (
-  CHUNK_SAMPLES,
-  CHUNKS_PER_WINDOW,
-  FRAMES_PER_CHUNK,
-  TOKENS_PER_CHUNK,
-  TOKENS_PER_WINDOW,
-  audio_tokens,
-  num_frames,
-)
 from maxtext_ext.audio.mel import log_mel
 from maxtext_ext.input.windows import cut_chunks, frames_of_chunks
 from maxtext_ext.models.encoders import ENCODERS, qwen3_audio
-from maxtext_ext.models.encoders.qwen3_audio import EncoderConfig, Qwen3AudioEncoder
+from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY, Qwen3AudioConfig, Qwen3AudioEncoder
 from maxtext_ext.models.projector import MLPProjector, ProjectorConfig
 
+CHUNKS, FRAMES = GEOMETRY.chunks_per_window, GEOMETRY.frames_per_chunk
+TOKENS = GEOMETRY.tokens_per_chunk  # of a chunk
 TOLERANCE = 1e-4  # of the largest value
 WINDOWS = 23  # of a row, enough for all clips; one shape, so it compiles once
-CONFIG = EncoderConfig(
+CONFIG = Qwen3AudioConfig(
   num_mel_bins=REFERENCE.audio["num_mel_bins"],
   d_model=REFERENCE.audio["d_model"],
   layers=REFERENCE.audio["encoder_layers"],
@@ -41,7 +33,7 @@ CONFIG = EncoderConfig(
 class Speech(nnx.Module):
   """The encoder and the projector under the names they have in the whole model."""
 
-  def __init__(self, config: EncoderConfig):
+  def __init__(self, config: Qwen3AudioConfig):
     rngs = nnx.Rngs(params=0)
     self.speech_encoder = Qwen3AudioEncoder(config, rngs=rngs)
     projector = ProjectorConfig(in_dim=config.d_model, out_dim=REFERENCE.audio["output_dim"])
@@ -52,7 +44,7 @@ class Speech(nnx.Module):
     return self.projector(self.speech_encoder(mel, frames, segment))
 
 
-def reference_model(config: EncoderConfig = CONFIG) -> Speech:
+def reference_model(config: Qwen3AudioConfig = CONFIG) -> Speech:
   model = Speech(config)
   state = nnx.state(model)
   nnx.replace_by_pure_dict(state, ours.speech_params(REFERENCE, REFERENCE.weights()))
@@ -79,30 +71,30 @@ def pack(numbers: list[int], windows: int, rng: np.random.Generator | None, garb
   groups, places = [], [[] for _ in numbers]  # a group: the (clip, chunk) of one window
   for clip, number in enumerate(numbers):
     chunks = [(clip, chunk) for chunk in range(len(cut_chunks(clips()[number])))]
-    full = len(chunks) // CHUNKS_PER_WINDOW * CHUNKS_PER_WINDOW
-    groups += [chunks[i : i + CHUNKS_PER_WINDOW] for i in range(0, full, CHUNKS_PER_WINDOW)]
+    full = len(chunks) // CHUNKS * CHUNKS
+    groups += [chunks[i : i + CHUNKS] for i in range(0, full, CHUNKS)]
     tail = chunks[full:]
-    fits = [g for g in groups if len(g) + len(tail) <= CHUNKS_PER_WINDOW]
+    fits = [g for g in groups if len(g) + len(tail) <= CHUNKS]
     if tail and fits:
       fits[0].extend(tail)
     elif tail:
       groups.append(tail)
   assert len(groups) <= windows
   order = rng.permutation(windows) if rng else np.arange(windows)
-  samples = np.full((windows * CHUNKS_PER_WINDOW, CHUNK_SAMPLES), garbage, np.float32)
+  samples = np.full((windows * CHUNKS, GEOMETRY.chunk_samples), garbage, np.float32)
   frames, segment = np.zeros((2, len(samples)), np.int32)
   for window, group in zip(order, groups, strict=False):
-    slots = rng.permutation(CHUNKS_PER_WINDOW) if rng else np.arange(CHUNKS_PER_WINDOW)
+    slots = rng.permutation(CHUNKS) if rng else np.arange(CHUNKS)
     for slot, (clip, chunk) in zip(slots, group, strict=False):
-      place = window * CHUNKS_PER_WINDOW + slot
+      place = window * CHUNKS + slot
       audio = clips()[numbers[clip]]
       samples[place] = cut_chunks(audio)[chunk]
-      frames[place] = frames_of_chunks(num_frames(audio.size))[chunk]
-      if frames[place] < FRAMES_PER_CHUNK:
+      frames[place] = frames_of_chunks(GEOMETRY.num_frames(audio.size))[chunk]
+      if frames[place] < FRAMES:
         samples[place, frames[place] * 160 + 400 :] = garbage
       segment[place] = clip + 1
       places[clip].append((chunk, place))
-  grid = (1, windows, CHUNKS_PER_WINDOW)
+  grid = (1, windows, CHUNKS)
   arrays = samples.reshape(*grid, -1), frames.reshape(grid), segment.reshape(grid)
   return tuple(jnp.asarray(a) for a in arrays), [[p for _, p in sorted(x)] for x in places]
 
@@ -115,9 +107,9 @@ def compiled():
 
 def tokens_of(out_BWAD: jax.Array, numbers: list[int], places: list[list[int]]) -> list[np.ndarray]:
   """Each clip's valid tokens, in order."""
-  by_chunk = np.asarray(out_BWAD).reshape(-1, TOKENS_PER_CHUNK, out_BWAD.shape[-1])
+  by_chunk = np.asarray(out_BWAD).reshape(-1, TOKENS, out_BWAD.shape[-1])
   return [
-    by_chunk[place].reshape(-1, by_chunk.shape[-1])[: audio_tokens(num_frames(clips()[n].size))]
+    by_chunk[place].reshape(-1, by_chunk.shape[-1])[: GEOMETRY.num_tokens(clips()[n].size)]
     for n, place in zip(numbers, places, strict=True)
   ]
 
@@ -164,7 +156,7 @@ def test_a_clip_does_not_depend_on_its_neighbours():
 
 
 def chunk_wise(mask_BWAA: jax.Array) -> jax.Array:
-  chunk = jnp.arange(TOKENS_PER_WINDOW) // TOKENS_PER_CHUNK
+  chunk = jnp.arange(GEOMETRY.tokens_per_window) // TOKENS
   return mask_BWAA & (chunk[:, None] == chunk)
 
 
@@ -175,7 +167,7 @@ MISTAKES = {
   "attention in a chunk": ("attention_mask", lambda right: lambda f, s: chunk_wise(right(f, s))),
   "attention to padding": (
     "attention_mask",
-    lambda right: lambda f, s: right(FRAMES_PER_CHUNK * jnp.sign(f), s),
+    lambda right: lambda f, s: right(FRAMES * jnp.sign(f), s),
   ),
 }
 
@@ -193,24 +185,28 @@ def test_the_reference_shows_a_small_mistake(mistake, monkeypatch):
 
 def small_batch() -> tuple[jax.Array, jax.Array, jax.Array]:
   """Two rows of two windows: log-mel, frames, segments; one window is empty."""
-  mel = jax.random.normal(jax.random.key(0), (2, 2, CHUNKS_PER_WINDOW, FRAMES_PER_CHUNK, 80))
-  frames = jnp.full((2, 2, CHUNKS_PER_WINDOW), 100).at[0, 1, 3].set(37).at[1, 1].set(0)
+  mel = jax.random.normal(jax.random.key(0), (2, 2, CHUNKS, FRAMES, 80))
+  frames = jnp.full((2, 2, CHUNKS), 100).at[0, 1, 3].set(37).at[1, 1].set(0)
   return mel, frames, jnp.sign(frames)
 
 
-SMALL = EncoderConfig(
+SMALL = Qwen3AudioConfig(
   num_mel_bins=80, d_model=32, layers=3, heads=4, ffn_dim=64, downsample_channels=6
 )
 
 
-def loss_and_gradient(config: EncoderConfig):
+def changed(config: Qwen3AudioConfig, **changes: object) -> Qwen3AudioConfig:
+  return Qwen3AudioConfig(**{**config.model_dump(), **changes})
+
+
+def loss_and_gradient(config: Qwen3AudioConfig):
   graph, state = nnx.split(Qwen3AudioEncoder(config, rngs=nnx.Rngs(params=0)))
 
   @jax.jit
   @jax.value_and_grad
   def run(state, mel, frames, segment):
     out = nnx.merge(graph, state)(mel, frames, segment)
-    valid = jnp.arange(TOKENS_PER_CHUNK) < audio_tokens(frames)[..., None]
+    valid = jnp.arange(TOKENS) < GEOMETRY.tokens(frames)[..., None]
     # Squares do not cancel, so the digits of their sum are as good as those of the outputs.
     return (jnp.tanh(out) ** 2 * valid.reshape(*out.shape[:3], 1)).sum()
 
@@ -219,7 +215,7 @@ def loss_and_gradient(config: EncoderConfig):
 
 def test_gradient_reaches_every_parameter_and_rematerialising_changes_nothing():
   loss, gradient = loss_and_gradient(SMALL)
-  again, recomputed = loss_and_gradient(dataclasses.replace(SMALL, remat=True))
+  again, recomputed = loss_and_gradient(changed(SMALL, remat=True))
   assert np.isclose(loss, again, rtol=1e-6)
   for path, leaf in nnx.to_flat_state(gradient):
     if path[-2:] != ("k_proj", "bias"):  # softmax does not see what is added to all scores
@@ -230,7 +226,7 @@ def test_gradient_reaches_every_parameter_and_rematerialising_changes_nothing():
 
 
 def test_bfloat16_stays_near_float32_and_keeps_float32_weights():
-  half = dataclasses.replace(SMALL, dtype=jnp.bfloat16)
+  half = changed(SMALL, dtype=jnp.bfloat16)
   model = Qwen3AudioEncoder(half, rngs=nnx.Rngs(params=0))
   out = model(*small_batch())
   assert out.dtype == jnp.bfloat16
@@ -255,7 +251,7 @@ def test_parameters_are_named_stacked_and_sharded_as_maxtext_shards_its_own():
 
 
 def test_new_weights_neither_vanish_nor_explode():
-  config = dataclasses.replace(SMALL, d_model=64, ffn_dim=256, layers=4, downsample_channels=24)
+  config = changed(SMALL, d_model=64, ffn_dim=256, layers=4, downsample_channels=24)
   model = Qwen3AudioEncoder(config, rngs=nnx.Rngs(params=0))
   stacked = nnx.state(model.layers)
   spread = {path: leaf[...].std() for path, leaf in nnx.to_flat_state(stacked)}
@@ -271,7 +267,7 @@ def test_new_weights_neither_vanish_nor_explode():
 
 def test_heads_that_do_not_divide_the_width_are_refused():
   with pytest.raises(ValueError, match="d_model=32 must be even and a multiple of heads=5"):
-    dataclasses.replace(SMALL, heads=5)
+    changed(SMALL, heads=5)
 
 
 def test_is_registered():
