@@ -1,4 +1,4 @@
-"""What encoders and projectors are built of: parameters named, sharded and drawn in one way."""
+"""Layers of encoders and projectors, their parameters named, sharded and initialised in one way."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ Initializer = Callable[..., jax.Array]
 
 
 def metadata(*axes: str | None) -> dict[str, Any]:
-  """Logical axis names of a parameter, as MaxText's layers give them to theirs.
+  """Returns the metadata of a parameter: its logical axis names, as MaxText's layers have them.
 
   They become a sharding where the train state is made, by the rules of the run's config. Before
   that no mesh is needed: a parameter can be made, and the model run, on one device.
@@ -24,12 +24,12 @@ def metadata(*axes: str | None) -> dict[str, Any]:
 
 
 def by_rows(x: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
-  """`x` with its rows divided over the data axes of the mesh; as it is where there is no mesh."""
+  """Divides the rows of `x` over the data axes of the mesh; does nothing without a mesh."""
   return with_logical_constraint(x, ("activation_batch", *(None,) * (x.ndim - 1)))
 
 
 def fan_in_normal(scale: float = 1.0) -> Initializer:
-  """Normal weights of variance `scale` / fan-in."""
+  """Returns an initialiser that draws normal weights of variance `scale` / fan-in."""
   return nnx.initializers.variance_scaling(scale, "fan_in", "truncated_normal")
 
 
@@ -44,7 +44,7 @@ def linear(
   use_bias: bool = True,
   scale: float = 1.0,
 ) -> nnx.Linear:
-  """`kernel` [in_dim, out_dim] sharded along `axes`, `bias` along the last of them."""
+  """Makes a linear layer: `kernel` [in_dim, out_dim] sharded by `axes`, `bias` by the last."""
   return nnx.Linear(
     in_dim,
     out_dim,
@@ -59,12 +59,12 @@ def linear(
 
 
 def gelu(x: Array) -> Array:
-  """x * Phi(x) by the error function; the tanh approximation is off by up to 5e-4."""
+  """Computes x * Phi(x) by the error function; the tanh approximation is off by up to 5e-4."""
   return jax.nn.gelu(x, approximate=False)
 
 
 class LayerNorm(nnx.LayerNorm):
-  """LayerNorm in float32 whatever it is given; the result in `out_dtype`."""
+  """LayerNorm that computes in float32 whatever its input, and returns `out_dtype`."""
 
   def __init__(
     self, dim: int, *, out_dtype: DTypeLike, weight_dtype: DTypeLike, rngs: nnx.Rngs
@@ -87,7 +87,7 @@ class LayerNorm(nnx.LayerNorm):
 
 
 def _convolve(x_NFMI: Array, kernel: Array) -> Array:
-  """3x3 convolution with stride 2 and padding 1 over the two middle axes, the kernel HWIO."""
+  """Convolves 3x3 with stride 2 and padding 1 over the two middle axes; the kernel is HWIO."""
   return lax.conv_general_dilated(
     x_NFMI,
     kernel,
@@ -98,7 +98,7 @@ def _convolve(x_NFMI: Array, kernel: Array) -> Array:
 
 
 def _convolve_by_matmul(x_NFMI: Array, kernel: Array) -> Array:
-  """The same as one product with the nine inputs of each output side by side."""
+  """Computes `_convolve` as one matrix product, the nine inputs of each output side by side."""
   outputs = kernel.shape[-1]
   frames, mels = (-(-size // 2) * 2 - 1 for size in x_NFMI.shape[1:3])
   padded = jnp.pad(x_NFMI, ((0, 0), (1, 1), (1, 1), (0, 0)))

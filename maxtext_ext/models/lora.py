@@ -1,4 +1,4 @@
-"""LoRA: low-rank updates beside kernels that stay as they are.
+"""LoRA: low-rank updates beside frozen kernels.
 
 An adapted layer computes x W + (alpha / rank) (x A) B; only A and B are trained. Experts of a
 mixture, whose matrix products MaxText dispatches itself, get W + (alpha / rank) A B one layer at a
@@ -43,7 +43,7 @@ Weights = jax.Array | np.ndarray
 
 @dataclass(frozen=True, kw_only=True)
 class LoraConfig:
-  """What is adapted, and how strongly.
+  """Targets and strength of adapters.
 
   Attributes:
     rank: columns of A and rows of B.
@@ -68,7 +68,7 @@ class LoraConfig:
 
   @classmethod
   def from_config(cls, config: Any) -> Self | None:
-    """From a run's `lora_*` keys; None when `lora_rank` is 0."""
+    """Reads a run's `lora_*` keys; None when `lora_rank` is 0."""
     if not config.lora_rank:
       return None
     return cls(rank=config.lora_rank, alpha=config.lora_alpha, targets=tuple(config.lora_targets))
@@ -76,7 +76,7 @@ class LoraConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class KernelAxes:
-  """What the axes of a kernel are: first `batch` (experts), then `inputs`, then outputs.
+  """Meaning of a kernel's axes: first `batch` (experts), then `inputs`, then outputs.
 
   `stack` is the place of the axis that counts scanned layers, in the kernel, A and B alike; None
   where layers are not scanned. A is [batch, inputs, rank], B [batch, rank, outputs].
@@ -87,13 +87,13 @@ class KernelAxes:
   stack: int | None
 
   def split(self, axes: Sequence[Any]) -> tuple[tuple, tuple, tuple]:
-    """Entries of a kernel's axes (sizes, names) for batch, inputs and outputs; not the stack's."""
+    """Splits a kernel's axes (sizes, names) into batch, inputs, outputs; drops the stack."""
     own = [x for i, x in enumerate(axes) if i != self.stack]
     inner = self.batch + self.inputs
     return tuple(own[: self.batch]), tuple(own[self.batch : inner]), tuple(own[inner:])
 
   def adapters(self, axes: Sequence[Any], rank: Any) -> tuple[tuple, tuple]:
-    """The same entries for A and B, `rank` standing for the axis between them."""
+    """Returns the same entries for A and B, with `rank` for the axis between them."""
     batch, inputs, outputs = self.split(axes)
     return tuple(
       own if self.stack is None else (*own[: self.stack], axes[self.stack], *own[self.stack :])
@@ -102,7 +102,7 @@ class KernelAxes:
 
 
 def kernel_update(lora_a: Weights, lora_b: Weights, axes: KernelAxes, scale: float) -> Weights:
-  """scale * A B in the kernel's shape; of numpy or JAX arrays."""
+  """Computes scale * A B in the kernel's shape, of numpy or JAX arrays."""
   ndim = lora_a.ndim + lora_b.ndim - 2 - axes.batch - (axes.stack is not None)
   kernel = string.ascii_lowercase[:ndim]
   a_names, b_names = ("".join(names) for names in axes.adapters(kernel, "z"))
@@ -115,7 +115,7 @@ def kernel_update(lora_a: Weights, lora_b: Weights, axes: KernelAxes, scale: flo
 def merge_kernel(
   kernel: Weights, lora_a: Weights, lora_b: Weights, axes: KernelAxes, scale: float
 ) -> Weights:
-  """W + scale * A B, added in float32, in W's dtype; of numpy or JAX arrays."""
+  """Computes W + scale * A B in float32; returns W's dtype. Takes numpy or JAX arrays."""
   update = kernel_update(lora_a, lora_b, axes, scale)
   return (kernel.astype(update.dtype) + update).astype(kernel.dtype)
 
@@ -128,17 +128,17 @@ def _low_rank(
   scale: float,
   precision: Any,
 ) -> Float[Array, "..."]:
-  """scale * (x A) B, x contracted over its axes `contracted`, in x's dtype."""
+  """Computes scale * (x A) B in x's dtype; x is contracted over its axes `contracted`."""
   inputs = tuple(range(lora_a.ndim - 1))
   low = jnp.tensordot(x, lora_a.astype(x.dtype), (contracted, inputs), precision=precision)
   return scale * jnp.tensordot(low, lora_b.astype(x.dtype), 1, precision=precision)
 
 
 class LoraLinear(nnx.Linear):
-  """nnx.Linear with an update."""
+  """nnx.Linear with a low-rank update."""
 
   def __call__(self, x: Float[Array, "... I"]) -> Float[Array, "... O"]:
-    """x W + b + scale (x A) B."""
+    """Computes x W + b + scale (x A) B."""
     y = super().__call__(x)
     a, b = self.kernel_lora_a[...], self.kernel_lora_b[...]
     x = dropped(self, x.astype(y.dtype))
@@ -147,10 +147,10 @@ class LoraLinear(nnx.Linear):
 
 
 class LoraDense(bridge.DenseGeneral):
-  """MaxText's DenseGeneral, which contracts and yields several axes, with an update."""
+  """MaxText's DenseGeneral, for kernels of several input and output axes, with an update."""
 
   def __call__(self, inputs: Array, *args: Any, **kwargs: Any) -> Array:
-    """inputs W + scale (inputs A) B."""
+    """Computes inputs W + scale (inputs A) B."""
     assert kwargs.get("slice_bounds") is None, "a slice of an adapted kernel"
     y = super().__call__(inputs, *args, **kwargs)
     x = dropped(self, jnp.asarray(inputs, self.dtype))
@@ -166,7 +166,7 @@ class LoraExperts(bridge.RoutedMoE):
   """MaxText's routed experts, run with updated kernels."""
 
   def __call__(self, *args: Any, **kwargs: Any) -> Any:
-    """The experts' outputs and MaxText's losses beside them."""
+    """Returns the experts' outputs and MaxText's losses."""
     with self._updated():
       return super().__call__(*args, **kwargs)
 
@@ -185,7 +185,7 @@ class LoraExperts(bridge.RoutedMoE):
 
 
 def _kernels(module: nnx.Module) -> dict[str, tuple[nnx.Param, int, int]]:
-  """The kernels of a layer that can be adapted: (parameter, batch axes, input axes) by name."""
+  """Returns a layer's adaptable kernels: (parameter, batch axes, input axes) by name."""
   if type(module) is nnx.Linear:
     return {"kernel": (module.kernel, 0, 1)}
   if type(module) is bridge.DenseGeneral:
@@ -204,7 +204,7 @@ ADAPTED = {
 
 
 def kernel_name(path: Sequence[Any]) -> str:
-  """The name that targets are matched with, of a kernel's path in the model."""
+  """Returns the name that targets are matched with, from a kernel's path in the model."""
   parts = [re.sub(r"^layers_\d+$", STACK_AXIS, str(part)) for part in path]
   return "/".join(parts[:-1] if parts[-1] == "kernel" else parts)
 
@@ -215,7 +215,7 @@ def is_target(name: str, targets: Sequence[str]) -> bool:
 
 
 def find_kernels(model: nnx.Module) -> dict[tuple, KernelAxes]:
-  """Every kernel of a model that can be adapted, by its path, not yet adapted."""
+  """Returns the axes of every kernel that can be adapted and is not yet, by path."""
   found = {}
   for path, module in nnx.iter_graph(model):
     if isinstance(module, nnx.Module):

@@ -1,4 +1,4 @@
-"""Dropout on the way into adapters, as PEFT's `lora_dropout`: frozen layers see their whole input.
+"""Dropout of the input of adapters, as PEFT's `lora_dropout`; frozen kernels see all of it.
 
 Masks follow from a key that a model is given for one pass and loses after it, so nothing of them
 is saved, and a model without keys computes what it would without dropout.
@@ -21,7 +21,7 @@ class DropoutKey(nnx.Variable):
 
 
 def give_keys(model: nnx.Module, rate: float, key: jax.Array) -> None:
-  """Turns dropout on in every adapted layer of a model, each with a key of its own."""
+  """Turns on dropout in every adapted layer of a model, each with its own key."""
   layers = [(str(path), m) for path, m in nnx.iter_graph(model) if hasattr(m, "kernel_lora_a")]
   for number, (_, layer) in enumerate(sorted(layers, key=lambda item: item[0])):
     own = jax.random.fold_in(key, number)
@@ -32,7 +32,7 @@ def give_keys(model: nnx.Module, rate: float, key: jax.Array) -> None:
 
 
 def dropped(layer: Any, x: Float[Array, "..."]) -> Float[Array, "..."]:
-  """What the adapter of a layer sees of the layer's input."""
+  """Drops a share of the input of a layer's adapter, when the layer has a key."""
   if (key := getattr(layer, _KEY, None)) is None:
     return x
   kept = jax.random.bernoulli(key[...], 1 - key.rate, x.shape)

@@ -1,4 +1,4 @@
-"""The loss: cross-entropy on the transcript and its end, nothing else."""
+"""Cross-entropy of target tokens, the transcript and its end."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ def masked_cross_entropy(
   targets_BL: Int[Array, "B L"],
   targets_segmentation_BL: Int[Array, "B L"],
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-  """Summed cross-entropy in nats, and the number of tokens it is summed over.
+  """Sums the cross-entropy in nats, and counts the tokens it is summed over.
 
   Sums rather than a mean: micro-batches and hosts hold different numbers of target tokens, and
   only sums add up to the loss of the large batch.
@@ -36,7 +36,7 @@ def tiled_cross_entropy(
   *,
   tiles: int,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-  """`masked_cross_entropy(head(hidden), ...)`, of a piece of each row at a time.
+  """Computes `masked_cross_entropy(head(hidden), ...)` one piece of each row at a time.
 
   The logits of a whole batch would be the largest array of a step: 16 rows of 2048 tokens and a
   vocabulary of 152k take 20 GB. Here they exist for `L / tiles` tokens of each row, and are
@@ -58,7 +58,7 @@ def tiled_cross_entropy(
   real_L = jnp.arange(tiles * size) < length
 
   def cut(array_BL: Array) -> Array:
-    """[B, L, ...] -> [tiles, B, size, ...] in the new order."""
+    """Sorts and cuts [B, L, ...] into [tiles, B, size, ...]."""
     index = order_BL.reshape(rows, -1, *(1,) * (array_BL.ndim - 2))
     moved = jnp.take_along_axis(array_BL, index, axis=1)
     return moved.reshape(rows, tiles, size, *array_BL.shape[2:]).swapaxes(0, 1)

@@ -27,7 +27,7 @@ def model_class(config: Any) -> Any:
 
 
 def groups_of(config: Any) -> tuple[str, ...]:
-  """Names of the parameter groups that a model may have; `train_parts` chooses among them."""
+  """Returns the parameter groups that a model may have; `train_parts` chooses among them."""
   return (*dict.fromkeys(model_class(config).GROUPS.values()), ROUTER, ADAPTERS)
 
 

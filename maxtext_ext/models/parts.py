@@ -15,7 +15,7 @@ def trains(group: str, config: Any) -> bool:
 
 
 def learning_rates(config: Any, groups: Iterable[str]) -> dict[str, float]:
-  """The highest learning rates of those of the groups that train."""
+  """Returns the peak learning rate of each of the groups that trains."""
   return {
     group: config.train_parts.get(group, config.learning_rate)
     for group in groups

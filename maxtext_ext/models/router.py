@@ -1,4 +1,4 @@
-"""What keeps the experts of a mixture in use while its router trains.
+"""Load balancing loss of a mixture of experts whose router trains.
 
 MaxText's own loss of this kind counts the padding of a row as tokens, so the gate's logits are
 taken out of the model and the loss is computed from them.
@@ -17,17 +17,17 @@ _LOGITS = "logits"
 
 
 class RecordingGate(bridge.GateLogit):
-  """MaxText's gate, which leaves its logits behind as an `nnx.Intermediate`."""
+  """MaxText's gate, which also stores its logits as an `nnx.Intermediate`."""
 
   def __call__(self, *args: Any, **kwargs: Any) -> Any:
-    """What the gate gives."""
-    given = super().__call__(*args, **kwargs)
-    setattr(self, _LOGITS, nnx.Intermediate(given[0]))
-    return given
+    """Computes the gate's output and stores its logits."""
+    output = super().__call__(*args, **kwargs)
+    setattr(self, _LOGITS, nnx.Intermediate(output[0]))
+    return output
 
 
 def record_logits(model: nnx.Module) -> None:
-  """Makes the gates of a model leave their logits behind."""
+  """Makes the gates of a model store their logits."""
   for _, module in nnx.iter_graph(model):
     if type(module) is bridge.GateLogit:
       module.__class__ = RecordingGate
@@ -36,12 +36,12 @@ def record_logits(model: nnx.Module) -> None:
 def summed_balance_loss(
   intermediates: nnx.State, real_BL: Bool[Array, "B L"], *, experts_per_token: int
 ) -> Float[Array, ""]:
-  """`balance_losses` of the rows times their real tokens, summed; the mean over all layers.
+  """Sums `balance_losses` of the rows times their real tokens; takes the mean over the layers.
 
   A sum, as of the cross-entropy: it does not depend on how rows are cut into batches.
 
   Args:
-    intermediates: what a forward pass left behind, with `record_logits`.
+    intermediates: of a forward pass after `record_logits`.
   """
   logits = [
     variable.get_value()
@@ -63,7 +63,7 @@ def summed_balance_loss(
 def balance_losses(
   logits_BLE: Float[Array, "B L E"], real_BL: Bool[Array, "B L"], *, experts_per_token: int
 ) -> Float[Array, "B"]:
-  """How unevenly a layer's router uses its experts, row by row: `experts_per_token` at the least.
+  """Measures how unevenly a layer's router uses its experts, row by row; even: experts_per_token.
 
   E times the sum over experts of the share of a row's tokens that go to the expert and the mean
   probability that the router gives it: `load_balancing_loss_func` of transformers, for one row and

@@ -76,7 +76,7 @@ class SpeechLM(bridge.Transformer):
     )
 
   def encode(self, batch: Batch) -> Float[Array, "B W A D"]:
-    """Audio tokens of every window slot; those that are no token of a clip hold anything."""
+    """Computes the audio tokens of every window slot; those of no clip hold anything."""
     mel_BWCFM = log_mel(
       batch["samples"],
       batch["chunk_frames"],
@@ -91,7 +91,7 @@ class SpeechLM(bridge.Transformer):
   def embed(
     self, inputs_BL: Int[Array, "B L"], batch: Batch, model_mode: str
   ) -> Float[Array, "B L D"]:
-    """Complete embeddings: audio tokens at `audio_index`, token embeddings elsewhere."""
+    """Puts audio tokens at `audio_index` and token embeddings elsewhere."""
     text_BLD = self.decoder.embed_tokens(self.token_embedder, inputs_BL, model_mode)
     audio_BWAD = self.encode(batch)
     rows, windows, tokens, dim = audio_BWAD.shape
@@ -103,7 +103,7 @@ class SpeechLM(bridge.Transformer):
   def hidden(
     self, batch: Batch, *, model_mode: str = bridge.MODEL_MODE_TRAIN, dropout: bool = False
   ) -> Float[Array, "B L D"]:
-    """Hidden states after the last decoder layer, before the final norm and the head.
+    """Computes hidden states after the last decoder layer, before the final norm and the head.
 
     Without the audio keys in `batch` the embeddings are those of the tokens alone, as in the steps
     of generation.
@@ -125,7 +125,7 @@ class SpeechLM(bridge.Transformer):
   def head(
     self, hidden_BLD: Float[Array, "B L D"], *, model_mode: str = bridge.MODEL_MODE_TRAIN
   ) -> Float[Array, "B L V"]:
-    """float32 logits of hidden states: the final norm and the output projection."""
+    """Computes float32 logits of hidden states: the final norm and the output projection."""
     config = self.config
     plain = not (config.normalize_embedding_logits or config.final_logits_soft_cap)
     if not (config.logits_via_embedding and plain):
@@ -142,7 +142,7 @@ class SpeechLM(bridge.Transformer):
     return jnp.einsum("BLD,VD->BLV", normed_BLD, table_VD, preferred_element_type=jnp.float32)
 
   def __call__(self, batch: Batch, *, dropout: bool = False) -> Float[Array, "B L V"]:
-    """Logits of every position of packed rows."""
+    """Computes the logits of every position of packed rows."""
     return self.head(self.hidden(batch, dropout=dropout))
 
   def count(self, batch: Batch) -> dict[str, jax.Array]:
@@ -165,12 +165,12 @@ class SpeechLM(bridge.Transformer):
     if key is not None and config.lora_dropout:
       lora_dropout.give_keys(self, config.lora_dropout, key)
     hidden_BLD = self.hidden(batch, dropout=key is not None and config.enable_dropout)
-    left_behind = nnx.pop(self, nnx.Any(nnx.Intermediate, lora_dropout.DropoutKey))
+    recorded = nnx.pop(self, nnx.Any(nnx.Intermediate, lora_dropout.DropoutKey))
     balance = jnp.zeros(())
     if balanced:
       real_BL = batch["inputs_segmentation"] != 0
       balance = router.summed_balance_loss(
-        left_behind, real_BL, experts_per_token=config.num_experts_per_tok
+        recorded, real_BL, experts_per_token=config.num_experts_per_tok
       )
     model_def, state = nnx.split(self)
     nats, targets = tiled_cross_entropy(

@@ -1,1 +1,1 @@
-"""Plans: what a configuration needs of a slice that nobody has rented yet."""
+"""Plans: memory, time and price of a configuration on a slice, without the slice."""

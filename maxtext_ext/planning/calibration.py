@@ -1,4 +1,4 @@
-"""How near to its published peak a chip comes: fitted to runs that others measured.
+"""Calibration: the share of its published peak that a chip reaches, from published runs.
 
 `published.json` holds what the steps of `published.RUNS` cost, counted by the planner's own way
 (`python benchmarks/calibrate.py`). The share of the peak that makes the estimate of a run equal to
@@ -24,23 +24,23 @@ COUNTED = "published.json"
 
 @dataclass(frozen=True, kw_only=True)
 class CountedRun:
-  """A published run and what its step costs a chip."""
+  """A published run and the cost of its step for a chip."""
 
   run: PublishedRun
   cost: StepCost
 
   @property
   def chip(self) -> Chip:
-    """That it ran on."""
+    """The chip that it ran on."""
     return parse_topology(self.run.topology).chip
 
   def estimate(self, share: float) -> StepTime:
-    """Its step at a share of the peak."""
+    """Estimates the time of its step at a share of the peak."""
     return step_time(self.cost, self.chip, share)
 
   @property
   def share(self) -> float:
-    """Of the peak, with which the estimate is the measured time; 1 where it would be more."""
+    """The share of the peak at which the estimate is the measured time, at most 1."""
     low, high = 0.01, 1.0
     for _ in range(50):
       middle = (low + high) / 2
@@ -51,7 +51,7 @@ class CountedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Efficiency:
-  """What a chip reaches of its peak, recomputation counted as work.
+  """Share of its peak that a chip reaches, counting recomputation as work.
 
   Attributes:
     share: of the published peak.
@@ -65,7 +65,7 @@ class Efficiency:
 
 
 def from_json(text: str, runs: Sequence[PublishedRun] = RUNS) -> list[CountedRun]:
-  """Those of `runs` whose cost was counted."""
+  """Returns those of `runs` whose cost was counted."""
   costs: Mapping[str, Mapping[str, Mapping[str, float]]] = json.loads(text)
   return [
     CountedRun(
@@ -79,13 +79,13 @@ def from_json(text: str, runs: Sequence[PublishedRun] = RUNS) -> list[CountedRun
 
 @functools.cache
 def counted_runs(runs: tuple[PublishedRun, ...] = RUNS) -> tuple[CountedRun, ...]:
-  """Those of the file in this package."""
+  """Returns the counted runs of the file in this package."""
   text = resources.files(__package__).joinpath(COUNTED).read_text("utf-8")
   return tuple(from_json(text, runs))
 
 
 def efficiency(chip: Chip, runs: Sequence[CountedRun] | None = None) -> Efficiency:
-  """That of a generation; of all of them where there is no run of it.
+  """Returns the efficiency of a generation; of all generations where it has no run.
 
   Args:
     runs: to fit to; default: the package's.
@@ -108,11 +108,11 @@ def efficiency(chip: Chip, runs: Sequence[CountedRun] | None = None) -> Efficien
 
 
 def left_out_error(run: CountedRun, runs: Sequence[CountedRun]) -> float:
-  """`error_of` a run, fitted to the other runs of its generation; to all others without any."""
+  """Computes `error_of` a run fitted to the others of its generation, else to all others."""
   others = [other for other in runs if other.run != run.run]
   return error_of(run, [other for other in others if other.chip == run.chip] or others)
 
 
 def error_of(run: CountedRun, fitted_to: Sequence[CountedRun]) -> float:
-  """How much longer a run's estimate is than its measured time, as a share of that."""
+  """Computes how much longer a run's estimate is than its measured time, as a share of that."""
   return run.estimate(median(other.share for other in fitted_to)).seconds / run.run.seconds - 1

@@ -30,7 +30,7 @@ _SENT = {
 
 
 def _sizes(text: str) -> list[float]:
-  """Bytes of every array in the text of a result."""
+  """Returns the bytes of every array in the text of a result."""
   sizes = []
   for dtype, dims in _SHAPE.findall(text):
     if dtype in _BYTES:
@@ -50,7 +50,7 @@ def _group_size(line: str, chips: int) -> int:
 
 
 def sent_bytes(hlo: str, chips: int) -> Mapping[str, float]:
-  """Bytes that one chip sends in each kind of collective; an instruction counts once.
+  """Counts the bytes that one chip sends in each kind of collective, each instruction once.
 
   What stands in the body of a loop is counted as if it ran once, as the compiler's own cost
   analysis does.

@@ -1,4 +1,4 @@
-"""Compiles the real training step for chips that are not here.
+"""Compilation of the real training step for chips that are not present.
 
 Runs in a process of its own (`worker`), whose environment tells libtpu which chips to assume.
 """
@@ -38,7 +38,7 @@ _TOO_MUCH = 2**44
 
 
 def devices_of(target: Slice) -> list[jax.Device]:
-  """The chips of a slice, for compiling only."""
+  """Returns descriptions of the chips of a slice, for compiling only."""
   return get_topology_desc(
     platform="tpu",
     topology_name=target.compiler_topology,
@@ -50,7 +50,7 @@ def devices_of(target: Slice) -> list[jax.Device]:
 
 
 def available_bytes(device: jax.Device) -> float:
-  """Bytes of memory that a program may use on such a chip."""
+  """Returns the bytes of memory that a program may use on such a chip."""
   argument = jax.ShapeDtypeStruct((_TOO_MUCH,), jnp.int8, sharding=SingleDeviceSharding(device))
   try:
     jax.jit(lambda x: x + 1).lower(argument).compile()
@@ -63,7 +63,7 @@ def available_bytes(device: jax.Device) -> float:
 
 
 def load_for(path: str, overrides: Sequence[str], target: Slice) -> bridge.Config:
-  """The configuration, as a run on that slice would read it.
+  """Reads the configuration as a run on that slice would.
 
   Raises:
     ConfigError: as `config.load`.

@@ -1,4 +1,4 @@
-"""The compiler as seen from a user's process: another process that libtpu has to itself."""
+"""Client of the compiler, which runs in a process of its own because of libtpu."""
 
 import importlib.util
 import json
@@ -20,7 +20,7 @@ _ACCELERATORS = {"v5e": "v5litepod"}
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-  """What a configuration asks of a slice.
+  """Rows, layers and sharding of a configuration on a slice.
 
   Attributes:
     rows: of a step, on all chips, in all its micro-batches.
@@ -50,7 +50,7 @@ class Shape:
 
 @dataclass(frozen=True, kw_only=True)
 class Compiled:
-  """What one compilation gave; without cost where none was asked for, or it does not fit."""
+  """Result of a compilation; without cost where none was asked for, or it does not fit."""
 
   memory: Memory
   cost: Cost | None
@@ -58,7 +58,7 @@ class Compiled:
 
 
 def environment(target: Slice) -> dict[str, str]:
-  """Variables that make libtpu compile for the slice on a machine without one.
+  """Returns variables that make libtpu compile for the slice on a machine without one.
 
   They would change what the user's own process runs on, so they are set in the worker alone.
   """
@@ -108,7 +108,7 @@ class Compiler:
     self._log.close()
 
   def describe(self, path: str, overrides: Sequence[str]) -> Shape:
-    """The rows, windows and layers of a configuration on the slice.
+    """Reads the rows, windows and layers of a configuration on the slice.
 
     Raises:
       ValueError: for a configuration that cannot be used there.

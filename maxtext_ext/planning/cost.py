@@ -1,4 +1,4 @@
-"""What a whole step computes, moves and sends, from steps of a few layers.
+"""Cost of a step (computed, moved and sent), extrapolated from steps of a few layers.
 
 The compiler counts the body of a scanned loop once, whatever its length. So small steps are
 compiled whose layers are not scanned: with one layer each, with a second decoder layer, and with a
@@ -14,7 +14,7 @@ BASE, MORE_DECODER, MORE_ENCODER = (1, 1), (2, 1), (1, 2)
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-  """Of one chip in one step.
+  """Cost of one step for one chip.
 
   Attributes:
     flops: floating point operations.
@@ -41,7 +41,7 @@ class Cost:
     )
 
   def less(self, other: Self) -> Self:
-    """What this has more than `other`; never below zero, which noise between programs could be."""
+    """Subtracts `other`; never below zero, which noise between programs could give."""
     return type(self)(
       flops=max(self.flops - other.flops, 0.0),
       hbm_bytes=max(self.hbm_bytes - other.hbm_bytes, 0.0),
@@ -51,7 +51,7 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class StepCost:
-  """A step's parts, which run one after the other.
+  """Costs of the parts of a step, which run one after the other.
 
   Attributes:
     decoder: all decoder layers.
@@ -65,7 +65,7 @@ class StepCost:
 
   @property
   def total(self) -> Cost:
-    """The step's."""
+    """The cost of the step."""
     return self.decoder + self.encoder + self.rest
 
   @property
@@ -74,7 +74,7 @@ class StepCost:
     return self.decoder, self.encoder, self.rest
 
   def of_more_rows(self, fewer: Self, times: int | float) -> Self:
-    """This, and so many times what it costs more than a step of fewer rows.
+    """Adds so many times what this costs more than a step of fewer rows.
 
     What does not grow with the rows, as reading and sending weights, is counted once.
     """
@@ -85,14 +85,14 @@ class StepCost:
     return type(self)(decoder=decoder, encoder=encoder, rest=rest)
 
   def times(self, steps: int | float) -> Self:
-    """That of so many micro-batches; the optimizer's update, a part of rest, included in each."""
+    """Multiplies by a number of micro-batches; each includes the optimizer's update, in rest."""
     return type(self)(
       decoder=self.decoder * steps, encoder=self.encoder * steps, rest=self.rest * steps
     )
 
 
 def small_overrides(decoder_layers: int, *, vocab_tiles: int) -> list[str]:
-  """Keys of a step of a few decoder layers, in which no loop hides a cost.
+  """Returns keys of a step of a few decoder layers, in which no loop hides a cost.
 
   Args:
     vocab_tiles: pieces of a row in the loss, of which one is counted: as large as the positions
@@ -114,7 +114,7 @@ def whole_step(
   decoder_layers: int,
   encoder_layers: int,
 ) -> StepCost:
-  """The cost of a step with that many layers, from those of BASE, MORE_DECODER, MORE_ENCODER."""
+  """Computes the cost of a step with that many layers from BASE, MORE_DECODER, MORE_ENCODER."""
   decoder = more_decoder.less(base)
   encoder = more_encoder.less(base)
   return StepCost(

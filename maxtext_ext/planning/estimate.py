@@ -1,4 +1,4 @@
-"""From a compiled step to what a user asks: does it fit, how long, how much."""
+"""Plan of a run: whether it fits, how long a step takes, what an epoch costs."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from maxtext_ext.planning.topology import Slice
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryPlan:
-  """A configuration on a slice.
+  """Memory, cost and time of a configuration on a slice.
 
   Attributes:
     cost: of one chip, with all its micro-batches; None where the step does not fit.
@@ -29,7 +29,7 @@ class MemoryPlan:
 
   @property
   def audio_seconds_per_step(self) -> float:
-    """Of real audio, in all rows."""
+    """Seconds of real audio in all rows."""
     windows = self.shape.rows * self.shape.windows_per_row
     return windows * self.shape.window_seconds * SLOTS_FILLED
 
@@ -51,7 +51,7 @@ class MemoryPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-  """All of a dataset once."""
+  """Hours and price of one pass over a dataset."""
 
   audio_hours: float
   hours: float
@@ -59,7 +59,7 @@ class Epoch:
 
 
 def epoch(plan: MemoryPlan, audio_hours: float) -> Epoch:
-  """Hours and dollars of one pass over so much audio; loading and saving not counted."""
+  """Computes hours and dollars of one pass over so much audio, without loading and saving."""
   hours = audio_hours / (plan.audio_seconds_per_chip_second * plan.target.chips)
   dollars = hours * plan.target.chips * plan.target.chip.price.dollars_per_hour
   return Epoch(audio_hours=audio_hours, hours=hours, dollars=dollars)

@@ -1,4 +1,4 @@
-"""What a compiled step needs of a chip's memory, and what the compiler says when it is too much."""
+"""Device memory of a compiled step, or the compiler's refusal."""
 
 import re
 from dataclasses import dataclass
@@ -31,12 +31,12 @@ class Memory:
 
   @property
   def used(self) -> float:
-    """All that a step needs at once."""
+    """Bytes that a step needs at once."""
     return self.arguments + self.temporaries
 
   @property
   def free(self) -> float:
-    """What is left; negative where it does not fit."""
+    """Bytes that are left; negative where it does not fit."""
     return self.available - self.used
 
   @property
@@ -46,7 +46,7 @@ class Memory:
 
 
 def of_compiled(analysis: Any, available: float) -> Memory:
-  """From `memory_analysis()` of a compiled program."""
+  """Reads `memory_analysis()` of a compiled program."""
   outputs = analysis.output_size_in_bytes - analysis.alias_size_in_bytes
   return Memory(
     arguments=float(analysis.argument_size_in_bytes + outputs),
@@ -56,7 +56,7 @@ def of_compiled(analysis: Any, available: float) -> Memory:
 
 
 def of_refusal(message: str) -> Memory | None:
-  """From the compiler's error, when it says that memory ran out; else None."""
+  """Reads the compiler's error, when it says that memory ran out; else returns None."""
   for pattern in _REFUSALS:
     if match := pattern.search(message):
       needed, unit, available, of_available = match.groups()

@@ -1,4 +1,4 @@
-"""FLOPs that the model itself needs: what model FLOP utilisation counts as work.
+"""Model FLOPs: the work that model FLOP utilisation counts.
 
 Matrix products only, two FLOPs a multiplication. Forward once, the gradient of activations once
 where something at or before a layer trains, the gradient of weights once where they train; nothing
@@ -22,7 +22,7 @@ TARGET_TILES = 4  # one in so many
 
 @dataclass(frozen=True, kw_only=True)
 class Passes:
-  """How often a part's matrix products are done: 1 forward, 2 with gradients of activations, 3."""
+  """Passes over the matrix products of each part: 1 forward, 2 with gradients of activations, 3."""
 
   encoder: int
   decoder: int
@@ -30,7 +30,7 @@ class Passes:
 
 
 def passes(config: Any) -> Passes:
-  """What the trained parts of a configuration ask for."""
+  """Counts the passes that the trained parts of a configuration need."""
   in_tower = trains(ADAPTERS, config) and _adapts(config.lora_targets, ("speech_encoder",))
   encoder = 3 if trains("encoder", config) else (2 if in_tower else 1)
   # Whatever trains before or in the decoder needs the gradient through it.
@@ -44,7 +44,7 @@ def _adapts(targets: list[str], roots: tuple[str, ...]) -> bool:
 
 
 def encoder_flops_per_window(config: Any) -> float:
-  """Forward, of one window through the encoder and the projector."""
+  """Counts a forward pass of one window through the encoder and the projector."""
   encoder = encoder_config(config)
   shape = ProjectorConfig(in_dim=encoder.out_dim, out_dim=config.emb_dim)
   projector = find_projector(config.projector).flops_per_token(shape)
@@ -52,7 +52,7 @@ def encoder_flops_per_window(config: Any) -> float:
 
 
 def decoder_flops_per_token(config: Any) -> int:
-  """Forward, of one token through all layers, without the head."""
+  """Counts a forward pass of one token through all layers, without the head."""
   dim, head = config.emb_dim, config.head_dim
   heads = 2 * config.num_query_heads + 2 * config.num_kv_heads  # query and out, key and value
   if config.num_experts > 1:
@@ -63,7 +63,7 @@ def decoder_flops_per_token(config: Any) -> int:
 
 
 def model_flops(config: Any) -> float:
-  """Of one step on all chips."""
+  """Counts one step on all chips."""
   rows, times = config.global_batch_size_to_load, passes(config)
   tokens = rows * config.max_target_length * SLOTS_FILLED
   windows = rows * config.windows_per_row * SLOTS_FILLED

@@ -1,4 +1,4 @@
-"""`maxtext-ext plan`: compile, count, estimate; and look for the largest rows that fit."""
+"""Making of a plan (`maxtext-ext plan`): compile, count, estimate."""
 
 from collections.abc import Callable, Sequence
 
@@ -26,7 +26,7 @@ def make_plan(
   effort: str = "O0",
   say: Say = lambda _: None,
 ) -> MemoryPlan:
-  """What a configuration needs on the compiler's slice.
+  """Plans a configuration on the compiler's slice.
 
   Args:
     memory: of the step, when it has been compiled already.
@@ -71,7 +71,7 @@ def step_cost(
   *,
   counted: Sequence[tuple[int, int]] = COUNTED,
 ) -> tuple[StepCost, float]:
-  """The cost of all micro-batches of a step, and the seconds that compiling took.
+  """Returns the cost of all micro-batches of a step, and the seconds that compiling took.
 
   A step of more rows than COUNTED_ROWS, or than fit, is extrapolated from one of half the rows to
   one of all that are counted.
@@ -117,7 +117,7 @@ def _count(
   rows: int | float,
   say: Say,
 ) -> tuple[StepCost | None, float]:
-  """The cost of so many rows, None where a small step does not fit; the seconds of compiling."""
+  """Counts the cost of so many rows (None: a small step does not fit), and times compiling."""
   measured, seconds = [], 0.0
   for decoder, encoder in counted:
     say(f"counting a step of {rows:g} rows, {decoder} decoder and {encoder} encoder layers")

@@ -1,4 +1,4 @@
-"""Runs of MaxText on TPUs whose speed was published: what estimates are measured against.
+"""Published speeds of MaxText runs on TPUs, which calibrate the estimates.
 
 Source: MaxText's MaxText/configs/{v4,v5e}/README.md and the scripts beside them (commits 281e04bf3
 of April 2023 and 76bd53b0f of December 2023). All are text only, one slice, every weight trained
@@ -12,7 +12,7 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedRun:
-  """A run, and how fast it was.
+  """A run and its speed.
 
   Attributes:
     name: in tables, and of its counted cost.
@@ -39,14 +39,14 @@ class PublishedRun:
 
   @property
   def weights(self) -> int:
-    """Parameters."""
+    """Number of parameters."""
     attention = 4 * self.emb * self.head_dim * self.heads
     feed_forward = (3 if self.gated else 2) * self.emb * self.mlp
     return self.layers * (attention + feed_forward) + VOCABULARY * self.emb
 
   @property
   def seconds(self) -> float:
-    """Measured, of a step."""
+    """Measured seconds of a step."""
     flops = 6 * self.weights
     if self.attention_counted:
       flops += 12 * self.layers * self.heads * self.head_dim * TOKENS

@@ -1,4 +1,4 @@
-"""A plan for people and for programs."""
+"""Reports of a plan: a table for people, JSON for programs."""
 
 import json
 from typing import Any
@@ -12,7 +12,7 @@ from maxtext_ext.planning.memory import GIB
 
 
 def as_dict(plan: MemoryPlan, epoch: Epoch | None = None) -> dict[str, Any]:
-  """What `--json` prints; times are None where the step does not fit."""
+  """Returns what `--json` prints; times are None where the step does not fit."""
   time, reached = plan.time, efficiency(plan.target.chip)
   return {
     "model": plan.shape.model,
@@ -48,7 +48,7 @@ def as_dict(plan: MemoryPlan, epoch: Epoch | None = None) -> dict[str, Any]:
 
 
 def json_line(plan: MemoryPlan, epoch: Epoch | None = None) -> str:
-  """One line."""
+  """Returns the plan as one line of JSON."""
   return json.dumps(as_dict(plan, epoch))
 
 

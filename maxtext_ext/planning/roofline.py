@@ -22,7 +22,7 @@ class StepTime:
 
 
 def step_time(cost: StepCost, chip: Chip, share: float) -> StepTime:
-  """Parts run one after the other; within one, its slowest resource hides the other two.
+  """Adds up the parts of a step; within one, its slowest resource hides the other two.
 
   Args:
     share: of the chip's published FLOP/s, that it reaches.

@@ -1,4 +1,4 @@
-"""`--search`: the most rows on a chip that fit, and the least recomputation that still does."""
+"""Search for the most rows on a chip that fit, then the least recomputation that still does."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ MOST_ROWS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-  """What fits."""
+class Fit:
+  """Rows and recomputation that fit."""
 
   rows_per_chip: int
   remat: str
@@ -22,14 +22,14 @@ class Found:
 
   @property
   def overrides(self) -> list[str]:
-    """The keys that ask for it."""
+    """The keys of this setting."""
     return [f"per_device_batch_size={self.rows_per_chip}", f"remat_policy={self.remat}"]
 
 
 def largest(
   measure: Callable[[int], Memory], start: int, known: Mapping[int, Memory] = MappingProxyType({})
 ) -> tuple[int, Memory] | None:
-  """The most rows whose memory fits, and that memory; None where one row does not.
+  """Finds the most rows whose memory fits, and that memory; None where one row does not.
 
   Memory grows almost linearly with rows, so a line through two measurements guesses well; only what
   was measured is returned.
@@ -52,7 +52,7 @@ def largest(
 
 
 def _guess(measured: dict[int, Memory], too_many: int) -> int:
-  """Rows to try next, between what fits and what does not: where a line meets what there is.
+  """Guesses the rows to try next: where a line through two measurements meets the limit.
 
   A refusal tells how much was wanted, but not as exactly as a fit, so lines prefer fits.
   """
@@ -74,8 +74,8 @@ def search(
   known: Mapping[int, Memory] = MappingProxyType({}),
   effort: str = "O0",
   say: Callable[[str], None] = lambda _: None,
-) -> Found:
-  """Rows with everything recomputed first, then less recomputation with as many rows.
+) -> Fit:
+  """Searches rows with everything recomputed, then less recomputation with as many rows.
 
   Args:
     known: memory by rows, everything recomputed, that was measured before.
@@ -92,15 +92,15 @@ def search(
     return memory
 
   start = max(1, int(compiler.describe(path, overrides).micro_rows_per_chip))
-  found = largest(lambda rows: measure(rows, POLICIES[-1]), start, known)
-  if found is None:
+  result = largest(lambda rows: measure(rows, POLICIES[-1]), start, known)
+  if result is None:
     raise ValueError(
       f"not one row of this configuration fits a chip of {compiler.target.name}: take a larger"
       " slice, lora_rank, weight_dtype=bfloat16 or a shorter max_target_length"
     )
-  rows, memory = found
+  rows, memory = result
   for remat in POLICIES[:-1]:
     cheaper = measure(rows, remat)
     if cheaper.fits:
-      return Found(rows_per_chip=rows, remat=remat, memory=cheaper)
-  return Found(rows_per_chip=rows, remat=POLICIES[-1], memory=memory)
+      return Fit(rows_per_chip=rows, remat=remat, memory=cheaper)
+  return Fit(rows_per_chip=rows, remat=POLICIES[-1], memory=memory)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Price:
-  """What one chip costs on demand."""
+  """Price of one chip on demand."""
 
   dollars_per_hour: float
   source: str
@@ -54,7 +54,7 @@ class Slice:
 
   @property
   def chips(self) -> int:
-    """How many there are."""
+    """Number of chips."""
     return math.prod(self.shape)
 
   @property
@@ -163,7 +163,7 @@ GENERATIONS = {
 
 
 def parse_topology(name: str) -> Slice:
-  """The slice of a name: v4-32 counts cores, v5e-16 chips; gpu:80GB is one GPU.
+  """Parses the name of a slice: v4-32 counts cores, v5e-16 chips; gpu:80GB is one GPU.
 
   Raises:
     ValueError: when there is none of that name.

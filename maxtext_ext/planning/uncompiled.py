@@ -1,4 +1,4 @@
-"""Memory and cost by estimate, for chips whose compiler cannot be run without them."""
+"""Estimates of memory and cost, for chips whose compiler needs the chip itself."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ def _nbytes(tree: Any) -> float:
 
 
 def _state_bytes(config: bridge.Config) -> tuple[float, float]:
-  """Of the train state, and of the gradients."""
+  """Returns the bytes of the train state and of the gradients."""
   mesh = bridge.make_mesh(config, jax.devices()[:1])
   _, tx = make_optimizer(config, mesh)
   init_fn = make_init_fn(config, lambda: make_model(config, mesh), tx)
@@ -45,7 +45,7 @@ def _state_bytes(config: bridge.Config) -> tuple[float, float]:
 
 
 def memory_of(config: bridge.Config, hbm_bytes: int) -> Memory:
-  """State and gradients exactly; activations by formula.
+  """Counts state and gradients exactly, activations by formula.
 
   With recomputation a layer's input is kept, and one layer's inside exists at a time, or the widest
   array before the encoder's layers, of one window of every row; without, all of it is kept.
@@ -73,7 +73,7 @@ def memory_of(config: bridge.Config, hbm_bytes: int) -> Memory:
 
 
 def cost_of(config: bridge.Config) -> Cost:
-  """FLOPs with recomputation; bytes of the state's update and of the layers' insides."""
+  """Estimates FLOPs with recomputation, and the bytes of the state's update and of activations."""
   recomputed = 4 / 3 if _recomputes(config) else 1.0
   tokens = config.per_device_batch_size * config.max_target_length
   encoder = encoder_config(config)

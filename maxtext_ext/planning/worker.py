@@ -1,4 +1,4 @@
-"""The process that compiles: a question of one line of JSON on stdin, an answer on stdout.
+"""Compiling process: reads questions as JSON lines on stdin, answers on stdout.
 
 `compiler.Compiler` starts it, with an environment in which libtpu believes in the chips of one
 slice. What libtpu and MaxText print goes to stderr.

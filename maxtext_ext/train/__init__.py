@@ -1,1 +1,1 @@
-"""Training: loss, step, checkpoints in the loop, metrics, and the loop itself."""
+"""Training: set-up, step, loop, metrics, and evaluation in the loop."""

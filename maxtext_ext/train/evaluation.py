@@ -1,4 +1,4 @@
-"""Evaluation in the loop: what a held-out split says about the model of a step."""
+"""Evaluation during training: loss and error rates on a held-out split."""
 
 import contextlib
 from collections.abc import Callable
@@ -22,11 +22,11 @@ from maxtext_ext.train.samples import Sample, choose
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-  """What an evaluation found.
+  """Results of an evaluation.
 
   Attributes:
     loss: nats a target token, over the whole split.
-    scores: error rates of the clips that were transcribed; None: there were to be none.
+    scores: error rates of the clips that were transcribed; None when eval_clips=0.
     samples: some of the transcripts.
     max_new_tokens: where they are cut.
   """
@@ -37,7 +37,7 @@ class Findings:
   max_new_tokens: int | None = None
 
   def scalars(self) -> dict[str, float]:
-    """As `MetricWriter` takes them."""
+    """Returns the scalars as `MetricWriter` takes them."""
     if self.scores is None:
       return {"eval/loss": self.loss}
     return {"eval/loss": self.loss, "eval/wer": self.scores.wer, "eval/cer": self.scores.cer}
@@ -53,7 +53,7 @@ class Findings:
 
 
 class Evaluation:
-  """The evaluation of a run: the loss over a split, and error rates of its clips, transcribed.
+  """Evaluation of a run: the loss over a split, and error rates of transcribed clips.
 
   Args:
     inputs: of the split, on this host, as for training.
@@ -87,7 +87,7 @@ class Evaluation:
       self._transcripts = Transcripts(config, mesh, tokenizer)
 
   def due(self, step: int) -> bool:
-    """Whether it follows on so many completed steps, or on the last, and has not taken place."""
+    """Whether to evaluate after so many completed steps: it is time, and not done yet."""
     interval = self._config.eval_interval
     if interval <= 0 or step <= self._evaluated:
       return False

@@ -1,4 +1,4 @@
-"""How long a run is: `steps`, or as many as `epochs` are."""
+"""Length of a run: `steps`, or as many as `epochs` are."""
 
 import jax
 
@@ -10,7 +10,7 @@ from maxtext_ext.text.templates import TEMPLATES
 
 
 def with_steps(config: bridge.Config) -> bridge.Config:
-  """The configuration with `steps`, and those of its schedule, from `epochs` where these are given.
+  """Sets `steps`, and those of the schedule, from `epochs` where these are given.
 
   Raises:
     ValueError: no data, or none that can be used.

@@ -135,7 +135,7 @@ def _train(config: bridge.Config, stop: StopRequest) -> TrainResult:
 
 
 def _note(run: Run, step: int, findings: Findings) -> bool:
-  """Takes down what an evaluation found; whether it is the best so far."""
+  """Logs an evaluation; returns whether it is the best so far."""
   run.log.write_evaluation(step, findings)
   best = findings.scores is not None and run.best.note(step, findings.scores.wer)
   if jax.process_index() == 0:

@@ -1,4 +1,4 @@
-"""Where the numbers of a run go: TensorBoard, `metrics.jsonl`, and the terminal."""
+"""Writer of a run's metrics and samples: TensorBoard and JSON lines."""
 
 import dataclasses
 import math
@@ -35,7 +35,7 @@ class MetricWriter:
   def write(self, step: int, scalars: dict[str, float]) -> None:
     """Writes scalars named `group/name`; the file has their names, and `eval_name` for eval's.
 
-    Those that are not finite are left out: JSON has no word for them.
+    Values that are not finite are left out, since JSON has none.
 
     Raises:
       OSError: the file cannot be written.

@@ -32,7 +32,7 @@ class NonFiniteGuard:
     self._records: list[Sequence[str]] = []
 
   def note(self, step: int, *, usable: bool, records: Sequence[str]) -> None:
-    """What became of a step.
+    """Notes whether a step was taken.
 
     Args:
       step: steps completed with it.

@@ -1,4 +1,4 @@
-"""Out of memory on the device: the same batches in smaller pieces."""
+"""Recovery from out of memory on the device: the same batches in smaller pieces."""
 
 import logging
 
@@ -15,7 +15,7 @@ def is_out_of_memory(error: jax.errors.JaxRuntimeError) -> bool:
 
 
 def with_fewer_rows(config: bridge.Config, error: jax.errors.JaxRuntimeError) -> bridge.Config:
-  """The configuration that takes the same batches with half the rows a pass (1 of 3, 1 of 5).
+  """Returns a configuration with the same batches and half the rows a pass (1 of 3, 1 of 5).
 
   Rows of a batch, their order and the update stay: only `gradient_accumulation_steps` grows by as
   much as the rows shrink.

@@ -1,4 +1,4 @@
-"""Some transcripts of every evaluation, to be read by people."""
+"""Sample transcripts of every evaluation, to be read by people."""
 
 import hashlib
 import math
@@ -28,7 +28,7 @@ class Sample:
 
 
 def choose(hypotheses: Sequence[Hypothesis], count: int, normalizer: str) -> tuple[Sample, ...]:
-  """So many of the clips: the same ones at every evaluation, in the same order."""
+  """Chooses so many of the clips: the same ones at every evaluation, in the same order."""
   # By a hash, since the order of the clips depends on the number of hosts.
   ordered = sorted(hypotheses, key=lambda clip: (_hash(clip), clip.hypothesis))
   return tuple(
@@ -48,7 +48,7 @@ def _hash(clip: Hypothesis) -> bytes:
 
 
 def to_markdown(samples: Sequence[Sample]) -> str:
-  """A table for TensorBoard."""
+  """Renders a table for TensorBoard."""
   rows = ["| id | reference | hypothesis | WER |", "|---|---|---|---:|"]
   for sample in samples:
     wer = "" if sample.wer is None else f"{sample.wer:.0%}"
@@ -58,5 +58,5 @@ def to_markdown(samples: Sequence[Sample]) -> str:
 
 
 def _cell(text: str) -> str:
-  """Text without what would end its cell or its row."""
+  """Escapes what would end a cell or a row of the table."""
   return " ".join(text.replace("|", "\\|").split())

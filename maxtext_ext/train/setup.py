@@ -1,4 +1,4 @@
-"""What a run begins with: its state, new or from its latest checkpoint, and all that moves it."""
+"""Run setup: model state, restored or new, and everything the loop needs."""
 
 import contextlib
 import json
@@ -55,7 +55,7 @@ _LINE = 300  # characters of an error of Orbax
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-  """A run that is ready for its next step; entered, it is closed at the end.
+  """A run that is ready for its next step; a context manager that closes it.
 
   Attributes:
     start: steps completed before.
@@ -95,7 +95,7 @@ class Run:
 
 
 def prepare(config: bridge.Config) -> Run:
-  """The run that a configuration describes, from its latest checkpoint when there is one.
+  """Sets up the run that a configuration describes, from its latest checkpoint if it has one.
 
   Raises:
     ValueError: its data, weights or checkpoints cannot be used.
@@ -120,7 +120,7 @@ def prepare(config: bridge.Config) -> Run:
     if chief:
       set_aside(config.checkpoint_dir)
     if hosts > 1:
-      multihost_utils.sync_global_devices("checkpoints that are not whole are set aside")
+      multihost_utils.sync_global_devices("incomplete checkpoints are set aside")
   best = Best(config.early_stopping_patience)
   manager = bridge.checkpoint_manager(config, best)
   checkpoints = TrainingCheckpoints(
@@ -182,7 +182,7 @@ def prepare(config: bridge.Config) -> Run:
 
 @contextlib.contextmanager
 def _restoring(checkpoint_dir: str, step: int | None) -> Iterator[None]:
-  """Says in one line that a checkpoint without fingerprint does not fit.
+  """Turns the error of a checkpoint without fingerprint that does not fit into one line.
 
   Orbax lists every parameter then, in tens of kilobytes.
   """
@@ -201,7 +201,7 @@ def _restoring(checkpoint_dir: str, step: int | None) -> Iterator[None]:
 
 
 def _identify(config: bridge.Config, run_dir: str, adapter: AdapterRecord | None) -> Fingerprint:
-  """The fingerprint of the run; nothing is written before.
+  """Computes and checks the fingerprint of the run, before anything is written.
 
   Raises:
     ValueError: the checkpoints in the run's folder are of another run, or the hosts differ.
@@ -227,6 +227,6 @@ def _identify(config: bridge.Config, run_dir: str, adapter: AdapterRecord | None
 
 
 def _past_evaluations(run_dir: str, start: int) -> list[tuple[int, float | None]]:
-  """The evaluations of a run up to `start`, as the first host reads them."""
+  """Returns the evaluations of a run up to `start`, as the first host reads them."""
   read = read_evaluations(run_dir, until=start) if start and jax.process_index() == 0 else []
   return [(step, wer) for step, wer in json.loads(gather_texts(json.dumps(read))[0])]

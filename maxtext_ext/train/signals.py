@@ -72,7 +72,7 @@ def _status(number: int) -> int:
 
 
 def _count(vote: bool) -> jax.Array:
-  """How many devices' hosts say yes, on every device."""
+  """Counts the devices whose hosts say yes, on every device."""
   mesh = Mesh(np.asarray(jax.devices()), ("devices",))
   votes = np.full(jax.local_device_count(), vote, np.int32)
   rows = NamedSharding(mesh, PartitionSpec("devices"))

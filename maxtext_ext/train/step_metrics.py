@@ -1,4 +1,4 @@
-"""What a step leaves behind: its numbers, written while the device works on the next one."""
+"""Metrics of a step, written while the device works on the next one."""
 
 import math
 import time
@@ -17,7 +17,7 @@ _EVERY = ("loss", "target_tokens", "gradient_norm", "updates")
 
 
 class StepLog:
-  """Numbers of one step, written when the next has been sent to the device.
+  """Metrics of one step, written when the next has been sent to the device.
 
   Args:
     writer: of the host that writes; None on the others.
@@ -43,7 +43,7 @@ class StepLog:
     inputs: dict[str, float],
     records: Sequence[str],
   ) -> None:
-    """Takes what is known about a step: its metrics on the device, and its batch on this host."""
+    """Holds a step's metrics on the device and what is known of its batch on this host."""
     self._held = (step, metrics, filled, inputs, records)
 
   def flush(self) -> str:
@@ -80,13 +80,13 @@ class StepLog:
     return f"loss {self.loss:.3f}  {speed:.0f} audio s/s  fill {filled.token_fill:.0%}"
 
   def sync(self) -> None:
-    """Puts all numbers so far where a kill cannot take them: a checkpoint is to be saved."""
+    """Writes everything to disk, before a checkpoint is saved."""
     self.flush()
     if self._writer is not None:
       self._writer.flush()
 
   def write_evaluation(self, step: int, findings: Findings) -> None:
-    """Writes what an evaluation found, and counts none of its time as the next step's."""
+    """Writes the results of an evaluation; its time does not count as the next step's."""
     if self._writer is not None:
       self._writer.write_samples(step, findings.samples)
       # After the samples: what stands in the metrics has taken place.
@@ -95,6 +95,6 @@ class StepLog:
     self._time = time.monotonic()
 
   def close(self) -> None:
-    """Ends the files."""
+    """Closes the files."""
     if self._writer is not None:
       self._writer.close()

@@ -103,7 +103,7 @@ class Qwen3AudioConfig(EncoderConfig):
 
 
 def sinusoids(length: int, dim: int) -> np.ndarray:
-  """float32 [length, dim]: sines of falling frequency, then their cosines (as Whisper's)."""
+  """Returns float32 [length, dim]: sines of falling frequency, then cosines, as Whisper's."""
   rate = np.exp(-np.log(MAX_TIMESCALE) / (dim // 2 - 1) * np.arange(dim // 2))
   angle = np.arange(length)[:, None] * rate
   return np.concatenate([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
@@ -112,7 +112,7 @@ def sinusoids(length: int, dim: int) -> np.ndarray:
 def attention_mask(
   chunk_frames_BWC: Int[Array, "B W C"], chunk_segment_BWC: Int[Array, "B W C"]
 ) -> Bool[Array, "B W A A"]:
-  """Which token sees which: the real ones of the same clip in the same window, both ways."""
+  """Lets real tokens of the same clip in the same window attend to each other."""
   index = jnp.arange(GEOMETRY.tokens_per_chunk)
   real_BWCA = index < GEOMETRY.tokens(chunk_frames_BWC)[..., None]
   segment_BWCA = jnp.where(real_BWCA, chunk_segment_BWC[..., None], 0)
@@ -167,7 +167,7 @@ class EncoderLayer(nnx.Module):
   def __call__(
     self, x_BWAD: Float[Array, "B W A D"], mask_BWAA: Bool[Array, "B W A A"]
   ) -> Float[Array, "B W A D"]:
-    """One layer over all windows."""
+    """Applies the layer to all windows."""
     x_BWAD = x_BWAD + self.self_attn(self.self_attn_layer_norm(x_BWAD), mask_BWAA)
     return x_BWAD + self.fc2(gelu(self.fc1(self.final_layer_norm(x_BWAD))))
 
@@ -226,7 +226,7 @@ class Qwen3AudioEncoder(nnx.Module):
     return self.ln_post(x_BWAD)
 
   def _downsample(self, mel_BWCFM: Array) -> Array:
-    """[B, W, C, 100, M] to [B, W, C * 13, D], every chunk alone, with positions."""
+    """Downsamples [B, W, C, 100, M] to [B, W, C * 13, D], every chunk alone, with positions."""
     rows, windows, chunks, _, _ = mel_BWCFM.shape
     if self.config.remat and not self.config.unroll:
       x_BWCAI = self._convolve_by_windows(mel_BWCFM)
@@ -237,7 +237,7 @@ class Qwen3AudioEncoder(nnx.Module):
     return x.reshape(rows, windows, chunks * GEOMETRY.tokens_per_chunk, -1)
 
   def _convolve(self, mel_BWCFM: Array) -> Array:
-    """[..., C, 100, M] to [..., C, 13, I]: I counts channels, and mels within a channel."""
+    """Convolves [..., C, 100, M] to [..., C, 13, I]: I is channels, and mels within a channel."""
     x = mel_BWCFM.reshape(-1, *mel_BWCFM.shape[-2:], 1)
     for conv in (self.conv2d1, self.conv2d2, self.conv2d3):
       x = gelu(conv(x))
@@ -245,7 +245,7 @@ class Qwen3AudioEncoder(nnx.Module):
     return x.reshape(*mel_BWCFM.shape[:-2], GEOMETRY.tokens_per_chunk, -1)
 
   def _convolve_by_windows(self, mel_BWCFM: Array) -> Array:
-    """`_convolve` of one window of every row at a time, computed again in the backward pass.
+    """Applies `_convolve` to one window of every row at a time, recomputed in the backward pass.
 
     What is between the convolutions would be the largest array of a step: 3 MB a second of audio
     after the first, 6 GB for 16 rows of 15 windows, and four times as much in the backward pass.
