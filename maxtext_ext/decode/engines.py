@@ -6,6 +6,7 @@ from maxtext_ext import bridge
 from maxtext_ext.decode.ctc import CTCEngine
 from maxtext_ext.decode.generate import GreedyBatchEngine
 from maxtext_ext.decode.interface import Engine
+from maxtext_ext.models.make import model_class
 from maxtext_ext.text.vocabulary import Vocabulary
 
 ENGINES: dict[str, type[Engine]] = {"greedy_batch": GreedyBatchEngine, "ctc": CTCEngine}
@@ -19,4 +20,4 @@ def make_engine(
   Raises:
     ValueError: the model has fewer entries than the tokenizer.
   """
-  return ENGINES["greedy_batch"](config, mesh, tokenizer, announce=announce)
+  return ENGINES[model_class(config).ENGINE](config, mesh, tokenizer, announce=announce)

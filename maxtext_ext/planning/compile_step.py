@@ -15,7 +15,7 @@ from jax.sharding import SingleDeviceSharding
 from maxtext_ext import bridge
 from maxtext_ext.config import load
 from maxtext_ext.models.encoders import encoder_config
-from maxtext_ext.models.make import make_model
+from maxtext_ext.models.make import make_model, model_class
 from maxtext_ext.planning import memory
 from maxtext_ext.planning.collectives import sent_bytes
 from maxtext_ext.planning.compiler import Compiled
@@ -67,6 +67,7 @@ def load_for(path: str, overrides: Sequence[str], target: Slice) -> bridge.Confi
 
   Raises:
     ConfigError: as `config.load`.
+    ValueError: the model has no decoder.
   """
   resolved = [
     "enable_checkpointing=false",
@@ -80,6 +81,12 @@ def load_for(path: str, overrides: Sequence[str], target: Slice) -> bridge.Confi
   else:
     resolved += ["hardware=gpu"]
   config = load(path, [*overrides, *resolved])
+  has_decoder = issubclass(model_class(config), bridge.Transformer)
+  if not has_decoder:
+    raise ValueError(
+      f"speech_model={config.speech_model} has no decoder of MaxText's, whose layers a plan counts:"
+      " plan with speech_model=speech_lm"
+    )
   if config.windows_per_row:
     return config
   tokens = encoder_config(config).geometry.tokens_per_window
