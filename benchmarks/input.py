@@ -36,7 +36,7 @@ from transformers import PreTrainedTokenizerFast, WhisperFeatureExtractor
 
 from maxtext_ext.audio.geometry import audio_tokens
 from maxtext_ext.audio.limits import SAMPLE_RATE
-from maxtext_ext.input.pipeline import InputConfig, fill, train_iterator
+from maxtext_ext.input.pipeline import Datasets, InputConfig, Packing, fill, train_iterator
 from maxtext_ext.records.schema import Record, encode_example
 from maxtext_ext.records.writer import ShardWriter
 from maxtext_ext.text.special_tokens import ASR_TEXT, AUDIO_END, AUDIO_PAD, AUDIO_START, PAD
@@ -73,7 +73,10 @@ def main() -> None:
       if not data_dir.exists():
         write_records(data_dir, clips, stored)
       config = InputConfig(
-        data_dir=str(data_dir), rows=options.rows, max_tokens=MAX_TOKENS, audio_dtype=dtype
+        datasets=Datasets(data_dir=str(data_dir)),
+        rows=options.rows,
+        max_tokens=MAX_TOKENS,
+        packing=Packing(audio_dtype=dtype),
       )
       rates[stored, dtype] = measure_ours(config, options.seconds)
   report(rates, once, twice)

@@ -14,7 +14,7 @@ from maxtext_ext.keys.values import ConfigError
 from maxtext_ext.models.make import check_model_keys
 
 
-class SpeechConfig(SpeechKeys, bridge.MaxTextConfig):
+class SpeechConfig(SpeechKeys, bridge.MaxTextConfig, frozen=False):
   """MaxText's configuration widened by what speech needs.
 
   The encoder's shape uses MaxText's own `*_for_audio` keys, the language model's shape MaxText's

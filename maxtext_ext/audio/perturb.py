@@ -5,78 +5,19 @@ the others.
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft
 import soxr
 
 from maxtext_ext.audio.limits import SAMPLE_RATE
-from maxtext_ext.audio.sounds import find_sounds, load_noise, load_response
-
-__all__ = ["Perturbation", "find_sounds", "noise_clip", "perturb"]
+from maxtext_ext.audio.perturbation import Perturbation
+from maxtext_ext.audio.sounds import load_noise, load_response
 
 Seed = int | tuple[int, ...]  # not negative
 
 _SPEED, _ROOM, _NOISE, _GAIN, _NOISE_CLIP = range(5)  # each draws from (its number, *seed)
-_SPEED_LIMITS = (0.5, 1.5)  # beyond, it is hardly speech
 _SPEED_QUALITY = "MQ"  # 16 bits; "HQ" sounds the same here and takes up to twice as long
-
-
-@dataclass(frozen=True, kw_only=True)
-class Perturbation:
-  """What may happen to a clip; draws are uniform in [low, high].
-
-  Attributes:
-    speed_range: factors of speed; tempo and pitch change together, as Ko et al. (2015) do it. 1.1
-      makes a clip of T samples T / 1.1 long.
-    gain_db: factors of the amplitude, in dB.
-    noise_snr_db: power of the clip over that of the noise, in dB.
-    noise_probability: of a clip to get noise.
-    rir_probability: of a clip to be put into a room.
-    noises: files of noise.
-    rirs: files of room impulse responses.
-    max_seconds: no clip is slowed down beyond this length.
-  """
-
-  speed_range: tuple[float, float] = (1.0, 1.0)
-  gain_db: tuple[float, float] = (0.0, 0.0)
-  noise_snr_db: tuple[float, float] = (5.0, 30.0)
-  noise_probability: float = 0.0
-  rir_probability: float = 0.0
-  noises: tuple[str, ...] = ()
-  rirs: tuple[str, ...] = ()
-  max_seconds: float = 30.0
-
-  def __post_init__(self) -> None:
-    slowest, fastest = _SPEED_LIMITS
-    for name, least, most in (
-      ("speed_range", slowest, fastest),
-      ("gain_db", -60.0, 60.0),
-      ("noise_snr_db", -40.0, 100.0),
-    ):
-      low, high = getattr(self, name)
-      if not least <= low <= high <= most:
-        raise ValueError(
-          f"{name}=[{low:g}, {high:g}], expected {least:g} <= low <= high <= {most:g}"
-        )
-    for name, files, folder in (
-      ("noise_probability", self.noises, "noise_dir"),
-      ("rir_probability", self.rirs, "rir_dir"),
-    ):
-      probability = getattr(self, name)
-      if not 0 <= probability <= 1:
-        raise ValueError(f"{name}={probability:g}, expected a number from 0 to 1")
-      if probability and not files:
-        raise ValueError(f"{name}={probability:g} without files; give {folder}, or set it to 0")
-    if not 0 < self.max_seconds < math.inf:
-      raise ValueError(f"max_seconds={self.max_seconds:g}, expected a number above 0")
-
-  @property
-  def on(self) -> bool:
-    """Whether any clip is ever changed."""
-    ranges = self.speed_range != (1.0, 1.0) or self.gain_db != (0.0, 0.0)
-    return ranges or self.noise_probability > 0 or self.rir_probability > 0
 
 
 def perturb(samples: np.ndarray, config: Perturbation, seed: Seed) -> np.ndarray:

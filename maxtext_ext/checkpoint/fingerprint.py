@@ -15,7 +15,7 @@ import yaml
 from etils import epath
 
 from maxtext_ext import bridge
-from maxtext_ext.audio.perturb import find_sounds
+from maxtext_ext.audio.sounds import find_sounds
 from maxtext_ext.checkpoint.base import run_of
 from maxtext_ext.checkpoint.integrity import STEP_METADATA
 from maxtext_ext.checkpoint.run_file import BASE_PLACE, read_json, read_run, write_run

@@ -87,7 +87,7 @@ class CollateRows(grain.transforms.Map):
       max_tokens=config.max_tokens,
       windows=windows,
       pad_id=tokenizer.pad_id,
-      audio_dtype=config.audio_dtype,
+      audio_dtype=config.packing.audio_dtype,
     )
 
   def map(self, packed: PackedRows) -> Batch:

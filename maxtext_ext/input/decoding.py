@@ -126,7 +126,9 @@ class DecodeSplit:
     return len(self._plan())
 
   def __iter__(self) -> DecodeIterator:
-    make = _MakeBatch(self.utterances, self.config.rows, self.pad_id, self.config.audio_dtype)
+    make = _MakeBatch(
+      self.utterances, self.config.rows, self.pad_id, self.config.packing.audio_dtype
+    )
     batches = grain.MapDataset.source(self._plan()).map(make)
     return DecodeIterator(batches, self.config, self.dropped)
 
@@ -179,7 +181,7 @@ def decode_split(
   if most is not None and most < len(data):
     chosen = sorted(np.random.default_rng(0).permutation(len(data))[:most].tolist())
   clips: dict[tuple[int, int], list[int]] = defaultdict(list)
-  counter = DropCounter(config.max_bad_fraction)
+  counter = DropCounter(config.filters.max_bad_fraction)
   lengths = grain.MapDataset.source(chosen).map(lambda index: utterances[index])
   for index, utterance in zip(chosen, lengths.to_iter_dataset(read_options(config)), strict=True):
     counter.count()

@@ -32,11 +32,10 @@ def steps_of(epochs: float, config: InputConfig, tokenizer: Vocabulary, *, rows:
   lengths = [found[element] for element in sample if element in found]
   if not lengths:
     raise ValueError(f"none of {len(sample)} records fits windows_per_row={windows}")
+  lookahead = config.packing.packing_lookahead
   # A run has no half empty rows at its end, so those of the sample do not count.
-  repeated = lengths * -(-4 * config.lookahead // len(lengths))
-  packed = list(
-    pack(repeated, max_tokens=config.max_tokens, windows=windows, lookahead=config.lookahead)
-  )
+  repeated = lengths * -(-4 * lookahead // len(lengths))
+  packed = list(pack(repeated, max_tokens=config.max_tokens, windows=windows, lookahead=lookahead))
   packed = packed[: max(1, len(packed) * 3 // 4)]
   usable = len(lengths) / len(sample)
   rows_per_element = usable * len(packed) / sum(len(row.keys) for row in packed)

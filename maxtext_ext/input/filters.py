@@ -1,53 +1,58 @@
-"""Which records suit a run: by length, by text, and by how fast the text would have to be said."""
+"""Filters: records that suit a run by length, by text, and by how fast the text would be said."""
 
 import math
-from dataclasses import dataclass
+from typing import Self
+
+import pydantic
+from pydantic import Field
 
 from maxtext_ext.input.drops import Drop
-from maxtext_ext.records.schema import Record
+from maxtext_ext.subconfig import Size, SubConfig
 
 _MEASURES = ("seconds", "characters", "characters_per_second")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Filters:
-  """Records outside the limits are left out; a limit itself is inside.
-
-  A maximum of characters, or of characters a second, of 0 is no limit.
+class Filters(SubConfig, title="Filters"):
+  """Records outside the limits are left out and counted; a limit itself is inside.
 
   Characters are those of the transcript without white space around it. Many a second, or very few,
-  are mostly a transcript that is not of this clip.
+  are mostly a transcript that is not of this clip. Decoding takes every record that can be read.
   """
 
-  min_seconds: float = 0.0
-  max_seconds: float = 30.0
-  min_characters: int = 0
-  max_characters: int = 0
-  min_characters_per_second: float = 0.0
-  max_characters_per_second: float = 0.0
+  min_seconds: float = Field(0.0, ge=0, description="Shorter clips are dropped and counted.")
+  max_seconds: float = Field(30.0, gt=0, description="Longer clips are dropped and counted.")
+  min_characters: Size = Field(0, description="Shorter texts are dropped and counted.")
+  max_characters: Size = Field(0, description="Longer texts are dropped; 0: none.")
+  min_characters_per_second: float = Field(0.0, ge=0, description="Sparser texts are dropped.")
+  max_characters_per_second: float = Field(
+    0.0, ge=0, description="Denser texts are dropped; 0: none."
+  )
+  max_bad_fraction: float = Field(
+    0.01, ge=0, le=1, description="More unusable records than this among those read are an error."
+  )
 
-  def __post_init__(self) -> None:
-    if not self.max_seconds > 0:
-      raise ValueError(f"max_seconds={self.max_seconds}: expected more than 0")
+  @pydantic.model_validator(mode="after")
+  def _check_limits(self) -> Self:
     for measure in _MEASURES:
       low, high = self._limits(measure)
-      if not 0 <= low < high:
+      if not low < high:
         shown = getattr(self, f"max_{measure}")
         raise ValueError(
           f"min_{measure}={low:g} and max_{measure}={shown:g}: expected "
           f"0 <= min_{measure} < max_{measure}"
         )
+    return self
 
-  def reject(self, record: Record) -> Drop | None:
-    """Why a record is left out; None: it is not."""
-    seconds, characters = record.seconds, len(record.text.strip())
+  def reject(self, sample_id: str, seconds: float, text: str) -> Drop | None:
+    """Returns the reason why a record is left out; None: it is not."""
+    characters = len(text.strip())
     rate = characters / seconds if seconds else math.inf
     for measure, value in zip(_MEASURES, (seconds, characters, rate), strict=True):
       low, high = self._limits(measure)
       if not low <= value <= high:
         name = f"{'min' if value < low else 'max'}_{measure}"
         unit = measure.replace("_", " ")
-        detail = f"{record.sample_id}: {value:.4g} {unit}, outside {name}={getattr(self, name):g}"
+        detail = f"{sample_id}: {value:.4g} {unit}, outside {name}={getattr(self, name):g}"
         return Drop(f"outside {name}", detail)
     return None
 

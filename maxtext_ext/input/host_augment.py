@@ -1,73 +1,66 @@
-"""What the host adds to the training data: other speeds, rooms, noise, and noise alone."""
+"""Augmentation that the host draws: speed, rooms, noise, noise alone, and SpecAugment's masks."""
 
-from dataclasses import dataclass
+from typing import Self
 
-from maxtext_ext.audio.perturb import Perturbation, find_sounds
+import pydantic
+from pydantic import Field
+
+from maxtext_ext.audio.perturbation import Perturbation, Range, SoundChanges, require_sounds
+from maxtext_ext.subconfig import Size, SubConfig
 
 
-@dataclass(frozen=True, kw_only=True)
-class HostAugment:
-  """Changes of training clips, as `audio.perturb.Perturbation` has them, with folders for files.
+class HostAugment(SoundChanges, title="Augmentation of the sound"):
+  """Changes of training clips, each drawn anew in every epoch."""
 
-  Attributes:
-    noise_dir: folder of sounds in which nobody speaks.
-    rir_dir: folder of room impulse responses.
-  """
+  noise_dir: str = Field("", description="Local folder of sounds in which nobody speaks.")
+  rir_dir: str = Field("", description="Local folder of room impulse responses.")
 
-  speed_range: tuple[float, float] = (1.0, 1.0)
-  gain_db: tuple[float, float] = (0.0, 0.0)
-  noise_dir: str = ""
-  noise_snr_db: tuple[float, float] = (5.0, 30.0)
-  noise_probability: float = 0.0
-  rir_dir: str = ""
-  rir_probability: float = 0.0
-
-  def __post_init__(self) -> None:
-    # Folders are looked into when training begins; evaluation and decoding go without them.
-    self._perturbation(*((folder,) if folder else () for folder in (self.noise_dir, self.rir_dir)))
+  @pydantic.model_validator(mode="after")
+  def _check_folders(self) -> Self:
+    # They are looked into when training begins; evaluation and decoding go without them.
+    require_sounds("noise_probability", self.noise_probability, self.noise_dir, "noise_dir")
+    require_sounds("rir_probability", self.rir_probability, self.rir_dir, "rir_dir")
+    return self
 
   def perturbation(self, max_seconds: float) -> Perturbation:
-    """With the files that are found.
+    """Returns the changes with the files that the folders hold.
 
     Raises:
       ValueError: a folder that is needed holds none.
     """
-    return self._perturbation(
-      find_sounds(self.noise_dir) if self.noise_probability else (),
-      find_sounds(self.rir_dir) if self.rir_probability else (),
-      max_seconds,
-    )
+    from maxtext_ext.audio.sounds import find_sounds  # keys are read without libraries of sound
 
-  def _perturbation(
-    self, noises: tuple[str, ...], rirs: tuple[str, ...], max_seconds: float = 30.0
-  ) -> Perturbation:
     return Perturbation(
-      speed_range=self.speed_range,
-      gain_db=self.gain_db,
-      noise_snr_db=self.noise_snr_db,
-      noise_probability=self.noise_probability,
-      rir_probability=self.rir_probability,
-      noises=noises,
-      rirs=rirs,
+      **{name: getattr(self, name) for name in SoundChanges.model_fields},
+      noises=find_sounds(self.noise_dir) if self.noise_probability else (),
+      rirs=find_sounds(self.rir_dir) if self.rir_probability else (),
       max_seconds=max_seconds,
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class NoiseOnly:
-  """Clips of noise with an empty text, so that the model learns to answer silence with nothing.
+class NoiseOnly(SubConfig, title="Noise alone"):
+  """Clips of noise with an empty text, so that the model learns to answer silence with nothing."""
 
-  Attributes:
-    rate: share of all clips; 0: none.
-    seconds: their lengths, uniform in [low, high].
-  """
+  noise_only_rate: float = Field(
+    0.0, ge=0, lt=1, description="Share of clips that are noise alone, to be answered with nothing."
+  )
+  noise_only_seconds: Range = Field((1.0, 10.0), description="Lengths of those clips.")
 
-  rate: float = 0.0
-  seconds: tuple[float, float] = (1.0, 10.0)
-
-  def __post_init__(self) -> None:
-    if not 0 <= self.rate < 1:
-      raise ValueError(f"noise_only_rate={self.rate:g}, expected a number from 0 to below 1")
-    low, high = self.seconds
+  @pydantic.model_validator(mode="after")
+  def _check_lengths(self) -> Self:
+    low, high = self.noise_only_seconds
     if not 0 < low <= high:
       raise ValueError(f"noise_only_seconds=[{low:g}, {high:g}], expected 0 < low <= high")
+    return self
+
+
+class SpecAugment(SubConfig, title="SpecAugment"):
+  """One masked band of mel bins a clip, and one masked span of frames in each window of it."""
+
+  spec_augment_mels: Size = Field(0, description="Widest masked band of mel bins; 0: off.")
+  spec_augment_frames: Size = Field(0, description="Widest masked span, 10 ms; 0: off.")
+
+  @property
+  def on(self) -> bool:
+    """Whether anything is ever masked."""
+    return self.spec_augment_mels > 0 or self.spec_augment_frames > 0

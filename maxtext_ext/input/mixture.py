@@ -3,7 +3,6 @@
 Everything about an element follows from its number and the seed, so any host can find any element.
 """
 
-import dataclasses
 import functools
 import math
 from collections.abc import Sequence
@@ -15,59 +14,6 @@ from grain.experimental import index_shuffle
 _BLOCK = 1024  # elements among which the datasets have their shares to within one
 _ROUNDS = 4  # of the cipher that shuffles; what grain takes
 _SMALL = 2**14  # records; the cipher takes 2 ** 16 / records steps to shuffle one of so few
-_PRECISION = 10**6  # proportions are rounded to one part in so many
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class NamedData:
-  """One dataset of a mixture.
-
-  Attributes:
-    name: by which it is counted.
-    data_dir: folder of its shards.
-    split: which of them; empty: the run's.
-    weight: how much more often than its length tells it is read.
-  """
-
-  name: str
-  data_dir: str
-  split: str = ""
-  weight: float = 1.0
-
-  def __post_init__(self) -> None:
-    if not self.name or not self.data_dir:
-      raise ValueError(f"mixture: {self}: every dataset needs a name and a data_dir")
-    if not 0 < self.weight < math.inf:
-      raise ValueError(f"mixture: {self.name} has weight {self.weight:g}, expected more than 0")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Mixture:
-  """Datasets that are read together; none: the run has one, without a name.
-
-  A dataset of n records is read in proportion to weight * n ** (1 / temperature): by its length at
-  temperature 1, all alike when the temperature is high.
-  """
-
-  data: tuple[NamedData, ...] = ()
-  temperature: float = 1.0
-
-  def __post_init__(self) -> None:
-    names = [data.name for data in self.data]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-      raise ValueError(
-        f"mixture: {', '.join(twice)} is there twice; give each dataset its own name"
-      )
-    if not self.temperature > 0:
-      raise ValueError(f"mixture_temperature={self.temperature:g}, expected more than 0")
-
-  def proportions(self, lengths: Sequence[int]) -> tuple[int, ...]:
-    """Whole numbers in proportion to which datasets of these lengths are read."""
-    weights = [data.weight for data in self.data] or [1.0]
-    return tuple(
-      max(1, round(_PRECISION * weight * length ** (1 / self.temperature)))
-      for weight, length in zip(weights, lengths, strict=True)
-    )
 
 
 class Element(NamedTuple):

@@ -47,7 +47,7 @@ class PackRows:
 
   def max_words(self, step: int) -> int | None:
     """Most words of a text in the batch of a step; None: any number."""
-    return None if self.steps is None else self.config.max_words(step, self.steps)
+    return None if self.steps is None else self.config.curriculum.max_words(step, self.steps)
 
 
 class _PackedDataset(grain.IterDataset[PackedRows]):
@@ -72,7 +72,7 @@ class _PackedIterator(grain.DatasetIterator[PackedRows]):
     self._elements = elements
     self._chain = chain
     self._step = 0
-    self._counter = DropCounter(pack.config.max_bad_fraction)
+    self._counter = DropCounter(pack.config.filters.max_bad_fraction)
     self._start(elements.shard)
 
   def _start(self, shard: HostShard) -> None:
@@ -86,7 +86,7 @@ class _PackedIterator(grain.DatasetIterator[PackedRows]):
     self._packer = RowPacker(
       max_tokens=self._pack.config.max_tokens,
       windows=self._pack.windows,
-      lookahead=self._pack.config.lookahead,
+      lookahead=self._pack.config.packing.packing_lookahead,
     )
 
   def _read(self, place: int) -> Utterance | Drop:
@@ -162,7 +162,7 @@ class _PackedIterator(grain.DatasetIterator[PackedRows]):
       **self._elements.identity,
       "windows_per_row": self._pack.windows,
       "max_tokens": config.max_tokens,
-      "lookahead": config.lookahead,
+      "lookahead": config.packing.packing_lookahead,
       "seed": config.seed,
     }
 

@@ -14,9 +14,10 @@ import numpy as np
 
 from maxtext_ext.audio.geometry import CHUNKS_PER_WINDOW
 from maxtext_ext.input.bin_packing import TailPacker
+from maxtext_ext.input.packing_config import Packing
 from maxtext_ext.input.windows import Placement, full_and_tail
 
-LOOKAHEAD = 512  # utterances
+LOOKAHEAD = Packing().packing_lookahead  # utterances
 _PAIR_CANDIDATES = 96  # the oldest that fit; the cost of the search grows with the square
 _WELL_FILLED = 0.985  # of the better filled budget; below, a row is tried again in the second way
 

@@ -17,6 +17,8 @@ from maxtext_ext.input.collate import (
   make_decode_batch,
 )
 from maxtext_ext.input.config import InputConfig
+from maxtext_ext.input.curriculum import Curriculum
+from maxtext_ext.input.datasets import Datasets, NamedData
 from maxtext_ext.input.decoding import (
   DecodeIterator,
   DecodeSplit,
@@ -24,9 +26,10 @@ from maxtext_ext.input.decoding import (
   decode_split,
 )
 from maxtext_ext.input.filters import Filters
-from maxtext_ext.input.host_augment import HostAugment, NoiseOnly
-from maxtext_ext.input.mixture import Element, Mixture, MixtureOrder, NamedData, SequentialOrder
+from maxtext_ext.input.host_augment import HostAugment, NoiseOnly, SpecAugment
+from maxtext_ext.input.mixture import Element, MixtureOrder, SequentialOrder
 from maxtext_ext.input.packed_dataset import PackRows
+from maxtext_ext.input.packing_config import Packing
 from maxtext_ext.input.position import Position, for_host
 from maxtext_ext.input.reading import (
   ClosingIterator,
@@ -41,7 +44,6 @@ from maxtext_ext.input.reading import (
 )
 from maxtext_ext.input.row_windows import SAMPLED, row_windows
 from maxtext_ext.input.sharding import HostShard
-from maxtext_ext.input.spec_augment import SpecAugment
 from maxtext_ext.input.transforms import (
   BuildUtterance,
   Chain,
@@ -51,10 +53,13 @@ from maxtext_ext.input.transforms import (
   MakeNoise,
   PerturbClip,
 )
+from maxtext_ext.text.prompt_keys import PromptKeys
 from maxtext_ext.text.vocabulary import Vocabulary
 
 __all__ = [
   "BatchIterator",
+  "Curriculum",
+  "Datasets",
   "DecodeBatch",
   "DecodeIterator",
   "DecodeSplit",
@@ -62,9 +67,10 @@ __all__ = [
   "Filters",
   "HostAugment",
   "InputConfig",
-  "Mixture",
   "NamedData",
   "NoiseOnly",
+  "Packing",
+  "PromptKeys",
   "SpecAugment",
   "decode_iterator",
   "decode_split",
@@ -208,7 +214,7 @@ def train_iterator(
     ),
     MakeNoise.from_config(config),
     BuildUtterance.from_config(config, tokenizer),
-    DrawMasks(spec_augment=config.spec_augment, seed=config.seed),
+    DrawMasks(spec_augment=config.spec_augment, mel_bins=config.mel_bins, seed=config.seed),
     PackRows(config=config, windows=windows, steps=steps),
     CollateRows.from_config(config, windows, tokenizer),
   )
@@ -224,7 +230,7 @@ def training_sample(
     ValueError: no data.
   """
   datasets = open_training_data(config)
-  if config.noise_only.rate:
+  if config.noise_only.noise_only_rate:
     datasets = *datasets, NoiseData()
   order = _training_order(config, datasets)
   chain = Chain(
@@ -286,7 +292,7 @@ def eval_iterator(
 def _training_order(config: InputConfig, datasets: Sequence[Dataset]) -> MixtureOrder:
   lengths = [len(data) for data in datasets]
   records = [len(data) for data in datasets if isinstance(data, RecordData)]
-  proportions = config.mixture.proportions(records)
-  if rate := config.noise_only.rate:
+  proportions = config.datasets.proportions(records)
+  if rate := config.noise_only.noise_only_rate:
     proportions = *proportions, max(1, round(sum(proportions) * rate / (1 - rate)))
   return MixtureOrder(lengths, proportions, config.seed)

@@ -134,9 +134,9 @@ def open_data(config: InputConfig) -> RecordData:
   Raises:
     ValueError: there are no shards, or no records in them.
   """
-  folders = list(dict.fromkeys(data.data_dir for data in config.mixture.data))
-  if config.data_dir or not folders:
-    folders = [config.data_dir]
+  folders = list(dict.fromkeys(data.data_dir for data in config.datasets.mixture))
+  if config.datasets.data_dir or not folders:
+    folders = [config.datasets.data_dir]
   else:
     folders = [
       folder for folder in folders if not _has_others_only(folder, config.split)
@@ -156,10 +156,11 @@ def open_training_data(config: InputConfig) -> tuple[RecordData, ...]:
   Raises:
     ValueError: as `open_data`.
   """
-  if not config.mixture.data:
+  if not config.datasets.mixture:
     return (open_data(config),)
   return tuple(
-    _open(data.name, [data.data_dir], data.split or config.split) for data in config.mixture.data
+    _open(data.name, [data.data_dir], data.split or config.split)
+    for data in config.datasets.mixture
   )
 
 

@@ -33,8 +33,8 @@ def row_windows(
   Raises:
     ValueError: none of the sampled records can be used.
   """
-  if config.windows_per_row:
-    return config.windows_per_row
+  if config.packing.windows_per_row:
+    return config.packing.windows_per_row
   tokens, chunks = _lengths(datasets, chain, sample, config)
   windows = choose_windows(tokens, chunks, config.max_tokens)
   least = _windows_for(config.filters.max_seconds)
@@ -67,7 +67,7 @@ def _lengths(
 def _longest(number: int, data: Dataset, chain: Chain, config: InputConfig) -> float:
   """Seconds of the longest clip, as slow as it may become; 0 when none can be used."""
   if isinstance(data, NoiseData):
-    return config.noise_only.seconds[1]
+    return config.noise_only.noise_only_seconds[1]
   clips = (chain.map(Element(number, 0, record)) for record in range(len(data)))
   longest = max((clip.seconds for clip in clips if isinstance(clip, Utterance)), default=0.0)
   return min(longest / config.augment.speed_range[0], config.filters.max_seconds)

@@ -12,11 +12,14 @@ from typing import Any, ClassVar, Self
 import grain
 
 from maxtext_ext.audio.io import is_finite
-from maxtext_ext.audio.perturb import Perturbation, find_sounds, noise_clip, perturb
+from maxtext_ext.audio.perturb import noise_clip, perturb
+from maxtext_ext.audio.perturbation import Perturbation
+from maxtext_ext.audio.sounds import find_sounds
 from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.drops import Drop
 from maxtext_ext.input.filters import Filters
-from maxtext_ext.input.spec_augment import SpecAugment, chunk_masks, record_seed
+from maxtext_ext.input.host_augment import SpecAugment
+from maxtext_ext.input.spec_augment import chunk_masks, record_seed
 from maxtext_ext.input.utterance import Utterance, build_utterance
 from maxtext_ext.records.schema import Record, RecordError, decode_example
 from maxtext_ext.text.alphabet import OutsideAlphabetError
@@ -127,7 +130,8 @@ class FilterClip(Transform):
 
   def apply(self, element: Clip) -> Clip | Drop:
     """Rejects a clip that does not suit the run."""
-    rejected = self.filters.reject(element.record)
+    record = element.record
+    rejected = self.filters.reject(record.sample_id, record.seconds, record.text)
     return element.dropped(rejected) if rejected else element
 
 
@@ -181,8 +185,8 @@ class MakeNoise(Transform):
       ValueError: the folder of noise holds no files.
     """
     noise = config.noise_only
-    noises = find_sounds(config.augment.noise_dir) if noise.rate else ()
-    return cls(noises=noises, seconds=noise.seconds, seed=config.seed)
+    noises = find_sounds(config.augment.noise_dir) if noise.noise_only_rate else ()
+    return cls(noises=noises, seconds=noise.noise_only_seconds, seed=config.seed)
 
   def apply(self, element: NoiseTurn) -> Clip:
     """Cuts a clip out of one of the files."""
@@ -215,10 +219,10 @@ class BuildUtterance(Transform):
     """The transform of a run."""
     return cls(
       tokenizer=tokenizer,
-      template=config.template,
-      audio_dtype=config.audio_dtype,
-      language_in_prompt=config.language_in_prompt,
-      context=config.context,
+      template=config.prompt.template,
+      audio_dtype=config.packing.audio_dtype,
+      language_in_prompt=config.prompt.language_in_prompt,
+      context=config.prompt.context,
     )
 
   def apply(self, element: Clip) -> Utterance | Drop:
@@ -248,11 +252,13 @@ class DrawMasks(Transform):
   frames 17 to 59 of its second chunk; see `spec_augment.chunk_masks`.
 
   Attributes:
+    mel_bins: of the encoder.
     seed: of the run.
   """
 
   takes: ClassVar = (Utterance,)
   spec_augment: SpecAugment
+  mel_bins: int
   seed: int
 
   def apply(self, element: Utterance) -> Utterance:
@@ -260,7 +266,7 @@ class DrawMasks(Transform):
     if not self.spec_augment.on:
       return element
     seed = record_seed(self.seed, element.epoch, element.sample_id)
-    masks = chunk_masks(self.spec_augment, element.frames, seed)
+    masks = chunk_masks(self.spec_augment, element.frames, seed, mel_bins=self.mel_bins)
     return dataclasses.replace(element, chunk_mask=masks)
 
 

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import AfterValidator, Field
 
+from maxtext_ext.subconfig import Count
+
 
 def _require_not_zero(number: int) -> int:
   if not number:
@@ -25,8 +27,6 @@ def _require_regexes(texts: list[str]) -> list[str]:
   return texts
 
 
-Count = Annotated[int, Field(ge=1, le=10**9)]
-Size = Annotated[int, Field(ge=0, le=10**9)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]

@@ -4,7 +4,27 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from pydantic import Field
+
+from maxtext_ext.subconfig import SubConfig
+
 ADAPTERS, ROUTER = "adapters", "router"  # the groups of any model; others are the model's own
+
+
+class PartKeys(SubConfig, title="What trains"):
+  """Each part of the model trains at its own rate."""
+
+  train_parts: dict[str, float] = Field(
+    {},
+    description=(
+      "Learning rates of the parts that train (encoder, projector, lm, router, adapters); 0:"
+      " frozen, as those not named. Empty: everything, or with lora_rank the adapters, at"
+      " learning_rate."
+    ),
+  )
+  router_aux_loss_coef: float = Field(
+    0.0, ge=0, description="Weight of the loss that keeps all experts in use, if the router trains."
+  )
 
 
 def trains(group: str, config: Any) -> bool:

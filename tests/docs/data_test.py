@@ -1,6 +1,5 @@
 """Every command of docs/data.md: run on small data, or, where it needs a cloud, parsed."""
 
-import dataclasses
 import io
 import json
 import os
@@ -20,7 +19,7 @@ import typer
 import yaml
 
 from maxtext_ext.cli import app
-from maxtext_ext.input.mixture import NamedData
+from maxtext_ext.input.datasets import NamedData
 from maxtext_ext.records.quarantine import QUARANTINE_NAME, read_lines
 from maxtext_ext.records.schema import encode_example
 from maxtext_ext.sources.tfrecord import write_tfrecord
@@ -149,7 +148,7 @@ def test_keys_of_the_experiment_are_those_of_speech_yml():
   known = yaml.safe_load((ROOT / "configs" / "speech.yml").read_text("utf-8"))
   assert shown.keys() <= known.keys()
   for entry in shown["mixture"]:
-    assert entry.keys() <= {field.name for field in dataclasses.fields(NamedData)}
+    assert entry.keys() <= NamedData.model_fields.keys()
 
 
 def test_the_line_of_the_quarantine_is_one(tmp_path):

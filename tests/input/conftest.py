@@ -5,8 +5,9 @@ import pytest
 import soundfile
 
 from maxtext_ext.input.config import InputConfig
+from maxtext_ext.input.datasets import Datasets, NamedData
 from maxtext_ext.input.filters import Filters
-from maxtext_ext.input.mixture import Mixture, NamedData
+from maxtext_ext.input.packing_config import Packing
 from maxtext_ext.records.schema import Record, encode_example
 from maxtext_ext.records.writer import ShardWriter
 from maxtext_ext.text.tokenizer import train_char_tokenizer
@@ -67,12 +68,11 @@ def data_dir(tmp_path_factory, make_record, write_split):
 def config(data_dir):
   """Rows of a few clips, from a short look-ahead."""
   return InputConfig(
-    data_dir=data_dir,
+    datasets=Datasets(data_dir=data_dir),
     rows=2,
     max_tokens=160,
-    windows_per_row=2,
+    packing=Packing(windows_per_row=2, packing_lookahead=8, audio_dtype="float32"),
     filters=Filters(max_seconds=5.0),
-    lookahead=8,
   )
 
 
@@ -115,10 +115,8 @@ def mixture(tmp_path_factory, make_record, write_split):
     records = [make_record(number) for number in clips]
     write_split(folder / name, split, [*records, b"bad"] if name == "short" else records)
     write_split(folder / name, "validation", records[:3])
-  return Mixture(
-    data=(
-      NamedData(name="a", data_dir=str(folder / "long")),
-      NamedData(name="b", data_dir=str(folder / "short")),
-      NamedData(name="c", data_dir=str(folder / "tiny"), split="more", weight=3.0),
-    )
-  )
+  return [
+    NamedData(name="a", data_dir=str(folder / "long")),
+    NamedData(name="b", data_dir=str(folder / "short")),
+    NamedData(name="c", data_dir=str(folder / "tiny"), split="more", weight=3.0),
+  ]

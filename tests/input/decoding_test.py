@@ -1,7 +1,6 @@
-import dataclasses
-
 import numpy as np
 import pytest
+from inputs import with_keys
 
 from maxtext_ext.input.filters import Filters
 from maxtext_ext.input.pipeline import decode_iterator, decode_split
@@ -11,9 +10,7 @@ CLIPS = 48  # of conftest.py
 
 @pytest.mark.parametrize("hosts", [1, 2])
 def test_decoding_gives_every_clip_once(config, tokenizer, hosts):
-  config = dataclasses.replace(
-    config, rows=5, audio_dtype="int16", filters=Filters(max_seconds=1.0)
-  )
+  config = with_keys(config, rows=5, audio_dtype="int16", filters=Filters(max_seconds=1.0))
   seen, shapes = {}, []
   for host in range(hosts):
     batches = decode_iterator(config, tokenizer, "train", host_index=host, host_count=hosts)
@@ -34,23 +31,21 @@ def test_decoding_gives_every_clip_once(config, tokenizer, hosts):
 
 
 def test_decoding_counts_what_it_cannot_read(config, tokenizer, faulty_dir):
-  config = dataclasses.replace(
-    config, data_dir=faulty_dir, filters=Filters(min_seconds=0.3, max_seconds=5.0)
-  )
+  config = with_keys(config, data_dir=faulty_dir, filters=Filters(min_seconds=0.3, max_seconds=5.0))
   batches = decode_iterator(config, tokenizer)
   assert sum(len(batch.utterances) for batch in batches) == 9  # of any length
   assert batches.dropped == {"unreadable": 2, "unusable": 1}
 
 
 def test_too_much_that_cannot_be_read_is_an_error(config, tokenizer, faulty_dir):
-  config = dataclasses.replace(config, data_dir=faulty_dir, max_bad_fraction=0.0)
+  config = with_keys(config, data_dir=faulty_dir, max_bad_fraction=0.0)
   with pytest.raises(ValueError, match="1 of 1 records read cannot be used"):
     decode_iterator(config, tokenizer)
 
 
 def test_a_few_clips_are_drawn_from_the_whole_split_and_always_the_same(config, tokenizer):
   def drawn(rows: int, most: int) -> set[str]:
-    made = decode_split(dataclasses.replace(config, rows=rows), tokenizer, most=most)
+    made = decode_split(with_keys(config, rows=rows), tokenizer, most=most)
     batches = list(made)
     assert len(batches) == len(made)
     return {clip.id for batch in batches for clip in batch.utterances}
@@ -63,7 +58,7 @@ def test_a_few_clips_are_drawn_from_the_whole_split_and_always_the_same(config, 
 
 
 def test_batches_can_be_read_again_in_other_sizes(config, tokenizer):
-  split = decode_split(dataclasses.replace(config, rows=4), tokenizer)
+  split = decode_split(with_keys(config, rows=4), tokenizer)
   for made in (split, split, split.with_rows(2)):
     rows = [len(batch.arrays["inputs"]) for batch in made]
     assert len(rows) == len(made)
@@ -73,7 +68,7 @@ def test_batches_can_be_read_again_in_other_sizes(config, tokenizer):
 
 def test_filters_leave_nothing_out_of_decoding(config, tokenizer):
   filters = Filters(max_seconds=5.0, min_characters=1_000)
-  batches = decode_iterator(dataclasses.replace(config, filters=filters), tokenizer)
+  batches = decode_iterator(with_keys(config, filters=filters), tokenizer)
   assert sum(len(batch.utterances) for batch in batches) == CLIPS
   with pytest.raises(ValueError, match=f"none of {CLIPS} records can be decoded"):
-    decode_split(dataclasses.replace(config, filters=filters), tokenizer, filtered=True)
+    decode_split(with_keys(config, filters=filters), tokenizer, filtered=True)

@@ -2,9 +2,10 @@
 
 import pytest
 
+from maxtext_ext.input.datasets import Datasets, NamedData
 from maxtext_ext.input.epochs import steps_of
 from maxtext_ext.input.filters import Filters
-from maxtext_ext.input.mixture import Mixture, NamedData
+from maxtext_ext.input.packing_config import Packing
 from maxtext_ext.input.pipeline import InputConfig, train_iterator
 from maxtext_ext.text.tokenizer import Tokenizer
 from tests import tiny
@@ -35,16 +36,20 @@ def clips_read(config: InputConfig, tokenizer: Tokenizer, steps: int) -> int:
 @pytest.mark.parametrize("kind", ["one", "mixture", "filtered"])
 def test_a_run_of_so_many_steps_reads_the_data_so_often(folder, kind):
   tokenizer = Tokenizer.from_directory(str(folder / "tokenizer"))
-  keys = {"data_dir": str(folder / "data")}
+  datasets = Datasets(data_dir=str(folder / "data"))
   if kind == "mixture":
-    data = (
+    data = [
       NamedData(name="long", data_dir=str(folder / "data")),
       NamedData(name="short", data_dir=str(folder / "short"), weight=3.0),
-    )
-    keys = {"mixture": Mixture(data=data)}
+    ]
+    datasets = Datasets(mixture=data)
   filters = Filters(min_seconds=1.5 if kind == "filtered" else 0.0, max_seconds=8.0)
   config = InputConfig(
-    rows=ROWS, max_tokens=256, windows_per_row=2, lookahead=64, filters=filters, **keys
+    datasets=datasets,
+    rows=ROWS,
+    max_tokens=256,
+    packing=Packing(windows_per_row=2, packing_lookahead=64),
+    filters=filters,
   )
   steps = steps_of(3.0, config, tokenizer, rows=ROWS)
   assert steps_of(3.0, config, tokenizer, rows=ROWS) == steps

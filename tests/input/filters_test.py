@@ -1,12 +1,10 @@
-import numpy as np
 import pytest
 
 from maxtext_ext.input.filters import Filters
-from maxtext_ext.records.schema import Record
 
 
 def record(seconds, text):
-  return Record(sample_id="clip7", audio=np.zeros(round(16_000 * seconds), np.int16), text=text)
+  return {"sample_id": "clip7", "seconds": float(seconds), "text": text}
 
 
 LIMITS = {
@@ -23,29 +21,29 @@ LIMITS = {
 def test_each_limit_leaves_out_what_is_beyond_it(name):
   limit, beyond, at_it = LIMITS[name]
   filters = Filters(**{name: limit})
-  dropped = filters.reject(record(*beyond))
+  dropped = filters.reject(**record(*beyond))
   assert (dropped.reason, dropped.bad) == (f"outside {name}", False)
   assert dropped.detail.startswith("clip7: ") and dropped.detail.endswith(f"{name}={limit:g}")
-  assert filters.reject(record(*at_it)) is None
-  assert Filters().reject(record(*beyond)) is None, "off by default"
+  assert filters.reject(**record(*at_it)) is None
+  assert Filters().reject(**record(*beyond)) is None, "off by default"
 
 
 def test_length_alone_is_limited_by_default():
-  assert Filters().reject(record(30.1, "x")).reason == "outside max_seconds"
-  assert Filters().reject(record(0.0, "x" * 10_000)) is None
+  assert Filters().reject(**record(30.1, "x")).reason == "outside max_seconds"
+  assert Filters().reject(**record(0.0, "x" * 10_000)) is None
 
 
 def test_a_clip_without_samples_has_no_rate():
   filters = Filters(max_characters_per_second=100.0)
-  assert filters.reject(record(0, "x")).reason == "outside max_characters_per_second"
+  assert filters.reject(**record(0, "x")).reason == "outside max_characters_per_second"
 
 
 @pytest.mark.parametrize(
   ("limits", "message"),
   [
-    ({"max_seconds": 0.0}, "max_seconds=0"),
+    ({"max_seconds": 0.0}, r"max_seconds\n.*greater than 0"),
     ({"min_seconds": 6.0, "max_seconds": 5.0}, "min_seconds=6 and max_seconds=5"),
-    ({"min_characters": -1}, "min_characters=-1 and max_characters=0"),
+    ({"min_characters": -1}, r"min_characters\n.*greater than or equal to 0"),
     ({"min_characters": 5, "max_characters": 5}, "min_characters < max_characters"),
     (
       {"min_characters_per_second": 9.0, "max_characters_per_second": 8.0},

@@ -5,17 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maxtext_ext.input.mixture import Element, Mixture, MixtureOrder, NamedData, SequentialOrder
+from maxtext_ext.input.datasets import Datasets, NamedData
+from maxtext_ext.input.mixture import Element, MixtureOrder, SequentialOrder
 
 BLOCK = 1024
 GOLDEN_SMALL = [(1, 16, 6), (0, 111, 0), (1, 16, 21), (0, 112, 1), (1, 16, 1), (1, 16, 34)]
 GOLDEN_LARGE = [2658, 72547, 847618, 779859]
 SIZES = st.lists(st.integers(1, 40), min_size=1, max_size=4)
-
-
-def mixture(*weights, temperature=1.0):
-  data = (NamedData(name=f"d{n}", data_dir="x", weight=w) for n, w in enumerate(weights))
-  return Mixture(data=tuple(data), temperature=temperature)
 
 
 @settings(max_examples=20)
@@ -78,23 +74,6 @@ def test_datasets_of_one_length_are_shuffled_apart():
   assert first != second
 
 
-@pytest.mark.parametrize(
-  ("temperature", "weights", "lengths", "expected"),
-  [
-    (1.0, (1.0, 1.0), (300, 100), (3, 1)),  # by length: their epochs keep in step
-    (1.0, (1.0, 3.0), (300, 100), (1, 1)),
-    (2.0, (1.0, 1.0), (900, 100), (3, 1)),
-    (1e9, (1.0, 1.0), (900, 100), (1, 1)),
-    (1e9, (1.0, 0.25), (900, 100), (4, 1)),
-    (0.5, (1.0, 1.0), (2, 1), (4, 1)),
-  ],
-)
-def test_proportions(temperature, weights, lengths, expected):
-  got = mixture(*weights, temperature=temperature).proportions(lengths)
-  assert [p / got[1] for p in got] == pytest.approx(expected, rel=1e-5)
-  assert all(isinstance(p, int) for p in got)
-
-
 @pytest.mark.parametrize("length", [1, 2, 1_000, 2**14, 2**14 + 1])
 def test_permutations_of_any_length(length):
   order = MixtureOrder([length], [1], seed=0)
@@ -111,30 +90,12 @@ def test_the_order_is_that_of_earlier_releases():
 
 def test_by_length_all_end_their_epochs_together():
   lengths = (700, 48, 276)  # 1024 in all: a block
-  order = MixtureOrder(lengths, mixture(1.0, 1.0, 1.0).proportions(lengths), seed=5)
+  data = [NamedData(name=name, data_dir="x") for name in "abc"]
+  proportions = Datasets(mixture=data).proportions(lengths)
+  order = MixtureOrder(lengths, proportions, seed=5)
   elements = [order[place] for place in range(BLOCK)]
   assert {e.epoch for e in elements} == {0}
   assert len(set(elements)) == BLOCK
-
-
-def test_no_share_is_rounded_away():
-  assert min(mixture(1.0, 1e-9, temperature=1e9).proportions((5, 5))) == 1
-
-
-@pytest.mark.parametrize(
-  ("make", "message"),
-  [
-    (lambda: mixture(0.0), "d0 has weight 0"),
-    (lambda: mixture(1.0, float("inf")), "d1 has weight inf"),
-    (lambda: mixture(1.0, temperature=0.0), "mixture_temperature=0"),
-    (lambda: NamedData(name="", data_dir="x"), "needs a name"),
-    (lambda: NamedData(name="a", data_dir=""), "needs a name and a data_dir"),
-    (lambda: Mixture(data=(NamedData(name="a", data_dir="x"),) * 2), "a is there twice"),
-  ],
-)
-def test_values_are_checked(make, message):
-  with pytest.raises(ValueError, match=message):
-    make()
 
 
 def test_in_turn():

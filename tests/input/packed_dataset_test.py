@@ -1,6 +1,5 @@
 """Positions: what each host uses, and how a run goes on, on the same hosts or others."""
 
-import dataclasses
 import json
 from collections import Counter
 
@@ -8,6 +7,7 @@ import pytest
 from batches import assert_equal, numbers, take
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from inputs import with_keys
 
 from maxtext_ext.input.filters import Filters
 from maxtext_ext.input.mixture import MixtureOrder
@@ -60,7 +60,7 @@ def unused(states):
 @pytest.fixture(scope="module")
 def clip_numbers(config, tokenizer):
   """Of the shards' records in their order: the numbers of their clips."""
-  assert config.data_dir
+  assert config.datasets.data_dir
   return [str(number) for number in [*range(0, CLIPS, 2), *range(1, CLIPS, 2)]]  # two shards
 
 
@@ -77,8 +77,8 @@ def share_of_epoch(epoch, host, hosts):
 @pytest.mark.parametrize("hosts", [1, 2, 4, 5, 50])
 def test_every_record_once_an_epoch_in_the_order_of_reading(config, tokenizer, hosts):
   """48 records on 5 hosts: three have 10 and two have 9; each goes on into its own next epoch."""
-  one_a_row = dataclasses.replace(
-    config, rows=1, lookahead=1, read_threads=1, prefetch_batches=int(hosts < 10)
+  one_a_row = with_keys(
+    config, rows=1, packing_lookahead=1, read_threads=1, prefetch_batches=int(hosts < 10)
   )
   epochs = [[], []]
   for host in range(hosts):
@@ -113,7 +113,7 @@ def test_packing_and_reading_ahead_lose_and_repeat_nothing(config, tokenizer, ho
 def test_nothing_is_lost_or_repeated_when_hosts_come_and_go(
   config, tokenizer, clip_numbers, stages, threads
 ):
-  config = dataclasses.replace(config, read_threads=threads[0], prefetch_batches=threads[1])
+  config = with_keys(config, read_threads=threads[0], prefetch_batches=threads[1])
   states, used = None, []
   for hosts, steps in stages:
     run = Run(config, tokenizer, hosts, states)
@@ -139,13 +139,13 @@ def test_hosts_that_stay_give_the_very_next_batches(config, tokenizer, hosts):
 
 def test_what_was_taken_over_survives_the_next_kill(config, tokenizer):
   """Two hosts go on for four, and stop before they have used what those had left."""
-  four = Run(dataclasses.replace(config, lookahead=16), tokenizer, 4)
+  four = Run(with_keys(config, packing_lookahead=16), tokenizer, 4)
   four.steps(3)
-  two = Run(dataclasses.replace(config, lookahead=16), tokenizer, 2, four.states())
+  two = Run(with_keys(config, packing_lookahead=16), tokenizer, 2, four.states())
   two.steps(2)
   states = two.states()
   assert all(state["first"] for state in states)
-  again = Run(dataclasses.replace(config, lookahead=16), tokenizer, 2, states)
+  again = Run(with_keys(config, packing_lookahead=16), tokenizer, 2, states)
   for batches, resumed in zip(two.hosts, again.hosts, strict=True):
     for _ in range(8):
       assert_equal(next(resumed), next(batches))
@@ -153,7 +153,7 @@ def test_what_was_taken_over_survives_the_next_kill(config, tokenizer):
 
 
 def test_what_was_left_comes_before_what_is_new(config, tokenizer, clip_numbers):
-  config = dataclasses.replace(config, lookahead=16)
+  config = with_keys(config, packing_lookahead=16)
   two = Run(config, tokenizer, 2)
   two.steps(1)
   left, _ = unused(two.states())
@@ -167,9 +167,9 @@ def test_what_was_left_comes_before_what_is_new(config, tokenizer, clip_numbers)
   [{}, {"read_threads": 0}, {"prefetch_batches": 0}, {"read_threads": 0, "prefetch_batches": 0}],
 )
 def test_resume_is_bit_identical(config, tokenizer, threads):
-  config = dataclasses.replace(
+  config = with_keys(
     config,
-    spec_augment=SpecAugment(mel_width=20, frame_width=30),
+    spec_augment=SpecAugment(spec_augment_mels=20, spec_augment_frames=30),
     curriculum=((0.1, 1), (0.2, 2)),
     **threads,
   )
@@ -190,12 +190,13 @@ def test_resume_is_bit_identical(config, tokenizer, threads):
 
 
 @pytest.mark.parametrize(
-  "changes", [{"seed": 5}, {"max_tokens": 200}, {"windows_per_row": 3}, {"lookahead": 9}]
+  "changes", [{"seed": 5}, {"max_tokens": 200}, {"windows_per_row": 3}, {"packing_lookahead": 9}]
 )
 def test_a_position_of_other_packing_is_refused(config, tokenizer, changes):
   state = train_iterator(config, tokenizer, steps=STEPS).get_state()
-  other = train_iterator(dataclasses.replace(config, **changes), tokenizer, steps=STEPS)
-  with pytest.raises(ValueError, match=f"{next(iter(changes))} .* -> "):
+  other = train_iterator(with_keys(config, **changes), tokenizer, steps=STEPS)
+  (name,) = changes
+  with pytest.raises(ValueError, match=f"{name.removeprefix('packing_')} .* -> "):
     other.set_state(state)
 
 
@@ -212,7 +213,7 @@ def test_a_position_of_another_host_or_release_is_refused(config, tokenizer):
 
 
 def test_counts_go_on_with_the_run(config, tokenizer, faulty_dir):
-  config = dataclasses.replace(config, data_dir=faulty_dir, max_bad_fraction=1.0, lookahead=2)
+  config = with_keys(config, data_dir=faulty_dir, max_bad_fraction=1.0, packing_lookahead=2)
   two = Run(config, tokenizer, 2)
   two.steps(4)
   counts = sum((Counter(batches.dropped) for batches in two.hosts), Counter())
@@ -228,7 +229,7 @@ def test_what_waits_and_a_new_filter_leaves_out_is_dropped_and_counted(config, t
   run.steps(2)
   (state,) = run.states()
   waiting = len(state["waiting"])
-  stricter = dataclasses.replace(config, filters=Filters(max_seconds=5.0, min_characters=4))
+  stricter = with_keys(config, filters=Filters(max_seconds=5.0, min_characters=4))
   again = Run(stricter, tokenizer, hosts, [state])
   again.steps(1)
   dropped = sum(batches.dropped["outside min_characters"] for batches in again.hosts)
@@ -243,7 +244,7 @@ def test_the_only_usable_record_may_be_first_in_one_epoch_and_last_in_the_next(
   records = [make_record(0, text="a" * 20), *(make_record(number) for number in range(1, 12))]
   write_split(tmp_path, "train", records)
   filters = Filters(max_seconds=5.0, min_characters=20)
-  only = dataclasses.replace(config, data_dir=str(tmp_path), filters=filters, lookahead=1, rows=1)
+  only = with_keys(config, data_dir=str(tmp_path), filters=filters, packing_lookahead=1, rows=1)
   (batches,) = Run(only, tokenizer, 1).hosts
   for _ in range(40):
     next(batches)

@@ -10,6 +10,7 @@ import hashlib
 import json
 
 import pytest
+from inputs import with_keys
 
 from maxtext_ext.input.pipeline import (
   Filters,
@@ -28,8 +29,8 @@ STEPS = 40
 @pytest.fixture(scope="module")
 def cases(config, mixture, noise_dir, faulty_dir):
   """Configs by name."""
-  plain = dataclasses.replace(config, audio_dtype="int16")
-  noise = NoiseOnly(rate=0.25, seconds=(0.5, 1.5))
+  plain = with_keys(config, audio_dtype="int16")
+  noise = NoiseOnly(noise_only_rate=0.25, noise_only_seconds=(0.5, 1.5))
   changes = {
     "plain": {},
     "windows from data": {"windows_per_row": 0},
@@ -39,7 +40,7 @@ def cases(config, mixture, noise_dir, faulty_dir):
       "max_bad_fraction": 1.0,
     },
     "curriculum": {"curriculum": ((0.1, 1), (0.3, 2))},
-    "spec augment": {"spec_augment": SpecAugment(mel_width=20, frame_width=30)},
+    "spec augment": {"spec_augment": SpecAugment(spec_augment_mels=20, spec_augment_frames=30)},
     "perturbed": {"augment": HostAugment(noise_dir=noise_dir, **AUGMENT)},
     "noise only": {"augment": HostAugment(noise_dir=noise_dir), "noise_only": noise},
     "mixture": {"data_dir": "", "mixture": mixture},
@@ -48,12 +49,12 @@ def cases(config, mixture, noise_dir, faulty_dir):
       "mixture": mixture,
       "augment": HostAugment(noise_dir=noise_dir, **AUGMENT),
       "noise_only": noise,
-      "spec_augment": SpecAugment(mel_width=20, frame_width=30),
+      "spec_augment": SpecAugment(spec_augment_mels=20, spec_augment_frames=30),
       "curriculum": ((0.1, 1), (0.3, 2)),
       "filters": Filters(max_seconds=5.0, max_characters_per_second=6.0),
     },
   }
-  return {name: dataclasses.replace(plain, **change) for name, change in changes.items()}
+  return {name: with_keys(plain, **change) for name, change in changes.items()}
 
 
 class Checksum:

@@ -1,6 +1,5 @@
 """The chains of training and evaluation: what is read, dropped, changed and packed."""
 
-import dataclasses
 import itertools
 import json
 from collections import Counter
@@ -8,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from batches import assert_equal, numbers, take, texts
+from inputs import with_keys
 
 from maxtext_ext.input.pipeline import (
   Filters,
@@ -26,7 +26,7 @@ STEPS = 100
 
 def one_a_row(config, **changes):
   """Rows of one clip each, in the order of the stream."""
-  return dataclasses.replace(config, lookahead=1, rows=1, **changes)
+  return with_keys(config, packing_lookahead=1, rows=1, **changes)
 
 
 def test_rows_are_packed(config, tokenizer):
@@ -37,7 +37,7 @@ def test_rows_are_packed(config, tokenizer):
 
 def test_same_seed_same_batches(config, tokenizer):
   first, second = (train_iterator(config, tokenizer, steps=STEPS) for _ in range(2))
-  other = train_iterator(dataclasses.replace(config, seed=1), tokenizer, steps=STEPS)
+  other = train_iterator(with_keys(config, seed=1), tokenizer, steps=STEPS)
   different = False
   for _ in range(5):
     batch = next(first)
@@ -48,7 +48,7 @@ def test_same_seed_same_batches(config, tokenizer):
 
 def test_curriculum(config, tokenizer):
   """Until step floor(0.1 * 55) = 5 one word, then until step 11 two, then all."""
-  config = dataclasses.replace(config, curriculum=((0.1, 1), (0.2, 2)), lookahead=2)
+  config = with_keys(config, curriculum=((0.1, 1), (0.2, 2)), packing_lookahead=2)
   batches = train_iterator(config, tokenizer, steps=55)
   longest = [max(len(text.split()) for text in texts(next(batches), tokenizer)) for _ in range(30)]
   assert longest[:5] == [1] * 5
@@ -61,12 +61,12 @@ def test_a_stage_without_any_text_is_an_error(
   config, tokenizer, tmp_path, make_record, write_split, noise_dir, rate
 ):
   write_split(tmp_path, "train", [make_record(2), make_record(5)])  # three words each
-  config = dataclasses.replace(
+  config = with_keys(
     config,
     data_dir=str(tmp_path),
     curriculum=((0.5, 2),),
     augment=HostAugment(noise_dir=noise_dir),
-    noise_only=NoiseOnly(rate=rate, seconds=(0.5, 1.0)),
+    noise_only=NoiseOnly(noise_only_rate=rate, noise_only_seconds=(0.5, 1.0)),
   )
   with pytest.raises(ValueError, match=r"no utterance to use with at most 2 words \(curriculum\)"):
     list(itertools.islice(train_iterator(config, tokenizer, steps=STEPS), 20))
@@ -83,7 +83,7 @@ DROPPED = {
 
 def test_bad_records_are_dropped_and_counted(config, tokenizer, faulty_dir):
   filters = Filters(min_seconds=0.3, max_seconds=5.0)
-  config = dataclasses.replace(config, data_dir=faulty_dir, filters=filters)
+  config = with_keys(config, data_dir=faulty_dir, filters=filters)
   batches = eval_iterator(config, tokenizer)
   found = list(itertools.chain(*(numbers(batch, tokenizer) for batch in batches)))
   assert sorted(found) == ["0", "1", "2", "3", "4", "5"]
@@ -99,7 +99,7 @@ def test_bad_records_are_dropped_and_counted(config, tokenizer, faulty_dir):
 
 @pytest.mark.parametrize("make", [eval_iterator, lambda *args: train_iterator(*args, steps=STEPS)])
 def test_too_many_bad_records_stop_the_run(config, tokenizer, faulty_dir, make):
-  config = dataclasses.replace(config, data_dir=faulty_dir, max_bad_fraction=0.0)
+  config = with_keys(config, data_dir=faulty_dir, max_bad_fraction=0.0)
   with pytest.raises(ValueError, match=r"1 of \d+ records read cannot be used") as caught:
     list(itertools.islice(make(config, tokenizer), 50))
   assert len(str(caught.value).splitlines()) == 2
@@ -107,7 +107,7 @@ def test_too_many_bad_records_stop_the_run(config, tokenizer, faulty_dir, make):
 
 def test_texts_that_do_not_suit_are_dropped(config, tokenizer):
   filters = Filters(max_seconds=5.0, min_characters=4, max_characters_per_second=5.0)
-  batches = eval_iterator(dataclasses.replace(config, filters=filters), tokenizer)
+  batches = eval_iterator(with_keys(config, filters=filters), tokenizer)
   found = list(itertools.chain(*(texts(batch, tokenizer) for batch in batches)))
   assert found and min(map(len, found)) >= 4
   assert batches.dropped.keys() == {"outside min_characters", "outside max_characters_per_second"}
@@ -120,9 +120,7 @@ def test_data_without_a_usable_record_is_an_error(
 ):
   write_split(tmp_path, "train", [make_record(1, seconds=0.2)])
   filters = Filters(min_seconds=0.3, max_seconds=5.0)
-  config = dataclasses.replace(
-    config, data_dir=str(tmp_path), filters=filters, windows_per_row=windows
-  )
+  config = with_keys(config, data_dir=str(tmp_path), filters=filters, windows_per_row=windows)
   with pytest.raises(ValueError, match="min_seconds"):
     next(train_iterator(config, tokenizer, steps=STEPS))
 
@@ -158,8 +156,8 @@ def test_a_mixture_loses_and_repeats_nothing_over_all_hosts(config, tokenizer, m
 
 
 def test_a_mixture_is_evaluated_on_all_its_folders_or_on_data_dir(config, tokenizer, mixture):
-  config = dataclasses.replace(config, mixture=mixture)
-  everything = eval_iterator(dataclasses.replace(config, data_dir=""), tokenizer, "validation")
+  config = with_keys(config, mixture=mixture)
+  everything = eval_iterator(with_keys(config, data_dir=""), tokenizer, "validation")
   found = itertools.chain(*(numbers(batch, tokenizer) for batch in everything))
   assert sorted(map(int, found)) == [0, 1, 2, 100, 101, 102, 200, 201, 202]
   own = itertools.chain(*(numbers(batch, tokenizer) for batch in eval_iterator(config, tokenizer)))
@@ -167,9 +165,9 @@ def test_a_mixture_is_evaluated_on_all_its_folders_or_on_data_dir(config, tokeni
 
 
 def test_a_position_of_another_mixture_is_refused(config, tokenizer, mixture):
-  config = dataclasses.replace(config, data_dir="", mixture=mixture)
+  config = with_keys(config, data_dir="", mixture=mixture)
   state = train_iterator(config, tokenizer, steps=STEPS).get_state()
-  warmer = dataclasses.replace(config, mixture=dataclasses.replace(mixture, temperature=5.0))
+  warmer = with_keys(config, mixture_temperature=5.0)
   with pytest.raises(ValueError, match=r"share a .* -> "):
     train_iterator(warmer, tokenizer, steps=STEPS).set_state(state)
 
@@ -178,7 +176,7 @@ def test_noise_alone_is_answered_with_nothing(config, tokenizer, noise_dir):
   config = one_a_row(
     config,
     augment=HostAugment(noise_dir=noise_dir),
-    noise_only=NoiseOnly(rate=0.25, seconds=(0.5, 1.5)),
+    noise_only=NoiseOnly(noise_only_rate=0.25, noise_only_seconds=(0.5, 1.5)),
   )
   batches = train_iterator(config, tokenizer, steps=STEPS)
   read = list(itertools.islice(batches, 160))
@@ -205,7 +203,7 @@ def test_sound_is_new_in_each_epoch_and_the_same_on_any_host(config, tokenizer, 
     config,
     audio_dtype=dtype,
     augment=HostAugment(noise_dir=noise_dir, **AUGMENT),
-    spec_augment=SpecAugment(mel_width=40, frame_width=60),
+    spec_augment=SpecAugment(spec_augment_mels=40, spec_augment_frames=60),
   )
 
   def sounds_of_epochs(host, hosts):
@@ -226,7 +224,7 @@ def test_sound_is_new_in_each_epoch_and_the_same_on_any_host(config, tokenizer, 
 def test_a_broken_file_of_noise_is_an_error_and_no_bad_record(config, tokenizer, tmp_path):
   (tmp_path / "broken.wav").write_bytes(b"RIFF")
   augment = HostAugment(noise_dir=str(tmp_path), noise_probability=1.0)
-  batches = train_iterator(dataclasses.replace(config, augment=augment), tokenizer, steps=STEPS)
+  batches = train_iterator(with_keys(config, augment=augment), tokenizer, steps=STEPS)
   with pytest.raises(ValueError, match=r"broken\.wav"):
     next(batches)
 
@@ -248,11 +246,11 @@ def test_speed_changes_the_length_and_the_tokens_with_it(config, tokenizer):
 
 
 def test_evaluation_hears_the_clips_as_they_are(config, tokenizer, noise_dir):
-  augmented = dataclasses.replace(
+  augmented = with_keys(
     config,
     augment=HostAugment(noise_dir=noise_dir, **AUGMENT),
-    noise_only=NoiseOnly(rate=0.5, seconds=(1.0, 2.0)),
-    spec_augment=SpecAugment(mel_width=40, frame_width=60),
+    noise_only=NoiseOnly(noise_only_rate=0.5, noise_only_seconds=(1.0, 2.0)),
+    spec_augment=SpecAugment(spec_augment_mels=40, spec_augment_frames=60),
     curriculum=((1.0, 1),),
   )
   for batch, plain in itertools.zip_longest(
@@ -263,13 +261,13 @@ def test_evaluation_hears_the_clips_as_they_are(config, tokenizer, noise_dir):
 
 
 def test_everything_at_once_resumes_bit_identically(config, tokenizer, mixture, noise_dir):
-  config = dataclasses.replace(
+  config = with_keys(
     config,
     data_dir="",
     mixture=mixture,
     augment=HostAugment(noise_dir=noise_dir, **AUGMENT),
-    noise_only=NoiseOnly(rate=0.2, seconds=(1.0, 2.0)),
-    spec_augment=SpecAugment(mel_width=40, frame_width=60),
+    noise_only=NoiseOnly(noise_only_rate=0.2, noise_only_seconds=(1.0, 2.0)),
+    spec_augment=SpecAugment(spec_augment_mels=40, spec_augment_frames=60),
     filters=Filters(max_seconds=5.0, max_characters_per_second=6.0),
     curriculum=((0.1, 1), (0.2, 2)),
   )

@@ -1,14 +1,13 @@
 """Transforms of the data chain."""
 
-import dataclasses
-
 import numpy as np
 import pytest
+from inputs import with_keys
 
-from maxtext_ext.audio.perturb import Perturbation
+from maxtext_ext.audio.perturbation import Perturbation
 from maxtext_ext.input.drops import Drop
 from maxtext_ext.input.filters import Filters
-from maxtext_ext.input.spec_augment import SpecAugment
+from maxtext_ext.input.host_augment import SpecAugment
 from maxtext_ext.input.transforms import (
   BuildUtterance,
   Chain,
@@ -27,11 +26,7 @@ from maxtext_ext.records.schema import encode_example
 @pytest.fixture
 def chain(config, tokenizer, noise_dir):
   """Every transform."""
-  noisy = dataclasses.replace(
-    config,
-    augment=dataclasses.replace(config.augment, noise_dir=noise_dir),
-    noise_only=dataclasses.replace(config.noise_only, rate=0.5, seconds=(3.0, 3.0)),
-  )
+  noisy = with_keys(config, noise_dir=noise_dir, noise_only_rate=0.5, noise_only_seconds=(3.0, 3.0))
   return Chain(
     (
       DecodeRecord(),
@@ -39,7 +34,7 @@ def chain(config, tokenizer, noise_dir):
       PerturbClip(perturbation=Perturbation(speed_range=(0.5, 0.5)), seed=0),
       MakeNoise.from_config(noisy),
       BuildUtterance.from_config(config, tokenizer),
-      DrawMasks(spec_augment=SpecAugment(mel_width=128), seed=0),
+      DrawMasks(spec_augment=SpecAugment(spec_augment_mels=128), mel_bins=128, seed=0),
     )
   )
 

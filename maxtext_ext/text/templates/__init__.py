@@ -1,5 +1,6 @@
 """Templates of prompt and target by the key `template`."""
 
+from maxtext_ext.text.prompt_keys import PromptKeys
 from maxtext_ext.text.templates.letters import LETTERS
 from maxtext_ext.text.templates.qwen3_asr import QWEN3_ASR
 from maxtext_ext.text.templates.template import Prompt, Template
@@ -7,4 +8,4 @@ from maxtext_ext.text.templates.template import Prompt, Template
 __all__ = ("DEFAULT_TEMPLATE", "TEMPLATES", "Prompt", "Template")
 
 TEMPLATES: dict[str, Template] = {"qwen3_asr": QWEN3_ASR, "letters": LETTERS}
-DEFAULT_TEMPLATE = "qwen3_asr"
+DEFAULT_TEMPLATE = PromptKeys().template

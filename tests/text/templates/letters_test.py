@@ -12,6 +12,7 @@ from maxtext_ext.input.transforms import BuildUtterance, Clip
 from maxtext_ext.input.utterance import build_utterance
 from maxtext_ext.records.schema import Record
 from maxtext_ext.text.alphabet import Alphabet, OutsideAlphabetError
+from maxtext_ext.text.prompt_keys import PromptKeys
 from maxtext_ext.text.templates import DEFAULT_TEMPLATE, TEMPLATES
 
 LETTERS = TEMPLATES["letters"]
@@ -54,7 +55,7 @@ def test_an_answer_is_the_text_alone(alphabet: Alphabet):
 def test_a_text_outside_the_alphabet_is_dropped_with_its_reason(alphabet: Alphabet):
   with pytest.raises(OutsideAlphabetError, match="'c'"):
     LETTERS.build_target(alphabet, "abc", language=None, forced=False)
-  build = BuildUtterance.from_config(InputConfig(template="letters"), alphabet)
+  build = BuildUtterance.from_config(InputConfig(prompt=PromptKeys(template="letters")), alphabet)
   dropped = build.map(Clip(record=dataclasses.replace(CLIP, text="abc")))
   assert isinstance(dropped, Drop)
   assert (dropped.reason, dropped.bad) == ("outside the alphabet", False)

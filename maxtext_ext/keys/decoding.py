@@ -1,0 +1,32 @@
+"""Keys of decoding."""
+
+import pydantic
+from pydantic import Field
+
+from maxtext_ext.subconfig import Count, SubConfig
+
+# Weights that `decode_checkpoint` names, beside those of a step of the run.
+CHECKPOINTS = ("best", "latest", "base", "untrained")
+
+
+class DecodingKeys(SubConfig, title="Decoding"):
+  """What is decoded, by which weights, and where the hypotheses go."""
+
+  split: str = Field("test", description="The split to decode.")
+  output: str = Field("", description="Folder of hypotheses; default: {run}/decoded/{split}.")
+  decode_checkpoint: str = Field(
+    "best",
+    description=(
+      "best (the lowest eval/wer; without any, the latest), latest or a step of the run, base:"
+      " load_parameters_path, or untrained: as drawn."
+    ),
+  )
+  decode_rows: Count = Field(32, description="Clips decoded together on one device.")
+  max_new_tokens: Count = Field(512, description="Longest transcript, in tokens.")
+
+  @pydantic.field_validator("decode_checkpoint")
+  @classmethod
+  def _check_checkpoint(cls, name: str) -> str:
+    if name in CHECKPOINTS or (name.isascii() and name.isdigit()):
+      return str(int(name)) if name.isdigit() else name
+    raise ValueError(f"expected {', '.join(CHECKPOINTS)} or a step")

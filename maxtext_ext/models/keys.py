@@ -1,0 +1,26 @@
+"""Keys of the model; its shape uses MaxText's own keys.
+
+The encoder's shape uses the `*_for_audio` keys, the language model's the `base_*` keys.
+"""
+
+from typing import Any
+
+from pydantic import Field
+
+from maxtext_ext.subconfig import SubConfig
+
+
+class ModelKeys(SubConfig, title="Model"):
+  """Which model it is; the file of its shape sets MaxText's keys."""
+
+  model_name: str = Field(
+    "default",
+    description="A file of configs/models, without .yml; or a model.yml, or its folder or URL.",
+  )
+  speech_model: str = Field("speech_lm", description="A key of models.make.MODELS.")
+  speech_encoder: str = Field("qwen3_audio", description="A key of models.encoders.ENCODERS.")
+  encoder: dict[str, Any] = Field(
+    {}, description="Shape of the encoder; of qwen3_audio the *_for_audio keys give it."
+  )
+  projector: str = Field("mlp", description="A key of models.projector.PROJECTORS.")
+  embedding_init_std: float = Field(0.02, gt=0, description="Of a token embedding made new.")
