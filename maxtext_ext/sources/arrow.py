@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from maxtext_ext.files import storage
 from maxtext_ext.records.schema import RecordError
-from maxtext_ext.sources.columns import Columns, column_of, row_of
+from maxtext_ext.sources.columns import Columns, check_column, column_of, row_of
 from maxtext_ext.sources.dataset_files import shared_folder
 from maxtext_ext.sources.entry import Bad, Good
 from maxtext_ext.sources.options import EVERY_OPTION, SourceOptions
@@ -111,7 +111,7 @@ class ArrowShard:
         raise RecordError(part.batch.problem)
       columns = Columns.choose(file.schema, self.options)
       batch = file.read(part.batch)
-      arrays = {leaf: _checked(column_of(batch, leaf)) for leaf in columns.leaves}
+      arrays = {leaf: check_column(column_of(batch, leaf)) for leaf in columns.leaves}
     except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
       reason = RecordError(_damage(error))
     except RecordError as error:
@@ -230,17 +230,6 @@ class _File:
       return self._reader.get_batch(batch.place)
     self._source.seek(batch.place)
     return pa.ipc.read_record_batch(pa.ipc.read_message(self._source), self.schema)
-
-
-def _checked(column: pa.Array) -> pa.Array:
-  """The column, if all that it points to is in it; texts may still not be UTF-8.
-
-  Raises:
-    pa.ArrowInvalid: a damaged or forged file.
-  """
-  is_text = pa.types.is_string(column.type)
-  (column.view(pa.binary()) if is_text else column).validate(full=True)
-  return column
 
 
 @contextlib.contextmanager

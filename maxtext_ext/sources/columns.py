@@ -150,6 +150,21 @@ def column_of(batch: pa.RecordBatch, leaf: str) -> pa.Array:
   return pc.struct_field(batch.column(name), member)
 
 
+def check_column(column: pa.Array) -> pa.Array:
+  """Returns the column, if all that it points to is in it; texts may still not be UTF-8.
+
+  Raises:
+    pa.ArrowInvalid: damaged or forged data.
+  """
+  plain = column
+  if pa.types.is_string(column.type):
+    plain = column.view(pa.binary())
+  elif pa.types.is_large_string(column.type):
+    plain = column.view(pa.large_binary())
+  plain.validate(full=True)
+  return column
+
+
 def _value(scalar: pa.Scalar) -> Any:
   is_list = isinstance(scalar, pa.ListScalar) and scalar.is_valid
   if is_list and not _is_of_structs(scalar.type):

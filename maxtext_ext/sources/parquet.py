@@ -5,6 +5,7 @@ path for one, or else the file's name (with its folder, where files are in sever
 number.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 
@@ -14,7 +15,7 @@ from maxtext_ext.sources.columns import Columns
 from maxtext_ext.sources.dataset_files import shared_folder
 from maxtext_ext.sources.entry import Bad, Good
 from maxtext_ext.sources.options import EVERY_OPTION, SourceOptions
-from maxtext_ext.sources.parquet_rows import BrokenFileError, open_parquet, read_rows
+from maxtext_ext.sources.parquet_rows import BrokenFileError, open_parquet
 from maxtext_ext.sources.sharding import RowRange, cut_rows
 
 OPTIONS = EVERY_OPTION
@@ -67,8 +68,11 @@ def open_files(paths: list[str], options: SourceOptions) -> list[ParquetShard]:
   files = []
   for path in paths:
     try:
-      with storage.open_read(path) as file:
-        files.append((path, open_parquet(file, storage.size_of(path)).metadata.num_rows))
+      with (
+        storage.open_read(path) as file,
+        open_parquet(file, storage.size_of(path)) as parquet,
+      ):
+        files.append((path, parquet.num_rows))
     except BrokenFileError:
       files.append((path, 1))
   folder = shared_folder(paths)
@@ -84,15 +88,16 @@ def open_files(paths: list[str], options: SourceOptions) -> list[ParquetShard]:
 def _read_range(
   part: RowRange, name: str, options: SourceOptions
 ) -> Iterator[tuple[Record, bool] | RecordError]:
-  with storage.open_read(part.path) as file:
+  with contextlib.ExitStack() as stack:
+    file = stack.enter_context(storage.open_read(part.path))
     try:
-      parquet = open_parquet(file, storage.size_of(part.path))
-      columns = Columns.choose(parquet.schema_arrow, options)
+      parquet = stack.enter_context(open_parquet(file, storage.size_of(part.path)))
+      columns = Columns.choose(parquet.schema, options)
     except (BrokenFileError, RecordError) as error:
       for _ in range(part.count):
         yield RecordError(str(error))
       return
-    rows = read_rows(parquet, file, columns.leaves, part.first, part.count)
+    rows = parquet.read_rows(columns.leaves, part.first, part.count)
     for row, values in enumerate(rows, part.first):
       if isinstance(values, str):
         yield RecordError(values)
