@@ -1,1 +1,1 @@
-"""Where records come from: one module a format, `SOURCES` in conversion/options.py."""
+"""Sources of records, a module for each format; `formats.SOURCES` lists them."""

@@ -1,8 +1,8 @@
-"""Arrow files of Hugging Face's datasets: folders of save_to_disk, and the files of its cache.
+"""Arrow files that Hugging Face datasets writes: save_to_disk folders and cache files.
 
-A folder of one split has state.json, which names its files in their order; dataset_dict.json is
-beside folders of several. Other folders are read file by file. Columns are those of parquet. Files
-are cut into shards by their record batches, for which they are read once, unless they are local.
+The folder of one split has a state.json that lists its files in order; a dataset_dict.json stands
+beside the folders of several splits. In other folders every Arrow file is read. The columns are
+those of parquet. Shards are cut at rows; to find them, a remote file is read once in full.
 """
 
 import contextlib
@@ -95,8 +95,8 @@ class ArrowShard:
             try:
               if isinstance(values, RecordError):
                 raise values
-              columns, found = values
-              record, is_named = columns.read(found, path, f"{name}:{row}", self.options)
+              columns, cells = values
+              record, is_named = columns.read(cells, path, f"{name}:{row}", self.options)
             except RecordError as error:
               yield Bad(**place, sample_id=error.sample_id, reason=str(error))
             else:
@@ -244,18 +244,18 @@ def _opened(path: str) -> Iterator[_File]:
 
 
 def _batches_of(path: str) -> list[Batch]:
-  found: list[Batch] = []
+  batches: list[Batch] = []
   row = 0
   try:
     with _opened(path) as file:
       for place, rows in file.batches():
-        found.append(Batch(path=path, place=place, row=row, rows=rows))
+        batches.append(Batch(path=path, place=place, row=row, rows=rows))
         row += rows
   except (pa.ArrowException, OSError, EOFError) as error:
     if isinstance(error, OSError) and error.errno is not None:
       raise
-    found.append(Batch(path=path, place=-1, row=row, rows=1, problem=_damage(error)))
-  return found
+    batches.append(Batch(path=path, place=-1, row=row, rows=1, problem=_damage(error)))
+  return batches
 
 
 def _damage(error: Exception) -> str:

@@ -1,7 +1,7 @@
-"""Folders of sound files with metadata.jsonl, metadata.csv or metadata.parquet, as datasets has it.
+"""AudioFolder datasets: sound files beside metadata.jsonl, metadata.csv or metadata.parquet.
 
-`file_name` of a row is the path of its sound from the metadata file on. Splits are folders, each
-with its own metadata: train/metadata.csv, data/test/metadata.csv.
+`file_name` is the path of the sound file relative to the metadata file. Each split is a folder with
+its own metadata: train/metadata.csv, data/test/metadata.csv.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Sound of a record as a source has it: a part of a file, the bytes of one, or samples."""
+"""Audio of a record as its source stores it: part of a file, encoded bytes, or samples."""
 
 import base64
 import binascii

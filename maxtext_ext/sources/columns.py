@@ -1,9 +1,9 @@
-"""Columns of a table that hold the audio, the texts and the ids, of parquet and Arrow alike.
+"""Table columns with audio, text and ids, for parquet and Arrow.
 
-The audio is a struct {bytes, path, array, sampling_rate} of which some may be missing or null, the
-bytes of a sound file alone, a path, a list of one of these, or a list of samples beside a column
-with their rate. The other columns are found by their usual names, see `fields`; the id may be put
-together from several, and from members of structs: "metadata.entry_id,metadata.seek".
+Audio is a struct {bytes, path, array, sampling_rate} whose members may be missing or null, the
+bytes of a sound file, a path, a list of one of these, or samples with a column for their rate.
+Other columns are found by their usual names, see `fields`. An id may be joined from several columns
+and struct members: "metadata.entry_id,metadata.seek".
 """
 
 import dataclasses
@@ -63,10 +63,10 @@ class Columns:
     labels = choose_names(texts | numbers | asked_id, options)
     names |= {field: labels[field] for field in ("id", "speaker") if field in labels}
     names.pop("audio", None)
-    found = choose_names(sounds, options)
+    audio = choose_names(sounds, options)
     asked = {"audio": options.audio_key, "text": options.text_key, "id": options.id_key}
     for field in ("audio", "text", *(["id"] if options.id_key else [])):
-      if field not in (found if field == "audio" else names):
+      if field not in (audio if field == "audio" else names):
         remedy = f"name it with --{field}-key"
         if field == "audio" and not rate and _lists_of_samples(schema, options):
           remedy = (
@@ -78,9 +78,9 @@ class Columns:
           f"the columns are {', '.join(f'{each.name}: {each.type}' for each in schema)[:500]}; "
           f"{remedy}"
         )
-    kind = schema.field(found["audio"]).type
+    kind = schema.field(audio["audio"]).type
     members = _members_of(kind) if pa.types.is_struct(kind) else ()
-    return cls(names=names, audio=found["audio"], members=members, rate=rate)
+    return cls(names=names, audio=audio["audio"], members=members, rate=rate)
 
   @property
   def leaves(self) -> list[str]:

@@ -1,8 +1,8 @@
-"""CSV and TSV files with a header, and the sound files that their rows name.
+"""CSV and TSV files with a header, whose rows name sound files.
 
-Columns go by their usual names, see `fields`; `offset` and `duration` as in JSONL. Tables of Common
-Voice (client_id, path, sentence) are read as they are: quotes in them are characters, and the sound
-is in clips/. Fields of all others may be in quotes, as spreadsheets write them.
+Columns are found by their usual names, see `fields`; `offset` and `duration` work as in JSONL.
+Common Voice tables (client_id, path, sentence) need no changes: their quotes are ordinary
+characters and their sound files are in clips/. In all other tables fields may be quoted.
 """
 
 import csv

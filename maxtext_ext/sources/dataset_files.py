@@ -1,8 +1,8 @@
-"""Which parquet files of a data set, as it lies on the Hugging Face Hub, belong to a split.
+"""Parquet files of one split of a Hugging Face dataset.
 
-The card (README.md) may say so under `configs`; else the names do: `data/train-00000-of-00042`,
-`ar/validation/0000`, `ar_eg/fleurs-test`. Source: "Data files Configuration" and "File names and
-splits" in the documentation of the hub.
+The dataset card (README.md) may list them under `configs`; otherwise file names tell the split:
+`data/train-00000-of-00042`, `ar/validation/0000`, `ar_eg/fleurs-test`. Source: "Data files
+Configuration" and "File names and splits" in the documentation of the hub.
 """
 
 import fnmatch

@@ -1,4 +1,4 @@
-"""Format of a source, by the names of its files and the beginning of their content."""
+"""Format detection, by file names and the first bytes of the files."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""What every source yields for each record that it reads: a good one or a bad one."""
+"""Entries that sources yield: a good record, or a bad one with the reason."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping

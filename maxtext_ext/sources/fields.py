@@ -1,4 +1,4 @@
-"""What a record says besides its sound, under the names that corpora give it."""
+"""Fields of a record beside its audio, under the names that corpora give them."""
 
 import dataclasses
 import json

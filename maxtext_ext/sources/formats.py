@@ -1,4 +1,4 @@
-"""Formats that `data convert` reads: a module each, imported when it is asked for."""
+"""Formats that `data convert` reads; the module of each is imported on first use."""
 
 import dataclasses
 import importlib

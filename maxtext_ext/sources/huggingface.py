@@ -1,12 +1,11 @@
-"""Data sets as they lie on the Hugging Face Hub, there or in a folder: parquet files by split.
+"""Hugging Face datasets, on the hub or in a folder of the same layout: parquet files by split.
 
-SOURCE is `org/name`, `org/name:config` of several subsets (`:*` for all), `org/name@revision`; or a
-folder or URL laid out in the same way; each with `#validation` for another split than train. A
-file or a glob is taken as it is, or with `#split` those of its files that are of the split. Files
-of the hub are downloaded one by one into its cache, where a broken download goes on; from
-`hf://datasets/org/name` they are read from afar instead. What huggingface_hub reads from the
-environment holds here too: HF_TOKEN, HF_ENDPOINT, HF_HUB_CACHE, and HF_HUB_OFFLINE=1 for what has
-been downloaded already.
+SOURCE is `org/name`, `org/name:config` for one of several subsets (`:*` for all),
+`org/name@revision`, or a folder or URL with the same layout; add `#validation` for a split other
+than train. A file or glob is read as given; with `#split`, only its files of that split. Files are
+downloaded one by one into the cache of the hub, which resumes an interrupted download;
+`hf://datasets/org/name` reads them remotely instead. The environment variables of huggingface_hub
+apply: HF_TOKEN, HF_ENDPOINT, HF_HUB_CACHE, and HF_HUB_OFFLINE=1 to use only what is in the cache.
 """
 
 import contextlib
@@ -119,8 +118,8 @@ def _in_folder(dataset: DatasetSource) -> list[str]:
 
 def _walk(folder: str) -> list[str]:
   if "://" in folder:
-    found = storage.find_files(f"{folder}/**", "*")
-    return [path.removeprefix(f"{folder}/") for path in found]
+    paths = storage.find_files(f"{folder}/**", "*")
+    return [path.removeprefix(f"{folder}/") for path in paths]
   return sorted(
     os.path.relpath(os.path.join(parent, name), folder)
     for parent, _, names in os.walk(folder, followlinks=True)

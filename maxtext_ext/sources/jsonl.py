@@ -1,4 +1,4 @@
-"""JSONL files of lines {"audio": path, "text": ...} and the sound files that they name.
+"""JSONL manifests: lines {"audio": path, "text": ...} that name sound files.
 
 Optional keys: "id" (else the audio path as written), "language", "dataset", "prompt", "speaker";
 "offset" and, unless it is the rest, "duration" take a part of the sound file, in seconds. All go by

@@ -1,9 +1,8 @@
-"""Data folders of Kaldi: `text` and `wav.scp`, and where they are there `segments`, `utt2spk` and
-`utt2lang`.
+"""Kaldi data folders: `text` and `wav.scp`, with optional `segments`, `utt2spk` and `utt2lang`.
 
-A line of `text` is a record; the other files are looked up for some thousand of them at a time, so
-they need not be sorted. A command in wav.scp is never run: its recordings are left out. SOURCE is
-such a folder, or one of several that are named after splits (data/train, data/test).
+Each line of `text` is a record. The other files are searched for a few thousand records at a time,
+so they need not be sorted. Commands in wav.scp are never run; their recordings are quarantined.
+SOURCE is such a folder, or the parent of folders named after splits (data/train, data/test).
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
-"""Manifests of Lhotse: cuts, or recordings and supervisions, as JSON lines, compressed or not.
+"""Lhotse manifests: cuts, or recordings and supervisions, as JSON lines, compressed or not.
 
-A cut is a record; the texts of its supervisions are joined in the order of their start. Without
-cuts a supervision is one, and its recording is looked up in the file that is named alike:
+Each cut is a record; the texts of its supervisions are joined in order of start time. Without cuts
+each supervision is a record, and its recording comes from the file with the matching name:
 `x_supervisions_train.jsonl.gz` and `x_recordings_train.jsonl.gz`. Commands are never run.
 """
 
@@ -210,9 +210,9 @@ def _find_recordings(
     and "recording" not in item
     and isinstance(item.get("recording_id"), str)
   }
-  found: dict[str, Mapping[str, Any]] = {}
+  result: dict[str, Mapping[str, Any]] = {}
   if not wanted or _SUPERVISIONS not in os.path.basename(path):
-    return found
+    return result
   for line in read_lines(_partner_of(path)):
     try:
       recording = parse_line(line)
@@ -220,8 +220,8 @@ def _find_recordings(
       continue
     name = recording.get("id")
     if isinstance(name, str) and name in wanted:
-      found.setdefault(name, recording)
-  return found
+      result.setdefault(name, recording)
+  return result
 
 
 def _partner_of(path: str) -> str:

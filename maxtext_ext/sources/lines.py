@@ -1,4 +1,4 @@
-"""Lines of text files, compressed or not, and how they are divided among shards."""
+"""Lines of text files, compressed or not, and their division among shards."""
 
 import dataclasses
 import hashlib

@@ -1,7 +1,7 @@
-"""Files that records name: which may be opened, and which version of each was read.
+"""Sound files that records name: which may be opened, and which version was read.
 
-A conversion goes on, and a finished one is kept, only while these files are what they were: a
-shard's result holds the versions that `noting` collects, and `current_versions` tells today's.
+A conversion resumes, and a finished shard is kept, only while these files are unchanged: the result
+of a shard stores the versions that `noting` collects, to be compared with `current_versions`.
 """
 
 import contextlib

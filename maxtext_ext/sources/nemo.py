@@ -1,9 +1,9 @@
-"""Tarred data sets of NeMo: audio_0.tar, audio_1.tar, ... and a manifest with `shard_id`.
+"""NeMo tarred datasets: audio_0.tar, audio_1.tar, ... and a manifest with `shard_id`.
 
-A line of the manifest names a member of the tar file of its number. Several lines may name parts of
-one: those behind the first have "-sub1", "-sub2", ... in their name, and an `offset`. Lines of
-sharded_manifests/ are read where there is no manifest of them all. Members that no line names are
-left out, as NeMo does.
+Each line of the manifest names a member of the tar file with its `shard_id`. Several lines may name
+segments of one member: all but the first have "-sub1", "-sub2", ... in their name, and an `offset`.
+Without a common manifest, sharded_manifests/ is read. Members that no line names are skipped, as in
+NeMo.
 """
 
 import dataclasses

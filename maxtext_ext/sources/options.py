@@ -1,4 +1,4 @@
-"""What a user may say of a source: how it is cut, and what its records do not say themselves."""
+"""User options of a source: how it is cut, and defaults for fields that its records lack."""
 
 import dataclasses
 from collections.abc import Iterable

@@ -1,8 +1,7 @@
-"""Parquet files as Hugging Face has them: a column with the bytes of a sound file in each row.
+"""Parquet files as Hugging Face writes them: a recording in each row, as bytes of a sound file.
 
-Which columns they are and what they may hold says `columns`. A row without an id has its audio's
-path for one, or else the file's name (with its folder, where files are in several) and the row's
-number.
+`columns` finds the columns and lists their types. A row without an id gets the path of its audio as
+id, or else the name of the file (with its folder, if files are in several) and the row number.
 """
 
 import contextlib

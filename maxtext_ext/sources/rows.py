@@ -1,6 +1,6 @@
-"""Manifests: rows of text that say where a clip's sound is and what is said in it.
+"""Manifests: text rows that name a sound file and its transcript.
 
-A format of this kind is a reader that turns lines into rows; what is below does the rest.
+A format is a `RowReader`, which parses lines into rows; this module reads the audio they name.
 """
 
 import contextlib
@@ -233,18 +233,18 @@ def part_of(values: Mapping[str, Any]) -> dict[str, float]:
   Raises:
     RecordError: one of them is no number.
   """
-  given = {
+  explicit = {
     name: _seconds(values[name]) for name in ("offset", "duration") if values.get(name) is not None
   }
-  if given.get("duration") == 0:
-    del given["duration"]  # not known
-  if "offset" not in given:
-    length = given.get("duration")
+  if explicit.get("duration") == 0:
+    del explicit["duration"]  # not known
+  if "offset" not in explicit:
+    length = explicit.get("duration")
     return {"declared": float(length)} if _is_number(length) and length > 0 else {}
-  for name, value in given.items():
+  for name, value in explicit.items():
     if not _is_number(value):
       raise RecordError(f"'{name}' is {value!r:.60}, expected a number of seconds")
-  return {name: float(value) for name, value in given.items()}
+  return {name: float(value) for name, value in explicit.items()}
 
 
 def _default_id(row: Row, names: Mapping[str, str], prefix: str) -> str:

@@ -1,7 +1,7 @@
 """Lhotse Shar folders: cuts.000000.jsonl.gz and the recording.000000.tar of the same number.
 
-The members of the tar file stand in the order of the cuts, the sound of each and then its manifest;
-where a cut has no sound they are called .nodata and .nometa. A shard of theirs is one of ours.
+Members of the tar file follow the order of the cuts: for each its sound, then its manifest; a cut
+without sound has .nodata and .nometa instead. Each Shar shard becomes one output shard.
 """
 
 import dataclasses

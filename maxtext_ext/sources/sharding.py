@@ -1,4 +1,4 @@
-"""How files become output shards: by their rows where they can be cut, else several together."""
+"""Division of files into output shards: at rows where files can be cut, else as whole files."""
 
 import dataclasses
 import itertools

@@ -1,4 +1,4 @@
-"""Splits of a corpus, as the names of its files and folders tell them."""
+"""Splits of a corpus, inferred from the names of files and folders."""
 
 import logging
 import os
@@ -26,8 +26,8 @@ def canonical_split(name: str) -> str:
 def split_in(path: str, split: str) -> str | None:
   """The split that a path names, of the usual ones and `split`; the last word of it counts."""
   words = re.split(r"[^0-9A-Za-z]+", path)
-  found = [_SPLIT_OF_WORD.get(word) or (split if word == split else None) for word in words]
-  return next((each for each in reversed(found) if each), None)
+  splits = [_SPLIT_OF_WORD.get(word) or (split if word == split else None) for word in words]
+  return next((each for each in reversed(splits) if each), None)
 
 
 def find_own_files(source: str, patterns: Sequence[str], split: str | None) -> list[str]:

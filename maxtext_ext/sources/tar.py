@@ -1,9 +1,9 @@
-"""Tar files of samples as WebDataset has them, read from end to end, compressed or not.
+"""WebDataset tar files, read sequentially, compressed or not.
 
-Members that share their name up to the first dot of its last part are a sample: one with sound
-(WAV, FLAC, MP3, ...), and .txt or .json with the text. JSON may say more under the usual names, see
-`fields`; a sample without an id has its name for one. Members of a sample need not stand together:
-those that come first wait on disk for the others.
+Members whose names agree up to the first dot of the base name form a sample: one with sound (WAV,
+FLAC, MP3, ...), and .txt or .json with the text. JSON may have further fields under their usual
+names, see `fields`; a sample without an id gets its name as id. Members of a sample need not be
+adjacent: the first ones wait on disk for the others.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Members of a tar file, read from end to end, compressed or not, cut or forged."""
+"""Members of a tar file, read sequentially; the file may be compressed, truncated or forged."""
 
 import dataclasses
 import io

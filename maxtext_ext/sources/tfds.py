@@ -1,8 +1,8 @@
-"""TFRecord files of TensorFlow Datasets: features under names of their own, samples as integers.
+"""TFRecord files of TensorFlow Datasets: features under their own names, integer samples.
 
-The audio is an int64_list or float_list of samples, or the bytes of a sound file. features.json
-beside the files says its rate and its channels; without it a feature `sample_rate` says the rate.
-Names are found as in other formats, see `fields`; a record without an id has the file and position.
+Audio is an int64_list or float_list of samples, or the bytes of a sound file. features.json beside
+the files has its rate and channels; without it, the rate is the feature `sample_rate`. Names are
+found as in other formats, see `fields`; a record without an id gets its file and position as id.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""TFRecord files of records in the project's schema, compressed or not, with all checksums held.
+"""TFRecord files in the project's record schema, compressed or not; all checksums are verified.
 
 A file is a sequence of: length (uint64), masked CRC32C of the length, data, masked CRC32C of the
 data. Source: tensorflow/core/lib/io/record_writer.h.
