@@ -17,6 +17,7 @@ HARMLESS = (
   # the keys of its shape.
   *("base_config", "run_name", "base_output_directory", "model_name", "tokenizer_path"),
   *("data_dir", "noise_dir", "rir_dir", "load_parameters_path", "output", "*_cache_dir"),
+  "checkpoint_family",  # how the weights are called elsewhere
   *("checkpoint_dir", "metrics_dir", "tensorboard_dir"),
   # How long it trains. The learning rate's schedule follows: its fractions are of all steps.
   *("steps", "epochs", "learning_rate_schedule_steps"),

@@ -24,7 +24,7 @@ def test_every_name_in_the_tables_is_of_a_key(table):
 
 def test_the_shape_of_a_model_the_optimizer_and_the_data_order_count():
   names = [
-    *(set(shape_keys()) - {"attention", "tokenizer_path"}),
+    *(set(shape_keys()) - {"attention", "tokenizer_path", "checkpoint_family"}),
     *("opt_type", "learning_rate", "adam_b2", "train_parts", "lora_rank", "lora_targets"),
     *("data_shuffle_seed", "init_weights_seed", "mixture", "mixture_temperature", "train_split"),
     *("max_target_length", "packing_lookahead", "windows_per_row", "min_characters"),

@@ -89,6 +89,7 @@ def to_maxtext(
   with HfReader(folder) as reader:
     plan = plan_from_hf(family, reader, model, source)
     model |= {"logits_via_embedding": plan.tied, "scan_layers": scanned}
+    model |= {"checkpoint_family": family.name}
     rules = _in_form(plan.rules, scanned)
     arrays = array_specs(rules, plan.sizes, reader, dtype)
     with staging.new_folder(out) as target:

@@ -12,6 +12,28 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+# Of the models that were converted before their model.yml had a `checkpoint_family`.
+_BY_DECODER = {"qwen3": "qwen3_asr", "qwen3_moe": "qwen3_omni"}
+
+
+def family_of_model(config: Any) -> Family:
+  """The family whose names the model of a configuration has: that of its `checkpoint_family`.
+
+  Raises:
+    ValueError: there is none of that name, or none is named and `decoder_block` tells of none.
+  """
+  name = config.checkpoint_family
+  if name and name not in FAMILIES:
+    raise ValueError(f"checkpoint_family={name}, expected one of {', '.join(FAMILIES)}")
+  decoder = str(getattr(config.decoder_block, "value", config.decoder_block))
+  if not name and decoder not in _BY_DECODER:
+    raise ValueError(
+      f"decoder_block={decoder}: no family of checkpoints is known for it; give"
+      f" checkpoint_family, one of {', '.join(FAMILIES)}"
+    )
+  return FAMILIES[name or _BY_DECODER[decoder]]
+
+
 def family_of(hf_config: Mapping[str, Any], source: str = "config.json") -> Family:
   """The family of a config.json, by its `model_type`.
 

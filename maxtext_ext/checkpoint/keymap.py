@@ -172,6 +172,8 @@ class Family:
       embedding; None where no checkpoint does.
     processor_files: (the processor's JSON files by name, naming) -> those for another naming; None
       where they are alike.
+    module_naming: the naming that transformers' modules have, which PEFT adapts.
+    moved_modules: prefixes of that naming -> prefixes of the modules, where they differ.
   """
 
   name: str
@@ -184,6 +186,8 @@ class Family:
   hf_config: Callable[[Mapping[str, Any], str, bool], dict[str, Any]]
   tied_head: Callable[[str], Rule] | None = None
   processor_files: Callable[[Mapping[str, Any], str], dict[str, Any]] | None = None
+  module_naming: str = "native"
+  moved_modules: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
   def skipped(self, name: str) -> bool:
     """Whether a tensor of this name is left out on purpose."""

@@ -18,6 +18,7 @@ from etils import epath
 
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint import peft_config
+from maxtext_ext.checkpoint.families import family_of_model
 from maxtext_ext.checkpoint.hf_io import HfReader, NonfiniteError, count_nonfinite
 from maxtext_ext.checkpoint.keymap import (
   Place,
@@ -32,7 +33,6 @@ from maxtext_ext.checkpoint.peft_rules import (
   PREFIX,
   RANK,
   adapter_rules,
-  family_of,
   sizes_of,
 )
 from maxtext_ext.checkpoint.safetensors_header import DTYPES
@@ -124,7 +124,7 @@ def _used_rules(
       if any(rule.match(name) is not None for rule in pair for name in names)
     }
 
-  naming = max((MODULES, *family_of(config).namings), key=lambda naming: len(used(naming)))
+  naming = max((MODULES, *family_of_model(config).namings), key=lambda naming: len(used(naming)))
   return naming, used(naming)
 
 

@@ -3,8 +3,8 @@
 import dataclasses
 
 from maxtext_ext import bridge
-from maxtext_ext.checkpoint.families import FAMILIES
-from maxtext_ext.checkpoint.keymap import Family, Rule
+from maxtext_ext.checkpoint.families import family_of_model
+from maxtext_ext.checkpoint.keymap import Rule
 from maxtext_ext.checkpoint.model_file import shape_keys
 from maxtext_ext.models.lora import (
   LORA_A,
@@ -15,44 +15,27 @@ from maxtext_ext.models.lora import (
   kernel_name,
 )
 
-# The naming of transformers' modules, which PEFT adapts: that of the checkpoints, except where
-# these prefixes of it were moved.
+# The naming of transformers' modules, which PEFT adapts: the family's `module_naming`, except for
+# its `moved_modules`.
 MODULES = "modules"
-_NATIVE = "native"
-_MOVED = {"qwen3_omni": {"audio_tower.": "model.audio_tower.", "model.": "model.language_model."}}
 RANK = "rank"  # the axis between A and B, in rules
 PREFIX = "base_model.model."
 _LAYER_AXES = ("layer", "block")  # of the rules; other axes that are indices count experts
-# Which family a decoder belongs to, where nothing but the configuration is known.
-_FAMILY_OF = {"qwen3": "qwen3_asr", "qwen3_moe": "qwen3_omni"}
-
-
-def family_of(config: bridge.Config) -> Family:
-  """The family whose names the model of a configuration has.
-
-  Raises:
-    ValueError: none.
-  """
-  decoder = str(getattr(config.decoder_block, "value", config.decoder_block))
-  name = _FAMILY_OF.get(decoder)
-  if name not in FAMILIES:
-    raise ValueError(f"decoder_block={decoder}: no names for PEFT are known")
-  return FAMILIES[name]
 
 
 def sizes_of(config: bridge.Config, rank: int) -> dict[str, int]:
   """Sizes of the axes that the rules of adapters name."""
   keys = {key: getattr(config, key) for key in shape_keys()}
-  return {**family_of(config).sizes(keys), RANK: rank}
+  return {**family_of_model(config).sizes(keys), RANK: rank}
 
 
 def adapter_rules(config: bridge.Config, naming: str) -> dict[str, tuple[Rule, Rule]]:
   """The rules of A and B for every kernel that can be adapted, by our path of the kernel."""
-  family, found = family_of(config), {}
+  family, found = family_of_model(config), {}
   if naming not in (known := (MODULES, *family.namings)):
     raise ValueError(f"names {naming!r}: {family.name} has {', '.join(known)}")
-  moved = _MOVED.get(family.name, {}) if naming == MODULES else {}
-  checkpoint_naming = _NATIVE if naming == MODULES else naming
+  moved = family.moved_modules if naming == MODULES else {}
+  checkpoint_naming = family.module_naming if naming == MODULES else naming
   for rule in family.rules(checkpoint_naming, config.logits_via_embedding):
     prefix = next((prefix for prefix in moved if rule.hf.startswith(prefix)), "")
     hf = moved.get(prefix, "") + rule.hf.removeprefix(prefix)

@@ -149,4 +149,5 @@ FAMILY = Family(
   sizes=sizes,
   rules=rules,
   hf_config=hf_config,
+  moved_modules={"audio_tower.": "model.audio_tower.", "model.": "model.language_model."},
 )
