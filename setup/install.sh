@@ -176,7 +176,13 @@ progress() {
 
 pip_install() {
   PIP_DISABLE_PIP_VERSION_CHECK=1 "$venv/bin/python" -m pip install --no-input --progress-bar off \
-    -c "$constraints" -e ".${extras:+[$extras]}" 2>&1 </dev/null | progress
+    --no-compile -c "$constraints" -e ".${extras:+[$extras]}" 2>&1 </dev/null | progress
+}
+
+# Compiles what was installed on all cores; pip would on one. Packages also hold files that are no
+# Python, of which nothing is said, as pip does.
+compile_packages() {
+  "$venv/bin/python" -W ignore -m compileall -qq -j 0 "$venv"/lib/python3*/site-packages || true
 }
 
 check_extras() {
@@ -221,6 +227,7 @@ main() {
   : >"$unfinished"
   local status=0
   pip_install || status=$?
+  [ "$status" != 0 ] || compile_packages
   [ "$status" -ge 128 ] || rm -f "$unfinished"  # by a signal: pip has not cleaned up
   if [ "$status" != 0 ]; then
     tail -n 20 "$log" >&2

@@ -161,9 +161,11 @@ def test_the_second_run_does_nothing(machine):
   assert first.returncode == 0, first.stderr
   assert machine.venvs_made() == 1
   assert machine.pip_installs() == [
-    "-m pip install --no-input --progress-bar off -c setup/constraints.txt"
+    "-m pip install --no-input --progress-bar off --no-compile -c setup/constraints.txt"
     " -e .[beam,dev,gcs,plan,tensorflow]"
   ]
+  last = machine.calls.read_text().splitlines()[-1]
+  assert last.startswith("-W ignore -m compileall ") and last.endswith("/site-packages")
   second = machine.install()
   assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
   assert machine.venvs_made() == 0
