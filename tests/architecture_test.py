@@ -12,17 +12,8 @@ PACKAGE = ROOT / "maxtext_ext"
 
 # Folders and modules of the package from the bottom up. Each may import those before it.
 LAYERS = (
-  *(
-    "version",
-    "escape",
-    "log",
-    "errors",
-    "progress",
-    "run_identity",
-    "bridge",
-    "parallel",
-    "subconfig",
-  ),
+  *("version", "escape", "log", "errors", "progress", "run_identity", "bridge", "parallel"),
+  "subconfig",
   "files",
   "pages",
   "audio",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from maxtext_ext import preflight
 from maxtext_ext.errors import leaving_at_interrupt
 from maxtext_ext.keys.settings import Settings, read, refuse_repeats
-from maxtext_ext.keys.yml import is_speech, refuse_without_base
+from maxtext_ext.keys.yml import Chain, read_chain
 from maxtext_ext.progress import say
 
 _OF_MAXTEXT = "src/maxtext/configs/"  # it finds its own files by their place in its repository
@@ -22,14 +22,15 @@ def train(argv: Sequence[str]) -> None:
     argv: the program's name, a yml file, `key=value` strings.
   """
   path = _config_path(argv)
-  if path is None or path.startswith(_OF_MAXTEXT) or not is_speech(path):
+  chain = None if path is None or path.startswith(_OF_MAXTEXT) else read_chain(path)
+  if chain is None or not chain.is_speech:
     from maxtext_ext import bridge
 
-    if path is not None and not path.startswith(_OF_MAXTEXT):
-      refuse_without_base(path)
+    if chain is not None:
+      chain.require_base()
     bridge.train_text_only(argv)
     return
-  settings = _read(path, argv[2:])
+  settings = _read(chain, argv[2:])
   preflight.check_training(settings)
   say(f"train: {settings.run_name}, to {preflight.run_folder(settings)}; {_STARTING}")
   with leaving_at_interrupt():
@@ -55,9 +56,9 @@ def decode(argv: Sequence[str]) -> None:
   run(settings)
 
 
-def _read(path: str, overrides: Sequence[str]) -> Settings:
+def _read(config: str | Chain, overrides: Sequence[str]) -> Settings:
   refuse_repeats(overrides)
-  return read(path, overrides)
+  return read(config, overrides)
 
 
 def _config_path(argv: Sequence[str]) -> str | None:

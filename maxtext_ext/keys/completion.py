@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import yaml
 
-from maxtext_ext.keys.settings import kinds
+from maxtext_ext.keys.settings import kinds, own_defaults
 from maxtext_ext.keys.speech import SpeechKeys
 from maxtext_ext.keys.yml import experiments, package_configs, read_yml
 
@@ -45,6 +45,9 @@ def _keys(incomplete: str) -> list[str]:
 
 def _default(key: str) -> list[str]:
   """The value of every run that gives no other, where it is a word."""
+  default = own_defaults().get(key)
+  if key in own_defaults():
+    return [str(default)] if default != "" and not isinstance(default, list | dict | tuple) else []
   node = read_yml(str(package_configs() / "speech.yml")).get(key)
   return [node.value] if isinstance(node, yaml.ScalarNode) and node.value else []
 

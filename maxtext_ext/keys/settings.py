@@ -1,8 +1,8 @@
 """The keys of a run: files, command line and environment brought together and checked.
 
-Order, later ones win: `configs/speech.yml` -> `configs/models/{model_name}.yml` -> the experiment's
-yml -> `key=value` on the command line -> `M_KEY` environment variables. MaxText and JAX are not
-imported, so that a mistake is told at once.
+Order, later ones win: declared defaults -> `configs/speech.yml` -> `configs/models/
+{model_name}.yml` -> the experiment's yml -> `key=value` on the command line -> `M_KEY` environment
+variables. MaxText and JAX are not imported, so that a mistake is told at once.
 """
 
 import difflib
@@ -20,22 +20,25 @@ from pydantic.fields import FieldInfo
 
 from maxtext_ext.keys.machine import AUTO, cache_folder, detect_hardware
 from maxtext_ext.keys.maxtext import maxtext_kinds
-from maxtext_ext.keys.speech import SpeechKeys
+from maxtext_ext.keys.speech import SpeechKeys, groups
 from maxtext_ext.keys.values import ConfigError, Kind, from_node, from_python, from_text
 from maxtext_ext.keys.yml import (
   BASE_CONFIG,
   MODEL_FILE,
   SPEECH_KEY,
+  Chain,
   Nodes,
   find_model,
   read_chain,
   read_yml,
-  resolve,
 )
 
 Overrides = Sequence[str] | Mapping[str, Any]
 
 COMMAND_LINE = "the command line"
+PROGRAM = "the given keys"  # of values that a program passes
+DEFAULT = "default"
+MACHINE = "this machine"
 _PREFIX = "M_"
 _RULES, _REPLACE_RULES = "logical_axis_rules", "override_logical_axis_rules"
 # How much alike a name and a key are that was probably meant: of an unknown variable, which may
@@ -63,10 +66,14 @@ class Settings:
   Attributes:
     path: of the configuration file.
     values: of the keys.
+    origins: of the values: a file, the command line, a variable of the environment, or DEFAULT.
+    files: paths of the configuration and of those that it stands on, base first.
   """
 
   path: str
   values: Mapping[str, Any]
+  origins: Mapping[str, str]
+  files: tuple[str, ...]
 
   def __getattr__(self, key: str) -> Any:
     try:
@@ -82,39 +89,63 @@ def kinds() -> dict[str, Kind]:
   return maxtext_kinds() | own
 
 
-def read(path: str, overrides: Overrides = (), *, on_another_machine: bool = False) -> Settings:
+def own_defaults() -> dict[str, Any]:
+  """The defaults of the project's own keys."""
+  return {
+    name: field.get_default(call_default_factory=True)
+    for group in groups()
+    for name, field in group.model_fields.items()
+  }
+
+
+def read(
+  config: str | Chain, overrides: Overrides = (), *, on_another_machine: bool = False
+) -> Settings:
   """The keys of a yml file and of overrides: `key=value` strings, or values by key.
 
   Args:
+    config: the file, or the files that `read_chain` has read.
     on_another_machine: they are for a run elsewhere, and so are the folders that they name.
 
   Raises:
     ConfigError: for an unknown key, a value of a wrong kind or out of range, a missing file.
   """
-  path = resolve(path)
-  chain = read_chain(path)
+  chain = config if isinstance(config, Chain) else read_chain(config)
+  path, sources = chain.path, [source for source, _ in chain.files]
   # Keys of an experiment: what the files above speech.yml (the first that is ours) set.
-  first = next((i for i, (_, nodes) in enumerate(chain) if SPEECH_KEY in nodes), None)
+  first = next((i for i, (_, nodes) in enumerate(chain.files) if SPEECH_KEY in nodes), None)
   if first is None:
-    for source, nodes in chain:
+    for source, nodes in chain.files:
       _require_known(nodes, source)
     raise ConfigError(f"{path} sets no {SPEECH_KEY}: give `{BASE_CONFIG}: ../speech.yml`")
-  files = [_read_nodes(nodes, source) for source, nodes in chain]
+  files = [_read_nodes(nodes, source) for source, nodes in chain.files]
   command, environment = _read_overrides(overrides), _read_environment()
   for key in command.keys() & environment.keys():
     raise ConfigError(f"{key} is given on the command line and as {_variable(key)}: give it once")
   base = _merge(files[:first])
   asked = _merge([files[first], *files[first + 1 :], command, environment])
-  model = _read_model(asked, path, elsewhere=on_another_machine)
+  model_file, model = _read_model(asked, path, elsewhere=on_another_machine)
   experiment = _merge(files[first + 1 :])
-  layers = [base, files[first], model, experiment, command, environment, _fill(asked)]
-  values = _merge(layers)
+  layers = [
+    *zip(sources[:first], files[:first], strict=True),
+    (DEFAULT, own_defaults()),  # MaxText has keys of the same names
+    (sources[first], files[first]),
+    (model_file, model),
+    *zip(sources[first + 1 :], files[first + 1 :], strict=True),
+    (PROGRAM if isinstance(overrides, Mapping) else COMMAND_LINE, command),
+    *((f"{_variable(key)} in the environment", {key: environment[key]}) for key in environment),
+    (MACHINE, _fill(asked)),
+  ]
+  values = _merge(layer for _, layer in layers)
+  origins = {key: source for source, layer in layers for key in layer}
   values[_RULES] = _axis_rules(_merge([base, files[first], experiment]), model, command)
   if not values["run_name"]:
-    values["run_name"] = pathlib.PurePath(path).stem
+    values["run_name"], origins["run_name"] = pathlib.PurePath(path).stem, path
   if not _means_epochs(files[first:], command, environment):
-    values["epochs"] = 0.0
-  return Settings(path=path, values=values | _check(values))
+    values["epochs"], origins["epochs"] = 0.0, origins["steps"]
+  checked = values | _check(values)
+  origins = {key: origins.get(key, DEFAULT) for key in checked}
+  return Settings(path=path, values=checked, origins=origins, files=tuple(sources))
 
 
 def refuse_repeats(overrides: Iterable[str]) -> None:
@@ -187,7 +218,7 @@ def _read_nodes(nodes: Nodes, source: str) -> dict[str, Any]:
 
 def _read_overrides(overrides: Overrides) -> dict[str, Any]:
   if isinstance(overrides, Mapping):
-    return _read_all(overrides, "the given keys", from_python)
+    return _read_all(overrides, PROGRAM, from_python)
   texts = {}
   for item in overrides:
     key, equals, text = item.partition("=")
@@ -226,16 +257,18 @@ def _warn_of(name: str) -> None:
   _log.warning("%s in the environment is no key of the configuration: ignored", name)
 
 
-def _read_model(asked: Mapping[str, Any], path: str, *, elsewhere: bool) -> dict[str, Any]:
-  """The keys of the model's file; none where that may be a folder of another machine."""
+def _read_model(
+  asked: Mapping[str, Any], path: str, *, elsewhere: bool
+) -> tuple[str, dict[str, Any]]:
+  """The model's file and its keys; none where that may be a folder of another machine."""
   name = asked.get("model_name", "default")
   if name == "default" or (elsewhere and os.sep in name and not os.path.exists(name)):
-    return {}
+    return "", {}
   file = find_model(name, path)
   model = _read_nodes(read_yml(file), file)
   if os.path.basename(file) == MODEL_FILE and not asked.get("tokenizer_path"):
     model["tokenizer_path"] = os.path.dirname(file)
-  return model
+  return file, model
 
 
 def _fill(asked: Mapping[str, Any]) -> dict[str, Any]:

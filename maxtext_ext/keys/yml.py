@@ -1,5 +1,6 @@
 """Configuration files: where they lie, what they stand on, and the keys that each sets."""
 
+import dataclasses
 import glob
 import os
 import pathlib
@@ -19,6 +20,32 @@ SPEECH_KEY = "speech_encoder"
 _COMPLETE = "skip_jax_distributed_system"
 
 Nodes = dict[str, yaml.Node]
+
+
+@dataclasses.dataclass(frozen=True)
+class Chain:
+  """A configuration file and those that it stands on, as they were read.
+
+  Attributes:
+    path: of the configuration.
+    files: paths with the keys that each sets, base first.
+  """
+
+  path: str
+  files: tuple[tuple[str, Nodes], ...]
+
+  @property
+  def is_speech(self) -> bool:
+    """Whether the configuration is one of ours: a file of the chain sets `speech_encoder`."""
+    return any(SPEECH_KEY in keys for _, keys in self.files)
+
+  def require_base(self) -> None:
+    """Raises ConfigError for a configuration of some keys that stands on no other one."""
+    if len(self.files) == 1 and _COMPLETE not in self.files[0][1]:
+      raise ConfigError(
+        f"{self.path} stands on no other configuration; give it `{BASE_CONFIG}:"
+        f" configs/speech.yml`, or `{BASE_CONFIG}: base.yml` for MaxText's own training on text"
+      )
 
 
 def package_configs() -> pathlib.Path:
@@ -83,24 +110,25 @@ def read_yml(path: str) -> Nodes:
   return keys
 
 
-def read_chain(path: str) -> list[tuple[str, Nodes]]:
-  """The files that `path` stands on through `base_config`, base first, with their own keys.
+def read_chain(path: str) -> Chain:
+  """Reads a configuration and the files that it stands on through `base_config`.
 
   Raises:
     ConfigError: for a missing or unreadable file, or a file that stands on itself.
   """
-  chain: list[tuple[str, Nodes]] = []
+  path = resolve(path)
+  files: list[tuple[str, Nodes]] = []
   seen: set[str] = set()
-  current: str | None = resolve(path)
+  current: str | None = path
   while current is not None:
     if (real := os.path.realpath(current)) in seen:
       raise ConfigError(f"{current} stands on itself through {BASE_CONFIG}")
     seen.add(real)
     keys = read_yml(current)
     base = keys.pop(BASE_CONFIG, None)
-    chain.insert(0, (current, keys))
+    files.insert(0, (current, keys))
     current = None if base is None else _find_base(base, current)
-  return chain
+  return Chain(path, tuple(files))
 
 
 def _find_base(node: yaml.Node, child: str) -> str:
@@ -116,21 +144,6 @@ def _find_base(node: yaml.Node, child: str) -> str:
       return place
   looked = ", ".join(places)
   raise ConfigError(f"{child}: {BASE_CONFIG} {node.value} not found; looked for {looked}")
-
-
-def is_speech(path: str) -> bool:
-  """Whether the configuration is one of ours (a file of its chain sets `speech_encoder`)."""
-  return any(SPEECH_KEY in keys for _, keys in read_chain(path))
-
-
-def refuse_without_base(path: str) -> None:
-  """Raises ConfigError for a configuration of some keys that stands on no other one."""
-  chain = read_chain(path)
-  if len(chain) == 1 and _COMPLETE not in chain[0][1]:
-    raise ConfigError(
-      f"{path} stands on no other configuration; give it `{BASE_CONFIG}: configs/speech.yml`, or "
-      f"`{BASE_CONFIG}: base.yml` for MaxText's own training on text"
-    )
 
 
 def find_model(name: str, path: str) -> str:

@@ -12,7 +12,6 @@ from typing import Literal
 from maxtext_ext.files.remote import is_url
 from maxtext_ext.keys.maxtext import configs_folder
 from maxtext_ext.keys.settings import Settings, kinds, read, refuse_repeats
-from maxtext_ext.keys.yml import read_chain
 
 Task = Literal["train", "decode"]
 # The environment and its programs. Nothing is tried there: the job takes the chips at once.
@@ -79,7 +78,7 @@ def read_job(task: Task, config: str, overrides: Sequence[str], name: str) -> Jo
   refuse_repeats(overrides)
   settings = read(config, overrides, on_another_machine=True)
   root = find_root()
-  files = _config_files(config, root)
+  files = _config_files(settings.files, root)
   environment = [
     f"{key}={os.environ[variable]}"
     for key in kinds()
@@ -129,10 +128,10 @@ def git(root: pathlib.Path, *arguments: str) -> str | None:
   return finished.stdout if finished.returncode == 0 else None
 
 
-def _config_files(config: str, root: pathlib.Path) -> tuple[str, ...]:
+def _config_files(names: Sequence[str], root: pathlib.Path) -> tuple[str, ...]:
   """Paths of a configuration and what it stands on, from the root; MaxText's own files left out."""
   files = []
-  for name, _ in read_chain(config):
+  for name in names:
     path = pathlib.Path(name).resolve()
     if path.is_relative_to(configs_folder()):
       continue

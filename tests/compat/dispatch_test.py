@@ -81,3 +81,33 @@ def test_decode_needs_a_configuration():
 def test_main_raises_what_its_caller_has_to_know(module):
   with pytest.raises(ConfigError, match="unknown key stepz"):
     module.main(["MaxText", "configs/experiments/demo.yml", "stepz=1"])
+
+
+@pytest.mark.parametrize("task", ["train", "decode"])
+def test_a_command_reads_each_file_once(task, monkeypatch):
+  from maxtext_ext import preflight
+  from maxtext_ext.compat import dispatch
+  from maxtext_ext.decode import decode as decoding
+  from maxtext_ext.train import loop
+
+  read, ran = [], []
+  read_bytes = pathlib.Path.read_bytes
+
+  def counted(path: pathlib.Path) -> bytes:
+    read.append(path.name)
+    return read_bytes(path)
+
+  monkeypatch.setattr(pathlib.Path, "read_bytes", counted)
+  for name in ("check_training", "check_decoding"):
+    monkeypatch.setattr(preflight, name, lambda settings: None)
+  monkeypatch.setattr(loop, "run", lambda settings: ran.append(settings) or Finished())
+  monkeypatch.setattr(decoding, "run", ran.append)
+  getattr(dispatch, task)(["maxtext-ext", "configs/experiments/demo.yml", "steps=3"])
+  assert ran[0].steps == 3
+  assert sorted(read) == ["base.yml", "demo.yml", "qwen3-asr-tiny.yml", "speech.yml"]
+
+
+class Finished:
+  """A training that is done."""
+
+  status = 0

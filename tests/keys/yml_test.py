@@ -7,7 +7,7 @@ import pytest
 from maxtext_ext.keys.maxtext import configs_folder
 from maxtext_ext.keys.settings import read
 from maxtext_ext.keys.values import ConfigError
-from maxtext_ext.keys.yml import is_speech, read_yml, refuse_without_base
+from maxtext_ext.keys.yml import read_chain, read_yml
 from tests.config_test import DEMO, write
 
 BAD_FILES = {
@@ -59,8 +59,8 @@ def test_package_configs_are_found_from_any_folder(tmp_path, monkeypatch):
 
 
 def test_speech_is_told_from_text(tmp_path):
-  assert is_speech(DEMO)
-  assert not is_speech(write(tmp_path / "text.yml", "base_config: base.yml\nsteps: 1\n"))
+  assert read_chain(DEMO).is_speech
+  assert not read_chain(write(tmp_path / "text.yml", "base_config: base.yml\nsteps: 1\n")).is_speech
 
 
 @pytest.mark.parametrize("depth", [150, 100_000])
@@ -75,9 +75,9 @@ def test_a_file_of_endless_depth_is_refused(tmp_path, mark, depth):
 def test_keys_that_stand_on_nothing_are_refused(tmp_path):
   path = write(tmp_path / "mine.yml", "learning_rate: 1.0e-5\n")
   with pytest.raises(ConfigError, match=r"mine.yml stands on no other .* configs/speech.yml"):
-    refuse_without_base(path)
-  refuse_without_base(write(tmp_path / "text.yml", "base_config: base.yml\nsteps: 1\n"))
-  refuse_without_base(os.path.join(configs_folder(), "base.yml"))
+    read_chain(path).require_base()
+  read_chain(write(tmp_path / "text.yml", "base_config: base.yml\nsteps: 1\n")).require_base()
+  read_chain(os.path.join(configs_folder(), "base.yml")).require_base()
 
 
 def test_a_base_of_the_package_is_found_from_any_folder(tmp_path):
