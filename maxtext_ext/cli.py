@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from maxtext_ext.cli_config import config
 from maxtext_ext.cli_data import data_app
 from maxtext_ext.cli_launch import launch_app
 from maxtext_ext.cli_plan import plan
@@ -103,6 +104,7 @@ def decode(config: ConfigPath, overrides: Overrides = None) -> None:
   dispatch.decode(["maxtext-ext decode", config, *(overrides or [])])
 
 
+app.command()(config)
 app.command()(plan)
 
 
