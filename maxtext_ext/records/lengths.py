@@ -9,7 +9,7 @@ Batches are planned from them, so that no host decodes a record that it does not
   characters   int32 [N]: of the text, without white space around it
   texts        uint8: UTF-8 of a JSON list of N lists [id, text, language or null, prompt]
 
-Conversion writes it with the shard. It takes about a thousandth of the room of the sound.
+Conversion writes it with the shard. It takes less than a thousandth of the shard's size.
 """
 
 import dataclasses
