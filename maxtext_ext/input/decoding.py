@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import grain
 import numpy as np
@@ -14,12 +15,12 @@ from maxtext_ext.input.mixture import SequentialOrder
 from maxtext_ext.input.reading import (
   ClosingIterator,
   ReadElement,
+  SilentData,
   check_hosts,
   open_data,
-  read_options,
 )
 from maxtext_ext.input.transforms import BuildUtterance, Chain, DecodeRecord, FilterClip
-from maxtext_ext.input.utterance import Utterance
+from maxtext_ext.input.utterance import Utterance, require_planned
 from maxtext_ext.text.vocabulary import Vocabulary
 
 
@@ -56,47 +57,72 @@ def batches_of(
       yield make_decode_batch(part, pad_id=pad_id, rows=rows, shape=shape)
 
 
+@dataclass(frozen=True)
+class _Made:
+  """A batch, and those of its records that turned out bad when their sound was read."""
+
+  batch: DecodeBatch
+  drops: tuple[Drop, ...]
+
+
 class DecodeIterator(ClosingIterator, Iterator[DecodeBatch]):
   """The batches of a split, made ahead by threads; `len` is their number.
 
-  Attributes:
-    dropped: records that cannot be decoded, by reason.
+  Raises ValueError where more than `max_bad_fraction` of the records turn out bad.
+
+  Args:
+    batches: of _Made.
+    counts: state of the drop counter when the batches were planned.
   """
 
   def __init__(
-    self, batches: grain.MapDataset, config: InputConfig, dropped: dict[str, int]
+    self, batches: grain.MapDataset, config: InputConfig, counts: dict[str, Any]
   ) -> None:
     ahead = grain.ReadOptions(
       num_threads=min(1, config.prefetch_batches), prefetch_buffer_size=config.prefetch_batches
     )
     self._length = len(batches)
     super().__init__(iter(batches.to_iter_dataset(ahead)))
-    self.dropped = dropped
+    self._counter = DropCounter(config.filters.max_bad_fraction)
+    self._counter.set_state(counts)
+
+  @property
+  def dropped(self) -> dict[str, int]:
+    """Records that cannot be decoded, by reason: of the plan, and of the batches so far."""
+    return dict(self._counter.dropped)
 
   def __len__(self) -> int:
     return self._length
 
   def __next__(self) -> DecodeBatch:
-    return next(self._iterator)
+    made = next(self._iterator)
+    for drop in made.drops:
+      self._counter.drop(drop)
+    return made.batch
 
 
 @dataclass(frozen=True)
 class _MakeBatch(grain.transforms.Map):
-  """_Planned -> DecodeBatch."""
+  """_Planned -> _Made."""
 
   utterances: grain.MapDataset
   rows: int
   pad_id: int
   audio_dtype: str
 
-  def map(self, planned: _Planned) -> DecodeBatch:
-    return make_decode_batch(
-      [self.utterances[i] for i in planned.records],
+  def map(self, planned: _Planned) -> _Made:
+    read = [self.utterances[i] for i in planned.records]
+    clips = [each for each in read if not isinstance(each, Drop)]
+    for clip in clips:
+      require_planned(clip.sample_id, decode_shape(clip), planned.shape)
+    batch = make_decode_batch(
+      clips,
       pad_id=self.pad_id,
       rows=self.rows,
       shape=planned.shape,
       audio_dtype=self.audio_dtype,
     )
+    return _Made(batch, tuple(each for each in read if isinstance(each, Drop)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,13 +133,13 @@ class DecodeSplit:
     config: of the input; `rows` of a batch on this host.
     utterances: all records of the split.
     clips: shape of a batch (windows, text slots) -> numbers of the records that go into such ones.
-    dropped: records that cannot be decoded, by reason.
+    counts: state of the drop counter, of the records that cannot be decoded.
   """
 
   config: InputConfig
   utterances: grain.MapDataset
   clips: dict[tuple[int, int], list[int]]
-  dropped: dict[str, int]
+  counts: dict[str, Any]
   pad_id: int
   host_index: int
   host_count: int
@@ -130,7 +156,7 @@ class DecodeSplit:
       self.utterances, self.config.rows, self.pad_id, self.config.packing.audio_dtype
     )
     batches = grain.MapDataset.source(self._plan()).map(make)
-    return DecodeIterator(batches, self.config, self.dropped)
+    return DecodeIterator(batches, self.config, self.counts)
 
   def _plan(self) -> list[_Planned]:
     rows, planned = self.config.rows, []
@@ -155,8 +181,8 @@ def decode_split(
 
   A clip's shape follows from its own length (`decode_shape`), batches are made of clips of one
   shape, so few programs are compiled and no clip is padded to another. All hosts give the same
-  shapes in the same order: each reads the lengths of the whole split first, then its own clips.
-  Empty rows fill the last batch of a shape.
+  shapes in the same order: each plans the whole split by its stored lengths, and reads only its own
+  clips. Empty rows fill the last batch of a shape.
 
   Args:
     most: so many records, always the same ones of a split, drawn from all of it; None: all.
@@ -168,22 +194,19 @@ def decode_split(
   check_hosts(host_index, host_count)
   config = config if split is None else config.for_split(split)
   data = open_data(config)
-  chain = Chain(
-    (
-      ReadElement(datasets=(data,)),
-      DecodeRecord(),
-      *((FilterClip(filters=config.filters),) if filtered else ()),
-      BuildUtterance.from_config(config, tokenizer),
-    )
-  )
-  utterances = grain.MapDataset.source(SequentialOrder(len(data))).map(chain)
+  silent = SilentData(data=data, scan=True, visible=host_index == 0)
+  filters = (FilterClip(filters=config.filters),) if filtered else ()
+  build = BuildUtterance.from_config(config, tokenizer)
+  planned = Chain((ReadElement(datasets=(silent,)), DecodeRecord(), *filters, build.silent()))
+  with_sound = Chain((ReadElement(datasets=(data,)), DecodeRecord(), *filters, build))
+  order = SequentialOrder(len(data))
   chosen = range(len(data))
   if most is not None and most < len(data):
     chosen = sorted(np.random.default_rng(0).permutation(len(data))[:most].tolist())
   clips: dict[tuple[int, int], list[int]] = defaultdict(list)
   counter = DropCounter(config.filters.max_bad_fraction)
-  lengths = grain.MapDataset.source(chosen).map(lambda index: utterances[index])
-  for index, utterance in zip(chosen, lengths.to_iter_dataset(read_options(config)), strict=True):
+  for index in chosen:
+    utterance = planned.map(order[index])
     counter.count()
     if isinstance(utterance, Drop):
       counter.drop(utterance)
@@ -195,9 +218,9 @@ def decode_split(
     )
   return DecodeSplit(
     config=config,
-    utterances=utterances,
+    utterances=grain.MapDataset.source(order).map(with_sound),
     clips=dict(clips),
-    dropped=dict(counter.dropped),
+    counts=counter.get_state(),
     pad_id=tokenizer.pad_id,
     host_index=host_index,
     host_count=host_count,

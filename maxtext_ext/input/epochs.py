@@ -20,24 +20,24 @@ def steps_of(epochs: float, config: InputConfig, tokenizer: Vocabulary, *, rows:
   Raises:
     ValueError: no data, or none that can be used.
   """
-  datasets, order, chain, sample = training_sample(config, tokenizer)
-  windows = row_windows(datasets, chain, sample, config)
+  datasets, order, sample = training_sample(config, tokenizer)
+  windows = row_windows(sample, config)
   found = {}
-  for element in sorted(sample):  # as they are stored
-    read = chain.map(element)
+  for element in sorted(sample.elements):  # as they are stored
+    read = sample.chain.map(element)
     if isinstance(read, Drop):
       continue
     if not unfit_reason(read.tokens, read.chunks, max_tokens=config.max_tokens, windows=windows):
       found[element] = read.tokens, read.chunks
-  lengths = [found[element] for element in sample if element in found]
+  lengths = [found[element] for element in sample.elements if element in found]
   if not lengths:
-    raise ValueError(f"none of {len(sample)} records fits windows_per_row={windows}")
+    raise ValueError(f"none of {len(sample.elements)} records fits windows_per_row={windows}")
   lookahead = config.packing.packing_lookahead
   # A run has no half empty rows at its end, so those of the sample do not count.
   repeated = lengths * -(-4 * lookahead // len(lengths))
   packed = list(pack(repeated, max_tokens=config.max_tokens, windows=windows, lookahead=lookahead))
   packed = packed[: max(1, len(packed) * 3 // 4)]
-  usable = len(lengths) / len(sample)
+  usable = len(lengths) / len(sample.elements)
   rows_per_element = usable * len(packed) / sum(len(row.keys) for row in packed)
   # Noise alone stands between the records and is no part of an epoch.
   pairs = list(zip(datasets, order.lengths, order.proportions, strict=True))

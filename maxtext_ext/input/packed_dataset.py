@@ -1,5 +1,6 @@
 """Packing of utterances into the rows of batches, with an exact, small position."""
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -13,7 +14,7 @@ from maxtext_ext.input.position import Position
 from maxtext_ext.input.reading import Elements, read_options
 from maxtext_ext.input.sharding import HostShard
 from maxtext_ext.input.transforms import Chain
-from maxtext_ext.input.utterance import Utterance
+from maxtext_ext.input.utterance import Utterance, require_planned
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,8 +32,10 @@ class PackRows:
     steps: length of the run, of which the curriculum's stages are fractions; None: no curriculum,
       and an end.
     keep_index, keep_count: of every `keep_count` rows, the `keep_index`-th is kept. In evaluation,
-      where every host reads all elements, this divides the rows between the hosts, and each makes
+      where every host packs all elements, this divides the rows between the hosts, and each makes
       as many batches; the rows of the last one may be missing.
+    with_sound: from an element to its utterance, for those in rows that are kept, where all that is
+      packed comes without its sound; None: it has its sound.
   """
 
   config: InputConfig
@@ -40,6 +43,7 @@ class PackRows:
   steps: int | None = None
   keep_index: int = 0
   keep_count: int = 1
+  with_sound: Chain | None = None
 
   def dataset(self, elements: Elements, chain: Chain) -> grain.IterDataset[PackedRows]:
     """The packed rows of elements that go through a chain."""
@@ -108,7 +112,27 @@ class _PackedIterator(grain.DatasetIterator[PackedRows]):
         rows.append(row)
         utterances |= taken
     self._step += 1
-    return PackedRows(rows=tuple(rows), utterances=utterances)
+    if pack.with_sound is None:
+      return PackedRows(rows=tuple(rows), utterances=utterances)
+    utterances = self._read_sound(pack.with_sound, utterances)
+    return PackedRows(rows=tuple(row.only(utterances) for row in rows), utterances=utterances)
+
+  def _read_sound(self, chain: Chain, planned: dict[int, Utterance]) -> dict[int, Utterance]:
+    """Reads the utterances that were packed by their lengths; drops those that turn out bad."""
+    if not planned:
+      return {}
+    places = grain.MapDataset.source(list(planned))
+    read = places.map(lambda place: chain.map(self._elements.order[place]))
+    result = {}
+    with contextlib.closing(iter(read.to_iter_dataset(read_options(self._pack.config)))) as reader:
+      for (place, expected), utterance in zip(planned.items(), reader, strict=True):
+        if isinstance(utterance, Drop):
+          self._counter.drop(utterance)
+        else:
+          sizes = ((each.tokens, each.chunks) for each in (utterance, expected))
+          require_planned(utterance.sample_id, *sizes)
+          result[place] = utterance
+    return result
 
   def _fill_buffer(self, max_words: int | None) -> None:
     while not self._packer.full:

@@ -7,7 +7,7 @@ the oldest utterance: one that has n older ones before it is in one of the next 
 waits for more rows than the buffer has places.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +47,11 @@ class Row:
 
   keys: tuple[int, ...]
   places: tuple[Placement, ...]
+
+  def only(self, keys: Container[int]) -> "Row":
+    """The row without the utterances of other keys; the others stay where they are."""
+    kept = [pair for pair in zip(self.keys, self.places, strict=True) if pair[0] in keys]
+    return Row(tuple(key for key, _ in kept), tuple(place for _, place in kept))
 
 
 class RowPacker:

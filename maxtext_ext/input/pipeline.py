@@ -27,7 +27,7 @@ from maxtext_ext.input.decoding import (
 )
 from maxtext_ext.input.filters import Filters
 from maxtext_ext.input.host_augment import HostAugment, NoiseOnly, SpecAugment
-from maxtext_ext.input.mixture import Element, MixtureOrder, SequentialOrder
+from maxtext_ext.input.mixture import MixtureOrder, SequentialOrder
 from maxtext_ext.input.packed_dataset import PackRows
 from maxtext_ext.input.packing_config import Packing
 from maxtext_ext.input.position import Position, for_host
@@ -38,11 +38,12 @@ from maxtext_ext.input.reading import (
   NoiseData,
   ReadElement,
   RecordData,
+  SilentData,
   check_hosts,
   open_data,
   open_training_data,
 )
-from maxtext_ext.input.row_windows import SAMPLED, row_windows
+from maxtext_ext.input.row_windows import SAMPLED, SCANNED, Sample, row_windows
 from maxtext_ext.input.sharding import HostShard
 from maxtext_ext.input.transforms import (
   BuildUtterance,
@@ -196,8 +197,8 @@ def train_iterator(
     ValueError: no data, or none that can be used.
   """
   check_hosts(host_index, host_count)
-  datasets, order, chain, sample = training_sample(config, tokenizer)
-  windows = row_windows(datasets, chain, sample, config)
+  datasets, order, sample = training_sample(config, tokenizer)
+  windows = row_windows(sample, config)
   elements = Elements(
     datasets=datasets,
     order=order,
@@ -223,26 +224,30 @@ def train_iterator(
 
 def training_sample(
   config: InputConfig, tokenizer: Vocabulary
-) -> tuple[tuple[Dataset, ...], MixtureOrder, Chain, list[Element]]:
-  """What a run reads and in which order, the elements that its rows are judged by, and their chain.
+) -> tuple[tuple[Dataset, ...], MixtureOrder, Sample]:
+  """What a run reads and in which order, and the elements that its rows are planned from.
 
   Raises:
     ValueError: no data.
   """
-  datasets = open_training_data(config)
-  if config.noise_only.noise_only_rate:
-    datasets = *datasets, NoiseData()
-  order = _training_order(config, datasets)
+  records = open_training_data(config)
+  # Of more records than that only the sampled ones are read, where lengths are not stored.
+  scan = sum(map(len, records)) <= SCANNED
+  silent = tuple(SilentData(data=data, scan=scan) for data in records)
+  noise = (NoiseData(),) if config.noise_only.noise_only_rate else ()
+  order = _training_order(config, (*records, *noise))
   chain = Chain(
     (
-      ReadElement(datasets=datasets),
+      ReadElement(datasets=(*silent, *noise)),
       DecodeRecord(),
       FilterClip(filters=config.filters),
       MakeNoise.from_config(config),
-      BuildUtterance.from_config(config, tokenizer),
+      BuildUtterance.from_config(config, tokenizer).silent(),
     )
   )
-  return datasets, order, chain, [order[i] for i in range(min(SAMPLED, sum(order.lengths)))]
+  elements = tuple(order[place] for place in range(min(SAMPLED, sum(order.lengths))))
+  sample = Sample(datasets=(*silent, *noise), chain=chain, elements=elements)
+  return (*records, *noise), order, sample
 
 
 def eval_iterator(
@@ -255,9 +260,9 @@ def eval_iterator(
 ) -> BatchIterator:
   """One pass over a split in the order of its shards, packed, without SpecAugment and curriculum.
 
-  Every host reads the whole split and keeps its share of the rows: so the rows are the same for any
-  number of hosts, and all hosts give equally many batches. The last one is filled up with empty
-  rows. The sound is left as it is.
+  Every host packs the whole split by its stored lengths and reads the clips of its share of the
+  rows: so the rows are the same for any number of hosts, and all hosts give equally many batches.
+  The last one is filled up with empty rows. The sound is left as it is.
 
   Raises:
     ValueError: no data, or none that can be used.
@@ -272,18 +277,24 @@ def eval_iterator(
     host_index=host_index,
     host_count=host_count,
   )
-  utterances = (
-    ReadElement(datasets=(data,)),
-    DecodeRecord(),
-    FilterClip(filters=config.filters),
-    BuildUtterance.from_config(config, tokenizer),
-  )
-  sample = np.random.default_rng(config.seed).permutation(len(data))[:SAMPLED].tolist()
-  sampled = [elements.order[place] for place in sample]
-  windows = row_windows((data,), Chain(utterances), sampled, config)
+  silent = SilentData(data=data, scan=True, visible=host_index == 0)
+  silent.load()
+  filters, build = FilterClip(filters=config.filters), BuildUtterance.from_config(config, tokenizer)
+  planned = (ReadElement(datasets=(silent,)), DecodeRecord(), filters, build.silent())
+  with_sound = (ReadElement(datasets=(data,)), DecodeRecord(), filters, build)
+  drawn = np.random.default_rng(config.seed).permutation(len(data))[:SAMPLED].tolist()
+  sampled = tuple(elements.order[place] for place in drawn)
+  sample = Sample(datasets=(silent,), chain=Chain(planned), elements=sampled)
+  windows = row_windows(sample, config)
   transforms = (
-    *utterances,
-    PackRows(config=config, windows=windows, keep_index=host_index, keep_count=host_count),
+    *planned,
+    PackRows(
+      config=config,
+      windows=windows,
+      keep_index=host_index,
+      keep_count=host_count,
+      with_sound=Chain(with_sound),
+    ),
     CollateRows.from_config(config, windows, tokenizer),
   )
   return BatchIterator(elements, transforms, config.prefetch_batches)

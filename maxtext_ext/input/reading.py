@@ -1,6 +1,7 @@
 """Datasets, and reading the elements of an order from them."""
 
 import dataclasses
+import functools
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -10,9 +11,11 @@ import grain
 from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.mixture import Element, MixtureOrder, SequentialOrder
 from maxtext_ext.input.sharding import HostShard
-from maxtext_ext.input.transforms import NOISE_ONLY, NoiseTurn, Serialized
+from maxtext_ext.input.transforms import NOISE_ONLY, Clip, NoiseTurn, Serialized
+from maxtext_ext.records.lengths import LENGTHS_SUFFIX
 from maxtext_ext.records.manifest import list_shards, parse_shard_name
 from maxtext_ext.records.reader import RecordSource, find_shards
+from maxtext_ext.records.split_lengths import SplitLengths, find_lengths, find_or_scan_lengths
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,57 @@ class RecordData:
     return Serialized(data=self.source[record], dataset=self.name, epoch=epoch)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SilentData:
+  """The records of a dataset with silence in place of their sound, by their stored lengths.
+
+  Rows, steps and shapes are planned from them. Records that cannot be read come as they are stored,
+  so that they are dropped for the same reason.
+
+  Attributes:
+    data: the dataset.
+    scan: make lengths that are not stored; otherwise all records come as they are stored then.
+    visible: whether to show the progress of that.
+  """
+
+  data: RecordData
+  scan: bool
+  visible: bool = True
+
+  def __len__(self) -> int:
+    return len(self.data)
+
+  @functools.cached_property
+  def lengths(self) -> SplitLengths | None:
+    """Lengths of all records; None where they are not stored."""
+    shards = self.data.source.shards
+    if not self.scan:
+      lengths = find_lengths(shards)
+    else:
+      lengths = find_or_scan_lengths(shards, visible=self.visible)
+    if lengths is not None and len(lengths) != len(self):
+      raise ValueError(
+        f"{self.data.where}: {len(self)} records, but lengths of {len(lengths)}; remove "
+        f"*{LENGTHS_SUFFIX} beside the shards, which are made again"
+      )
+    return lengths
+
+  def load(self) -> None:
+    """Reads the lengths now, before several threads ask for them.
+
+    Raises:
+      ValueError: they are of other records.
+    """
+    _ = self.lengths
+
+  def read(self, record: int, epoch: int) -> Clip | Serialized:
+    """Gives a record without its sound."""
+    clip = None if self.lengths is None else self.lengths[record]
+    if clip is None:
+      return self.data.read(record, epoch)
+    return Clip(record=clip, dataset=self.data.name, epoch=epoch)
+
+
 @dataclasses.dataclass(frozen=True)
 class NoiseData:
   """Noise alone as a dataset of one record, which is another clip in every epoch."""
@@ -52,6 +106,7 @@ class NoiseData:
 
 
 Dataset = RecordData | NoiseData
+Silent = SilentData | NoiseData  # of which rows are planned
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,11 +122,14 @@ class FindElement(grain.transforms.Map):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReadElement(grain.transforms.Map):
-  """Element -> Serialized or NoiseTurn: Element(0, 2, 17) -> Serialized(data=b"...", epoch=2)."""
+  """Element -> Serialized, NoiseTurn, or Clip where its data is silent.
 
-  datasets: tuple[Dataset, ...]
+  Element(dataset=0, epoch=2, record=17) -> Serialized(data=b"...", epoch=2)
+  """
 
-  def map(self, element: Element) -> Serialized | NoiseTurn:
+  datasets: tuple[Dataset, ...] | tuple[Silent, ...]
+
+  def map(self, element: Element) -> Serialized | NoiseTurn | Clip:
     """Reads an element."""
     return self.datasets[element.dataset].read(element.record, element.epoch)
 

@@ -1,6 +1,6 @@
 """How many windows a row of this run has: as asked for, or as suits its data."""
 
-from collections.abc import Sequence
+import dataclasses
 
 import numpy as np
 
@@ -10,46 +10,52 @@ from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.drops import Drop
 from maxtext_ext.input.mixture import Element
 from maxtext_ext.input.packing import choose_windows, unfit_reason
-from maxtext_ext.input.reading import Dataset, NoiseData, describe_places
+from maxtext_ext.input.reading import NoiseData, Silent, SilentData
 from maxtext_ext.input.transforms import Chain
 from maxtext_ext.input.utterance import Utterance
 from maxtext_ext.input.windows import num_chunks
 
 SAMPLED = 1024  # records that windows_per_row is chosen from
-_SCANNED = 20_000  # up to so many records, the longest is looked for among all
+SCANNED = 20_000  # up to so many records, the longest is looked for among all
 
 
-def row_windows(
-  datasets: Sequence[Dataset], chain: Chain, sample: Sequence[Element], config: InputConfig
-) -> int:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sample:
+  """Elements of a run that its rows are planned from.
+
+  Attributes:
+    datasets: all that the run reads.
+    chain: from an element to its utterance, without sound and without perturbation.
+    elements: those that were drawn, in the order of the run.
+  """
+
+  datasets: tuple[Silent, ...]
+  chain: Chain
+  elements: tuple[Element, ...]
+
+
+def row_windows(sample: Sample, config: InputConfig) -> int:
   """W: `windows_per_row`, or the number that suits the data, the same on every host.
-
-  Args:
-    datasets: all that are read.
-    chain: from an element to its utterance, without perturbation.
-    sample: elements of the order that the run reads them in.
-    config: the run's.
 
   Raises:
     ValueError: none of the sampled records can be used.
   """
   if config.packing.windows_per_row:
     return config.packing.windows_per_row
-  tokens, chunks = _lengths(datasets, chain, sample, config)
+  tokens, chunks = _lengths(sample, config)
   windows = choose_windows(tokens, chunks, config.max_tokens)
   least = _windows_for(config.filters.max_seconds)
-  if windows < least and sum(map(len, datasets)) <= _SCANNED:
-    least = _windows_for(max(_longest(i, data, chain, config) for i, data in enumerate(datasets)))
+  if windows < least and sum(map(len, sample.datasets)) <= SCANNED:
+    longest = (_longest(i, data, sample.chain, config) for i, data in enumerate(sample.datasets))
+    least = _windows_for(max(longest))
   return max(windows, least)
 
 
-def _lengths(
-  datasets: Sequence[Dataset], chain: Chain, sample: Sequence[Element], config: InputConfig
-) -> tuple[np.ndarray, np.ndarray]:
+def _lengths(sample: Sample, config: InputConfig) -> tuple[np.ndarray, np.ndarray]:
   """Text tokens and chunks of the usable ones."""
   found, reason = [], ""
-  for element in sorted(sample):
-    read = chain.map(element)
+  for element in sorted(sample.elements):
+    read = sample.chain.map(element)
     if isinstance(read, Drop):
       reason = reason or read.detail
     elif read.tokens > config.max_tokens:
@@ -58,18 +64,22 @@ def _lengths(
     else:
       found.append((read.tokens, read.chunks))
   if not found:
-    where = describe_places(datasets)
-    raise ValueError(f"{where}: none of {len(sample)} records can be used; the first: {reason}")
+    records = [data for data in sample.datasets if isinstance(data, SilentData)]
+    where = "; ".join(each.data.where for each in records)
+    count = len(sample.elements)
+    raise ValueError(f"{where}: none of {count} records can be used; the first: {reason}")
   tokens, chunks = np.asarray(found, np.int64).T
   return tokens, chunks
 
 
-def _longest(number: int, data: Dataset, chain: Chain, config: InputConfig) -> float:
+def _longest(number: int, data: Silent, chain: Chain, config: InputConfig) -> float:
   """Seconds of the longest clip, as slow as it may become; 0 when none can be used."""
   if isinstance(data, NoiseData):
     return config.noise_only.noise_only_seconds[1]
-  clips = (chain.map(Element(number, 0, record)) for record in range(len(data)))
-  longest = max((clip.seconds for clip in clips if isinstance(clip, Utterance)), default=0.0)
+  assert data.lengths is not None, "so few records are scanned"
+  by_length = np.argsort(-data.lengths.samples, kind="stable").tolist()
+  clips = (chain.map(Element(number, 0, record)) for record in by_length)
+  longest = next((clip.seconds for clip in clips if isinstance(clip, Utterance)), 0.0)
   return min(longest / config.augment.speed_range[0], config.filters.max_seconds)
 
 

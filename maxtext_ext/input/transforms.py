@@ -225,6 +225,10 @@ class BuildUtterance(Transform):
       context=config.prompt.context,
     )
 
+  def silent(self) -> Self:
+    """The same for clips without sound, whose samples need not be converted."""
+    return dataclasses.replace(self, audio_dtype="int16")
+
   def apply(self, element: Clip) -> Utterance | Drop:
     """Builds the utterance of a clip."""
     try:

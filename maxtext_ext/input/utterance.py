@@ -9,6 +9,7 @@ from maxtext_ext.audio.geometry import audio_tokens, num_frames
 from maxtext_ext.audio.io import is_finite
 from maxtext_ext.audio.limits import LOUDEST, PCM16_SCALE, SAMPLE_RATE
 from maxtext_ext.input.windows import num_chunks
+from maxtext_ext.records.lengths import LENGTHS_SUFFIX
 from maxtext_ext.records.schema import Record
 from maxtext_ext.text.languages import language_name
 from maxtext_ext.text.templates import DEFAULT_TEMPLATE, TEMPLATES, Prompt
@@ -120,6 +121,19 @@ def build_utterance(
     audio_tokens=tokens,
     epoch=epoch,
   )
+
+
+def require_planned(sample_id: str, size: tuple[int, ...], planned: tuple[int, ...]) -> None:
+  """Checks the size of a clip against the one that its stored lengths gave.
+
+  Raises:
+    ValueError: the lengths are not those of the record.
+  """
+  if size != planned:
+    raise ValueError(
+      f"{sample_id}: the record's size is {size}, by its stored lengths {planned}; remove "
+      f"*{LENGTHS_SUFFIX} beside the shards, which are made again"
+    )
 
 
 @functools.lru_cache(maxsize=4096)

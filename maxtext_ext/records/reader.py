@@ -47,9 +47,13 @@ class RecordSource:
   Shards may be at gs://, where each record is a request of its own: read by many threads at once,
   as grain does. Where an epoch is read several times, a mounted bucket with a cache on disk asks
   for less: `gcsfuse --implicit-dirs --file-cache-max-size-mb=-1 --cache-dir=DISK BUCKET FOLDER`.
+
+  Attributes:
+    shards: their paths.
   """
 
   def __init__(self, shards: Sequence[str]) -> None:
+    self.shards = tuple(shards)
     for shard in _missing(shards):
       raise ValueError(f"{shard}: no such shard; check the path, or convert the data again")
     if any(map(remote.is_url, shards)):

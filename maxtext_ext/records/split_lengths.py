@@ -52,9 +52,10 @@ class SplitLengths:
     if not 0 <= index < len(self):
       raise IndexError(f"record {index} of {len(self)}")
     shard = int(np.searchsorted(self._starts, index, side="right")) - 1
-    if self._parsed[0] != shard:
-      self._parsed = (shard, self._shards[shard].records())
-    return self._parsed[1][index - int(self._starts[shard])]
+    parsed = self._parsed
+    if parsed[0] != shard:  # several threads may ask
+      parsed = self._parsed = (shard, self._shards[shard].records())
+    return parsed[1][index - int(self._starts[shard])]
 
   @property
   def samples(self) -> np.ndarray:
