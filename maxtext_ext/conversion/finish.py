@@ -145,7 +145,7 @@ def _write_quarantine(
 ) -> Quarantine:
   path = storage.join(plan.out, QUARANTINE_NAME)
   # Conversions of other splits into the same folder, which may end now too, have lines in it.
-  with storage.alone(plan.out), Quarantine(path, plan.options.splits) as quarantine:
+  with storage.folder_lock(plan.out), Quarantine(path, plan.options.splits) as quarantine:
     quarantine.copy_other_splits(path)
     for job, result, rows in zip(plan.jobs, results, duplicates, strict=True):
       order = {file: index for index, file in enumerate(result.files)}

@@ -109,7 +109,7 @@ def _results_folder(out: str, split: str) -> str:
 def end_conversion(plan: Plan) -> None:
   """Removes what only an unfinished conversion needs."""
   state = _State(plan.out, plan.options.splits)
-  state.remove_leftovers()
+  state.remove_temporaries()
   state.remove_progress()
 
 
@@ -276,7 +276,7 @@ class _State:
     for path in [*self._shards, *self._lengths]:
       storage.remove(path)
     self._shards, self._lengths = [], []
-    self.remove_leftovers()
+    self.remove_temporaries()
     self.remove_progress()
     for split in self._splits:
       storage.remove_folder(_results_folder(self._out, split))
@@ -298,18 +298,18 @@ class _State:
     self._remove_others(self._lengths, {lengths_path(path) for path in outputs})
     for split in self._splits:
       self._remove_others(storage.list_folder(_results_folder(self._out, split)), results)
-    self.remove_leftovers()
+    self.remove_temporaries()
 
   def _remove_others(self, found: Iterable[str], kept: Container[str]) -> None:
     for path in found:
       if path not in kept:
         storage.remove(path)
 
-  def remove_leftovers(self) -> None:
+  def remove_temporaries(self) -> None:
     """Removes temporary files that a killed process left behind."""
     names = {manifest.MANIFEST_NAME.format(split=split) for split in self._splits}
     names.add(quarantine.QUARANTINE_NAME)
-    for path, name in storage.leftovers(self._out).items():
+    for path, name in storage.stale_temporaries(self._out).items():
       if name in names or self._owns(name):
         storage.remove(path)
 

@@ -174,7 +174,7 @@ def create(url: str, data: bytes) -> bool:
 
 
 @contextlib.contextmanager
-def replacing(url: str) -> Iterator[str]:
+def atomic_write(url: str) -> Iterator[str]:
   """Gives the name of a local file to write; it is uploaded when the block ends well.
 
   Two processes that both make a new file (a worker that was given up for lost, and the one in its

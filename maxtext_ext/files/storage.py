@@ -150,12 +150,12 @@ def write_bytes(path: str, data: bytes) -> None:
   if remote.is_url(path):
     remote.write_bytes(path, data)
     return
-  with writing(path), replacing(path) as temporary, open(temporary, "wb") as file:
+  with writing(path), atomic_write(path) as temporary, open(temporary, "wb") as file:
     file.write(data)
 
 
 @contextlib.contextmanager
-def replacing(path: str) -> Iterator[str]:
+def atomic_write(path: str) -> Iterator[str]:
   """Gives a temporary local name to write to; it becomes `path` at the end.
 
   On an error it vanishes and `path` is as it was. For a URL the file is uploaded at the end: the
@@ -165,7 +165,7 @@ def replacing(path: str) -> Iterator[str]:
     FileExistsError: at a URL, where another process has made another file of this name meanwhile.
   """
   if remote.is_url(path):
-    with remote.replacing(path) as temporary:
+    with remote.atomic_write(path) as temporary:
       yield temporary
     return
   os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
@@ -186,7 +186,7 @@ def atomic_open(path: str | os.PathLike[str]) -> Iterator[IO[str]]:
   gs://bucket/file gets the file when it is complete.
   """
   with (
-    replacing(os.fspath(path)) as temporary,
+    atomic_write(os.fspath(path)) as temporary,
     open(temporary, "w", encoding="utf-8", newline="\n") as file,
   ):
     yield file
@@ -195,7 +195,7 @@ def atomic_open(path: str | os.PathLike[str]) -> Iterator[IO[str]]:
 
 
 @contextlib.contextmanager
-def alone(folder: str) -> Iterator[None]:
+def folder_lock(folder: str) -> Iterator[None]:
   """Waits until no other process of this machine is in such a block for the same local folder.
 
   At a URL there is no waiting.
@@ -211,8 +211,8 @@ def alone(folder: str) -> Iterator[None]:
     os.close(opened)
 
 
-def leftovers(folder: str) -> dict[str, str]:
-  """Temporary files of `replacing` in a folder, from processes that were killed.
+def stale_temporaries(folder: str) -> dict[str, str]:
+  """Temporary files of `atomic_write` in a folder, from processes that were killed.
 
   Returns:
     Path of each, and the file name that it would have taken.

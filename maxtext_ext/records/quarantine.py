@@ -41,7 +41,7 @@ class Quarantine:
 
   def __enter__(self) -> "Quarantine":
     with contextlib.ExitStack() as stack:
-      temporary = stack.enter_context(storage.replacing(self._path))
+      temporary = stack.enter_context(storage.atomic_write(self._path))
       # Names and ids may hold what UTF-8 cannot (a file name in another encoding).
       self._file = stack.enter_context(
         open(temporary, "w", encoding="utf-8", errors="backslashreplace")

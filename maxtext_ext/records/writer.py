@@ -39,7 +39,7 @@ class ShardWriter:
 
   def __enter__(self) -> "ShardWriter":
     with contextlib.ExitStack() as stack:
-      temporary = stack.enter_context(storage.replacing(self._path))
+      temporary = stack.enter_context(storage.atomic_write(self._path))
       self._writer = array_record_module.ArrayRecordWriter(temporary, WRITER_OPTIONS)
       stack.callback(self._close, temporary)
       self._stack = stack.pop_all()

@@ -38,7 +38,7 @@ def masked_crc32c(data: bytes) -> int:
 
 def write_tfrecord(path: str, records: Iterable[bytes]) -> None:
   """Writes a TFRecord file; it takes its name when all records are in it."""
-  with storage.replacing(path) as temporary, open(temporary, "wb") as file:
+  with storage.atomic_write(path) as temporary, open(temporary, "wb") as file:
     for data in records:
       length = struct.pack("<Q", len(data))
       file.write(length + _CHECKSUM.pack(masked_crc32c(length)))

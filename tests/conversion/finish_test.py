@@ -212,7 +212,7 @@ def test_conversions_that_end_at_once_keep_each_others_lines(tmp_path):
   ]
   results = [[run_shard(job) for job in plan.jobs] for plan in plans]
   with ThreadPoolExecutor() as pool:
-    with storage.alone(str(out)):
+    with storage.folder_lock(str(out)):
       ended = [pool.submit(finish, *both) for both in zip(plans, results, strict=True)]
       assert not wait(ended, timeout=0.5).done
       assert not (out / "quarantine.jsonl").exists()

@@ -15,14 +15,14 @@ FILE = "gs://bucket/folder/file"
 
 
 def write(path: str, data: bytes) -> None:
-  with storage.replacing(path) as temporary, open(temporary, "wb") as file:
+  with storage.atomic_write(path) as temporary, open(temporary, "wb") as file:
     file.write(data)
 
 
 @pytest.mark.parametrize("size", [10, LARGE])
 def test_two_writers_of_a_new_file(gcs, size):
   meanwhile = pytest.raises(FileExistsError, match="another process wrote it meanwhile")
-  with meanwhile, storage.replacing(FILE) as temporary:
+  with meanwhile, storage.atomic_write(FILE) as temporary:
     with open(temporary, "wb") as file:
       file.write(bytes(size))
     write(FILE, b"first")
@@ -32,7 +32,7 @@ def test_two_writers_of_a_new_file(gcs, size):
 @pytest.mark.parametrize("size", [10, LARGE])
 def test_a_second_writer_of_the_same(gcs, size):
   data = os.urandom(size)
-  with storage.replacing(FILE) as temporary:
+  with storage.atomic_write(FILE) as temporary:
     with open(temporary, "wb") as file:
       file.write(data)
     gcs.put(FILE, data)
@@ -62,7 +62,7 @@ def test_a_writer_that_is_killed(gcs):
   gcs.on_long_body = hold
   code = (
     "import sys; from maxtext_ext.files import storage\n"
-    "with storage.replacing(sys.argv[1]) as temporary, open(temporary, 'wb') as file:\n"
+    "with storage.atomic_write(sys.argv[1]) as temporary, open(temporary, 'wb') as file:\n"
     "  file.write(bytes(40_000_000))\n"
   )
   process = subprocess.Popen([sys.executable, "-c", code, FILE])

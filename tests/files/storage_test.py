@@ -92,16 +92,16 @@ def test_lines(root):
 def test_replacing_is_all_or_nothing(root):
   folder = storage.join(root, "new")
   target = storage.join(folder, "file")
-  with storage.replacing(target) as temporary:
+  with storage.atomic_write(target) as temporary:
     with open(temporary, "w") as file:
       file.write("first")
     assert not storage.exists(target)
-  with pytest.raises(KeyboardInterrupt), storage.replacing(target) as temporary:
+  with pytest.raises(KeyboardInterrupt), storage.atomic_write(target) as temporary:
     with open(temporary, "w") as file:
       file.write("second")
     raise KeyboardInterrupt
   assert storage.read_bytes(target) == b"first"
-  with storage.replacing(target) as temporary, open(temporary, "w") as file:
+  with storage.atomic_write(target) as temporary, open(temporary, "w") as file:
     file.write("third")
   assert storage.read_bytes(target) == b"third"
   storage.write_bytes(target, b"")
@@ -125,7 +125,7 @@ def test_versions(root):
 def test_leftovers(tmp_path):
   (tmp_path / "a.x.tmp-123").touch()
   (tmp_path / "b.x").touch()
-  assert storage.leftovers(str(tmp_path)) == {str(tmp_path / "a.x.tmp-123"): "a.x"}
+  assert storage.stale_temporaries(str(tmp_path)) == {str(tmp_path / "a.x.tmp-123"): "a.x"}
 
 
 def test_removing(root):
@@ -183,9 +183,9 @@ def test_versions_wherever_the_files_are(root):
 
 
 def test_leftovers_are_what_a_killed_process_was_writing(tmp_path):
-  assert storage.leftovers(str(tmp_path / "nowhere")) == {}
-  with storage.replacing(str(tmp_path / "x.json")) as temporary:
+  assert storage.stale_temporaries(str(tmp_path / "nowhere")) == {}
+  with storage.atomic_write(str(tmp_path / "x.json")) as temporary:
     (tmp_path / "y.json").touch()
     open(temporary, "w").close()
-    assert storage.leftovers(str(tmp_path)) == {temporary: "x.json"}
-  assert storage.leftovers(str(tmp_path)) == {}
+    assert storage.stale_temporaries(str(tmp_path)) == {temporary: "x.json"}
+  assert storage.stale_temporaries(str(tmp_path)) == {}
