@@ -1,4 +1,4 @@
-"""The conversion of conversion/convert.py on the machines of an Apache Beam runner.
+"""Beam engine: the conversion of conversion/convert.py on the machines of an Apache Beam runner.
 
 A pipeline is one step: `run_shard` for each job, wherever the runner wants it, as often as it
 wants. Everything else is done here, before and after: a job leaves its result beside its shards,

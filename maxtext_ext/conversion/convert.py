@@ -1,4 +1,4 @@
-"""Any source to ArrayRecord shards, with every record accounted for.
+"""Conversion of any source to ArrayRecord shards, on this machine.
 
 `plan_conversion`, then `run_shard` for each of its jobs, in any order and place, then `finish`.
 `convert` does so on this machine; conversion/beam.py does so on many.
@@ -11,12 +11,12 @@ from maxtext_ext.conversion.finish import finish
 from maxtext_ext.conversion.jobs import plan_conversion
 from maxtext_ext.conversion.local_engine import JobsStopped, run_jobs
 from maxtext_ext.conversion.options import (
+  ConversionPlan,
   ConvertOptions,
   ConvertSummary,
-  Plan,
   Progress,
 )
-from maxtext_ext.conversion.selector import LeftOut, Selected, Selector
+from maxtext_ext.conversion.selector import Selected, Selector, Skipped
 from maxtext_ext.conversion.shard_job import (
   AUDIO_MODES,
   ShardJob,
@@ -38,15 +38,15 @@ __all__ = [
   "AUDIO_MODES",
   "QUARANTINE_NAME",
   "SOURCES",
+  "ConversionPlan",
   "ConvertOptions",
   "ConvertSummary",
-  "LeftOut",
-  "Plan",
   "Progress",
   "Selected",
   "Selector",
   "ShardJob",
   "ShardResult",
+  "Skipped",
   "TooManyBadError",
   "convert",
   "finish",

@@ -1,4 +1,4 @@
-"""After the shards of a conversion: ids that occur in two of them, quarantine, manifests."""
+"""Last step of a conversion: duplicate ids over all shards, quarantine file and manifests."""
 
 import collections
 import dataclasses
@@ -11,7 +11,7 @@ import numpy as np
 
 from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.conversion.jobs import end_conversion
-from maxtext_ext.conversion.options import ConvertSummary, Plan
+from maxtext_ext.conversion.options import ConversionPlan, ConvertSummary
 from maxtext_ext.conversion.shard_job import (
   ShardJob,
   ShardResult,
@@ -39,7 +39,7 @@ from maxtext_ext.records.writer import ShardWriter
 Duplicates = dict[int, tuple[str, int]]
 
 
-def finish(plan: Plan, results: Iterable[ShardResult]) -> ConvertSummary:
+def finish(plan: ConversionPlan, results: Iterable[ShardResult]) -> ConvertSummary:
   """Ends a conversion; where it is killed, it is called again.
 
   Args:
@@ -141,7 +141,7 @@ def _is_in(value: int, ordered: np.ndarray) -> bool:
 
 
 def _write_quarantine(
-  plan: Plan, results: Sequence[ShardResult], duplicates: Sequence[Duplicates]
+  plan: ConversionPlan, results: Sequence[ShardResult], duplicates: Sequence[Duplicates]
 ) -> Quarantine:
   path = storage.join(plan.out, QUARANTINE_NAME)
   # Conversions of other splits into the same folder, which may end now too, have lines in it.

@@ -1,4 +1,4 @@
-"""Before a conversion: its jobs, and what an earlier one left in the output folder.
+"""Plan of a conversion: its jobs, and the state that an earlier one left in the output folder.
 
 A conversion that is not finished has a folder {out}/.progress-{split} for each of its splits, with
 its identity; `finish` removes it. What its jobs left stays in {out}/.shards-{first split}, where
@@ -14,7 +14,7 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from maxtext_ext.conversion.options import ConvertOptions, ConvertSummary, Plan
+from maxtext_ext.conversion.options import ConversionPlan, ConvertOptions, ConvertSummary
 from maxtext_ext.conversion.selector import describe_selector
 from maxtext_ext.conversion.shard_job import ShardJob, ShardResult, read_result
 from maxtext_ext.files import storage
@@ -36,7 +36,7 @@ _REQUESTS_AT_ONCE = 16
 
 def plan_conversion(
   source: str, out: str, options: ConvertOptions, tell: Callable[[str], None] | None = None
-) -> Plan:
+) -> ConversionPlan:
   """Opens the source, and makes the output folder ready for this conversion.
 
   What an earlier conversion by the same command left is kept, shard by shard, where the source and
@@ -67,7 +67,7 @@ def plan_conversion(
   settings = _settings(source, options)
   identity = settings | {_FILES: _digest_of(versions)}
   jobs = _make_jobs(shards, versions, out, options)
-  plan = Plan(source=source, out=out, options=options, identity=identity, jobs=jobs)
+  plan = ConversionPlan(source=source, out=out, options=options, identity=identity, jobs=jobs)
   state = _State(out, options.splits)
   results: Sequence[ShardResult] = ()
   if options.overwrite:
@@ -106,7 +106,7 @@ def _results_folder(out: str, split: str) -> str:
   return storage.join(out, f".shards-{split}")
 
 
-def end_conversion(plan: Plan) -> None:
+def end_conversion(plan: ConversionPlan) -> None:
   """Removes what only an unfinished conversion needs."""
   state = _State(plan.out, plan.options.splits)
   state.remove_temporaries()

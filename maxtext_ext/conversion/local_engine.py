@@ -1,4 +1,4 @@
-"""Running jobs on this machine: in this process, or in several."""
+"""Local engine: jobs in this process or in several, with live progress and an early stop."""
 
 import contextlib
 import dataclasses
@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from maxtext_ext.conversion.shard_job import ShardStatus, Watch
+from maxtext_ext.conversion.shard_job import ProgressCallback, ShardStatus
 from maxtext_ext.records.quarantine import REASONS_KEPT
 
-Function = Callable[[Any, Watch], Any]  # run_shard, or another of its form
-WatchAll = Callable[[ShardStatus], bool]  # told of all jobs together; False stops them
+Function = Callable[[Any, ProgressCallback], Any]  # run_shard, or another of its form
+ProgressOfAll = Callable[[ShardStatus], bool]  # told of all jobs together; False stops them
 
 _POLL = 0.1  # seconds
 _FIELDS = ("done", "read", "samples", "bad")  # of ShardStatus, on the board
@@ -33,7 +33,7 @@ class JobsStopped(Exception):
 
 
 def run_jobs(
-  function: Function, jobs: Sequence[Any], *, workers: int, watch: WatchAll
+  function: Function, jobs: Sequence[Any], *, workers: int, watch: ProgressOfAll
 ) -> list[Any]:
   """Calls `function(job, watch)` for each job; returns what it returns, in the order of the jobs.
 
@@ -52,7 +52,7 @@ def run_jobs(
   return _Pool(function, jobs, min(workers, len(jobs)), watch).run()
 
 
-def _run_here(function: Function, jobs: Sequence[Any], watch: WatchAll) -> list[Any]:
+def _run_here(function: Function, jobs: Sequence[Any], watch: ProgressOfAll) -> list[Any]:
   ended = ShardStatus()  # `done` counts jobs
   now = ShardStatus()
 
@@ -113,7 +113,7 @@ class _Pool:
   """The jobs in processes of their own, and this process watching."""
 
   def __init__(
-    self, function: Function, jobs: Sequence[Any], workers: int, watch: WatchAll
+    self, function: Function, jobs: Sequence[Any], workers: int, watch: ProgressOfAll
   ) -> None:
     self._function = function
     self._jobs = jobs

@@ -1,4 +1,4 @@
-"""What a conversion is asked for, what it is made of, and what it did."""
+"""Types of a conversion: options, plan, progress and summary."""
 
 import dataclasses
 import re
@@ -111,7 +111,7 @@ class ConvertSummary:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Plan:
+class ConversionPlan:
   """A conversion that is ready to run: `run_shard` for each job, in any order, then `finish`.
 
   Attributes:

@@ -1,4 +1,4 @@
-"""Choosing records during a conversion: what is left out, what goes to which split."""
+"""Selectors: functions that choose the records of a conversion and their splits."""
 
 import dataclasses
 from collections.abc import Callable
@@ -21,8 +21,8 @@ class Selected:
 
 
 @dataclasses.dataclass(frozen=True)
-class LeftOut:
-  """A record that is whole but not wanted.
+class Skipped:
+  """A good record that the selector skips.
 
   Attributes:
     reason: a few words that many records share ("longer than 30 s"): they are counted by it.
@@ -33,7 +33,7 @@ class LeftOut:
 
 # A module-level function or an object of a frozen dataclass: worker processes unpickle it, and a
 # conversion that goes on compares it with the one that was broken off.
-Selector = Callable[[Record], Selected | LeftOut]
+Selector = Callable[[Record], Selected | Skipped]
 
 
 def describe_selector(selector: Selector | None) -> str | None:

@@ -1,4 +1,4 @@
-"""One input shard to its output shards: the part of a conversion that any process can do alone."""
+"""Shard job: converts one input shard to its output shards, in any process and any order."""
 
 import base64
 import contextlib
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from maxtext_ext.conversion.selector import LeftOut, Selected, Selector
+from maxtext_ext.conversion.selector import Selected, Selector, Skipped
 from maxtext_ext.files import storage
 from maxtext_ext.records.lengths import LengthsBuilder, write_lengths
 from maxtext_ext.records.manifest import WrittenShard
@@ -100,7 +100,9 @@ class ShardStatus:
   reasons: list[str] = dataclasses.field(default_factory=list)
 
 
-Watch = Callable[[ShardStatus], None]  # called after each record; may raise to stop the job
+ProgressCallback = Callable[
+  [ShardStatus], None
+]  # called after each record; may raise to stop the job
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -150,7 +152,7 @@ class ShardResult:
     return cls(**fields)
 
 
-def run_shard(job: ShardJob, watch: Watch | None = None) -> ShardResult:
+def run_shard(job: ShardJob, watch: ProgressCallback | None = None) -> ShardResult:
   """Converts one input shard, unless that was done before.
 
   Ids that occur twice within the shard are found here, those in two shards by `finish`. The result
@@ -247,7 +249,7 @@ class _ShardRun:
 
   def _write(self, entry: Good, file: int) -> None:
     selected = self._select(entry.record)
-    if isinstance(selected, LeftOut):
+    if isinstance(selected, Skipped):
       self._left_out[selected.reason] = self._left_out.get(selected.reason, 0) + 1
       return
     record, split = selected.record, self._split_index(selected.split)
@@ -267,7 +269,7 @@ class _ShardRun:
     self._lengths[split].add(record)
     self.status.samples += len(record.audio)
 
-  def _select(self, record: Record) -> Selected | LeftOut:
+  def _select(self, record: Record) -> Selected | Skipped:
     if self._job.selector is None:
       return Selected(record=record, split=self._job.splits[0])
     return self._job.selector(record)

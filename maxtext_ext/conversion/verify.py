@@ -1,4 +1,4 @@
-"""Whether converted data is whole: every record read, every file held against its manifest."""
+"""Verification of converted data: reads every record, compares every file with its manifest."""
 
 import dataclasses
 import os
@@ -12,7 +12,7 @@ from maxtext_ext.audio.limits import SAMPLE_RATE, AudioError
 from maxtext_ext.conversion.jobs import progress_folder
 from maxtext_ext.conversion.local_engine import run_jobs
 from maxtext_ext.conversion.options import Progress
-from maxtext_ext.conversion.shard_job import ShardStatus, Watch
+from maxtext_ext.conversion.shard_job import ProgressCallback, ShardStatus
 from maxtext_ext.escape import printable
 from maxtext_ext.files import checksum, storage
 from maxtext_ext.pages.duration import format_duration
@@ -186,7 +186,7 @@ def print_report(splits: Sequence[SplitCheck]) -> bool:
   return is_well
 
 
-def check_shard(job: _Job, watch: Watch) -> ShardCheck:
+def check_shard(job: _Job, watch: ProgressCallback) -> ShardCheck:
   """Reads one shard; problems are part of what it returns."""
   status = ShardStatus()
   size = storage.size_of(job.path)

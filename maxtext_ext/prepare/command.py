@@ -13,7 +13,7 @@ from rich.table import Table
 from maxtext_ext.conversion.convert import QUARANTINE_NAME, TooManyBadError
 from maxtext_ext.pages.duration import format_duration
 from maxtext_ext.prepare.export import export
-from maxtext_ext.prepare.prepare import Prepared, PrepareOptions, Watch, prepare
+from maxtext_ext.prepare.prepare import Prepared, PrepareOptions, ProgressCallback, prepare
 from maxtext_ext.prepare.recipe import Source
 
 _WIDTH = 100  # columns of the table where the output is no terminal
@@ -120,7 +120,9 @@ def _export(done: Sequence[Prepared], out: str, workers: int) -> None:
   for split, folders in splits.items():
     with _progress() as watch:
 
-      def show(shards: int, total: int, split: str = split, watch: Watch = watch) -> None:
+      def show(
+        shards: int, total: int, split: str = split, watch: ProgressCallback = watch
+      ) -> None:
         watch(f"WAV files of {split}", shards / total, "")
 
       summary = export(list(folders.items()), split, out, workers=workers, progress=show)
@@ -130,7 +132,7 @@ def _export(done: Sequence[Prepared], out: str, workers: int) -> None:
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[Watch]:
+def _progress() -> Iterator[ProgressCallback]:
   """A bar for each thing that is done; nothing where stderr is no terminal."""
   console = Console(stderr=True)
   columns = (

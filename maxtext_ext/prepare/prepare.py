@@ -58,7 +58,7 @@ class Prepared:
 
 
 # Told what is under way, "crowd-recital: downloading", and how far that is: share done, details.
-Watch = Callable[[str, float, str], None]
+ProgressCallback = Callable[[str, float, str], None]
 
 
 def prepare(
@@ -66,7 +66,7 @@ def prepare(
   out: str,
   options: PrepareOptions,
   *,
-  watch: Watch | None = None,
+  watch: ProgressCallback | None = None,
 ) -> list[Prepared]:
   """Writes {out}/{source}/{split}-00000-of-0000N.array_record for each source and split.
 
@@ -122,7 +122,7 @@ def _place_of(source: Source, part: Part, where: str) -> str:
   return str(dataclasses.replace(given, config=given.config or source.config, split=split))
 
 
-def _convert(task: _Task, options: PrepareOptions, watch: Watch | None) -> Prepared:
+def _convert(task: _Task, options: PrepareOptions, watch: ProgressCallback | None) -> Prepared:
   source, part = task.source, task.part
 
   def show(now: Progress) -> None:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 
 from maxtext_ext.audio.limits import SAMPLE_RATE
-from maxtext_ext.conversion.selector import LeftOut, Selected
+from maxtext_ext.conversion.selector import Selected, Skipped
 from maxtext_ext.prepare import buckwalter
 from maxtext_ext.prepare.split import Split
 from maxtext_ext.records.schema import Record
@@ -65,17 +65,17 @@ class Select:
         "0 <= min_seconds < max_seconds"
       )
 
-  def __call__(self, record: Record) -> Selected | LeftOut:
+  def __call__(self, record: Record) -> Selected | Skipped:
     """The record with its text cleaned, or why it is left out."""
     clean, normalize = TEXTS.get(self.language, TEXTS[""])
     text = clean(buckwalter.to_arabic(record.text) if self.buckwalter else record.text)
     if not normalize(text):
-      return LeftOut(NO_WORDS)
+      return Skipped(NO_WORDS)
     samples = self._wanted_samples(record)
     if samples < self.min_seconds * SAMPLE_RATE:
-      return LeftOut(f"shorter than {self.min_seconds:g} s")
+      return Skipped(f"shorter than {self.min_seconds:g} s")
     if samples > self.max_seconds * SAMPLE_RATE:
-      return LeftOut(f"longer than {self.max_seconds:g} s")
+      return Skipped(f"longer than {self.max_seconds:g} s")
     split = self.to if isinstance(self.to, str) else self.to.part_of(self._key(record, text))
     if text != record.text or samples < len(record.audio):
       record = dataclasses.replace(record, text=text, audio=record.audio[:samples])

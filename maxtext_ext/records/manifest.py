@@ -1,4 +1,4 @@
-"""Shards of a split by name, and its manifest: contents, and the conversion that wrote them."""
+"""Shard names, and the manifest of a split: its shards and the conversion that wrote them."""
 
 import dataclasses
 import json
@@ -47,7 +47,7 @@ class Manifest:
 
   Attributes:
     split: which.
-    conversion: the identity of the conversion, see `conversion.Plan`.
+    conversion: the identity of the conversion, see `conversion.ConversionPlan`.
     read, quarantined, left_out: counts of the whole conversion, over all its splits.
     shards: of this split, in order.
   """

@@ -1,4 +1,4 @@
-"""Quarantine: the list of records that were left out, and why; and when they are too many."""
+"""Quarantine: the file of bad records with their reasons, and the limit on their share."""
 
 import contextlib
 import dataclasses

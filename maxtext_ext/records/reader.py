@@ -1,4 +1,4 @@
-"""Finding ArrayRecord shards and reading their records in any order."""
+"""Reader of ArrayRecord shards: finds those of a split, and reads records in any order."""
 
 import os
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""One record: an utterance with its text, as the bytes of a tf.train.Example.
+"""Record schema: an utterance with its text, as the bytes of a tf.train.Example.
 
 Features: `audio` float_list, `audio_len` int64, `sample_rate` int64, `duration` float (seconds),
 `text`, `dataset_name`, `sample_id` bytes (UTF-8). Ours, all optional: `language`, `prompt`,

@@ -1,4 +1,4 @@
-"""Writing one ArrayRecord shard."""
+"""Writer of one ArrayRecord shard."""
 
 import contextlib
 import os

@@ -13,7 +13,7 @@ import pytest
 from maxtext_ext.conversion import beam
 from maxtext_ext.conversion import convert as local
 from maxtext_ext.conversion.convert import ConvertOptions, ConvertSummary
-from maxtext_ext.conversion.selector import LeftOut, Selected
+from maxtext_ext.conversion.selector import Selected, Skipped
 from maxtext_ext.records.schema import Record, encode_example
 from maxtext_ext.sources.tfrecord import write_tfrecord
 
@@ -55,15 +55,15 @@ def facts(summary: ConvertSummary) -> dict:
   return fields
 
 
-def half(record: Record) -> Selected | LeftOut:
+def half(record: Record) -> Selected | Skipped:
   """A selector: two splits, and one that is left out."""
   if record.sample_id == "three":
-    return LeftOut(reason="unlucky")
+    return Skipped(reason="unlucky")
   split = "dev" if record.sample_id == "four" else "train"
   return Selected(record=record, split=split)
 
 
-def to_full_disk(record: Record) -> Selected | LeftOut:
+def to_full_disk(record: Record) -> Selected | Skipped:
   raise OSError(errno.ENOSPC, "No space left on device")
 
 
@@ -103,7 +103,7 @@ def test_bad_records_above_the_rate(tmp_path):
   beam.convert(source, str(tmp_path / "out"), options(max_bad_fraction=0.5))
 
 
-def to_nowhere(record: Record) -> Selected | LeftOut:
+def to_nowhere(record: Record) -> Selected | Skipped:
   return Selected(record=record, split="nowhere")
 
 

@@ -19,7 +19,7 @@ from maxtext_ext.conversion.convert import (
   plan_conversion,
   run_shard,
 )
-from maxtext_ext.conversion.selector import LeftOut, Selected
+from maxtext_ext.conversion.selector import Selected, Skipped
 from maxtext_ext.files import storage
 from maxtext_ext.records.lengths import lengths_path
 from maxtext_ext.records.manifest import read_manifest
@@ -98,13 +98,13 @@ def test_killed_after_it_wrote_shards_anew(tmp_path):
 class ByFirstLetter:
   """a: train, b: dev, with another text; others are left out."""
 
-  def __call__(self, record: Record) -> Selected | LeftOut:
+  def __call__(self, record: Record) -> Selected | Skipped:
     letter = record.sample_id[0]
     if letter == "a":
       return Selected(record=record, split="train")
     if letter == "b":
       return Selected(record=dataclasses.replace(record, text="changed"), split="dev")
-    return LeftOut(f"letter {letter}")
+    return Skipped(f"letter {letter}")
 
 
 @pytest.mark.parametrize("workers", [1, 2])

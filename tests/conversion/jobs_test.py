@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from maxtext_ext.conversion.convert import convert, plan_conversion, run_shard
-from maxtext_ext.conversion.selector import LeftOut, Selected
+from maxtext_ext.conversion.selector import Selected, Skipped
 from maxtext_ext.sources.options import SourceOptions
 from tests.conversion.small_shards import bytes_of, ids_of, options, quarantined, write_shards
 
@@ -23,7 +23,7 @@ def everything(record):
 
 
 def nothing(record):
-  return LeftOut("not wanted")
+  return Skipped("not wanted")
 
 
 def test_a_finished_conversion_is_not_done_again(source, tmp_path):
@@ -215,5 +215,5 @@ def test_the_output_folder_may_not_be_a_file(source, tmp_path):
 
 def test_a_selector_has_to_be_known_again(source, tmp_path):
   with pytest.raises(ValueError, match="module-level function or an object of a dataclass"):
-    convert(source, str(tmp_path / "out"), options(selector=lambda record: LeftOut("")))
+    convert(source, str(tmp_path / "out"), options(selector=lambda record: Skipped("")))
   assert not (tmp_path / "out").exists()

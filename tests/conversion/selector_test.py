@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from maxtext_ext.conversion.selector import LeftOut, Selected, describe_selector
+from maxtext_ext.conversion.selector import Selected, Skipped, describe_selector
 from maxtext_ext.records.schema import Record
 
 
@@ -15,17 +15,17 @@ from maxtext_ext.records.schema import Record
 class Shorter:
   seconds: float
 
-  def __call__(self, record: Record) -> Selected | LeftOut:
-    return LeftOut(f"longer than {self.seconds:g} s")
+  def __call__(self, record: Record) -> Selected | Skipped:
+    return Skipped(f"longer than {self.seconds:g} s")
 
 
 class Unknown:
-  def __call__(self, record: Record) -> LeftOut:
-    return LeftOut("")
+  def __call__(self, record: Record) -> Skipped:
+    return Skipped("")
 
 
-def drop(record: Record) -> LeftOut:
-  return LeftOut("dropped")
+def drop(record: Record) -> Skipped:
+  return Skipped("dropped")
 
 
 def test_descriptions():

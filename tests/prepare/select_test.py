@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from maxtext_ext.conversion.selector import LeftOut, Selected, describe_selector
+from maxtext_ext.conversion.selector import Selected, Skipped, describe_selector
 from maxtext_ext.prepare.select import NO_WORDS, Select, open_segment
 from maxtext_ext.prepare.split import Split
 from maxtext_ext.records.schema import Record
@@ -34,7 +34,7 @@ def select(**options):
 )
 def test_limits_of_length_belong_to_it(samples, reason):
   got = select()(clip(samples=samples))
-  assert got == LeftOut(reason) if reason else isinstance(got, Selected)
+  assert got == Skipped(reason) if reason else isinstance(got, Selected)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_limits_of_length_belong_to_it(samples, reason):
 )
 def test_what_an_encoder_added_is_cut_off(samples, taken):
   got = select(overhang_seconds=0.15)(clip(samples=samples))
-  assert (len(got.record.audio) if taken else got) == (taken or LeftOut("longer than 30 s"))
+  assert (len(got.record.audio) if taken else got) == (taken or Skipped("longer than 30 s"))
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_what_an_encoder_added_is_cut_off(samples, taken):
 )
 def test_text_is_cleaned_and_left_out_without_words(language, text, expected):
   got = select(language=language)(clip(text=text))
-  assert (got.record.text if expected else got) == (expected or LeftOut(NO_WORDS))
+  assert (got.record.text if expected else got) == (expected or Skipped(NO_WORDS))
 
 
 def test_a_record_that_needs_nothing_stays_the_same_object():
@@ -94,7 +94,7 @@ def test_speech_that_is_not_in_the_text_is_cut_off():
   assert len(select()(clip(30.0, text)).record.audio) == 30 * RATE
   assert len(select(whisper_segments=True)(clip(20, text)).record.audio) == 20 * RATE
   short = select(whisper_segments=True)(clip(30, "<|0.00|>אה<|0.30|><|0.40|>"))
-  assert short == LeftOut("shorter than 0.5 s")
+  assert short == Skipped("shorter than 0.5 s")
 
 
 def test_clips_of_a_recording_stay_together():
