@@ -34,9 +34,9 @@ from rich.console import Console
 from rich.table import Table
 from transformers import PreTrainedTokenizerFast, WhisperFeatureExtractor
 
-from maxtext_ext.audio.geometry import audio_tokens
 from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.input.pipeline import Datasets, InputConfig, Packing, fill, train_iterator
+from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY
 from maxtext_ext.records.schema import Record, encode_example
 from maxtext_ext.records.writer import ShardWriter
 from maxtext_ext.text.special_tokens import ASR_TEXT, AUDIO_END, AUDIO_PAD, AUDIO_START, PAD
@@ -73,6 +73,7 @@ def main() -> None:
       if not data_dir.exists():
         write_records(data_dir, clips, stored)
       config = InputConfig(
+        geometry=GEOMETRY,
         datasets=Datasets(data_dir=str(data_dir)),
         rows=options.rows,
         max_tokens=MAX_TOKENS,
@@ -205,7 +206,7 @@ class OfficialWay:
       return_attention_mask=True,
       return_tensors="np",
     )
-    tokens = audio_tokens(heard["attention_mask"].sum(axis=1)).tolist()
+    tokens = GEOMETRY.tokens(heard["attention_mask"].sum(axis=1)).tolist()
     texts = [text.replace(AUDIO_PAD, AUDIO_PAD * n) for text, n in zip(texts, tokens, strict=True)]
     return {**self._tokenizer(texts, padding=True, return_tensors="np"), **heard}
 

@@ -25,6 +25,7 @@ from maxtext_ext.input.mixture import SequentialOrder
 from maxtext_ext.input.pipeline import Datasets, decode_split, eval_iterator
 from maxtext_ext.input.reading import ReadElement, open_data
 from maxtext_ext.input.transforms import BuildUtterance, Chain, DecodeRecord
+from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY
 from maxtext_ext.records.reader import RecordSource
 from maxtext_ext.records.schema import Record, encode_example
 from maxtext_ext.records.writer import ShardWriter
@@ -44,7 +45,9 @@ def main() -> None:
   with tempfile.TemporaryDirectory() as folder:
     write_split(Path(folder), options.records, options.audio)
     tokenizer = train_char_tokenizer([LETTERS], Path(folder) / "tokenizer", ["English"])
-    config = InputConfig(datasets=Datasets(data_dir=folder), split="test", rows=16)
+    config = InputConfig(
+      geometry=GEOMETRY, datasets=Datasets(data_dir=folder), split="test", rows=16
+    )
     scan, stored = (seconds_to_first_batch(config, tokenizer) for _ in range(2))
     peer = stored + seconds_to_read(config, tokenizer)
     reads = [records_read(config, tokenizer, host) for host in range(HOSTS)]

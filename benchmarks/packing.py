@@ -18,10 +18,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from maxtext_ext.audio.geometry import CHUNKS_PER_WINDOW, FRAMES_PER_CHUNK, audio_tokens
 from maxtext_ext.input.bin_packing import TailPacker
 from maxtext_ext.input.packing import choose_windows, pack
-from maxtext_ext.input.windows import full_and_tail
+from maxtext_ext.input.windows import alone_and_tail
+from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY
 
 SEED = 0
 CLIPS = 30_000
@@ -77,20 +77,20 @@ class Measured:
 def measure(seconds: np.ndarray) -> Measured:
   """Packs clips of these durations, in this order, and pads them."""
   frames = (seconds * 100).astype(int)
-  tokens = audio_tokens(frames) + np.rint(4 * seconds).astype(int) + TEMPLATE_TOKENS
-  chunks = -(-frames // FRAMES_PER_CHUNK)
-  windows = choose_windows(tokens[:SAMPLED], chunks[:SAMPLED], MAX_TOKENS)
+  tokens = GEOMETRY.tokens(frames) + np.rint(4 * seconds).astype(int) + TEMPLATE_TOKENS
+  chunks = -(-frames // GEOMETRY.frames_per_chunk)
+  windows = choose_windows(tokens[:SAMPLED], chunks[:SAMPLED], MAX_TOKENS, GEOMETRY)
   lengths = np.stack([tokens, chunks], axis=1).tolist()
   start = time.process_time()
-  rows = sum(1 for _ in pack(lengths, max_tokens=MAX_TOKENS, windows=windows))
+  rows = sum(1 for _ in pack(lengths, geometry=GEOMETRY, max_tokens=MAX_TOKENS, windows=windows))
   elapsed = time.process_time() - start
-  full, tail = full_and_tail(chunks)
-  needed = int(full.sum()) + TailPacker.of(tail.tolist()).windows
+  full, tail = alone_and_tail(chunks, GEOMETRY)
+  needed = int(full.sum()) + TailPacker.of(tail.tolist(), GEOMETRY.chunks_per_window).windows
   return Measured(
     windows=windows,
     token_fill=float(tokens.sum() / (rows * MAX_TOKENS)),
-    chunk_fill=float(chunks.sum() / (rows * windows * CHUNKS_PER_WINDOW)),
-    most_chunks=float(chunks.sum() / (needed * CHUNKS_PER_WINDOW)),
+    chunk_fill=float(chunks.sum() / (rows * windows * GEOMETRY.chunks_per_window)),
+    most_chunks=float(chunks.sum() / (needed * GEOMETRY.chunks_per_window)),
     padded_fill=padded_fill(tokens),
     padded_by_length=padded_fill(np.sort(tokens)),
     clips_per_second=len(seconds) / elapsed,

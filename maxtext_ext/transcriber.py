@@ -1,5 +1,6 @@
 """From audio to text in two lines of Python: a checkpoint, the recordings, what was said.
 
+from maxtext_ext.models.encoders import encoder_config
 from maxtext_ext import Transcriber
 print(Transcriber.from_pretrained("out/qwen3-asr").transcribe("clip.wav").text)
 """
@@ -67,6 +68,7 @@ class Transcriber:
     self, config: bridge.Config, mesh: Mesh, params: nnx.State, tokenizer: Vocabulary
   ) -> None:
     self._tokenizer, self._template = tokenizer, config.template
+    self._geometry = encoder_config(config).geometry
     self._devices = jax.device_count()
     self._windows = config.decode_rows
     self._params = params
@@ -168,6 +170,7 @@ class Transcriber:
     return build_utterance(
       record,
       self._tokenizer,
+      geometry=self._geometry,
       template=self._template,
       language_in_prompt=True,
       context=context or "",

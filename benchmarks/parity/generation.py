@@ -16,6 +16,7 @@ from maxtext_ext.config import load
 from maxtext_ext.decode.generate import Generator
 from maxtext_ext.input.collate import make_decode_batch
 from maxtext_ext.input.utterance import Utterance, build_utterance
+from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY
 from maxtext_ext.models.make import make_model
 from maxtext_ext.text.tokenizer import Tokenizer, train_char_tokenizer
 
@@ -55,7 +56,7 @@ def clips(
   """Utterances of noise, of different lengths."""
   records = [tiny.records(1, seed=i, seconds=(s, s + 1e-3))[0] for i, s in enumerate(seconds)]
   return [
-    build_utterance(record, tokenizer, language_in_prompt=i % 2 == 0)
+    build_utterance(record, tokenizer, geometry=GEOMETRY, language_in_prompt=i % 2 == 0)
     for i, record in enumerate(records)
   ]
 

@@ -95,7 +95,7 @@ def one_row(
   Returns:
     The arguments of log_mel, and the places of each clip's chunks.
   """
-  chunks = [cut_chunks(clip) for clip in clips]
+  chunks = [cut_chunks(clip, GEOMETRY) for clip in clips]
   counts = [len(c) for c in chunks]
   total = sum(counts)
   windows = -(-(total if order is None else order.max() + 1) // GEOMETRY.chunks_per_window)
@@ -105,7 +105,7 @@ def one_row(
   frames, segment = np.zeros((2, shape[0]), np.int32)
   for number, (clip, chunk, place) in enumerate(zip(clips, chunks, places, strict=True), 1):
     samples[place] = chunk
-    frames[place] = frames_of_chunks(GEOMETRY.num_frames(clip.size))
+    frames[place] = frames_of_chunks(GEOMETRY.num_frames(clip.size), GEOMETRY)
     segment[place] = number
     if garbage:  # all that lies behind the reflection at the clip's end
       end = (max(clip.size, GEOMETRY.min_samples) + 400) - (len(chunk) - 1) * SAMPLE_RATE

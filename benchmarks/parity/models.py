@@ -119,7 +119,7 @@ def utterances(ref: Reference) -> list[Utterance]:
         prompt=np.asarray(prompt, np.int32),
         target=np.asarray(target, np.int32),
         audio_start=prompt.index(reference.AUDIO_PAD),
-        audio_tokens=tokens,
+        geometry=GEOMETRY,
       )
     )
   return made
@@ -129,7 +129,8 @@ def batch_of(
   clips: list[Utterance], *, max_tokens: int, windows: int, rows: int
 ) -> tuple[dict[str, np.ndarray], list[tuple[str, int, np.ndarray]]]:
   """Clips packed into rows: the batch, and of each clip its id, its row and its positions."""
-  packed = list(pack([(u.tokens, u.chunks) for u in clips], max_tokens=max_tokens, windows=windows))
+  lengths = [(u.tokens, u.chunks) for u in clips]
+  packed = list(pack(lengths, geometry=GEOMETRY, max_tokens=max_tokens, windows=windows))
   assert len(packed) <= rows
   arrays = pack_batch(
     packed,
@@ -139,6 +140,7 @@ def batch_of(
     windows=windows,
     pad_id=reference.PAD,
     audio_dtype="float32",
+    geometry=GEOMETRY,
   )
   places = []
   for number, row in enumerate(packed):

@@ -93,24 +93,3 @@ class Geometry:
     for _ in range(self.halvings):
       frames = (frames + 1) // 2
     return frames
-
-
-# Source: `Qwen3ASRFeatureExtractor` and `Qwen3ASREncoder` (transformers, models/qwen3_asr).
-QWEN3 = Geometry(
-  frames_per_chunk=100,
-  halvings=3,
-  chunks_per_window=8,
-  tails_share_windows=True,
-  min_samples=8_000,
-)
-
-# The same figures by name, for what does not take a Geometry yet.
-FRAMES_PER_CHUNK = QWEN3.frames_per_chunk
-CHUNK_HOP = QWEN3.chunk_hop
-CHUNK_SAMPLES = QWEN3.chunk_samples
-MIN_SAMPLES = QWEN3.min_samples
-TOKENS_PER_CHUNK = QWEN3.tokens_per_chunk
-CHUNKS_PER_WINDOW = QWEN3.chunks_per_window
-TOKENS_PER_WINDOW = QWEN3.tokens_per_window
-num_frames = QWEN3.num_frames
-audio_tokens = QWEN3.tokens

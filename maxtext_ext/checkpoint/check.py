@@ -79,7 +79,7 @@ class ReferenceClip:
       prompt=ids,
       target=np.zeros(0, np.int32),
       audio_start=start,
-      audio_tokens=length,
+      geometry=geometry,
     )
 
 

@@ -151,10 +151,12 @@ def own_data_keys(data_dir: str, tokenizer: Tokenizer) -> list[str]:
   The configuration is made for thousands of one-second commands. Here the steps follow from the
   amount of data, and the run ends when its evaluations get no better.
   """
+  from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY  # with JAX, which --help can spare
+
   tokens, longest = 0, 0
   for split in SPLITS:
     for record in _records(data_dir, split):
-      clip = build_utterance(record, tokenizer, language_in_prompt=True)
+      clip = build_utterance(record, tokenizer, geometry=GEOMETRY, language_in_prompt=True)
       longest = max(longest, len(clip.target))
       tokens += clip.tokens if split == "train" else 0
   steps = steps_for(tokens)

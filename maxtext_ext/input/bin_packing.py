@@ -4,23 +4,22 @@ import functools
 
 import numpy as np
 
-from maxtext_ext.audio.geometry import CHUNKS_PER_WINDOW
-
 
 class TailPacker:
-  """Bin packing of tails (1 to 7 chunks) into windows of 8; knows where each tail stands."""
+  """Bin packing of tails into windows of `size` chunks; knows where each tail stands."""
 
-  def __init__(self) -> None:
+  def __init__(self, size: int) -> None:
+    self._size = size
     self.windows = 0
     self.places: list[
       tuple[int, int]
     ] = []  # (window, first chunk) in order of adding; (-1, -1): no tail
-    self._open: list[list[int]] = [[] for _ in range(CHUNKS_PER_WINDOW)]  # windows by free chunks
+    self._open: list[list[int]] = [[] for _ in range(size)]  # windows by free chunks
 
   @classmethod
-  def of(cls, tails: list[int]) -> "TailPacker":
+  def of(cls, tails: list[int], size: int) -> "TailPacker":
     """Bins of tails that are known together: the longest is placed first, which wastes less."""
-    bins = cls()
+    bins = cls(size)
     order = sorted(range(len(tails)), key=lambda i: -tails[i])
     for i in order:
       bins.add(tails[i])
@@ -33,22 +32,22 @@ class TailPacker:
     if not tail:
       self.places.append((-1, -1))
       return
-    free = next((f for f in range(tail, CHUNKS_PER_WINDOW) if self._open[f]), CHUNKS_PER_WINDOW)
-    if free < CHUNKS_PER_WINDOW:
+    free = next((f for f in range(tail, self._size) if self._open[f]), self._size)
+    if free < self._size:
       window = self._open[free].pop()
     else:
       window, self.windows = self.windows, self.windows + 1
-    self.places.append((window, CHUNKS_PER_WINDOW - free))
+    self.places.append((window, self._size - free))
     if free > tail:
       self._open[free - tail].append(window)
 
   def windows_for_one(self) -> np.ndarray:
-    """int [8]: windows that one more tail of each length (0 to 7) opens: 0 or 1."""
-    return _windows_for_more(self._two_of_each())[0]
+    """int [size]: windows that one more tail of each length (0 to size - 1) opens: 0 or 1."""
+    return _windows_for_more(self._two_of_each(), self._size)[0]
 
   def windows_for_two(self) -> np.ndarray:
-    """int [8, 8]: windows that two more tails open when the longer is added first: 0, 1 or 2."""
-    return _windows_for_more(self._two_of_each())[1]
+    """int [size, size]: windows (0 to 2) that two more tails open, the longer added first."""
+    return _windows_for_more(self._two_of_each(), self._size)[1]
 
   def _two_of_each(self) -> tuple[int, ...]:
     """Free chunks of the open windows, ascending; of equal ones no more than two tails can use."""
@@ -56,18 +55,18 @@ class TailPacker:
 
 
 @functools.lru_cache(maxsize=4096)
-def _windows_for_more(opened: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+def _windows_for_more(opened: tuple[int, ...], size: int) -> tuple[np.ndarray, np.ndarray]:
   """`windows_for_one` and `windows_for_two` for open windows of so many free chunks each."""
-  one = (np.arange(CHUNKS_PER_WINDOW) > max(opened, default=0)).astype(np.int32)
-  two = np.zeros((CHUNKS_PER_WINDOW, CHUNKS_PER_WINDOW), np.int32)
-  for longer in range(1, CHUNKS_PER_WINDOW):
-    free = next((free for free in opened if free >= longer), CHUNKS_PER_WINDOW)
+  one = (np.arange(size) > max(opened, default=0)).astype(np.int32)
+  two = np.zeros((size, size), np.int32)
+  for longer in range(1, size):
+    free = next((free for free in opened if free >= longer), size)
     others = list(opened)
     if free in others:
       others.remove(free)
     largest = max([free - longer, *others])
     for shorter in range(longer + 1):
-      two[longer, shorter] = (free == CHUNKS_PER_WINDOW) + (shorter > largest)
+      two[longer, shorter] = (free == size) + (shorter > largest)
   two = np.maximum(two, two.T)
   one.flags.writeable = two.flags.writeable = False
   return one, two

@@ -1,26 +1,22 @@
 """From utterances to the arrays of a batch, packed for training and one a row for decoding."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import grain
 import numpy as np
 
-from maxtext_ext.audio.geometry import (
-  CHUNK_SAMPLES,
-  CHUNKS_PER_WINDOW,
-  FRAMES_PER_CHUNK,
-  TOKENS_PER_WINDOW,
-)
+from maxtext_ext.audio.geometry import HOP, Geometry
+from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.packing import Row
 from maxtext_ext.input.utterance import Utterance
 from maxtext_ext.input.windows import (
   Placement,
+  alone_and_tail,
   audio_index,
   frames_of_chunks,
-  full_and_tail,
   write_chunks,
 )
 from maxtext_ext.text.vocabulary import Vocabulary
@@ -71,6 +67,7 @@ class CollateRows(grain.transforms.Map):
     windows: W.
     pad_id: token of empty slots.
     audio_dtype: "float32" or "int16".
+    geometry: the encoder's.
   """
 
   rows: int
@@ -78,6 +75,7 @@ class CollateRows(grain.transforms.Map):
   windows: int
   pad_id: int
   audio_dtype: str
+  geometry: Geometry
 
   @classmethod
   def from_config(cls, config: InputConfig, windows: int, tokenizer: Vocabulary) -> Self:
@@ -88,6 +86,7 @@ class CollateRows(grain.transforms.Map):
       windows=windows,
       pad_id=tokenizer.pad_id,
       audio_dtype=config.packing.audio_dtype,
+      geometry=config.geometry,
     )
 
   def map(self, packed: PackedRows) -> Batch:
@@ -100,6 +99,7 @@ class CollateRows(grain.transforms.Map):
       windows=self.windows,
       pad_id=self.pad_id,
       audio_dtype=self.audio_dtype,
+      geometry=self.geometry,
     )
     records = tuple(utterance.sample_id for utterance in packed.utterances.values())
     return Batch(arrays=arrays, records=records)
@@ -129,7 +129,7 @@ def fill(batch: Mapping[str, np.ndarray]) -> Fill:
   return Fill(
     token_fill=float((batch["inputs_segmentation"] != 0).mean()),
     chunk_fill=float((batch["chunk_segment"] != 0).mean()),
-    audio_seconds=float(batch["chunk_frames"].sum()) / FRAMES_PER_CHUNK,
+    audio_seconds=float(batch["chunk_frames"].sum()) * HOP / SAMPLE_RATE,
   )
 
 
@@ -142,6 +142,7 @@ def pack_batch(
   windows: int,
   pad_id: int,
   audio_dtype: str,
+  geometry: Geometry,
 ) -> Arrays:
   """The arrays of a training or evaluation batch; rows beyond `rows` are empty.
 
@@ -153,11 +154,12 @@ def pack_batch(
     windows: W.
     pad_id: token of empty slots.
     audio_dtype: "float32" or "int16".
+    geometry: the encoder's, as the utterances have it.
   """
-  arrays = _empty(batch_rows, max_tokens, windows, pad_id, audio_dtype)
+  arrays = _empty(batch_rows, max_tokens, windows, pad_id, audio_dtype, geometry)
   arrays["targets"] = np.zeros((batch_rows, max_tokens), np.int32)
   arrays["targets_segmentation"] = np.zeros((batch_rows, max_tokens), np.int32)
-  arrays["chunk_mask"] = np.zeros((batch_rows, windows, CHUNKS_PER_WINDOW, 4), np.int32)
+  arrays["chunk_mask"] = np.zeros((*arrays["chunk_frames"].shape, 4), np.int32)
   for row_number, row in enumerate(rows):
     slot = 0
     for segment, (key, place) in enumerate(zip(row.keys, row.places, strict=True), 1):
@@ -170,7 +172,7 @@ def pack_batch(
       answer = end - len(utterance.target)  # the prompt's last token predicts the answer's first
       arrays["targets_segmentation"][row_number, answer:end] = segment
       if utterance.chunk_mask is not None:
-        _put_chunks(arrays["chunk_mask"][row_number], utterance.chunk_mask, place)
+        _put_chunks(arrays["chunk_mask"][row_number], utterance.chunk_mask, place, geometry)
       slot = end
   return arrays
 
@@ -181,10 +183,11 @@ def decode_shape(utterance: Utterance) -> tuple[int, int]:
   Windows are 1, 2, 4, 8, ...; the text slots hold all their audio tokens and a rounded number of
   other tokens.
   """
-  windows = -(-utterance.chunks // CHUNKS_PER_WINDOW)
+  geometry = utterance.geometry
+  windows = -(-utterance.chunks // geometry.chunks_per_window)
   ladder = 1 << (windows - 1).bit_length()
   other = len(utterance.prompt) - utterance.audio_tokens
-  return ladder, ladder * TOKENS_PER_WINDOW + -(-other // _OVERHEAD_STEP) * _OVERHEAD_STEP
+  return ladder, ladder * geometry.tokens_per_window + -(-other // _OVERHEAD_STEP) * _OVERHEAD_STEP
 
 
 def make_decode_batch(
@@ -194,6 +197,7 @@ def make_decode_batch(
   rows: int | None = None,
   shape: tuple[int, int] | None = None,
   audio_dtype: str | None = None,
+  geometry: Geometry | None = None,
 ) -> DecodeBatch:
   """A batch of prompts without targets, one clip a row, from column 0 and window 0.
 
@@ -204,30 +208,32 @@ def make_decode_batch(
     shape: (windows, text slots); the smallest that `decode_shape` gives for all clips when not
       given.
     audio_dtype: "float32" or "int16", as all clips have it; that of the first clip when not given.
+    geometry: the encoder's, as all clips have it; that of the first clip when not given.
 
   Raises:
-    ValueError: there are no clips and no shape, more clips than rows, or a clip larger than the
-      shape.
+    ValueError: there are no clips, and no shape and geometry either; more clips than rows, or a
+      clip larger than the shape.
   """
   rows = len(utterances) if rows is None else rows
-  if len(utterances) > rows or (not utterances and shape is None):
+  if len(utterances) > rows or (not utterances and not (shape and geometry)):
     raise ValueError(f"{len(utterances)} clips for a decoding batch of {rows} rows, shape {shape}")
+  geometry = geometry or utterances[0].geometry
   shapes = [decode_shape(utterance) for utterance in utterances]
   windows, slots = shape or tuple(max(sizes) for sizes in zip(*shapes, strict=True))
   dtypes = {utterance.samples.dtype.name for utterance in utterances}
   dtypes |= {audio_dtype} if audio_dtype else set()
   if len(dtypes) != 1:
     raise ValueError(f"the samples of a decoding batch must be of one type, got {sorted(dtypes)}")
-  arrays = _empty(rows, slots, windows, pad_id, dtypes.pop())
+  arrays = _empty(rows, slots, windows, pad_id, dtypes.pop(), geometry)
   for row, utterance in enumerate(utterances):
-    full, tail = full_and_tail(utterance.chunks)
-    if full + (tail > 0) > windows or len(utterance.prompt) > slots:
+    alone, tail = alone_and_tail(utterance.chunks, geometry)
+    if alone + (tail > 0) > windows or len(utterance.prompt) > slots:
       raise ValueError(
         f"{utterance.sample_id}: {utterance.seconds:.1f} s and {len(utterance.prompt)} tokens "
         f"exceed a decoding batch of {windows} windows and {slots} tokens; leave the shape out"
       )
     _put_text(arrays, row, 0, 1, utterance.prompt)
-    _put_audio(arrays, row, 0, 1, utterance, Placement(0, full, 0) if tail else Placement(0))
+    _put_audio(arrays, row, 0, 1, utterance, Placement(0, alone, 0) if tail else Placement(0))
   return DecodeBatch(arrays=arrays, utterances=tuple(map(_info, utterances)))
 
 
@@ -241,15 +247,17 @@ def _info(utterance: Utterance) -> ClipInfo:
   )
 
 
-def _empty(rows: int, slots: int, windows: int, pad_id: int, audio_dtype: str) -> Arrays:
+def _empty(
+  rows: int, slots: int, windows: int, pad_id: int, audio_dtype: str, geometry: Geometry
+) -> Arrays:
   text = (rows, slots)
-  chunks = (rows, windows, CHUNKS_PER_WINDOW)
+  chunks = (rows, windows, geometry.chunks_per_window)
   return {
     "inputs": np.full(text, pad_id, np.int32),
     "inputs_position": np.zeros(text, np.int32),
     "inputs_segmentation": np.zeros(text, np.int32),
     "audio_index": np.full(text, -1, np.int32),
-    "samples": np.zeros((*chunks, CHUNK_SAMPLES), audio_dtype),
+    "samples": np.zeros((*chunks, geometry.chunk_samples), audio_dtype),
     "chunk_frames": np.zeros(chunks, np.int32),
     "chunk_segment": np.zeros(chunks, np.int32),
   }
@@ -265,31 +273,39 @@ def _put_text(arrays: Arrays, row: int, slot: int, segment: int, tokens: np.ndar
 def _put_audio(
   arrays: Arrays, row: int, slot: int, segment: int, utterance: Utterance, place: Placement
 ) -> None:
+  geometry = utterance.geometry
   first = slot + utterance.audio_start
-  arrays["audio_index"][row, first : first + utterance.audio_tokens] = audio_index(
-    utterance.audio_tokens, place
-  )
+  tokens = utterance.audio_tokens
+  arrays["audio_index"][row, first : first + tokens] = audio_index(tokens, place, geometry)
   samples = arrays["samples"][row]
-  full, tail = full_and_tail(utterance.chunks)
-  if full:
-    alone = samples[place.first_window : place.first_window + full]
-    write_chunks(utterance.samples, 0, alone.reshape(full * CHUNKS_PER_WINDOW, CHUNK_SAMPLES))
-  if tail:
-    shared = samples[place.tail_window, place.tail_chunk : place.tail_chunk + tail]
-    write_chunks(utterance.samples, full * CHUNKS_PER_WINDOW, shared)
-  _put_chunks(arrays["chunk_frames"][row], frames_of_chunks(utterance.frames), place)
+  for chunks, places in _slots(samples, utterance.chunks, place, geometry):
+    write_chunks(utterance.samples, chunks.start, places, geometry)
+  frames = frames_of_chunks(utterance.frames, geometry)
+  _put_chunks(arrays["chunk_frames"][row], frames, place, geometry)
   segments = np.full(utterance.chunks, segment, np.int32)
-  _put_chunks(arrays["chunk_segment"][row], segments, place)
+  _put_chunks(arrays["chunk_segment"][row], segments, place, geometry)
 
 
-def _put_chunks(windows: np.ndarray, chunks: np.ndarray, place: Placement) -> None:
-  """Copies a clip's chunks [n, ...] into its windows of a row [W, 8, ...]."""
-  full, tail = full_and_tail(len(chunks))
-  if full:
-    alone = chunks[: full * CHUNKS_PER_WINDOW]
-    windows[place.first_window : place.first_window + full] = alone.reshape(
-      full, CHUNKS_PER_WINDOW, *chunks.shape[1:]
-    )
+def _put_chunks(
+  windows: np.ndarray, chunks: np.ndarray, place: Placement, geometry: Geometry
+) -> None:
+  """Copies a clip's chunks [n, ...] into its windows of a row [W, C, ...]."""
+  for numbers, places in _slots(windows, len(chunks), place, geometry):
+    places[:] = chunks[numbers]
+
+
+def _slots(
+  windows: np.ndarray, chunks: int, place: Placement, geometry: Geometry
+) -> Iterator[tuple[slice, np.ndarray]]:
+  """A clip's chunks, by their numbers, and their places in the windows of a row [W, C, ...].
+
+  The first chunks have windows alone, of which the last may be filled in part; the tail follows.
+  """
+  size = geometry.chunks_per_window
+  alone, tail = alone_and_tail(chunks, geometry)
+  own = chunks - tail
+  if own:
+    places = windows[place.first_window : place.first_window + alone]
+    yield slice(0, own), places.reshape(alone * size, *windows.shape[2:])[:own]
   if tail:
-    shared = slice(place.tail_chunk, place.tail_chunk + tail)
-    windows[place.tail_window, shared] = chunks[full * CHUNKS_PER_WINDOW :]
+    yield slice(own, chunks), windows[place.tail_window, place.tail_chunk :][:tail]

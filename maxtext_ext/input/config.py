@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import Any, Self
 
-from maxtext_ext.audio.geometry import CHUNKS_PER_WINDOW, FRAMES_PER_CHUNK, audio_tokens, num_frames
+from maxtext_ext.audio.geometry import Geometry
 from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.input.curriculum import Curriculum
 from maxtext_ext.input.datasets import Datasets
@@ -14,14 +14,13 @@ from maxtext_ext.input.packing_config import Packing
 from maxtext_ext.subconfig import SubConfig
 from maxtext_ext.text.prompt_keys import PromptKeys
 
-_WINDOW_FRAMES = FRAMES_PER_CHUNK * CHUNKS_PER_WINDOW
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InputConfig:
   """The data of one split and how it becomes batches; `rows` is of one host.
 
   Attributes:
+    geometry: how the encoder divides time.
     datasets: where the records are.
     split: which of them.
     rows: B, rows of a batch on this host.
@@ -39,6 +38,7 @@ class InputConfig:
     prefetch_batches: batches held ready; 0 makes each when it is asked for.
   """
 
+  geometry: Geometry
   datasets: Datasets = dataclasses.field(default_factory=Datasets)
   split: str = "train"
   rows: int = 1
@@ -63,7 +63,7 @@ class InputConfig:
       if getattr(self, name) < least:
         raise ValueError(f"{name}={getattr(self, name)}, expected at least {least}")
     max_seconds = self.filters.max_seconds
-    audio = audio_tokens(num_frames(math.floor(max_seconds * SAMPLE_RATE)))
+    audio = self.geometry.num_tokens(math.floor(max_seconds * SAMPLE_RATE))
     if audio >= self.max_tokens:
       raise ValueError(
         f"a clip of max_seconds={max_seconds} has {audio} audio tokens, which no row of "
@@ -71,10 +71,10 @@ class InputConfig:
       )
     self._check_noise(max_seconds)
     mels, frames = self.spec_augment.spec_augment_mels, self.spec_augment.spec_augment_frames
-    if mels > self.mel_bins or frames > _WINDOW_FRAMES:
+    if mels > self.mel_bins or frames > SPAN:
       raise ValueError(
         f"spec_augment_mels={mels}, expected 0 to {self.mel_bins} (num_mel_bins_for_audio);"
-        f" spec_augment_frames={frames}, expected 0 to {_WINDOW_FRAMES} (8 s)"
+        f" spec_augment_frames={frames}, expected 0 to {SPAN} (8 s)"
       )
 
   def _check_noise(self, max_seconds: float) -> None:
@@ -93,16 +93,21 @@ class InputConfig:
     Raises:
       ValueError: a key has a value that cannot be used.
     """
+    # The encoders import JAX, which what only reads keys does without.
+    from maxtext_ext.models.encoders import encoder_config
+
+    encoder = encoder_config(config)
     groups = {
       field.name: field.type
       for field in dataclasses.fields(cls)
       if isinstance(field.type, type) and issubclass(field.type, SubConfig)
     }
     return cls(
+      geometry=encoder.geometry,
       split=split,
       rows=rows,
       max_tokens=config.max_target_length,
-      mel_bins=config.num_mel_bins_for_audio,
+      mel_bins=encoder.num_mel_bins,
       seed=config.data_shuffle_seed,
       **{name: group.from_config(config) for name, group in groups.items()},
     )

@@ -8,6 +8,7 @@ from typing import Any
 import grain
 import numpy as np
 
+from maxtext_ext.audio.geometry import Geometry
 from maxtext_ext.input.collate import DecodeBatch, decode_shape, make_decode_batch
 from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.drops import Drop, DropCounter
@@ -109,6 +110,7 @@ class _MakeBatch(grain.transforms.Map):
   rows: int
   pad_id: int
   audio_dtype: str
+  geometry: Geometry
 
   def map(self, planned: _Planned) -> _Made:
     read = [self.utterances[i] for i in planned.records]
@@ -117,6 +119,7 @@ class _MakeBatch(grain.transforms.Map):
       require_planned(clip.sample_id, decode_shape(clip), planned.shape)
     batch = make_decode_batch(
       clips,
+      geometry=self.geometry,
       pad_id=self.pad_id,
       rows=self.rows,
       shape=planned.shape,
@@ -152,11 +155,12 @@ class DecodeSplit:
     return len(self._plan())
 
   def __iter__(self) -> DecodeIterator:
+    config = self.config
     make = _MakeBatch(
-      self.utterances, self.config.rows, self.pad_id, self.config.packing.audio_dtype
+      self.utterances, config.rows, self.pad_id, config.packing.audio_dtype, config.geometry
     )
     batches = grain.MapDataset.source(self._plan()).map(make)
-    return DecodeIterator(batches, self.config, self.counts)
+    return DecodeIterator(batches, config, self.counts)
 
   def _plan(self) -> list[_Planned]:
     rows, planned = self.config.rows, []

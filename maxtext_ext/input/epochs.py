@@ -27,7 +27,8 @@ def steps_of(epochs: float, config: InputConfig, tokenizer: Vocabulary, *, rows:
     read = sample.chain.map(element)
     if isinstance(read, Drop):
       continue
-    if not unfit_reason(read.tokens, read.chunks, max_tokens=config.max_tokens, windows=windows):
+    budgets = {"max_tokens": config.max_tokens, "windows": windows}
+    if not unfit_reason(read.tokens, read.chunks, geometry=config.geometry, **budgets):
       found[element] = read.tokens, read.chunks
   lengths = [found[element] for element in sample.elements if element in found]
   if not lengths:
@@ -35,7 +36,8 @@ def steps_of(epochs: float, config: InputConfig, tokenizer: Vocabulary, *, rows:
   lookahead = config.packing.packing_lookahead
   # A run has no half empty rows at its end, so those of the sample do not count.
   repeated = lengths * -(-4 * lookahead // len(lengths))
-  packed = list(pack(repeated, max_tokens=config.max_tokens, windows=windows, lookahead=lookahead))
+  budgets = {"max_tokens": config.max_tokens, "windows": windows}
+  packed = list(pack(repeated, geometry=config.geometry, lookahead=lookahead, **budgets))
   packed = packed[: max(1, len(packed) * 3 // 4)]
   usable = len(lengths) / len(sample.elements)
   rows_per_element = usable * len(packed) / sum(len(row.keys) for row in packed)

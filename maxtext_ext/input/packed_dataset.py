@@ -88,6 +88,7 @@ class _PackedIterator(grain.DatasetIterator[PackedRows]):
     self._passed_over = 0  # elements in a row that did not enter the buffer
     self._waiting: dict[int, Utterance] = {}
     self._packer = RowPacker(
+      geometry=self._pack.config.geometry,
       max_tokens=self._pack.config.max_tokens,
       windows=self._pack.windows,
       lookahead=self._pack.config.packing.packing_lookahead,
@@ -158,7 +159,11 @@ class _PackedIterator(grain.DatasetIterator[PackedRows]):
       return False
     config = self._pack.config
     reason = unfit_reason(
-      read.tokens, read.chunks, max_tokens=config.max_tokens, windows=self._pack.windows
+      read.tokens,
+      read.chunks,
+      geometry=config.geometry,
+      max_tokens=config.max_tokens,
+      windows=self._pack.windows,
     )
     if reason:
       self._counter.drop(Drop("fits no row", f"{read.sample_id}: {reason}"))

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maxtext_ext.audio.geometry import CHUNKS_PER_WINDOW
+from maxtext_ext.audio.geometry import Geometry
 from maxtext_ext.input.bin_packing import TailPacker
 from maxtext_ext.input.packing_config import Packing
-from maxtext_ext.input.windows import Placement, full_and_tail
+from maxtext_ext.input.windows import Placement, alone_and_tail
 
 LOOKAHEAD = Packing().packing_lookahead  # utterances
 _PAIR_CANDIDATES = 96  # the oldest that fit; the cost of the search grows with the square
@@ -57,21 +57,24 @@ class Row:
 class RowPacker:
   """Packs utterances, known by key, text tokens and chunks, into rows of two budgets.
 
-  A clip's full windows stand alone, tails share windows, nothing is split. Rows depend on the order
-  of adding only.
+  A clip's full windows stand alone, tails share windows (where the geometry lets them), nothing is
+  split. Rows depend on the order of adding only.
 
   Example:
-    packer = RowPacker(max_tokens=100, windows=2)
+    packer = RowPacker(geometry=GEOMETRY, max_tokens=100, windows=2)  # 8 chunks a window
     for key, (tokens, chunks) in enumerate([(60, 3), (60, 3), (40, 5)]):
       packer.add(key, tokens=tokens, chunks=chunks)
     packer.pop()  # keys 0 and 2, both in window 0: key 0 from chunk 0, key 2 from chunk 3
   """
 
-  def __init__(self, *, max_tokens: int, windows: int, lookahead: int = LOOKAHEAD) -> None:
+  def __init__(
+    self, *, geometry: Geometry, max_tokens: int, windows: int, lookahead: int = LOOKAHEAD
+  ) -> None:
     if min(max_tokens, windows, lookahead) < 1:
       raise ValueError(
         f"max_tokens={max_tokens}, windows={windows} and lookahead={lookahead} must be at least 1"
       )
+    self.geometry = geometry
     self.max_tokens = max_tokens
     self.windows = windows
     self.lookahead = lookahead
@@ -98,7 +101,10 @@ class RowPacker:
       ValueError: no row is large enough for it.
     """
     assert not self.full, "pop a row first"
-    if reason := unfit_reason(tokens, chunks, max_tokens=self.max_tokens, windows=self.windows):
+    reason = unfit_reason(
+      tokens, chunks, geometry=self.geometry, max_tokens=self.max_tokens, windows=self.windows
+    )
+    if reason:
       raise ValueError(f"utterance {key}: {reason}")
     self._waiting[:, self._size] = key, tokens, chunks
     self._size += 1
@@ -107,8 +113,8 @@ class RowPacker:
     """The next row; the buffer should be full, unless the data is at its end."""
     assert self._size, "the buffer is empty"
     keys, tokens, chunks = self._waiting[:, : self._size]
-    picked, bins = _pick(tokens, chunks, self.max_tokens, self.windows)
-    row = Row(tuple(keys[picked].tolist()), _places(chunks[picked].tolist(), bins))
+    picked, bins = _pick(tokens, chunks, self.geometry, self.max_tokens, self.windows)
+    row = Row(tuple(keys[picked].tolist()), _places(chunks[picked].tolist(), bins, self.geometry))
     left = np.ones(self._size, bool)
     left[picked] = False
     kept = self._waiting[:, : self._size][:, left]
@@ -118,15 +124,15 @@ class RowPacker:
 
 
 def _pick(
-  tokens: np.ndarray, chunks: np.ndarray, max_tokens: int, windows: int
+  tokens: np.ndarray, chunks: np.ndarray, geometry: Geometry, max_tokens: int, windows: int
 ) -> tuple[list[int], TailPacker]:
   """Positions of the utterances of a row, and the bins of their tails in the same order."""
   best = -1.0
   for way in _WAYS:
-    tried, tried_bins = _fill_up(tokens, chunks, max_tokens, windows, way)
+    tried, tried_bins = _fill_up(tokens, chunks, geometry, max_tokens, windows, way)
     fills = (
       int(tokens[tried].sum()) / max_tokens,
-      int(chunks[tried].sum()) / (windows * CHUNKS_PER_WINDOW),
+      int(chunks[tried].sum()) / (windows * geometry.chunks_per_window),
     )
     if sum(fills) > best:
       best, picked, bins = sum(fills), tried, tried_bins
@@ -136,19 +142,25 @@ def _pick(
 
 
 def _fill_up(
-  tokens: np.ndarray, chunks: np.ndarray, max_tokens: int, windows: int, way: _Way
+  tokens: np.ndarray,
+  chunks: np.ndarray,
+  geometry: Geometry,
+  max_tokens: int,
+  windows: int,
+  way: _Way,
 ) -> tuple[list[int], TailPacker]:
   """A row of the oldest utterances and of the pairs that suit it best, one after another."""
-  full, tail = full_and_tail(chunks)
-  count = _oldest(tokens, chunks, max_tokens, windows, way.room)
+  full, tail = alone_and_tail(chunks, geometry)
+  count = _oldest(tokens, chunks, geometry, max_tokens, windows, way.room)
   picked = list(range(count))
-  bins = TailPacker.of(tail[:count].tolist())
+  bins = TailPacker.of(tail[:count].tolist(), geometry.chunks_per_window)
   tokens_left = max_tokens - int(tokens[:count].sum())
   windows_left = windows - int(full[:count].sum())  # the windows of `bins` are among them
   waiting = np.ones(len(tokens), bool)
   waiting[:count] = False
   # Each budget counts by the share of a row that it fills; a full window is 1 / windows of both.
-  gain = (tokens / max_tokens + chunks / (windows * CHUNKS_PER_WINDOW)).astype(np.float32)
+  slots = windows * geometry.chunks_per_window
+  gain = (tokens / max_tokens + chunks / slots).astype(np.float32)
   price = np.float32(way.window_price * 2 / windows)
   while True:
     room = windows_left - bins.windows
@@ -178,17 +190,27 @@ def _fill_up(
 
 
 def _oldest(
-  tokens: np.ndarray, chunks: np.ndarray, max_tokens: int, windows: int, room: float
+  tokens: np.ndarray,
+  chunks: np.ndarray,
+  geometry: Geometry,
+  max_tokens: int,
+  windows: int,
+  room: float,
 ) -> int:
   """How many of the oldest utterances leave room for so many mean ones; at least one."""
   tokens_before = np.cumsum(tokens)
   chunks_before = np.cumsum(chunks)
   token_limit = max_tokens - room * tokens.mean()
-  chunk_limit = windows * CHUNKS_PER_WINDOW - room * chunks.mean()
+  size = geometry.chunks_per_window
+  chunk_limit = windows * size - room * chunks.mean()
   within = (tokens_before <= token_limit) & (chunks_before <= chunk_limit)
   count = max(1, int(within.sum()))
-  full, tail = full_and_tail(chunks)
-  while count > 1 and full[:count].sum() + TailPacker.of(tail[:count].tolist()).windows > windows:
+  full, tail = alone_and_tail(chunks, geometry)
+
+  def windows_of(count: int) -> int:
+    return int(full[:count].sum()) + TailPacker.of(tail[:count].tolist(), size).windows
+
+  while count > 1 and windows_of(count) > windows:
     count -= 1
   return count
 
@@ -212,37 +234,46 @@ def _best_pair(
   return [first, second], float(worth[first, second])
 
 
-def _places(chunks: list[int], bins: TailPacker) -> tuple[Placement, ...]:
+def _places(chunks: list[int], bins: TailPacker, geometry: Geometry) -> tuple[Placement, ...]:
   """Full windows first, in order; the shared windows of the tails behind them."""
-  shared = sum(full_and_tail(n)[0] for n in chunks)
+  alone = [alone_and_tail(n, geometry)[0] for n in chunks]
+  shared = sum(alone)
   places, window = [], 0
-  for n, (tail_window, tail_chunk) in zip(chunks, bins.places, strict=True):
+  for windows, (tail_window, tail_chunk) in zip(alone, bins.places, strict=True):
     places.append(Placement(window, shared + tail_window if tail_window >= 0 else -1, tail_chunk))
-    window += full_and_tail(n)[0]
+    window += windows
   return tuple(places)
 
 
-def unfit_reason(tokens: int, chunks: int, *, max_tokens: int, windows: int) -> str:
+def unfit_reason(
+  tokens: int, chunks: int, *, geometry: Geometry, max_tokens: int, windows: int
+) -> str:
   """Why an utterance fits no row, and which key to raise; empty if it fits one."""
   if tokens > max_tokens:
     return (
       f"{tokens} text tokens exceed a row's max_target_length={max_tokens}; "
       "raise max_target_length or lower max_seconds"
     )
-  needed = -(-chunks // CHUNKS_PER_WINDOW)
+  needed = -(-chunks // geometry.chunks_per_window)
   if needed > windows:
     return (
-      f"{chunks} s of audio need {needed} windows, a row has windows_per_row={windows}; "
+      f"{chunks * geometry.chunk_seconds:g} s of audio need {needed} windows, a row has "
+      f"windows_per_row={windows}; "
       "raise windows_per_row or lower max_seconds"
     )
   return ""
 
 
 def pack(
-  lengths: Iterable[Sequence[int]], *, max_tokens: int, windows: int, lookahead: int = LOOKAHEAD
+  lengths: Iterable[Sequence[int]],
+  *,
+  geometry: Geometry,
+  max_tokens: int,
+  windows: int,
+  lookahead: int = LOOKAHEAD,
 ) -> Iterator[Row]:
   """Rows of all utterances, given as (text tokens, chunks); their keys are 0, 1, 2, ..."""
-  packer = RowPacker(max_tokens=max_tokens, windows=windows, lookahead=lookahead)
+  packer = RowPacker(geometry=geometry, max_tokens=max_tokens, windows=windows, lookahead=lookahead)
   for key, (tokens, chunks) in enumerate(lengths):
     packer.add(key, tokens=tokens, chunks=chunks)
     if packer.full:
@@ -251,7 +282,9 @@ def pack(
     yield packer.pop()
 
 
-def choose_windows(tokens: np.ndarray, chunks: np.ndarray, max_tokens: int) -> int:
+def choose_windows(
+  tokens: np.ndarray, chunks: np.ndarray, max_tokens: int, geometry: Geometry
+) -> int:
   """The number of windows a row should have, for utterances with these text tokens and chunks.
 
   Of the numbers around the data's own ratio of chunks to tokens, the one that leaves least of both
@@ -267,9 +300,13 @@ def choose_windows(tokens: np.ndarray, chunks: np.ndarray, max_tokens: int) -> i
       "no utterances to choose windows_per_row from; give it, or data that passes the filters"
     )
   if tokens.max() > max_tokens:
-    raise ValueError(unfit_reason(int(tokens.max()), 0, max_tokens=max_tokens, windows=1))
-  matching = max_tokens * chunks.sum() / tokens.sum() / CHUNKS_PER_WINDOW
-  least = -(-int(chunks.max()) // CHUNKS_PER_WINDOW)
+    reason = unfit_reason(int(tokens.max()), 0, geometry=geometry, max_tokens=max_tokens, windows=1)
+    raise ValueError(reason)
+  size = geometry.chunks_per_window
+  alone, tail = alone_and_tail(chunks, geometry)
+  taken = (alone * size + tail).sum()  # with the chunks that nothing else can take
+  matching = max_tokens * taken / tokens.sum() / size
+  least = -(-int(chunks.max()) // size)
   fewest, most = max(least, int(0.5 * matching)), max(least, int(1.4 * matching) + 1)
   options = np.unique(np.linspace(fewest, most, _WINDOWS_TRIED).round().astype(int)).tolist()
 
@@ -278,9 +315,9 @@ def choose_windows(tokens: np.ndarray, chunks: np.ndarray, max_tokens: int) -> i
   lengths = np.stack([np.resize(tokens, wanted), np.resize(chunks, wanted)], axis=1)
 
   def empty(windows: int) -> float:
-    rows = list(pack(lengths.tolist(), max_tokens=max_tokens, windows=windows))
+    rows = list(pack(lengths.tolist(), geometry=geometry, max_tokens=max_tokens, windows=windows))
     rows = rows[: max(1, len(rows) * 3 // 4)]
     used = sum(lengths[list(row.keys)].sum(axis=0) for row in rows) / len(rows)
-    return 2 - used[0] / max_tokens - used[1] / (windows * CHUNKS_PER_WINDOW)
+    return 2 - used[0] / max_tokens - used[1] / (windows * size)
 
   return min(options, key=empty)

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from maxtext_ext.audio.geometry import CHUNKS_PER_WINDOW
+from maxtext_ext.audio.geometry import Geometry
 from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.drops import Drop
@@ -13,7 +13,6 @@ from maxtext_ext.input.packing import choose_windows, unfit_reason
 from maxtext_ext.input.reading import NoiseData, Silent, SilentData
 from maxtext_ext.input.transforms import Chain
 from maxtext_ext.input.utterance import Utterance
-from maxtext_ext.input.windows import num_chunks
 
 SAMPLED = 1024  # records that windows_per_row is chosen from
 SCANNED = 20_000  # up to so many records, the longest is looked for among all
@@ -43,11 +42,11 @@ def row_windows(sample: Sample, config: InputConfig) -> int:
   if config.packing.windows_per_row:
     return config.packing.windows_per_row
   tokens, chunks = _lengths(sample, config)
-  windows = choose_windows(tokens, chunks, config.max_tokens)
-  least = _windows_for(config.filters.max_seconds)
+  windows = choose_windows(tokens, chunks, config.max_tokens, config.geometry)
+  least = _windows_for(config.filters.max_seconds, config.geometry)
   if windows < least and sum(map(len, sample.datasets)) <= SCANNED:
     longest = (_longest(i, data, sample.chain, config) for i, data in enumerate(sample.datasets))
-    least = _windows_for(max(longest))
+    least = _windows_for(max(longest), config.geometry)
   return max(windows, least)
 
 
@@ -59,7 +58,9 @@ def _lengths(sample: Sample, config: InputConfig) -> tuple[np.ndarray, np.ndarra
     if isinstance(read, Drop):
       reason = reason or read.detail
     elif read.tokens > config.max_tokens:
-      unfit = unfit_reason(read.tokens, 0, max_tokens=config.max_tokens, windows=1)
+      unfit = unfit_reason(
+        read.tokens, 0, geometry=config.geometry, max_tokens=config.max_tokens, windows=1
+      )
       reason = reason or f"{read.sample_id}: {unfit}"
     else:
       found.append((read.tokens, read.chunks))
@@ -83,5 +84,5 @@ def _longest(number: int, data: Silent, chain: Chain, config: InputConfig) -> fl
   return min(longest / config.augment.speed_range[0], config.filters.max_seconds)
 
 
-def _windows_for(seconds: float) -> int:
-  return -(-num_chunks(round(seconds * SAMPLE_RATE)) // CHUNKS_PER_WINDOW)
+def _windows_for(seconds: float, geometry: Geometry) -> int:
+  return -(-geometry.num_chunks(round(seconds * SAMPLE_RATE)) // geometry.chunks_per_window)

@@ -4,10 +4,10 @@ import zlib
 
 import numpy as np
 
-from maxtext_ext.audio.geometry import CHUNKS_PER_WINDOW, FRAMES_PER_CHUNK
+from maxtext_ext.audio.geometry import Geometry
 from maxtext_ext.input.host_augment import SpecAugment
 
-_WINDOW_FRAMES = FRAMES_PER_CHUNK * CHUNKS_PER_WINDOW
+SPAN = 800  # frames, 8 s, in each of which some are masked
 
 
 def record_seed(seed: int, epoch: int, sample_id: str) -> tuple[int, int, int]:
@@ -16,7 +16,7 @@ def record_seed(seed: int, epoch: int, sample_id: str) -> tuple[int, int, int]:
 
 
 def chunk_masks(
-  config: SpecAugment, frames: int, seed: tuple[int, ...], *, mel_bins: int
+  config: SpecAugment, frames: int, seed: tuple[int, ...], *, mel_bins: int, geometry: Geometry
 ) -> np.ndarray:
   """int32 [n, 4]: mel_from, mel_to, frame_from, frame_to of each chunk of a clip.
 
@@ -24,7 +24,8 @@ def chunk_masks(
   the widest.
   """
   rng = np.random.default_rng(seed)
-  chunks = -(-frames // FRAMES_PER_CHUNK)
+  size = geometry.frames_per_chunk
+  chunks = -(-frames // size)
   masks = np.zeros((chunks, 4), np.int32)
   width = int(rng.integers(config.spec_augment_mels + 1))
   start = int(rng.integers(mel_bins - width + 1))
@@ -32,12 +33,12 @@ def chunk_masks(
     masks[:, :2] = start, start + width
   if not config.spec_augment_frames:
     return masks
-  chunk_start = np.arange(chunks) * FRAMES_PER_CHUNK
-  for window in range(0, frames, _WINDOW_FRAMES):
-    length = min(frames - window, _WINDOW_FRAMES)
+  chunk_start = np.arange(chunks) * size
+  for window in range(0, frames, SPAN):
+    length = min(frames - window, SPAN)
     width = int(rng.integers(min(config.spec_augment_frames, length) + 1))
     start = window + int(rng.integers(length - width + 1))
-    spans = np.clip([start - chunk_start, start + width - chunk_start], 0, FRAMES_PER_CHUNK)
+    spans = np.clip([start - chunk_start, start + width - chunk_start], 0, size)
     hit = spans[1] > spans[0]
     masks[hit, 2:] = spans[:, hit].T
   return masks

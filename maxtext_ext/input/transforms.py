@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 
 import grain
 
+from maxtext_ext.audio.geometry import Geometry
 from maxtext_ext.audio.io import is_finite
 from maxtext_ext.audio.perturb import noise_clip, perturb
 from maxtext_ext.audio.perturbation import Perturbation
@@ -209,6 +210,7 @@ class BuildUtterance(Transform):
 
   takes: ClassVar = (Clip,)
   tokenizer: Vocabulary
+  geometry: Geometry
   template: str
   audio_dtype: str
   language_in_prompt: bool
@@ -219,6 +221,7 @@ class BuildUtterance(Transform):
     """The transform of a run."""
     return cls(
       tokenizer=tokenizer,
+      geometry=config.geometry,
       template=config.prompt.template,
       audio_dtype=config.packing.audio_dtype,
       language_in_prompt=config.prompt.language_in_prompt,
@@ -235,6 +238,7 @@ class BuildUtterance(Transform):
       return build_utterance(
         element.record,
         self.tokenizer,
+        geometry=self.geometry,
         template=self.template,
         audio_dtype=self.audio_dtype,
         language_in_prompt=self.language_in_prompt,
@@ -270,7 +274,13 @@ class DrawMasks(Transform):
     if not self.spec_augment.on:
       return element
     seed = record_seed(self.seed, element.epoch, element.sample_id)
-    masks = chunk_masks(self.spec_augment, element.frames, seed, mel_bins=self.mel_bins)
+    masks = chunk_masks(
+      self.spec_augment,
+      element.frames,
+      seed,
+      mel_bins=self.mel_bins,
+      geometry=element.geometry,
+    )
     return dataclasses.replace(element, chunk_mask=masks)
 
 

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maxtext_ext.audio.geometry import audio_tokens, num_frames
+from maxtext_ext.audio.geometry import Geometry
 from maxtext_ext.audio.io import is_finite
 from maxtext_ext.audio.limits import LOUDEST, PCM16_SCALE, SAMPLE_RATE
-from maxtext_ext.input.windows import num_chunks
 from maxtext_ext.records.lengths import LENGTHS_SUFFIX
 from maxtext_ext.records.schema import Record
 from maxtext_ext.text.languages import language_name
@@ -25,7 +24,7 @@ class Utterance:
       template has no prompt.
     target: int32 [N], what the model has to answer, its closing token included.
     audio_start: position of the first audio pad in the prompt.
-    audio_tokens: number of encoder tokens.
+    geometry: the encoder's, from which the numbers of frames, chunks and audio tokens follow.
     samples: [T] float32 or int16, as the batch will hold them; it may be a read-only view of the
       stored record, which need not be aligned.
     text: the reference transcript.
@@ -41,7 +40,7 @@ class Utterance:
   prompt: np.ndarray
   target: np.ndarray
   audio_start: int
-  audio_tokens: int
+  geometry: Geometry
   epoch: int = 0
   chunk_mask: np.ndarray | None = None
 
@@ -58,12 +57,17 @@ class Utterance:
   @property
   def frames(self) -> int:
     """Mel frames of the clip."""
-    return num_frames(len(self.samples))
+    return self.geometry.num_frames(len(self.samples))
 
   @property
   def chunks(self) -> int:
     """Chunks of the clip."""
-    return num_chunks(len(self.samples))
+    return self.geometry.num_chunks(len(self.samples))
+
+  @property
+  def audio_tokens(self) -> int:
+    """Encoder tokens of the clip."""
+    return self.geometry.num_tokens(len(self.samples))
 
   @property
   def tokens(self) -> int:
@@ -75,6 +79,7 @@ def build_utterance(
   record: Record,
   tokenizer: Vocabulary,
   *,
+  geometry: Geometry,
   template: str = DEFAULT_TEMPLATE,
   audio_dtype: str = "float32",
   language_in_prompt: bool = False,
@@ -86,6 +91,7 @@ def build_utterance(
   Args:
     record: the clip; its own `prompt`, if it has one, takes the place of `context`.
     tokenizer: the model's tokenizer or alphabet.
+    geometry: the encoder's.
     template: key of TEMPLATES.
     audio_dtype: "float32" or "int16", of the samples.
     language_in_prompt: put the language into the prompt, where the record has one; otherwise it is
@@ -101,8 +107,7 @@ def build_utterance(
   forced = language_in_prompt and language is not None
   frame = _prompt(template, tokenizer, language if forced else None, record.prompt or context)
   before, after, pad = frame.before, frame.after, frame.audio_pad
-  tokens = audio_tokens(num_frames(len(record.audio)))
-  pads = tokens if pad is not None else 0
+  pads = geometry.num_tokens(len(record.audio)) if pad is not None else 0
   prompt = np.full(len(before) + pads + len(after), pad or 0, np.int32)
   prompt[: len(before)] = before
   prompt[len(before) + pads :] = after
@@ -118,7 +123,7 @@ def build_utterance(
     prompt=prompt,
     target=np.asarray(target, np.int32),
     audio_start=len(before),
-    audio_tokens=tokens,
+    geometry=geometry,
     epoch=epoch,
   )
 

@@ -4,17 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maxtext_ext.audio.geometry import (
-  CHUNK_HOP,
-  CHUNK_SAMPLES,
-  CHUNKS_PER_WINDOW,
-  FRAMES_PER_CHUNK,
-  MIN_SAMPLES,
-  N_FFT,
-  TOKENS_PER_CHUNK,
-  TOKENS_PER_WINDOW,
-  num_frames,
-)
+from maxtext_ext.audio.geometry import N_FFT, Geometry
 
 PAD = N_FFT // 2  # samples of reflection on both sides, as a centred STFT has
 
@@ -23,7 +13,7 @@ PAD = N_FFT // 2  # samples of reflection on both sides, as a centred STFT has
 class Placement:
   """Where a clip's chunks stand among the windows of a row.
 
-  Its full windows fill `first_window`, `first_window + 1`, ...; its tail of 1 to 7 chunks starts at
+  The windows that it has alone are `first_window`, `first_window + 1`, ...; its tail starts at
   chunk `tail_chunk` of window `tail_window` (both -1 where the clip has no tail).
   """
 
@@ -32,89 +22,94 @@ class Placement:
   tail_chunk: int = -1
 
 
-def num_chunks(samples: int) -> int:
-  """Chunks of a clip of `samples` samples; the last one may be partial."""
-  return -(-num_frames(samples) // FRAMES_PER_CHUNK)
+def alone_and_tail[T: (int, np.ndarray)](chunks: T, geometry: Geometry) -> tuple[T, T]:
+  """Windows that a clip has alone, and the chunks of its tail, which shares a window.
+
+  With 8 chunks a window: 19 -> (2, 3); where tails share no windows, 19 -> (3, 0).
+  """
+  size = geometry.chunks_per_window
+  if geometry.tails_share_windows:
+    return divmod(chunks, size)
+  return -(-chunks // size), chunks * 0
 
 
-def full_and_tail[T: (int, np.ndarray)](chunks: T) -> tuple[T, T]:
-  """Windows that a clip fills alone, and the chunks left over (0 to 7): 19 -> (2, 3)."""
-  return divmod(chunks, CHUNKS_PER_WINDOW)
-
-
-def frames_of_chunks(frames: int) -> np.ndarray:
-  """int32 [n]: real frames in each chunk: 230 -> [100, 100, 30]."""
-  counts = np.full(-(-frames // FRAMES_PER_CHUNK), FRAMES_PER_CHUNK, np.int32)
-  if frames % FRAMES_PER_CHUNK:
-    counts[-1] = frames % FRAMES_PER_CHUNK
+def frames_of_chunks(frames: int, geometry: Geometry) -> np.ndarray:
+  """int32 [n]: real frames in each chunk; with 100 frames a chunk: 230 -> [100, 100, 30]."""
+  size = geometry.frames_per_chunk
+  counts = np.full(-(-frames // size), size, np.int32)
+  if frames % size:
+    counts[-1] = frames % size
   return counts
 
 
-def cut_chunks(samples: np.ndarray) -> np.ndarray:
+def cut_chunks(samples: np.ndarray, geometry: Geometry) -> np.ndarray:
   """Cuts a clip into overlapping chunks, each holding every sample that its frames look at.
 
-  [T] -> [n, CHUNK_SAMPLES], same dtype; n = num_chunks(T). The clip is zero-padded to MIN_SAMPLES
-  and reflected by 200 samples at both ends, so frame f of chunk k is the frame 100 k + f of the
-  clip's centred STFT (Whisper's log-mel). Behind the last chunk's samples stand zeros, which no
-  real frame sees.
+  [T] -> [n, chunk_samples], same dtype; n = geometry.num_chunks(T). The clip is zero-padded to
+  `min_samples` and reflected by 200 samples at both ends, so frame f of chunk k is the frame
+  frames_per_chunk * k + f of the clip's centred STFT (Whisper's log-mel). Behind the last chunk's
+  samples stand zeros, which no real frame sees.
   """
-  chunks = np.empty((num_chunks(len(samples)), CHUNK_SAMPLES), samples.dtype)
-  write_chunks(samples, 0, chunks)
+  chunks = np.empty((geometry.num_chunks(len(samples)), geometry.chunk_samples), samples.dtype)
+  write_chunks(samples, 0, chunks, geometry)
   return chunks
 
 
-def write_chunks(samples: np.ndarray, first: int, out: np.ndarray) -> None:
-  """Writes the chunks first, first + 1, ... of a clip, see `cut_chunks`, to `out` [m, 16240].
+def write_chunks(samples: np.ndarray, first: int, out: np.ndarray, geometry: Geometry) -> None:
+  """Writes the chunks first, first + 1, ... of a clip, see `cut_chunks`, to `out` [m, S].
 
   Args:
     samples: [T] of the type of `out`, not necessarily aligned.
     first: the first chunk of the clip that is wanted; it has at least first + m.
     out: overwritten, no matter what it holds.
   """
-  if len(samples) < MIN_SAMPLES:
-    samples = np.concatenate([samples, np.zeros(MIN_SAMPLES - len(samples), samples.dtype)])
-  last = num_chunks(len(samples)) - 1
+  if (missing := geometry.min_samples - len(samples)) > 0:
+    samples = np.concatenate([samples, np.zeros(missing, samples.dtype)])
+  hop, last = geometry.chunk_hop, geometry.num_chunks(len(samples)) - 1
   stop = first + len(out)
   assert 0 <= first < stop <= last + 1, f"chunks {first} to {stop} of {last + 1}"
-  # Chunks that reach beyond neither end are views of the clip, of which neighbours share 240
+  # Chunks that reach beyond neither end are views of the clip, of which neighbours share some
   # samples: one copy, straight to where they belong.
   begin, end = max(first, 1), min(stop, last)
   if begin < end:
     size = samples.itemsize
     inner = np.ndarray(
-      (end - begin, CHUNK_SAMPLES),
+      (end - begin, geometry.chunk_samples),
       samples.dtype,
       samples,
-      offset=(begin * CHUNK_HOP - PAD) * size,
-      strides=(CHUNK_HOP * size, size),
+      offset=(begin * hop - PAD) * size,
+      strides=(hop * size, size),
     )
     out[begin - first : end - first] = inner
   for chunk in {0, last}.intersection(range(first, stop)):
-    _write_at_the_end(samples, chunk, out[chunk - first])
+    _write_at_the_end(samples, chunk, out[chunk - first], hop)
 
 
-def _write_at_the_end(samples: np.ndarray, chunk: int, out: np.ndarray) -> None:
+def _write_at_the_end(samples: np.ndarray, chunk: int, out: np.ndarray, hop: int) -> None:
   """Writes a clip's first or last chunk, which may be the same."""
-  start = chunk * CHUNK_HOP - PAD  # of the chunk in the clip
+  start = chunk * hop - PAD  # of the chunk in the clip
   mirrored = PAD if chunk == 0 else 0
-  kept = samples[start + mirrored : start + CHUNK_SAMPLES]
+  kept = samples[start + mirrored : start + len(out)]
   reached = mirrored + len(kept)
   out[:mirrored] = samples[mirrored:0:-1]
   out[mirrored:reached] = kept
-  behind = min(PAD, CHUNK_SAMPLES - reached)
+  behind = min(PAD, len(out) - reached)
   out[reached : reached + behind] = samples[-2 : -2 - behind : -1]
   out[reached + behind :] = 0
 
 
-def audio_index(tokens: int, place: Placement) -> np.ndarray:
-  """int32 [tokens]: the clip's tokens among the row's: window * 104 + chunk * 13 + token."""
+def audio_index(tokens: int, place: Placement, geometry: Geometry) -> np.ndarray:
+  """int32 [tokens]: the clip's tokens among the row's.
+
+  With 13 tokens a chunk and 8 chunks a window: window * 104 + chunk * 13 + token.
+  """
+  size = geometry.tokens_per_window
   index = np.arange(tokens, dtype=np.int32)
-  tail_start = tokens // TOKENS_PER_WINDOW * TOKENS_PER_WINDOW
-  index[:tail_start] += place.first_window * TOKENS_PER_WINDOW
+  tail_start = tokens // size * size
+  index[:tail_start] += place.first_window * size
   if place.tail_window >= 0:
-    index[tail_start:] += (
-      place.tail_window * TOKENS_PER_WINDOW + place.tail_chunk * TOKENS_PER_CHUNK - tail_start
-    )
-  else:  # a last window of 8 chunks that is only partly filled, as 7.5 s
-    index[tail_start:] += place.first_window * TOKENS_PER_WINDOW
+    tail = place.tail_window * size + place.tail_chunk * geometry.tokens_per_chunk
+    index[tail_start:] += tail - tail_start
+  else:  # a last window that the clip has alone and fills in part, as 7.5 s of 8 s
+    index[tail_start:] += place.first_window * size
   return index

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from maxtext_ext.audio.geometry import HOP, N_FFT, QWEN3, Geometry
+from maxtext_ext.audio.geometry import HOP, N_FFT, Geometry
+from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY as QWEN3
 
 # Whisper's encoder, and a projector that stacks 5 of its 1,500 positions in 30 s.
 WHISPER = Geometry(

@@ -28,7 +28,7 @@ def ours(clips: list[np.ndarray], num_mel_bins: int, form: str = "rfft", **packi
   per_clip = []
   for clip, place in zip(clips, places, strict=True):
     rows = out[place].reshape(-1, num_mel_bins)
-    assert not rows[num_frames(clip.size) :].any(), "what is no frame must be exactly 0.0"
+    assert not rows[GEOMETRY.num_frames(clip.size) :].any(), "what is no frame must be exactly 0.0"
     per_clip.append(rows[: GEOMETRY.num_frames(clip.size)])
   empty = np.asarray(batch[1]).reshape(-1) == 0
   assert not out[empty].any()
@@ -85,7 +85,7 @@ def test_a_clip_does_not_depend_on_its_place(garbage, form):
   lengths = (0.02, 1.3, 8.0, 2.51, 0.999)
   clips = [draw(SIGNALS[i], s, seed=i) * 10.0**-i for i, s in enumerate(lengths)]
   alone = [ours([clip], 80, form)[0] for clip in clips]
-  total = sum(len(cut_chunks(clip)) for clip in clips)
+  total = sum(len(cut_chunks(clip, GEOMETRY)) for clip in clips)
   for _ in range(2):
     order = rng.permutation(24)[:total]
     order[rng.integers(total)] = 24  # so that the row always has the same 4 windows

@@ -10,6 +10,7 @@ from maxtext_ext.input.datasets import Datasets, NamedData
 from maxtext_ext.input.filters import Filters
 from maxtext_ext.input.host_augment import HostAugment, NoiseOnly, SpecAugment
 from maxtext_ext.input.packing_config import Packing
+from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY
 from maxtext_ext.text.prompt_keys import PromptKeys
 
 
@@ -48,6 +49,7 @@ def test_from_config_reads_the_keys_of_a_run():
   ]
   got = InputConfig.from_config(load("configs/experiments/demo.yml", keys), split="train", rows=4)
   assert got == InputConfig(
+    geometry=GEOMETRY,
     datasets=Datasets(
       data_dir="d",
       mixture=[
@@ -90,7 +92,7 @@ def test_from_config_reads_the_keys_of_a_run():
 
 def test_nothing_is_changed_or_left_out_by_default():
   got = InputConfig.from_config(load("configs/speech.yml", ["data_dir=d"]), split="train", rows=1)
-  assert got == InputConfig(datasets=Datasets(data_dir="d"))
+  assert got == InputConfig(geometry=GEOMETRY, datasets=Datasets(data_dir="d"))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.datasets import Datasets, NamedData
 from maxtext_ext.input.filters import Filters
 from maxtext_ext.input.packing_config import Packing
+from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY
 from maxtext_ext.records.schema import Record, encode_example
 from maxtext_ext.records.writer import ShardWriter
 from maxtext_ext.text.tokenizer import train_char_tokenizer
@@ -68,6 +69,7 @@ def data_dir(tmp_path_factory, make_record, write_split):
 def config(data_dir):
   """Rows of a few clips, from a short look-ahead."""
   return InputConfig(
+    geometry=GEOMETRY,
     datasets=Datasets(data_dir=data_dir),
     rows=2,
     max_tokens=160,

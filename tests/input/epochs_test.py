@@ -7,6 +7,7 @@ from maxtext_ext.input.epochs import steps_of
 from maxtext_ext.input.filters import Filters
 from maxtext_ext.input.packing_config import Packing
 from maxtext_ext.input.pipeline import InputConfig, train_iterator
+from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY
 from maxtext_ext.text.tokenizer import Tokenizer
 from tests import tiny
 
@@ -45,6 +46,7 @@ def test_a_run_of_so_many_steps_reads_the_data_so_often(folder, kind):
     datasets = Datasets(mixture=data)
   filters = Filters(min_seconds=1.5 if kind == "filtered" else 0.0, max_seconds=8.0)
   config = InputConfig(
+    geometry=GEOMETRY,
     datasets=datasets,
     rows=ROWS,
     max_tokens=256,

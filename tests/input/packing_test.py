@@ -5,15 +5,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxtext_ext.audio.geometry import audio_tokens
+from maxtext_ext.audio.geometry import Geometry
 from maxtext_ext.input.packing import RowPacker, choose_windows, pack, unfit_reason
+from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY as QWEN3
 
 MAX_TOKENS, WINDOWS = 200, 4
 LENGTHS = st.lists(st.tuples(st.integers(1, MAX_TOKENS), st.integers(1, WINDOWS * 8)), max_size=80)
 
 
-def pack_all(lengths, lookahead=16):
-  return list(pack(lengths, max_tokens=MAX_TOKENS, windows=WINDOWS, lookahead=lookahead))
+OWN_WINDOWS = Geometry(
+  frames_per_chunk=100, halvings=1, chunks_per_window=8, tails_share_windows=False, min_samples=400
+)
+BUDGETS = {"max_tokens": MAX_TOKENS, "windows": WINDOWS}
+
+
+def pack_all(lengths, lookahead=16, geometry=QWEN3):
+  return list(pack(lengths, geometry=geometry, lookahead=lookahead, **BUDGETS))
 
 
 @given(lengths=LENGTHS, lookahead=st.integers(1, 40))
@@ -42,6 +49,19 @@ def test_no_budget_is_exceeded(lengths):
 
 
 @given(lengths=LENGTHS, lookahead=st.integers(1, 40))
+def test_where_tails_share_no_windows_every_clip_has_its_own(lengths, lookahead):
+  rows = pack_all(lengths, lookahead, OWN_WINDOWS)
+  assert sorted(itertools.chain(*(row.keys for row in rows))) == list(range(len(lengths)))
+  for row in rows:
+    assert sum(lengths[key][0] for key in row.keys) <= MAX_TOKENS
+    taken = []
+    for key, place in zip(row.keys, row.places, strict=True):
+      taken += range(place.first_window, place.first_window + -(-lengths[key][1] // 8))
+      assert (place.tail_window, place.tail_chunk) == (-1, -1)
+    assert len(set(taken)) == len(taken) and set(taken) <= set(range(WINDOWS))
+
+
+@given(lengths=LENGTHS, lookahead=st.integers(1, 40))
 def test_every_row_begins_with_the_oldest(lengths, lookahead):
   waiting = set(range(len(lengths)))
   for row in pack_all(lengths, lookahead):
@@ -51,7 +71,7 @@ def test_every_row_begins_with_the_oldest(lengths, lookahead):
 
 @given(lengths=LENGTHS, lookahead=st.integers(1, 40))
 def test_none_waits_for_more_rows_than_older_ones_wait_before_it(lengths, lookahead):
-  packer = RowPacker(max_tokens=MAX_TOKENS, windows=WINDOWS, lookahead=lookahead)
+  packer = RowPacker(geometry=QWEN3, lookahead=lookahead, **BUDGETS)
   latest = {}  # the number of the row in which each must be
   rows = 0
   queue = list(enumerate(lengths))[::-1]
@@ -87,9 +107,9 @@ def test_later_utterances_change_no_earlier_row(lengths, extra):
   [(201, 1, "max_target_length"), (1, 33, "windows_per_row"), (200, 32, "")],
 )
 def test_what_fits_no_row_says_which_key_to_raise(tokens, chunks, key):
-  reason = unfit_reason(tokens, chunks, max_tokens=MAX_TOKENS, windows=WINDOWS)
+  reason = unfit_reason(tokens, chunks, geometry=QWEN3, **BUDGETS)
   assert key in reason and bool(key) == bool(reason)
-  packer = RowPacker(max_tokens=MAX_TOKENS, windows=WINDOWS)
+  packer = RowPacker(geometry=QWEN3, **BUDGETS)
   if key:
     with pytest.raises(ValueError, match=f"raise {key}"):
       packer.add(0, tokens=tokens, chunks=chunks)
@@ -101,7 +121,7 @@ def test_what_fits_no_row_says_which_key_to_raise(tokens, chunks, key):
 @pytest.mark.parametrize("budgets", [(0, 1, 1), (1, 0, 1), (1, 1, 0)])
 def test_budgets_are_positive(budgets):
   with pytest.raises(ValueError, match="at least 1"):
-    RowPacker(max_tokens=budgets[0], windows=budgets[1], lookahead=budgets[2])
+    RowPacker(geometry=QWEN3, max_tokens=budgets[0], windows=budgets[1], lookahead=budgets[2])
 
 
 def speech_lengths(count, seed=0):
@@ -109,7 +129,7 @@ def speech_lengths(count, seed=0):
   rng = np.random.default_rng(seed)
   seconds = np.clip(6 * np.exp(0.7 * rng.standard_normal(count)), 0.5, 30)
   frames = (seconds * 100).astype(int)
-  tokens = audio_tokens(frames) + np.rint(4 * seconds).astype(int) + 18
+  tokens = QWEN3.tokens(frames) + np.rint(4 * seconds).astype(int) + 18
   return tokens, -(-frames // 100)
 
 
@@ -117,8 +137,8 @@ def speech_lengths(count, seed=0):
 def packed_speech(request):
   """Lengths, windows, and the rows that are made while there is more to read."""
   tokens, chunks = speech_lengths(8_000, request.param)
-  windows = choose_windows(tokens[:1024], chunks[:1024], 2048)
-  packer = RowPacker(max_tokens=2048, windows=windows)
+  windows = choose_windows(tokens[:1024], chunks[:1024], 2048, QWEN3)
+  packer = RowPacker(geometry=QWEN3, max_tokens=2048, windows=windows)
   rows = []
   for key, (t, c) in enumerate(zip(tokens.tolist(), chunks.tolist(), strict=True)):
     packer.add(key, tokens=t, chunks=c)
@@ -146,7 +166,7 @@ def test_long_clips_wait_no_longer_than_others(packed_speech):
 
 def test_windows_are_chosen_to_hold_the_longest_clip():
   tokens, chunks = np.array([30] * 20 + [400]), np.array([1] * 20 + [30])
-  assert choose_windows(tokens, chunks, 420) == 4
+  assert choose_windows(tokens, chunks, 420, QWEN3) == 4
 
 
 @pytest.mark.parametrize(
@@ -158,13 +178,20 @@ def test_windows_are_chosen_to_hold_the_longest_clip():
   ],
 )
 def test_windows_are_chosen_for_clips_that_leave_windows_or_rows_partly_empty(seconds, windows):
-  tokens = np.full(100, audio_tokens(100 * seconds) + 4 * seconds + 18)
-  got = choose_windows(tokens, np.full(100, seconds), 1_000)
+  tokens = np.full(100, QWEN3.tokens(100 * seconds) + 4 * seconds + 18)
+  got = choose_windows(tokens, np.full(100, seconds), 1_000, QWEN3)
   assert got == windows
+
+
+def test_windows_are_chosen_for_tails_that_share_none():
+  """10 clips of 100 tokens and 3 s in 1000 tokens: 10 windows, or 5 where two tails share one."""
+  tokens, chunks = np.full(100, 100), np.full(100, 3)
+  assert choose_windows(tokens, chunks, 1_000, OWN_WINDOWS) == 10
+  assert choose_windows(tokens, chunks, 1_000, QWEN3) == 5
 
 
 def test_windows_cannot_be_chosen_from_nothing():
   with pytest.raises(ValueError, match="windows_per_row"):
-    choose_windows(np.array([], int), np.array([], int), 100)
+    choose_windows(np.array([], int), np.array([], int), 100, QWEN3)
   with pytest.raises(ValueError, match="max_target_length"):
-    choose_windows(np.array([101]), np.array([1]), 100)
+    choose_windows(np.array([101]), np.array([1]), 100, QWEN3)

@@ -3,6 +3,7 @@ import pytest
 from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.datasets import Datasets, NamedData
 from maxtext_ext.input.reading import open_data
+from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY
 
 
 @pytest.fixture
@@ -15,7 +16,7 @@ def config(tmp_path, make_record, write_split):
       folder.mkdir(parents=True, exist_ok=True)
       write_split(folder, split, [make_record(number) for number in range(3)])
   data = [NamedData(name=name, data_dir=str(tmp_path / name)) for name in ("all", "tested")]
-  return InputConfig(datasets=Datasets(mixture=data))
+  return InputConfig(geometry=GEOMETRY, datasets=Datasets(mixture=data))
 
 
 def records_of(config, split):
@@ -31,6 +32,6 @@ def test_of_a_mixture_the_folders_count_that_have_the_split(config):
 def test_a_folder_without_shards_is_an_error(config, tmp_path):
   for name in ("sub", "nowhere"):
     data = [*config.datasets.mixture, NamedData(name=name, data_dir=str(tmp_path / name))]
-    wrong = InputConfig(datasets=Datasets(mixture=data))
+    wrong = InputConfig(geometry=GEOMETRY, datasets=Datasets(mixture=data))
     with pytest.raises(ValueError, match=f"{name}: no shards of split 'validation'"):
       records_of(wrong, "validation")

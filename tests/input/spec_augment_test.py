@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.host_augment import SpecAugment
 from maxtext_ext.input.spec_augment import chunk_masks, record_seed
+from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY as QWEN3
 
 
 @given(
@@ -16,7 +17,7 @@ from maxtext_ext.input.spec_augment import chunk_masks, record_seed
 )
 def test_masks_stay_inside_and_under_their_width(frames, mel_width, frame_width, seed):
   config = SpecAugment(spec_augment_mels=mel_width, spec_augment_frames=frame_width)
-  masks = chunk_masks(config, frames, (seed,), mel_bins=80)
+  masks = chunk_masks(config, frames, (seed,), mel_bins=80, geometry=QWEN3)
   assert masks.shape == (-(-frames // 100), 4)
   mel_from, mel_to, frame_from, frame_to = masks.T
   assert ((mel_from >= 0) & (mel_to <= 80) & (mel_to - mel_from <= mel_width)).all()
@@ -35,7 +36,9 @@ def test_masks_stay_inside_and_under_their_width(frames, mel_width, frame_width,
 
 def test_wide_masks_are_drawn():
   config = SpecAugment(spec_augment_mels=10, spec_augment_frames=150)
-  masks = np.concatenate([chunk_masks(config, 900, (seed,), mel_bins=128) for seed in range(200)])
+  masks = np.concatenate(
+    [chunk_masks(config, 900, (seed,), mel_bins=128, geometry=QWEN3) for seed in range(200)]
+  )
   assert (masks[:, 1] - masks[:, 0]).max() == 10
   assert (masks[:, 3] - masks[:, 2]).max() == 100
   assert masks[:, 1].max() == 128
@@ -43,8 +46,8 @@ def test_wide_masks_are_drawn():
 
 def test_nothing_is_masked_when_off():
   assert not SpecAugment().on
-  assert not InputConfig().spec_augment.on
-  assert not chunk_masks(SpecAugment(), 950, (0,), mel_bins=128).any()
+  assert not InputConfig(geometry=QWEN3).spec_augment.on
+  assert not chunk_masks(SpecAugment(), 950, (0,), mel_bins=128, geometry=QWEN3).any()
 
 
 def test_draws_differ_by_record_and_epoch_only():

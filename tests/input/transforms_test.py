@@ -52,7 +52,7 @@ def test_a_record_becomes_an_utterance(chain, make_record):
   [
     ({"seconds": 2.5}, "outside max_seconds", False),
     ({"audio": np.full(16_000, np.nan, np.float32)}, "unusable", True),
-    ({"seconds": 1.0, "language": "no, language"}, "unusable", True),
+    ({"seconds": 1.0, "language": "<none>"}, "unusable", True),
   ],
 )
 @pytest.mark.parametrize("dataset", ["", "a"])

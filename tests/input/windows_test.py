@@ -1,47 +1,55 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxtext_ext.audio.geometry import CHUNK_SAMPLES, HOP, MIN_SAMPLES, N_FFT, num_frames
+from maxtext_ext.audio.geometry import HOP, N_FFT, Geometry
 from maxtext_ext.input.windows import (
   Placement,
+  alone_and_tail,
   audio_index,
   cut_chunks,
   frames_of_chunks,
-  num_chunks,
   write_chunks,
 )
+from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY as QWEN3
 
+OWN_WINDOWS = Geometry(
+  frames_per_chunk=40, halvings=2, chunks_per_window=5, tails_share_windows=False, min_samples=900
+)
 EDGES = [1, 199, 200, 7_999, 8_000, 8_001, 15_801, 15_959, 15_960, 15_999, 16_000, 16_001, 16_039]
 EDGES += [16_040, 16_041, 16_159, 16_160, 24_000, 31_999, 127_999, 128_000, 128_160, 480_000]
 
 
-def check_against_centred_stft(samples):
+def check_against_centred_stft(samples, geometry):
   """Every frame sees in its chunk what it sees in the whole clip, reflected at the ends."""
-  clip = np.pad(samples, (0, max(0, MIN_SAMPLES - len(samples))))
+  clip = np.pad(samples, (0, max(0, geometry.min_samples - len(samples))))
   clip = np.pad(clip, N_FFT // 2, mode="reflect")
-  chunks = cut_chunks(samples)
-  assert chunks.shape == (num_chunks(len(samples)), CHUNK_SAMPLES)
+  chunks = cut_chunks(samples, geometry)
+  assert chunks.shape == (geometry.num_chunks(len(samples)), geometry.chunk_samples)
   assert chunks.dtype == samples.dtype
-  for frame in range(num_frames(len(samples))):
-    chunk, inside = divmod(frame, 100)
+  for frame in range(geometry.num_frames(len(samples))):
+    chunk, inside = divmod(frame, geometry.frames_per_chunk)
     got = chunks[chunk, inside * HOP : inside * HOP + N_FFT]
     np.testing.assert_array_equal(got, clip[frame * HOP : frame * HOP + N_FFT])
 
 
 @pytest.mark.parametrize("length", EDGES)
 def test_frames_see_the_samples_of_a_centred_stft(length):
-  check_against_centred_stft(np.random.default_rng(length).standard_normal(length, np.float32))
+  samples = np.random.default_rng(length).standard_normal(length, np.float32)
+  check_against_centred_stft(samples, QWEN3)
 
 
+@pytest.mark.parametrize("geometry", [QWEN3, OWN_WINDOWS])
 @given(length=st.integers(1, 50_000))
-def test_frames_see_the_samples_of_a_centred_stft_at_any_length(length):
-  check_against_centred_stft(np.arange(1, length + 1, dtype=np.int16))
+def test_frames_see_the_samples_of_a_centred_stft_at_any_length(geometry, length):
+  check_against_centred_stft(np.arange(1, length + 1, dtype=np.int16), geometry)
 
 
 def test_chunks_hold_no_sample_behind_the_clip():
-  chunks = cut_chunks(np.ones(20_000, np.float32))
+  chunks = cut_chunks(np.ones(20_000, np.float32), QWEN3)
   assert chunks.shape[0] == 2
   # The second chunk starts at sample 15 800; the clip and its reflection end at 20 200.
   np.testing.assert_array_equal(chunks[1, :4_400], 1)
@@ -52,11 +60,11 @@ def test_chunks_hold_no_sample_behind_the_clip():
 def test_any_run_of_chunks_is_written_over_what_was_there(data, length, dtype):
   stored = b"x" + np.arange(1, length + 1).astype(dtype).tobytes()
   samples = np.frombuffer(stored, dtype, offset=1)  # not aligned, and read-only
-  chunks = cut_chunks(samples.copy())
+  chunks = cut_chunks(samples.copy(), QWEN3)
   first = data.draw(st.integers(0, len(chunks) - 1))
   stop = data.draw(st.integers(first + 1, len(chunks)))
-  out = np.full((stop - first, CHUNK_SAMPLES), 77, dtype)
-  write_chunks(samples, first, out)
+  out = np.full((stop - first, QWEN3.chunk_samples), 77, dtype)
+  write_chunks(samples, first, out, QWEN3)
   np.testing.assert_array_equal(out, chunks[first:stop])
 
 
@@ -64,7 +72,7 @@ def test_any_run_of_chunks_is_written_over_what_was_there(data, length, dtype):
   ("frames", "chunks"), [(1, [1]), (99, [99]), (100, [100]), (101, [100, 1]), (230, [100, 100, 30])]
 )
 def test_frames_of_chunks(frames, chunks):
-  assert frames_of_chunks(frames).tolist() == chunks
+  assert frames_of_chunks(frames, QWEN3).tolist() == chunks
 
 
 @pytest.mark.parametrize(
@@ -79,4 +87,10 @@ def test_frames_of_chunks(frames, chunks):
   ],
 )
 def test_audio_index(tokens, place, expected):
-  assert audio_index(tokens, place).tolist() == expected
+  assert audio_index(tokens, place, QWEN3).tolist() == expected
+
+
+@pytest.mark.parametrize(("chunks", "shared", "own"), [(19, (2, 3), (3, 0)), (8, (1, 0), (1, 0))])
+def test_a_tail_shares_a_window_or_has_one_alone(chunks, shared, own):
+  assert alone_and_tail(chunks, QWEN3) == shared
+  assert alone_and_tail(chunks, dataclasses.replace(QWEN3, tails_share_windows=False)) == own

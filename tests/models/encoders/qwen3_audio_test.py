@@ -70,7 +70,7 @@ def pack(numbers: list[int], windows: int, rng: np.random.Generator | None, garb
   """
   groups, places = [], [[] for _ in numbers]  # a group: the (clip, chunk) of one window
   for clip, number in enumerate(numbers):
-    chunks = [(clip, chunk) for chunk in range(len(cut_chunks(clips()[number])))]
+    chunks = [(clip, chunk) for chunk in range(len(cut_chunks(clips()[number], GEOMETRY)))]
     full = len(chunks) // CHUNKS * CHUNKS
     groups += [chunks[i : i + CHUNKS] for i in range(0, full, CHUNKS)]
     tail = chunks[full:]
@@ -88,8 +88,8 @@ def pack(numbers: list[int], windows: int, rng: np.random.Generator | None, garb
     for slot, (clip, chunk) in zip(slots, group, strict=False):
       place = window * CHUNKS + slot
       audio = clips()[numbers[clip]]
-      samples[place] = cut_chunks(audio)[chunk]
-      frames[place] = frames_of_chunks(GEOMETRY.num_frames(audio.size))[chunk]
+      samples[place] = cut_chunks(audio, GEOMETRY)[chunk]
+      frames[place] = frames_of_chunks(GEOMETRY.num_frames(audio.size), GEOMETRY)[chunk]
       if frames[place] < FRAMES:
         samples[place, frames[place] * 160 + 400 :] = garbage
       segment[place] = clip + 1

@@ -10,6 +10,7 @@ from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.drops import Drop
 from maxtext_ext.input.transforms import BuildUtterance, Clip
 from maxtext_ext.input.utterance import build_utterance
+from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY
 from maxtext_ext.records.schema import Record
 from maxtext_ext.text.alphabet import Alphabet, OutsideAlphabetError
 from maxtext_ext.text.prompt_keys import PromptKeys
@@ -40,7 +41,9 @@ def test_every_template_is_found_under_its_name():
 
 
 def test_an_utterance_has_no_prompt_and_a_letter_for_each_character(alphabet: Alphabet):
-  utterance = build_utterance(CLIP, alphabet, template="letters", language_in_prompt=True)
+  utterance = build_utterance(
+    CLIP, alphabet, geometry=GEOMETRY, template="letters", language_in_prompt=True
+  )
   assert utterance.prompt.tolist() == []
   assert utterance.target.tolist() == [2, 3, 1, 3, 2]
   assert (utterance.prompt.dtype, utterance.target.dtype) == (np.int32, np.int32)
@@ -55,7 +58,8 @@ def test_an_answer_is_the_text_alone(alphabet: Alphabet):
 def test_a_text_outside_the_alphabet_is_dropped_with_its_reason(alphabet: Alphabet):
   with pytest.raises(OutsideAlphabetError, match="'c'"):
     LETTERS.build_target(alphabet, "abc", language=None, forced=False)
-  build = BuildUtterance.from_config(InputConfig(prompt=PromptKeys(template="letters")), alphabet)
+  config = InputConfig(geometry=GEOMETRY, prompt=PromptKeys(template="letters"))
+  build = BuildUtterance.from_config(config, alphabet)
   dropped = build.map(Clip(record=dataclasses.replace(CLIP, text="abc")))
   assert isinstance(dropped, Drop)
   assert (dropped.reason, dropped.bad) == ("outside the alphabet", False)
