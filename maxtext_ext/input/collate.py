@@ -9,6 +9,7 @@ import numpy as np
 
 from maxtext_ext.audio.geometry import HOP, Geometry
 from maxtext_ext.audio.limits import SAMPLE_RATE
+from maxtext_ext.input.batch_spec import allocate, packed_spec, prompt_spec
 from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.packing import Row
 from maxtext_ext.input.utterance import Utterance
@@ -156,10 +157,7 @@ def pack_batch(
     audio_dtype: "float32" or "int16".
     geometry: the encoder's, as the utterances have it.
   """
-  arrays = _empty(batch_rows, max_tokens, windows, pad_id, audio_dtype, geometry)
-  arrays["targets"] = np.zeros((batch_rows, max_tokens), np.int32)
-  arrays["targets_segmentation"] = np.zeros((batch_rows, max_tokens), np.int32)
-  arrays["chunk_mask"] = np.zeros((*arrays["chunk_frames"].shape, 4), np.int32)
+  arrays = allocate(packed_spec(batch_rows, max_tokens, windows, audio_dtype, geometry, pad_id))
   for row_number, row in enumerate(rows):
     slot = 0
     for segment, (key, place) in enumerate(zip(row.keys, row.places, strict=True), 1):
@@ -224,7 +222,7 @@ def make_decode_batch(
   dtypes |= {audio_dtype} if audio_dtype else set()
   if len(dtypes) != 1:
     raise ValueError(f"the samples of a decoding batch must be of one type, got {sorted(dtypes)}")
-  arrays = _empty(rows, slots, windows, pad_id, dtypes.pop(), geometry)
+  arrays = allocate(prompt_spec(rows, slots, windows, dtypes.pop(), geometry, pad_id))
   for row, utterance in enumerate(utterances):
     alone, tail = alone_and_tail(utterance.chunks, geometry)
     if alone + (tail > 0) > windows or len(utterance.prompt) > slots:
@@ -245,22 +243,6 @@ def _info(utterance: Utterance) -> ClipInfo:
     seconds=utterance.seconds,
     reference=utterance.text,
   )
-
-
-def _empty(
-  rows: int, slots: int, windows: int, pad_id: int, audio_dtype: str, geometry: Geometry
-) -> Arrays:
-  text = (rows, slots)
-  chunks = (rows, windows, geometry.chunks_per_window)
-  return {
-    "inputs": np.full(text, pad_id, np.int32),
-    "inputs_position": np.zeros(text, np.int32),
-    "inputs_segmentation": np.zeros(text, np.int32),
-    "audio_index": np.full(text, -1, np.int32),
-    "samples": np.zeros((*chunks, geometry.chunk_samples), audio_dtype),
-    "chunk_frames": np.zeros(chunks, np.int32),
-    "chunk_segment": np.zeros(chunks, np.int32),
-  }
 
 
 def _put_text(arrays: Arrays, row: int, slot: int, segment: int, tokens: np.ndarray) -> None:

@@ -14,6 +14,8 @@ from jax.sharding import SingleDeviceSharding
 
 from maxtext_ext import bridge
 from maxtext_ext.config import load
+from maxtext_ext.input.config import InputConfig
+from maxtext_ext.input.layouts import LAYOUTS
 from maxtext_ext.models.encoders import encoder_config
 from maxtext_ext.models.make import make_model, model_class
 from maxtext_ext.planning import memory
@@ -97,29 +99,15 @@ def load_for(path: str, overrides: Sequence[str], target: Slice) -> bridge.Confi
 def abstract_batch(
   config: bridge.Config, mesh: jax.sharding.Mesh
 ) -> dict[str, jax.ShapeDtypeStruct]:
-  """A batch of all hosts, as `input.batch.pack_batch` makes them: shapes, without contents."""
-  rows, tokens = config.global_batch_size_to_load, config.max_target_length
-  geometry = encoder_config(config).geometry
-  chunks = (rows, config.windows_per_row, geometry.chunks_per_window)
-  placement = bridge.input_sharding(config, mesh)
-
-  def array(shape: tuple[int, ...], dtype: jnp.dtype = jnp.int32) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(shape, dtype, sharding=placement)
-
-  of_tokens = (
-    "inputs",
-    "inputs_position",
-    "inputs_segmentation",
-    "audio_index",
-    "targets",
-    "targets_segmentation",
+  """Shapes of a batch of all hosts, as the layout of the model makes them."""
+  inputs = InputConfig.from_config(
+    config, split=config.train_split, rows=config.global_batch_size_to_load
   )
+  spec = LAYOUTS[model_class(config).LAYOUT].batch_spec(inputs, inputs.rows)
+  placement = bridge.input_sharding(config, mesh)
   return {
-    **{key: array((rows, tokens)) for key in of_tokens},
-    "samples": array((*chunks, geometry.chunk_samples), jnp.dtype(config.audio_dtype)),
-    "chunk_frames": array(chunks),
-    "chunk_segment": array(chunks),
-    "chunk_mask": array((*chunks, 4)),
+    name: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=placement)
+    for name, array in spec.items()
   }
 
 

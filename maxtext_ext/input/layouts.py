@@ -1,0 +1,32 @@
+"""Layouts of training batches, by the name that a model gives as its LAYOUT."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from maxtext_ext.input.batch_spec import BatchSpec, packed_spec
+from maxtext_ext.input.collate import Fill, fill
+from maxtext_ext.input.config import InputConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+  """What a batch holds and how full it is.
+
+  Attributes:
+    batch_spec: (config, rows) -> arrays of a batch with `windows_per_row` windows. The only
+      definition of them: batches are allocated from it, and plans are made by it.
+    fill: batch -> shares of its places that are used.
+  """
+
+  batch_spec: Callable[[InputConfig, int], BatchSpec]
+  fill: Callable[[Mapping[str, np.ndarray]], Fill]
+
+
+def _packed(config: InputConfig, rows: int) -> BatchSpec:
+  windows, dtype = config.packing.windows_per_row, config.packing.audio_dtype
+  return packed_spec(rows, config.max_tokens, windows, dtype, config.geometry)
+
+
+LAYOUTS: dict[str, Layout] = {"packed": Layout(batch_spec=_packed, fill=fill)}
