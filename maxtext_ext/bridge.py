@@ -159,12 +159,19 @@ def initialize(
   config = Config(config_class(**keys))
   if config.jax_debug_log_modules:
     jax.config.update("jax_debug_log_modules", config.jax_debug_log_modules)
-  if config.jax_cache_dir and not config.dump_hlo:  # programs from the cache are not written down
-    compilation_cache.set_cache_dir(os.path.expanduser(config.jax_cache_dir))
+  _keep_programs("" if config.dump_hlo else config.jax_cache_dir)  # one from there is not dumped
   if config.remat_policy is None:
     # MaxText reads the word none as None, which its decoder takes for recomputing everything.
     config = replace(config, remat_policy="none")
   return config
+
+
+def _keep_programs(folder: str) -> None:
+  """Has JAX keep compiled programs in a folder; in none if it is "", whatever JAX was told."""
+  path = os.path.expanduser(folder) or None
+  if path != jax.config.jax_compilation_cache_dir:
+    compilation_cache.set_cache_dir(path)
+    compilation_cache.reset_cache()  # else JAX goes on with the folder that it used first
 
 
 def derived_keys() -> set[str]:

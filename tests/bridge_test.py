@@ -4,6 +4,7 @@ import ast
 import inspect
 import pathlib
 
+import jax
 import pytest
 
 import maxtext_ext
@@ -193,3 +194,14 @@ def test_hardware_that_is_not_here_is_refused():
     config = load("configs/experiments/demo.yml", [f"hardware={hardware}"])
     with pytest.raises(ValueError, match=f"hardware={hardware}, and JAX runs on cpu.* {extra}"):
       bridge.make_mesh(config)
+
+
+def test_programs_are_kept_in_the_folder_that_is_asked_for_last(tmp_path):
+  before = jax.config.jax_compilation_cache_dir
+  try:
+    for folder in (tmp_path / "first", tmp_path / "second", ""):
+      bridge._keep_programs(str(folder))
+      jax.jit(lambda x: x + 1)(1.0)
+  finally:
+    bridge._keep_programs(before)
+  assert {path.parent.name for path in tmp_path.rglob("*-cache")} == {"first", "second"}

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 
 import pytest
 from hypothesis import settings
@@ -19,6 +20,13 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # processes sha
 if os.environ["JAX_PLATFORMS"] == "cpu":
   quickly = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
   os.environ.setdefault("XLA_FLAGS", quickly)
+
+# Processes of one test run share the programs that they compile: the folder is made anew by the
+# first, and found in the environment by the workers of pytest-xdist and all that tests start.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+  programs = tempfile.TemporaryDirectory(prefix="maxtext_ext-programs-")
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = programs.name
+  os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 # MaxText imports TensorFlow where it finds it, for the name of one error: 3 s and 450 MB a process.
 # Users do not have it, and the test that needs it starts a process of its own.

@@ -30,5 +30,5 @@ def _is_installed(package: str) -> bool:
 
 
 def cache_folder() -> str:
-  """The user's folder for compiled programs: $XDG_CACHE_HOME/maxtext_ext/jax."""
-  return user_cache("jax")
+  """The folder for compiled programs: JAX's own variable, else one in the user's cache."""
+  return os.environ.get("JAX_COMPILATION_CACHE_DIR") or user_cache("jax")

@@ -277,7 +277,10 @@ def test_kernel_of_experts_is_that_of_the_hardware(monkeypatch):
   assert read(DEMO, ["hardware=auto"]).hardware == "gpu"
 
 
-def test_compiled_programs_are_kept_in_the_users_cache(monkeypatch, tmp_path):
+def test_compiled_programs_are_kept_where_jax_is_told_or_in_the_users_cache(monkeypatch, tmp_path):
+  monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/programs")
+  assert read(DEMO).jax_cache_dir == "/programs"
+  monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
   assert read(DEMO).jax_cache_dir == str(tmp_path / "maxtext_ext" / "jax")
   monkeypatch.delenv("XDG_CACHE_HOME")

@@ -4,7 +4,6 @@ import json
 import pathlib
 import signal
 
-import jax
 import pytest
 
 from maxtext_ext.config import load
@@ -29,22 +28,12 @@ LORA = ("lora_rank=2", "lora_dropout=0.3", "enable_dropout=true", "dropout_rate=
 EVALUATED = ("eval_interval=2", "eval_samples=3", "max_new_tokens=12")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def programs_are_compiled_once():
-  """The runs of this file have their programs in common."""
-  name = "jax_persistent_cache_min_compile_time_secs"
-  before = getattr(jax.config, name)
-  jax.config.update(name, 0)
-  yield
-  jax.config.update(name, before)
-
-
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory):
   """`key=value` strings of a run on one-letter words, of which a model soon has some right."""
   folder = tmp_path_factory.mktemp("run")
   keys = [*tiny.make_run(folder, train=24, test=8, words=("a", "b", "c")), *SMALL, "decode_rows=3"]
-  keys += ["learning_rate=0.02", "checkpoint_period=100", f"jax_cache_dir={folder / 'cache'}"]
+  keys += ["learning_rate=0.02", "checkpoint_period=100"]
   return keys
 
 

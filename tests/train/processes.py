@@ -82,7 +82,7 @@ class Launcher:
     self._started: list[Training] = []
     self._process = subprocess.Popen(
       [sys.executable, "-c", LAUNCHER],
-      env=environment(JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0"),
+      env=environment(),
       cwd=ROOT,
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
@@ -98,14 +98,13 @@ class Launcher:
   def start(
     self, *keys: str, largest_file: int = 0, environment: Mapping[str, str] | None = None
   ) -> Training:
-    """Trains the tiny run; the programs compiled by one process serve the next.
+    """Trains the tiny run.
 
     Args:
       largest_file: bytes; the system refuses to write more into a file. 0: no such limit.
       environment: more variables.
     """
-    keys = tiny.last_wins([*keys, f"jax_cache_dir={self._folder / 'cache'}"])
-    argv = ["train", tiny.DEMO, *keys]
+    argv = ["train", tiny.DEMO, *tiny.last_wins(keys)]
     errors = self._folder / f"errors-{len(self._started)}.txt"
     asked = {"argv": argv, "errors": str(errors), "largest_file": largest_file}
     pid = int(self.ask(**asked, environment=dict(environment or {})))
