@@ -1,5 +1,6 @@
 """What every test shares: the device it runs on, no network, reproducible examples."""
 
+import gc
 import os
 import sys
 import tempfile
@@ -27,6 +28,10 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
   programs = tempfile.TemporaryDirectory(prefix="maxtext_ext-programs-")
   os.environ["JAX_COMPILATION_CACHE_DIR"] = programs.name
   os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+
+# The garbage collector need not walk through what the tests import, neither now nor when they run:
+# see pytest_collection_finish.
+gc.disable()
 
 # MaxText imports TensorFlow where it finds it, for the name of one error: 3 s and 450 MB a process.
 # Users do not have it, and the test that needs it starts a process of its own.
@@ -56,6 +61,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in set(elsewhere)]
   slow = {item.path for item in items if item.get_closest_marker("slow")}
   items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish() -> None:
+  """Leaves the objects of all imports out of garbage collections from now on."""
+  gc.freeze()
+  gc.enable()
 
 
 @pytest.fixture
