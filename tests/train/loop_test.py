@@ -11,12 +11,14 @@ from orbax.checkpoint import v1 as ocp
 from maxtext_ext.train.loop import main
 from tests import tiny
 
+LAYERS = ("base_num_decoder_layers=1", "encoder_layers_for_audio=1")
+
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory):
   """`key=value` strings of a run with data; give each test a run_name of its own."""
   folder = tmp_path_factory.mktemp("run")
-  keys = [*tiny.make_run(folder), "base_num_decoder_layers=1", "encoder_layers_for_audio=1"]
+  keys = [*tiny.make_run(folder), *LAYERS]
   return [*keys, "per_device_batch_size=2", "checkpoint_period=3", "steps=6"]
 
 

@@ -9,7 +9,7 @@ from maxtext_ext.config import load
 from maxtext_ext.train import loop, oom
 from maxtext_ext.train.loop import main
 from tests import tiny
-from tests.train.loop_test import losses, relative_difference
+from tests.train.loop_test import LAYERS, losses, relative_difference
 
 
 def out_of_memory(x: jax.Array) -> jax.Array:
@@ -68,8 +68,9 @@ def test_another_error_is_left_alone():
 def test_a_run_goes_on_with_the_same_batches(tmp_path, monkeypatch, caplog):
   """Out of memory at its first step, and again at its fourth, after a checkpoint."""
   caplog.set_level("WARNING", "maxtext_ext")
-  keys = [*tiny.make_run(tmp_path, train=24, test=1), "max_target_length=128", "windows_per_row=1"]
-  keys += ["max_seconds=4", "per_device_batch_size=4", "steps=5", "checkpoint_period=2"]
+  # The programs of loop_test, but for one.
+  keys = [*tiny.make_run(tmp_path, train=24, test=1), *LAYERS, "learning_rate_schedule_steps=6"]
+  keys += ["per_device_batch_size=4", "steps=5", "checkpoint_period=2"]
   plain = main(tiny.DEMO, [*keys, "run_name=plain"])
   batches = []
 
