@@ -16,6 +16,8 @@ from maxtext_ext.train.loop import train
 from maxtext_ext.transcriber import _samples
 from tests import tiny
 
+pytestmark = pytest.mark.slow
+
 SECONDS = (0.3, 1.0, 3.3, 9.5, 0.02)
 
 

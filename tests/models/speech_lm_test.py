@@ -21,6 +21,8 @@ from benchmarks.parity.references import qwen3_asr, qwen3_asr_odd, qwen3_omni
 from benchmarks.parity.references.reference import Reference
 from maxtext_ext import bridge
 
+pytestmark = pytest.mark.slow
+
 ASR, OMNI = qwen3_asr.REFERENCE, qwen3_omni.REFERENCE
 REFERENCES = {ref.name: ref for ref in (ASR, qwen3_asr_odd.REFERENCE, OMNI)}
 BASES = {OMNI.name: "qwen3-omni-30b-a3b"}  # whose settings are used, in the reference's shape

@@ -11,6 +11,8 @@ from orbax.checkpoint import v1 as ocp
 from maxtext_ext.train.loop import main
 from tests import tiny
 
+pytestmark = pytest.mark.slow
+
 LAYERS = ("base_num_decoder_layers=1", "encoder_layers_for_audio=1")
 
 
