@@ -11,6 +11,7 @@ from maxtext_ext import bridge
 from maxtext_ext.keys.settings import Overrides, Settings, describe, kinds, read
 from maxtext_ext.keys.speech import SpeechKeys
 from maxtext_ext.keys.values import ConfigError
+from maxtext_ext.keys.yml import Chain
 from maxtext_ext.models.make import check_model_keys
 
 
@@ -22,13 +23,13 @@ class SpeechConfig(SpeechKeys, bridge.MaxTextConfig, frozen=False):
   """
 
 
-def load(path: str, overrides: Overrides = ()) -> bridge.Config:
+def load(config: str | Chain, overrides: Overrides = ()) -> bridge.Config:
   """The configuration of a yml file and of overrides, as `keys.settings.read` takes them.
 
   Raises:
     ConfigError: for an unknown key, a value that cannot be used, a missing file.
   """
-  return build(read(path, overrides))
+  return build(read(config, overrides))
 
 
 def build(settings: Settings) -> bridge.Config:

@@ -25,7 +25,9 @@ class ModelKeys(SubConfig, title="Model"):
   projector: str = Field("mlp", description="A key of models.projector.PROJECTORS.")
   checkpoint_family: str = Field(
     "",
-    description="Whose names the weights have on Hugging Face; a key of checkpoint.families.FAMILIES."
-    " Empty: by decoder_block.",
+    description=(
+      "Whose names the weights have on Hugging Face; a key of checkpoint.families.FAMILIES. Empty:"
+      " by decoder_block."
+    ),
   )
   embedding_init_std: float = Field(0.02, gt=0, description="Of a token embedding made new.")

@@ -16,6 +16,7 @@ from maxtext_ext import bridge
 from maxtext_ext.config import load
 from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.layouts import LAYOUTS
+from maxtext_ext.keys.yml import Chain
 from maxtext_ext.models.encoders import encoder_config
 from maxtext_ext.models.make import make_model, model_class
 from maxtext_ext.planning import memory
@@ -64,8 +65,13 @@ def available_bytes(device: jax.Device) -> float:
   raise AssertionError("no chip has 16 TiB")
 
 
-def load_for(path: str, overrides: Sequence[str], target: Slice) -> bridge.Config:
+def load_for(files: str | Chain, overrides: Sequence[str], target: Slice) -> bridge.Config:
   """Reads the configuration as a run on that slice would.
+
+  Args:
+    files: the configuration, or what `read_chain` has read of it.
+    overrides: keys that win over the files'.
+    target: the slice.
 
   Raises:
     ConfigError: as `config.load`.
@@ -82,7 +88,7 @@ def load_for(path: str, overrides: Sequence[str], target: Slice) -> bridge.Confi
     resolved += ["hardware=tpu", f"compile_topology={target.name}", "compile_topology_num_slices=1"]
   else:
     resolved += ["hardware=gpu"]
-  config = load(path, [*overrides, *resolved])
+  config = load(files, [*overrides, *resolved])
   has_decoder = issubclass(model_class(config), bridge.Transformer)
   if not has_decoder:
     raise ValueError(

@@ -4,6 +4,7 @@
 slice. What libtpu and MaxText print goes to stderr.
 """
 
+import functools
 import json
 import os
 import sys
@@ -11,6 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from maxtext_ext import bridge
+from maxtext_ext.keys.yml import read_chain
 from maxtext_ext.models.encoders import encoder_config
 from maxtext_ext.planning import compile_step, uncompiled
 from maxtext_ext.planning.compiler import Compiled
@@ -23,12 +25,13 @@ class _Answers:
 
   def __init__(self, target: Slice) -> None:
     self._target = target
+    self._files = functools.cache(read_chain)  # many questions are about one configuration
     if target.compiled:
       self._devices = compile_step.devices_of(target)
       self._available = compile_step.available_bytes(self._devices[0])
 
   def describe(self, path: str, overrides: list[str]) -> dict[str, Any]:
-    config = compile_step.load_for(path, overrides, self._target)
+    config = compile_step.load_for(self._files(path), overrides, self._target)
     encoder = encoder_config(config)
     return {
       "rows": config.global_batch_size_to_load,
@@ -56,7 +59,7 @@ class _Answers:
   def compile(
     self, path: str, overrides: list[str], with_cost: bool, effort: str
   ) -> dict[str, Any]:
-    config = compile_step.load_for(path, overrides, self._target)
+    config = compile_step.load_for(self._files(path), overrides, self._target)
     if not self._target.compiled:
       memory = uncompiled.memory_of(config, self._target.chip.hbm_bytes)
       cost = uncompiled.cost_of(config) if with_cost else None
