@@ -1,4 +1,4 @@
-"""The one door to MaxText: every name of MaxText that the project uses is imported here.
+"""Bridge to MaxText: every name of MaxText that the project uses is imported here.
 
 Nothing of MaxText is replaced at run time; what the project changes, it changes by subclassing or
 by arguments. `tests/bridge_test.py` holds the signatures and keys that are relied on, so a MaxText

@@ -16,7 +16,7 @@ from maxtext_ext.models.make import check_model_keys
 
 
 class SpeechConfig(SpeechKeys, bridge.MaxTextConfig, frozen=False):
-  """MaxText's configuration widened by what speech needs.
+  """MaxText's configuration with the project's keys.
 
   The encoder's shape uses MaxText's own `*_for_audio` keys, the language model's shape MaxText's
   `base_*` keys; `max_target_length` is L, the token slots of a packed row.
@@ -24,7 +24,7 @@ class SpeechConfig(SpeechKeys, bridge.MaxTextConfig, frozen=False):
 
 
 def load(config: str | Chain, overrides: Overrides = ()) -> bridge.Config:
-  """The configuration of a yml file and of overrides, as `keys.settings.read` takes them.
+  """Reads and builds a configuration; arguments as of `keys.settings.read`.
 
   Raises:
     ConfigError: for an unknown key, a value that cannot be used, a missing file.
@@ -33,7 +33,7 @@ def load(config: str | Chain, overrides: Overrides = ()) -> bridge.Config:
 
 
 def build(settings: Settings) -> bridge.Config:
-  """The configuration of settings that were read; asks JAX for the devices.
+  """Builds the configuration of settings that were read; asks JAX for the devices.
 
   Raises:
     ConfigError: MaxText or the model refuses a value.
@@ -51,7 +51,7 @@ def build(settings: Settings) -> bridge.Config:
 
 
 def run_dir_of(config: bridge.Config) -> str:
-  """The folder of everything that the run of a configuration writes."""
+  """Returns the folder of everything that a run writes."""
   return os.path.dirname(config.checkpoint_dir.rstrip("/"))
 
 

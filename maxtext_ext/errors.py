@@ -1,4 +1,4 @@
-"""How a command fails: one clear line and a non-zero exit, the traceback on request."""
+"""Error handling of commands: one clear line and a non-zero exit, a traceback on request."""
 
 import contextlib
 import functools
@@ -26,7 +26,7 @@ class UnfinishedWork(OSError):
 
 
 class Unreachable(UnfinishedWork):
-  """What is written to cannot be reached, and threads may go on trying for a quarter of an hour."""
+  """The storage cannot be reached, and threads may go on trying for a quarter of an hour."""
 
 
 def exit_with_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -79,12 +79,12 @@ def _leave_interrupted(number: int, frame: object) -> None:
 
 
 def one_line(error: BaseException) -> str:
-  """An error's message on one line, safe to print; its kind when it has none."""
+  """Returns an error's message on one line, safe to print; its type when it has none."""
   return printable(" ".join(str(error).split())) or type(error).__name__
 
 
 def exit_status(error: BaseException) -> int:
-  """The status with which a command ends that raised it."""
+  """Returns the exit status of a command that raised the error."""
   if isinstance(error, KeyboardInterrupt):
     return _INTERRUPTED
   if isinstance(error, SystemExit):
@@ -93,7 +93,7 @@ def exit_status(error: BaseException) -> int:
 
 
 def leave(status: int) -> None:
-  """Ends the process at once, whoever in it still waits for something."""
+  """Ends the process at once, without waiting for threads."""
   sys.stdout.flush()
   sys.stderr.flush()
   os._exit(status)

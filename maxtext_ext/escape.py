@@ -1,4 +1,4 @@
-"""Text of foreign origin, made safe to print in a terminal or a log."""
+"""Escaping of foreign text for terminals and logs."""
 
 # Invisible characters that writing needs: joiners (Persian, Hindi, emoji), and the direction marks
 # of Hebrew and Arabic, which turn no other text around.

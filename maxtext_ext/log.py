@@ -1,4 +1,4 @@
-"""Warnings of the package in a terminal: one plain line each, on the error stream."""
+"""Warnings of the package: one plain line each, on the error stream."""
 
 import logging
 import sys

@@ -1,4 +1,4 @@
-"""Rows of a batch between the hosts and the mesh, and words between the hosts."""
+"""Transfers between hosts and mesh: rows of batches, and strings."""
 
 import jax
 import numpy as np
@@ -7,14 +7,14 @@ from jax.sharding import NamedSharding
 
 
 def to_device(batch: dict[str, np.ndarray], placement: NamedSharding) -> dict[str, jax.Array]:
-  """A host's rows as its part of the global batch."""
+  """Places a host's rows as its part of the global batch."""
   return {
     key: jax.make_array_from_process_local_data(placement, value) for key, value in batch.items()
   }
 
 
 def local_rows(array: jax.Array) -> np.ndarray:
-  """This host's rows of a global array, in their order; the inverse of `to_device`."""
+  """Returns this host's rows of a global array in order; the inverse of `to_device`."""
   if array.is_fully_addressable:
     return np.asarray(array)
   rows = {shard.index[0].start or 0: np.asarray(shard.data) for shard in array.addressable_shards}
@@ -22,7 +22,7 @@ def local_rows(array: jax.Array) -> np.ndarray:
 
 
 def gather_texts(text: str) -> list[str]:
-  """One string of every host, in their order, on every host."""
+  """Gathers one string of every host, in their order, on every host."""
   if jax.process_count() == 1:
     return [text]
   data = np.frombuffer(text.encode(), np.uint8)

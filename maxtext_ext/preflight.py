@@ -1,4 +1,4 @@
-"""Checks of a run before JAX and MaxText are imported: what it reads has to be there."""
+"""Preflight checks: the inputs of a run exist, tested before JAX and MaxText are imported."""
 
 import os
 
@@ -73,7 +73,7 @@ def require_file(path: str | os.PathLike[str]) -> None:
 
 
 def run_folder(settings: Settings) -> str:
-  """The folder of everything that the run writes."""
+  """Returns the folder of everything that the run writes."""
   return os.path.join(settings.base_output_directory, settings.run_name)
 
 

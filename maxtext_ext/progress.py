@@ -1,4 +1,4 @@
-"""Lines that tell what a command is doing, on the error stream."""
+"""Progress lines of commands, on the error stream."""
 
 import functools
 import sys

@@ -108,7 +108,7 @@ _MISSING = "nothing"
 
 
 def fingerprint_of_keys(keys: Mapping[str, Any]) -> dict[str, str]:
-  """The keys that make a run what it is, with their values as text.
+  """Returns the keys that define a run, with their values as text.
 
   Args:
     keys: of a loaded configuration, so that equal values are of equal types.
@@ -117,7 +117,7 @@ def fingerprint_of_keys(keys: Mapping[str, Any]) -> dict[str, str]:
 
 
 def fingerprint_of_process(keys: Mapping[str, Any]) -> dict[str, str]:
-  """The keys that all processes of a run must have alike, with their values as text.
+  """Returns the keys that all processes of a run must agree on, with their values as text.
 
   Steps and intervals count too: processes that differ about them would wait for each other.
 
@@ -149,7 +149,7 @@ def is_of_decoding(key: str) -> bool:
 def differing_keys(
   ours: Mapping[str, str], theirs: Mapping[str, str], *, both: bool = False
 ) -> list[str]:
-  """The keys whose values differ, sorted.
+  """Lists the keys whose values differ, sorted.
 
   Args:
     both: compare only what both have: one of them was written by another version.
@@ -165,7 +165,7 @@ def describe_differences(
   labels: tuple[str, str] = ("is", "was"),
   keys: Collection[str] | None = None,
 ) -> list[str]:
-  """Each difference in a few words: "learning_rate is 0.5, was 0.002"; values are shortened.
+  """Describes each difference: "learning_rate is 0.5, was 0.002"; long values are shortened.
 
   Args:
     ours, theirs: of `fingerprint_of_keys` or `fingerprint_of_process`.
@@ -202,7 +202,7 @@ def _text(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-  """The value as JSON has it, the same for values that mean the same (30 and 30.0)."""
+  """Converts a value to JSON's types; equal values give the same (30 and 30.0)."""
   match value:
     case enum.Enum():
       return _plain(value.value)
@@ -218,7 +218,7 @@ def _plain(value: Any) -> Any:
 
 
 def _shown(value: str | None, other: str | None) -> str:
-  """A value for a message; a long one from a little before where the other begins to differ."""
+  """Shortens a value for a message, to where it begins to differ from the other."""
   if value is None:
     return _MISSING
   if len(value) <= _SHOWN:

@@ -1,1 +1,1 @@
-"""A run on several hosts: who takes part, the start together, and what follows when one is lost."""
+"""Multi-host runs: membership, start-up barrier, and failure detection."""

@@ -1,4 +1,4 @@
-"""Cluster membership: which process of how many this is, as the environment says it."""
+"""Cluster membership, read from the environment."""
 
 import os
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _ALL = f"give {ADDRESS}=HOST:PORT of process 0, {COUNT} and {INDEX} (from 0) on 
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-  """A process among others.
+  """Place of this process in the cluster.
 
   Attributes:
     address: host and port at which process 0 is found.
@@ -38,12 +38,12 @@ class Cluster:
 
   @property
   def port(self) -> int:
-    """Where process 0 is found on it."""
+    """Port of process 0 on that machine."""
     return int(self.address.rpartition(":")[2])
 
 
 def find(hardware: str, seconds: int) -> Cluster | None:
-  """The cluster that this process is of; None: it is alone.
+  """Finds the cluster of this process; None: it runs alone.
 
   On a TPU the machine knows. Elsewhere the environment says: JAX_COORDINATOR_ADDRESS, then
   JAX_NUM_PROCESSES and JAX_PROCESS_ID or what Slurm and Open MPI set; or the names that MaxText

@@ -1,4 +1,4 @@
-"""Being one of several processes of a run, from the start of a command to its end."""
+"""Membership of a command in a multi-host run, from its start to its end."""
 
 import atexit
 import contextlib
@@ -11,7 +11,7 @@ import jax
 
 from maxtext_ext.errors import PEER_LOST, exit_status, leave, one_line
 from maxtext_ext.hosts.cluster import find
-from maxtext_ext.hosts.monitor import Watch
+from maxtext_ext.hosts.monitor import HostMonitor
 from maxtext_ext.hosts.roll_call import LIMIT
 from maxtext_ext.keys.settings import Settings
 from maxtext_ext.progress import say
@@ -22,7 +22,7 @@ _NEWS = 3.0
 _SILENCE = 10.0  # seconds of waiting until that is said
 _SHUTDOWN = 30  # seconds for what JAX does at the end, when all are done
 # JAX aborts a process that hears nothing of another for so long, in pages of C++ and without its
-# name. The watch is quicker, also when a frozen process goes on after a while.
+# name. HostMonitor is quicker, also when a frozen process goes on after a while.
 _JAX_HEARTBEAT = 600  # seconds
 # How JAX says that another process cannot be reached, in a ValueError or a JaxRuntimeError: Gloo on
 # CPUs, NCCL on GPUs, its own service on all.
@@ -52,10 +52,10 @@ def joined(settings: Settings) -> Iterator[None]:
     yield
     return
   with _saying(f"waiting for all {cluster.count} processes of the run, up to {seconds:g} s"):
-    watch = Watch(cluster, seconds, fingerprint_of_process(settings.values))
+    monitor = HostMonitor(cluster, seconds, fingerprint_of_process(settings.values))
   try:
     jax.distributed.initialize(
-      watch.coordinator,
+      monitor.coordinator,
       cluster.count,
       cluster.index,
       initialization_timeout=seconds,
@@ -63,11 +63,11 @@ def joined(settings: Settings) -> Iterator[None]:
       shutdown_timeout_seconds=_SHUTDOWN,
     )
     yield
-    watch.finish()
+    monitor.finish()
   except BaseException as error:
     time.sleep(_NEWS)
     status = PEER_LOST if is_lost_peer(error) else exit_status(error)
-    watch.fail(one_line(error), status)
+    monitor.fail(one_line(error), status)
     atexit.register(leave, status)  # before JAX's own end, which waits for the others
     raise
 

@@ -1,4 +1,4 @@
-"""A connection between two processes of a run: JSON lines over TCP; its end means the peer died."""
+"""Link between two processes of a run: JSON lines over TCP; a closed one means the peer died."""
 
 import asyncio
 import contextlib
@@ -58,7 +58,7 @@ class Link:
       self._writer.close()  # who listens to this link learns it there
 
   async def receive(self) -> dict[str, Any] | None:
-    """The next message; None when the other end is gone, or is none of ours.
+    """Returns the next message; None when the peer is gone or does not belong to the run.
 
     Who writes lines that are too long, too deep or no JSON is none of ours.
     """

@@ -1,4 +1,4 @@
-"""Watch of a run's processes: when one is lost or frozen, the others end with its name.
+"""Monitor of a run's processes: when one is lost or frozen, the others exit and name it.
 
 A collective operation that waits for a lost process may wait for ever, in code that Python cannot
 interrupt, so the end is that of the whole process.
@@ -30,8 +30,8 @@ _TELL = 2.0  # seconds at most to tell the others before the end
 _LATER = 0.5  # seconds from the end of a process that failed to that of the next
 
 
-class Watch:
-  """A process's links to the others, served by a thread of its own.
+class HostMonitor:
+  """Heartbeats with the other processes, sent and checked by a thread.
 
   Every process sends signs of life from that thread. Work in other threads delays them only while
   it holds Python's lock, which compiling, computing and reading do not.
@@ -72,16 +72,16 @@ class Watch:
     self._tasks = [asyncio.run_coroutine_threadsafe(each, self._loop) for each in served]
 
   def _call[T](self, coroutine: Coroutine[Any, Any, T]) -> T:
-    """Runs something on the thread; its result."""
+    """Runs a coroutine on the thread and returns its result."""
     return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
   def finish(self) -> None:
-    """Says that the work of this process is done; returns when that of all is."""
+    """Reports that this process is done; returns when all are."""
     self._call(self._finish(self._index))
     self._call(self._over.wait())
 
   def fail(self, reason: str, status: int) -> None:
-    """Tells the others why this process ends; it ends, as they do, with this status."""
+    """Reports why this process fails; it and the others exit with this status."""
     self._ending = True
     self._call(self._tell(f"{self._name(self._index)} stopped: {reason}", status))
     # Threads may wait for the others, and Python for the threads.
@@ -91,7 +91,7 @@ class Watch:
     return name(index, self._hosts[index])
 
   async def _beat(self, seconds: float) -> None:
-    """Sends signs of life, and misses those of the others.
+    """Sends heartbeats, and counts missing ones of the others.
 
     What counts is the number of own beats without one, not the time: a process that was frozen
     itself, or had no turn, first reads what came meanwhile.
@@ -108,7 +108,7 @@ class Watch:
           )
 
   async def _listen(self, index: int, link: Link) -> None:
-    """Hears what a process says, to its end."""
+    """Receives the messages of a process until its connection closes."""
     while (message := await link.receive()) is not None:
       self._silent[index] = 0
       match message:
@@ -123,7 +123,7 @@ class Watch:
       )
 
   async def _outlast(self, link: Link) -> None:
-    """Waits for the end of a process that has said that it ends.
+    """Waits for the exit of a process that has announced it.
 
     Whoever started the processes takes the first that ends for the cause.
     """

@@ -1,8 +1,8 @@
-"""Between JAX and its service on process 0: a connection that does not break when that one dies.
+"""TCP relay to JAX's service on process 0, whose connection outlives that process.
 
 When its connection to the service ends, JAX aborts a process with pages of C++, sooner than anybody
-could say which process was lost. Behind this relay it only waits, and `watch` ends the process with
-a line.
+could say which process was lost. Behind this relay it only waits, and HostMonitor ends the process
+with a line.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ class Relay:
     self._port = port
 
   async def listen(self) -> str:
-    """Begins; returns the local address."""
+    """Starts listening; returns the local address."""
     self._server = await asyncio.start_server(self._pass_on, "127.0.0.1", 0)
     host, port = self._server.sockets[0].getsockname()
     return f"{host}:{port}"

@@ -1,4 +1,4 @@
-"""The start of a run on several hosts: process 0 waits until all have come, and says who has not.
+"""Start-up barrier of a multi-host run: process 0 waits for all, and names those missing.
 
 Process 0 listens at the address where JAX's own service will be, and leaves the port to it: the
 connections stay open. It sends each that connects a challenge; the answer is a report with an HMAC
@@ -47,11 +47,11 @@ class _Report(BaseModel):
 
 
 class _Stranger(Exception):
-  """One that connected and is no process of this run; says why."""
+  """A connection of something else than a process of this run; says why."""
 
 
 def name(index: int, host: str) -> str:
-  """How a process is called in messages."""
+  """Names a process for messages."""
   return f"process {index} ({printable(host)})"
 
 
@@ -99,7 +99,7 @@ async def meet(
 
 
 class _Call:
-  """Who has come to process 0."""
+  """Processes that have reported to process 0."""
 
   def __init__(self, cluster: Cluster, facts: dict[str, str], secret: str) -> None:
     self.complete: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -117,7 +117,7 @@ class _Call:
     return [self._names[index] for index in range(self._cluster.count)]
 
   async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Notes one that comes."""
+    """Takes a connection and its report."""
     link = Link(reader, writer)
     self._unknown.append(link)
     if len(self._unknown) > _UNKNOWN + self._cluster.count:
@@ -145,7 +145,7 @@ class _Call:
       self.complete.set_result(None)
 
   async def _hear(self, link: Link) -> _Report:
-    """The report of a process that has the secret."""
+    """Receives the report of a process that knows the secret."""
     challenge = secrets.token_hex(32)
     await link.send(challenge=challenge, secret=bool(self._secret))
     match await link.receive():
@@ -185,7 +185,7 @@ class _Call:
     return sorted({*range(1, self._cluster.count)} - there)
 
   def missing(self, seconds: float) -> str:
-    """Who is missing after so long, and who is not."""
+    """Lists the missing processes, and those that came."""
     absent = self._absent()
     here = [index for index in range(self._cluster.count) if index not in absent]
     return (
@@ -195,7 +195,7 @@ class _Call:
     )
 
   async def tell(self, **message: object) -> None:
-    """Says something to all that have come."""
+    """Sends a message to all processes that came."""
     await asyncio.gather(*(link.send(**message) for link in self.links.values()))
 
   def close_unknown(self) -> None:

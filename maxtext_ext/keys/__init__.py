@@ -1,1 +1,1 @@
-"""Configuration keys: names, types, ranges and values, without importing JAX or MaxText."""
+"""Configuration keys: names, types, ranges and values, read without JAX and MaxText."""

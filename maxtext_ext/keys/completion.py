@@ -1,4 +1,4 @@
-"""Completion of `key=value` arguments by a shell."""
+"""Shell completion of `key=value` arguments."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from maxtext_ext.keys.yml import experiments, package_configs, read_yml
 
 
 def complete_config(incomplete: str) -> list[str]:
-  """The package's configurations that begin so; a shell adds files of its own accord."""
+  """Lists the package's configurations with this beginning; the shell adds files itself."""
   return [path for path in experiments() if path.startswith(incomplete)]
 
 
@@ -31,20 +31,20 @@ def complete_override(before: Sequence[str], incomplete: str) -> list[str]:
 
 
 def _keys(incomplete: str) -> list[str]:
-  """The project's keys, and those of MaxText that it narrows; all 800 only where none fits."""
+  """Lists own and narrowed keys with this beginning; MaxText's 800 where none of those fits."""
   own = [key for key in SpeechKeys.model_fields if key.startswith(incomplete)]
   fitting = own or [key for key in kinds() if key.startswith(incomplete)]
-  found = sorted(key for key in fitting if kinds()[key].kind != "derived")
-  offered = [f"{key}=" for key in found]
-  if len(found) == 1:
+  names = sorted(key for key in fitting if kinds()[key].kind != "derived")
+  offered = [f"{key}=" for key in names]
+  if len(names) == 1:
     # Of two, bash takes what they have in common, and sets no space behind it.
-    (key,) = found
+    (key,) = names
     offered += [f"{key}={choice}" for choice in _choices(key, "") or _default(key)]
   return offered
 
 
 def _default(key: str) -> list[str]:
-  """The value of every run that gives no other, where it is a word."""
+  """Returns the default of a key, where it is a single word."""
   default = own_defaults().get(key)
   if key in own_defaults():
     return [str(default)] if default != "" and not isinstance(default, list | dict | tuple) else []

@@ -10,7 +10,7 @@ CHECKPOINTS = ("best", "latest", "base", "untrained")
 
 
 class DecodingKeys(SubConfig, title="Decoding"):
-  """What is decoded, by which weights, and where the hypotheses go."""
+  """Split and weights of decoding, and the folder of the hypotheses."""
 
   split: str = Field("test", description="The split to decode.")
   output: str = Field("", description="Folder of hypotheses; default: {run}/decoded/{split}.")

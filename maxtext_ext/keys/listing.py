@@ -116,7 +116,7 @@ def show(value: Any) -> str:
 
 
 def _short(origin: str) -> str:
-  """The path of a local file from the current folder, where it is below it."""
+  """Shortens the path of a local file below the current folder."""
   if not os.path.isfile(origin):
     return origin
   relative = os.path.relpath(origin)
@@ -124,7 +124,7 @@ def _short(origin: str) -> str:
 
 
 def _values(kind: Kind) -> str:
-  """The values that a key takes, in few words."""
+  """Describes the values of a key in a few words."""
   if kind.choices:
     return ", ".join(f"`{choice}`" for choice in kind.choices)
   limits = [

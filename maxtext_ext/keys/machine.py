@@ -1,4 +1,4 @@
-"""This machine: its accelerator, and where compiled programs are kept."""
+"""Machine detection: the accelerator, and the cache folder of compiled programs."""
 
 import glob
 import importlib.util
@@ -6,12 +6,12 @@ import os
 
 from maxtext_ext.files.user_cache import user_cache
 
-# The value of `hardware` and `jax_cache_dir` that has them found out.
+# The value of `hardware` and `jax_cache_dir` that asks for detection.
 AUTO = "auto"
 
 
 def detect_hardware() -> str:
-  """tpu, gpu or cpu.
+  """Returns tpu, gpu or cpu.
 
   Asking JAX would start its backend, which must not happen before jax.distributed is up.
   """
@@ -30,5 +30,5 @@ def _is_installed(package: str) -> bool:
 
 
 def cache_folder() -> str:
-  """The folder for compiled programs: JAX's own variable, else one in the user's cache."""
+  """Returns the folder for compiled programs: JAX's own variable, else one in the user's cache."""
   return os.environ.get("JAX_COMPILATION_CACHE_DIR") or user_cache("jax")

@@ -17,11 +17,11 @@ FILE = pathlib.Path(__file__).with_name("maxtext_keys.json")
 @functools.cache
 def maxtext_kinds() -> dict[str, Kind]:
   """Returns the kind of values that each key takes, by its name."""
-  return {name: Kind(**found) for name, found in json.loads(FILE.read_text("utf-8")).items()}
+  return {name: Kind(**fields) for name, fields in json.loads(FILE.read_text("utf-8")).items()}
 
 
 def configs_folder() -> str:
-  """MaxText's folder of yml files."""
+  """Returns MaxText's folder of yml files."""
   if chosen := os.environ.get("MAXTEXT_CONFIGS_DIR"):  # which MaxText reads too
     return chosen
   spec = importlib.util.find_spec("maxtext")

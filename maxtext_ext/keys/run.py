@@ -1,4 +1,4 @@
-"""Keys of a run: its length, what may change when it goes on, and what the terminal shows."""
+"""Keys of a run: length, changes on resuming, out-of-memory handling, verbosity."""
 
 from typing import Literal, Self
 
@@ -10,7 +10,7 @@ from maxtext_ext.subconfig import SubConfig
 
 
 class RunKeys(SubConfig, title="Run"):
-  """Length of a run, and how it goes on after a stop or a failure."""
+  """Length of a run, and what happens when it resumes or runs out of memory."""
 
   epochs: float = Field(
     0.0, ge=0, description="Passes over the data; 0, or steps given after it: so many steps."

@@ -1,8 +1,8 @@
-"""The keys of a run: files, command line and environment brought together and checked.
+"""Settings of a run: files, command line and environment, merged and checked.
 
 Order, later ones win: declared defaults -> `configs/speech.yml` -> `configs/models/
 {model_name}.yml` -> the experiment's yml -> `key=value` on the command line -> `M_KEY` environment
-variables. MaxText and JAX are not imported, so that a mistake is told at once.
+variables. MaxText and JAX are not imported, so that mistakes are reported at once.
 """
 
 import difflib
@@ -61,7 +61,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-  """Every key of a run, as attributes too.
+  """Values of all keys of a run; each is an attribute too.
 
   Attributes:
     path: of the configuration file.
@@ -90,7 +90,7 @@ def kinds() -> dict[str, Kind]:
 
 
 def own_defaults() -> dict[str, Any]:
-  """The defaults of the project's own keys."""
+  """Returns the defaults of the project's own keys."""
   return {
     name: field.get_default(call_default_factory=True)
     for group in groups()
@@ -101,7 +101,7 @@ def own_defaults() -> dict[str, Any]:
 def read(
   config: str | Chain, overrides: Overrides = (), *, on_another_machine: bool = False
 ) -> Settings:
-  """The keys of a yml file and of overrides: `key=value` strings, or values by key.
+  """Reads the keys of a yml file and of overrides: `key=value` strings, or values by key.
 
   Args:
     config: the file, or the files that `read_chain` has read.
@@ -162,7 +162,7 @@ def _merge(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _kind(field: FieldInfo) -> Kind:
-  """The kind of one of the project's keys, from its declaration."""
+  """Derives the kind of a key from its declaration."""
   annotation, optional = field.annotation, False
   options = getattr(annotation, "__args__", ())
   if type(None) in options:
@@ -203,11 +203,11 @@ def _require_known(names: Iterable[str], source: str) -> None:
 
 
 def _read_all[T](
-  given: Mapping[str, T], source: str, convert: Callable[[str, T, Kind], Any]
+  explicit: Mapping[str, T], source: str, convert: Callable[[str, T, Kind], Any]
 ) -> dict[str, Any]:
-  _require_known(given, source)
+  _require_known(explicit, source)
   try:
-    return {key: convert(key, value, kinds()[key]) for key, value in given.items()}
+    return {key: convert(key, value, kinds()[key]) for key, value in explicit.items()}
   except ConfigError as error:
     raise ConfigError(f"{source}: {error}") from error
 
@@ -233,14 +233,14 @@ def _variable(key: str) -> str:
 
 
 def _read_environment() -> dict[str, Any]:
-  """The keys that `M_KEY` variables give; a variable that is nearly one is refused."""
-  found = {}
+  """Reads the keys of `M_KEY` variables; refuses a variable whose name is nearly a key's."""
+  keys = {}
   for name, text in os.environ.items():
     if not name.startswith(_PREFIX):
       continue
     key = name.removeprefix(_PREFIX).lower()
     if name.isupper() and key in kinds():
-      found |= _read_all({key: text}, f"{name} in the environment", from_text)
+      keys |= _read_all({key: text}, f"{name} in the environment", from_text)
     else:
       near = difflib.get_close_matches(key, kinds(), n=1, cutoff=_NEAR_OF_ENVIRONMENT)
       if near:
@@ -249,7 +249,7 @@ def _read_environment() -> dict[str, Any]:
           f" If it is for another program, unset {name} here"
         )
       _warn_of(name)
-  return found
+  return keys
 
 
 @functools.cache
@@ -260,7 +260,7 @@ def _warn_of(name: str) -> None:
 def _read_model(
   asked: Mapping[str, Any], path: str, *, elsewhere: bool
 ) -> tuple[str, dict[str, Any]]:
-  """The model's file and its keys; none where that may be a folder of another machine."""
+  """Reads the model's file and its keys; none where it may be a folder of another machine."""
   name = asked.get("model_name", "default")
   if name == "default" or (elsewhere and os.sep in name and not os.path.exists(name)):
     return "", {}
@@ -273,25 +273,25 @@ def _read_model(
 
 def _fill(asked: Mapping[str, Any]) -> dict[str, Any]:
   """Fills in the machine's hardware and the places of its files where they are not asked for."""
-  found: dict[str, Any] = {}
+  values: dict[str, Any] = {}
   hardware = asked.get("hardware", AUTO)
   if hardware == AUTO:
-    hardware = found["hardware"] = detect_hardware()
+    hardware = values["hardware"] = detect_hardware()
   if asked.get("jax_cache_dir", AUTO) == AUTO:
-    found["jax_cache_dir"] = cache_folder()
+    values["jax_cache_dir"] = cache_folder()
   if not (asked.get("dump_hlo") or asked.get("dump_hlo_xla_flags") or os.environ.get("XLA_FLAGS")):
     # MaxText would have every run write its programs to /tmp/xla_dump, asked or not.
-    found["dump_hlo_xla_flags"] = "--xla_dump_to="
+    values["dump_hlo_xla_flags"] = "--xla_dump_to="
   if "megablox" not in asked:
     # MaxText's own kernel for mixtures of experts; off a TPU it would be interpreted, slowly.
-    found["megablox"] = hardware == "tpu"
-  return found
+    values["megablox"] = hardware == "tpu"
+  return values
 
 
 def _axis_rules(
   files: Mapping[str, Any], model: Mapping[str, Any], command: Mapping[str, Any]
 ) -> list[Any]:
-  """MaxText's sharding rules: those of the model and the command line go before the files'."""
+  """Merges MaxText's sharding rules: those of the model and the command line win."""
   rules = list(files.get(_RULES, []))
   for layer in (model, command):
     new = layer.get(_RULES, [])
@@ -317,7 +317,7 @@ def _means_epochs(
 
 
 def _check(values: Mapping[str, Any]) -> dict[str, Any]:
-  """The project's keys, converted; raises ConfigError unless they fit together."""
+  """Converts the project's keys; raises ConfigError unless they fit together."""
   own = {key: value for key, value in values.items() if key in SpeechKeys.model_fields}
   try:
     return SpeechKeys.model_validate(own).model_dump()
@@ -328,7 +328,7 @@ def _check(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe(error: pydantic.ValidationError) -> str:
-  """The first fault that pydantic found, on one line."""
+  """Describes the first of pydantic's errors on one line."""
   first = error.errors()[0]
   key = ".".join(str(part) for part in first["loc"])
   message = _PLAIN.get(first["type"]) or first["msg"].removeprefix("Value error, ")

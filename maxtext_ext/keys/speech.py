@@ -1,4 +1,4 @@
-"""The project's own configuration keys, and what must fit together among them.
+"""The project's configuration keys, composed of groups, and checks across groups.
 
 `config.SpeechConfig` puts them on top of MaxText's.
 """
@@ -90,5 +90,5 @@ class SpeechKeys(
 
 
 def groups() -> tuple[type[SubConfig], ...]:
-  """The groups of the project's own keys, in the order in which they are listed."""
+  """Returns the groups of the project's own keys in the order of lists."""
   return tuple(base for base in SpeechKeys.__bases__ if issubclass(base, SubConfig))

@@ -1,4 +1,4 @@
-"""MaxText's keys whose range is wider there than a speech run can use, and some that are checked.
+"""MaxText's keys with the narrower ranges of a speech run.
 
 Descriptions are MaxText's. Defaults are MaxText's too; `configs/speech.yml` has those of a run.
 """

@@ -1,4 +1,4 @@
-"""Values of configuration keys: what a text means, by the kind of the key.
+"""Values of configuration keys: conversion of texts by the kind of the key.
 
 A text key takes its text as it stands. YAML is read only for keys that hold lists or maps.
 """
@@ -80,7 +80,7 @@ _Typed.add_implicit_resolver(
 
 
 def from_text(key: str, text: str, kind: Kind) -> Any:
-  """The value of a text of the command line or the environment.
+  """Converts a text of the command line or the environment.
 
   Raises:
     ConfigError: it is none of that kind.
@@ -91,7 +91,7 @@ def from_text(key: str, text: str, kind: Kind) -> Any:
 
 
 def from_node(key: str, node: yaml.Node, kind: Kind) -> Any:
-  """The value of a node of a yml file; a text key takes the text of any scalar, 007 included.
+  """Converts a node of a yml file; a text key takes the text of any scalar, 007 included.
 
   Raises:
     ConfigError: it is none of that kind.
@@ -104,7 +104,7 @@ def from_node(key: str, node: yaml.Node, kind: Kind) -> Any:
 
 
 def from_python(key: str, value: Any, kind: Kind) -> Any:
-  """The value that a program gives; None: none, for a text key the empty text.
+  """Checks a value that a program passes; None means no value, for a text key the empty text.
 
   Raises:
     ConfigError: it is none of that kind.
@@ -137,7 +137,7 @@ def from_python(key: str, value: Any, kind: Kind) -> Any:
 
 
 def parse_yaml(text: str) -> yaml.Node | None:
-  """The tree of a YAML text, with texts as its leaves.
+  """Parses a YAML text to a tree, with texts as its leaves.
 
   Raises:
     ConfigError: it is not YAML.
@@ -150,7 +150,7 @@ def parse_yaml(text: str) -> yaml.Node | None:
 
 
 def _check_depth(text: str) -> None:
-  """Refuses what composing, which is recursive in C, could not follow without a crash."""
+  """Refuses nesting that would overflow the stack of the C parser, which is recursive."""
   depth = 0
   for event in yaml.parse(text, _Typed):
     if isinstance(event, yaml.CollectionStartEvent):
@@ -185,7 +185,7 @@ def _convert(key: str, text: str, kind: Kind) -> Any:
 
 
 def _number(text: str) -> int | float | str:
-  """The number that a text means; the text where it means none."""
+  """Converts a text to a number; returns the text where it is none."""
   for read in (int, float):
     try:
       return read(text)

@@ -1,4 +1,4 @@
-"""Configuration files: where they lie, what they stand on, and the keys that each sets."""
+"""Configuration files: search paths, `base_config` chains, and the keys of each file."""
 
 import dataclasses
 import glob
@@ -24,7 +24,7 @@ Nodes = dict[str, yaml.Node]
 
 @dataclasses.dataclass(frozen=True)
 class Chain:
-  """A configuration file and those that it stands on, as they were read.
+  """Contents of a configuration file and of those that it builds on.
 
   Attributes:
     path: of the configuration.
@@ -49,20 +49,20 @@ class Chain:
 
 
 def package_configs() -> pathlib.Path:
-  """The folder of the yml files: in the repository, or inside an installed package."""
+  """Returns the folder of the yml files: in the repository, or inside an installed package."""
   package = pathlib.Path(__file__).parents[1]
   beside, inside = package.parent / "configs", package / "configs"
   return beside if (beside / "speech.yml").is_file() else inside
 
 
 def experiments() -> list[str]:
-  """The configurations that the package brings."""
+  """Lists the experiments of the package."""
   files = glob.glob(str(package_configs() / "experiments" / "*.yml"))
   return sorted(f"configs/experiments/{os.path.basename(file)}" for file in files)
 
 
 def resolve(path: str) -> str:
-  """The file that `path` names: as given, or `configs/...` of this package from any folder.
+  """Finds the file of `path`: as written, or `configs/...` of this package from any folder.
 
   Raises:
     ConfigError: when there is none.
@@ -81,7 +81,7 @@ def resolve(path: str) -> str:
 
 
 def read_yml(path: str) -> Nodes:
-  """The keys of a file, with the tree of each value.
+  """Reads the keys of a file, with the tree of each value.
 
   Raises:
     ConfigError: it cannot be read, or is no `key: value` lines.
@@ -111,7 +111,7 @@ def read_yml(path: str) -> Nodes:
 
 
 def read_chain(path: str) -> Chain:
-  """Reads a configuration and the files that it stands on through `base_config`.
+  """Reads a configuration and the files that it builds on through `base_config`.
 
   Raises:
     ConfigError: for a missing or unreadable file, or a file that stands on itself.
@@ -147,7 +147,7 @@ def _find_base(node: yaml.Node, child: str) -> str:
 
 
 def find_model(name: str, path: str) -> str:
-  """The file of a model's shape.
+  """Finds the file of a model's shape.
 
   Args:
     name: of a file of configs/models without its .yml, a model.yml, or a folder that holds one,
@@ -191,5 +191,5 @@ def _find_remote_model(url: str) -> str:
 
 
 def models() -> list[str]:
-  """The names of the model shapes that the package brings."""
+  """Lists the names of the package's model shapes."""
   return sorted(pathlib.Path(file).stem for file in glob.glob(f"{package_configs()}/models/*.yml"))

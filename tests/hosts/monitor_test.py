@@ -17,15 +17,15 @@ HOST = socket.gethostname()
 PROCESS = r"""
 import sys, time
 from maxtext_ext.hosts.cluster import Cluster
-from maxtext_ext.hosts.monitor import Watch
+from maxtext_ext.hosts.monitor import HostMonitor
 address, index, does = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-watch = Watch(Cluster(address=address, count=3, index=index), 300, beat=float(sys.argv[4]))
+monitor = HostMonitor(Cluster(address=address, count=3, index=index), 300, beat=float(sys.argv[4]))
 print("here", flush=True)
 sys.stdin.readline()
 if does == "finish":
-  watch.finish()
+  monitor.finish()
 elif does == "fail":
-  watch.fail("no more\x1b[2J " + 5_000 * "x", 7)
+  monitor.fail("no more\x1b[2J " + 5_000 * "x", 7)
   time.sleep(1000)
 else:
   time.sleep(1000)
@@ -125,7 +125,7 @@ def test_one_that_is_frozen_is_named_and_ends_when_it_goes_on(begin, frozen):
 
 @pytest.mark.integration_test
 def test_what_others_say_is_escaped_and_cut(begin):
-  watches = begin("sleep", "sleep", "fail")
-  _, errors = watches[0].communicate(timeout=60)
+  monitors = begin("sleep", "sleep", "fail")
+  _, errors = monitors[0].communicate(timeout=60)
   assert errors.startswith(rf"error: process 2 ({HOST}) stopped: no more\x1b[2J xxx")
   assert len(errors) < 2_100
