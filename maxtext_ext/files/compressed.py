@@ -6,7 +6,7 @@ import io
 import lzma
 import zlib
 from collections.abc import Callable
-from typing import cast
+from typing import IO, cast
 
 SUFFIXES = (".gz", ".bz2", ".xz", ".zst")
 # What reading damaged content ends in, beside an OSError without the operating system's number.
@@ -55,6 +55,10 @@ class _Lent:
     """Does nothing."""
 
 
+def _open_xz(file: io.BufferedIOBase) -> io.BufferedIOBase:
+  return lzma.LZMAFile(cast(IO[bytes], file))
+
+
 def _open_zstd(file: io.BufferedIOBase) -> io.BufferedIOBase:
   import pyarrow as pa  # takes a tenth of a second to import
 
@@ -65,7 +69,7 @@ def _open_zstd(file: io.BufferedIOBase) -> io.BufferedIOBase:
 _OPENERS: dict[bytes, Callable[[io.BufferedIOBase], io.BufferedIOBase]] = {
   b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
   b"BZh": bz2.BZ2File,
-  b"\xfd7zXZ\0": lzma.LZMAFile,
+  b"\xfd7zXZ\0": _open_xz,
   b"\x28\xb5\x2f\xfd": _open_zstd,
 }
 _LONGEST = max(map(len, _OPENERS))

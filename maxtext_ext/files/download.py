@@ -16,7 +16,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from maxtext_ext.escape import printable
 from maxtext_ext.files.writing import WriteError, writing
@@ -69,10 +69,10 @@ def downloaded(url: str) -> Iterator[BinaryIO]:
     finally:
       deadline.cancel()
     file.seek(0)
-    yield file
+    yield cast(BinaryIO, file)
 
 
-def _copy(url: str, file: tempfile.SpooledTemporaryFile, deadline: "_Deadline") -> None:
+def _copy(url: str, file: tempfile.SpooledTemporaryFile[bytes], deadline: "_Deadline") -> None:
   opener = urllib.request.OpenerDirector()  # build_opener would add ftp:// and file://
   for handler in (
     urllib.request.ProxyHandler(),

@@ -133,8 +133,10 @@ def parse(data: bytes, source: str, limits: Limits = CONFIG) -> Any:
     found = dict(pairs)
     if len(found) < len(pairs):
       seen: set[str] = set()
-      repeated = next(key for key, _ in pairs if key in seen or seen.add(key))
-      raise ValueError(f"{source}: the key {shown(repeated)} is there twice")
+      for key, _ in pairs:
+        if key in seen:
+          raise ValueError(f"{source}: the key {shown(key)} is there twice")
+        seen.add(key)
     return found
 
   def number(text: str) -> float:
@@ -162,7 +164,7 @@ def parse(data: bytes, source: str, limits: Limits = CONFIG) -> Any:
   except json.JSONDecodeError as error:
     place = f"line {error.lineno}, column {error.colno}"
     raise ValueError(f"{source} is not JSON: {error.msg} at {place}") from error
-  except UnicodeError as error:
+  except (UnicodeDecodeError, UnicodeEncodeError) as error:
     raise ValueError(f"{source} is not JSON: its text is not UTF-8 ({error.reason})") from error
   return value
 

@@ -75,11 +75,11 @@ def read_metrics(path: str | os.PathLike[str], name: str = "loss") -> list[tuple
   Raises:
     ValueError: no such file, or a line that is not of this form; the message names the line.
   """
-  path = epath.Path(path)
-  if not path.is_file():
+  file = epath.Path(path)
+  if not file.is_file():
     raise ValueError(f"{path}: no such file; expected the metrics.jsonl of a training run")
   values: dict[int, float] = {}
-  *lines, _ = path.read_bytes().split(b"\n")
+  *lines, _ = file.read_bytes().split(b"\n")
   for number, line in enumerate(lines, 1):
     if not line.strip():
       continue

@@ -224,8 +224,10 @@ def _versions_in_folder(folder: str, urls: Sequence[str]) -> dict[str, str | Non
   found: dict[str, str | None] = {}
   for url in urls:
     entry = entries.get(url)
-    is_file = entry is not None and entry["type"] == "file"
-    found[url] = _as_version(entry) if is_file else ABSENT
+    if entry is not None and entry["type"] == "file":
+      found[url] = _as_version(entry)
+    else:
+      found[url] = ABSENT
   return found
 
 
