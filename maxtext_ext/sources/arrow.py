@@ -119,8 +119,10 @@ class ArrowShard:
     else:
       for index in range(part.first, part.first + part.count):
         values = row_of(arrays, index)
-        is_bad = isinstance(values, str)
-        yield part.batch.row + index, RecordError(values) if is_bad else (columns, values)
+        yield (
+          part.batch.row + index,
+          RecordError(values) if isinstance(values, str) else (columns, values),
+        )
       return
     for row in range(first, first + part.count):
       yield row, reason

@@ -5,7 +5,7 @@ its own metadata: train/metadata.csv, data/test/metadata.csv.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from maxtext_ext.files import storage
 from maxtext_ext.sources import csv_table, jsonl, parquet
@@ -14,7 +14,7 @@ from maxtext_ext.sources.options import EVERY_OPTION, SourceOptions
 from maxtext_ext.sources.splits import choose_folder
 
 OPTIONS = EVERY_OPTION
-_READERS = {
+_READERS: dict[str, Callable[[list[str], SourceOptions], Sequence[InputShard]]] = {
   ".jsonl": jsonl.open_files,
   ".csv": csv_table.open_files,
   ".parquet": parquet.open_files,

@@ -50,7 +50,7 @@ class Clip:
     Raises:
       AudioError: it cannot be used.
     """
-    part = {
+    part: dict[str, Any] = {
       "offset": self.offset or 0.0,
       "duration": self.duration,
       "declared": self.declared,

@@ -59,7 +59,9 @@ class Columns:
     sounds = {field.name for field in schema if _can_be_audio(field.type, has_rate=bool(rate))}
     names = choose_names(texts, options)
     # Ids and speakers may be numbers, while a number in place of a language is a class label.
-    asked_id = {options.id_key} if _can_be_id(schema, options.id_key) else set()
+    asked_id: set[str] = set()
+    if options.id_key is not None and _can_be_id(schema, options.id_key):
+      asked_id = {options.id_key}
     labels = choose_names(texts | numbers | asked_id, options)
     names |= {field: labels[field] for field in ("id", "speaker") if field in labels}
     names.pop("audio", None)

@@ -10,6 +10,7 @@ import dataclasses
 import io
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 from maxtext_ext.files.compressed import SUFFIXES
 from maxtext_ext.records.schema import RecordError
@@ -160,10 +161,14 @@ def _scan_records(
 ) -> Iterator[_Record]:
   """Yields the rows of a stream that stands at the beginning of one."""
   lines = _Lines(scan_lines(stream, offset, number))
-  quoting = csv.QUOTE_MINIMAL if header.quoted else csv.QUOTE_NONE
-  reader = csv.reader(lines, delimiter=header.delimiter, quoting=quoting, strict=True)
+  reader = csv.reader(
+    lines,
+    delimiter=header.delimiter,
+    quoting=csv.QUOTE_MINIMAL if header.quoted else csv.QUOTE_NONE,
+    strict=True,
+  )
   while (first := lines.begin()) is not None:
-    place = {"number": first.number, "offset": first.offset}
+    place: dict[str, Any] = {"number": first.number, "offset": first.offset}
     if first.problem:
       next(lines)
       yield _Record(**place, problem=first.problem)

@@ -70,6 +70,7 @@ def identity_of(shard: InputShard, versions: Mapping[str, str]) -> Any:
     return identity(versions)
   files = getattr(shard, "paths", versions)
   # What the command asks for is compared elsewhere, and grows from version to version.
+  assert dataclasses.is_dataclass(shard)
   fields = (field.name for field in dataclasses.fields(shard) if field.name != "options")
   return [
     [[name, repr(getattr(shard, name))] for name in fields],

@@ -110,7 +110,7 @@ def _in_folder(dataset: DatasetSource) -> list[str]:
   folder = dataset.base.rstrip("/")
   names = _walk(folder)
   card = _read_card(folder) if CARD in names else None
-  chosen = choose_files(names, dataset.split, dataset.config, card)
+  chosen = choose_files(names, dataset.split or "train", dataset.config, card)
   if not chosen:
     raise _no_split(folder, dataset.split, names)
   return [f"{folder}/{name}" for name in chosen]
@@ -141,7 +141,7 @@ def _on_hub(
     for revision in revisions:
       names, card = _list_repo(repo, revision)
       seen += names
-      if chosen := choose_files(names, dataset.split, dataset.config, card):
+      if chosen := choose_files(names, dataset.split or "train", dataset.config, card):
         return _download(repo, revision, chosen, has_card=CARD in names, progress=progress)
     raise _no_split(repo, dataset.split, seen)
   except (HTTPError, OSError) as error:  # of httpx, and of huggingface_hub and the disk
@@ -236,7 +236,7 @@ def _cached(dataset: DatasetSource, wanted: str, revisions: tuple[str, ...]) -> 
       names = _walk(folder)
       seen += names
       card = _read_card(folder) if CARD in names else None
-      if chosen := choose_files(names, dataset.split, dataset.config, card):
+      if chosen := choose_files(names, dataset.split or "train", dataset.config, card):
         return [f"{folder}/{name}" for name in chosen]
   if not snapshots:
     raise ValueError(

@@ -11,6 +11,7 @@ is said". Other keys are ignored.
 import dataclasses
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from maxtext_ext.files import storage
 from maxtext_ext.files.compressed import SUFFIXES
@@ -67,7 +68,7 @@ def open_files(files: list[str], options: SourceOptions) -> list[RowShard]:
   return open_rows(files, JsonlReader(), options)
 
 
-def parse_line(line: Line) -> dict:
+def parse_line(line: Line) -> dict[str, Any]:
   """Parses an object.
 
   Raises:

@@ -8,11 +8,12 @@ NeMo.
 
 import dataclasses
 import functools
+import io
 import itertools
 import os
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from maxtext_ext.audio.io import read_audio
 from maxtext_ext.audio.limits import AudioError
@@ -81,7 +82,8 @@ class NemoShard:
       size = max(1, storage.size_of(path))
       damage = ""
       with storage.open_read(path) as file:
-        for member in read_members(file, functools.partial(_limit_of, wanted=waiting.keys())):
+        stream = cast(io.BufferedIOBase, file)
+        for member in read_members(stream, functools.partial(_limit_of, wanted=waiting.keys())):
           done = (index + min(1.0, file.tell() / size)) / len(self.tars)
           if isinstance(member, Damage):
             damage = f"{os.path.basename(path)}: {member.reason}; copy the file again"

@@ -7,6 +7,7 @@ id, or else the name of the file (with its folder, if files are in several) and 
 import contextlib
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 from maxtext_ext.files import storage
 from maxtext_ext.records.schema import Record, RecordError
@@ -48,7 +49,7 @@ class ParquetShard:
       name = part.path.removeprefix(self.folder)
       for row, item in enumerate(_read_range(part, name, self.options), part.first):
         read += 1
-        place = {"file": part.path, "position": row, "done": read / total}
+        place: dict[str, Any] = {"file": part.path, "position": row, "done": read / total}
         if isinstance(item, RecordError):
           yield Bad(**place, sample_id=item.sample_id, reason=str(item))
         else:

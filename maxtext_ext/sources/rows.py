@@ -83,7 +83,7 @@ class RowShard:
       prefix = f"{folder}/".removeprefix(self.folder) if folder else ""
       for line, row in self.reader.rows(part):
         read += 1
-        place = {"file": part.path, "position": line, "done": read / total}
+        place: dict[str, Any] = {"file": part.path, "position": line, "done": read / total}
         try:
           if isinstance(row, RecordError):
             raise row
@@ -224,7 +224,7 @@ def _clip_of_values(
   return dataclasses.replace(clip_of(value, rate), **part_of(values))
 
 
-def part_of(values: Mapping[str, Any]) -> dict[str, float]:
+def part_of(values: Mapping[str, Any]) -> dict[str, Any]:
   """The part of a sound file that `offset` and `duration` ask for, as `read_audio` takes it.
 
   A duration alone is the length of the file, mostly; where it is less, the part from the beginning,
@@ -239,7 +239,7 @@ def part_of(values: Mapping[str, Any]) -> dict[str, float]:
   if explicit.get("duration") == 0:
     del explicit["duration"]  # not known
   if "offset" not in explicit:
-    length = explicit.get("duration")
+    length = explicit.get("duration", 0)
     return {"declared": float(length)} if _is_number(length) and length > 0 else {}
   for name, value in explicit.items():
     if not _is_number(value):
@@ -273,4 +273,4 @@ def _seconds(value: Any) -> Any:
 
 def _is_number(value: object) -> bool:
   is_number = isinstance(value, int | float) and not isinstance(value, bool)
-  return is_number and abs(value) < 1e9
+  return isinstance(value, int | float) and is_number and abs(value) < 1e9

@@ -5,11 +5,12 @@ without sound has .nodata and .nometa instead. Each Shar shard becomes one outpu
 """
 
 import dataclasses
+import io
 import itertools
 import os
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from maxtext_ext.audio.io import read_audio
 from maxtext_ext.audio.limits import AudioError
@@ -51,12 +52,12 @@ class SharShard:
       size = max(1, storage.size_of(sound))
       with storage.open_read(sound) as file:
         members: Iterator[Member | Damage | None] = itertools.chain(
-          read_members(file, _limit_of), itertools.repeat(None)
+          read_members(cast(io.BufferedIOBase, file), _limit_of), itertools.repeat(None)
         )
         for line in read_lines(path):
           member = next(members)
           done = (number + min(1.0, file.tell() / size)) / len(self.cuts)
-          place = {"file": path, "position": line.number, "done": done}
+          place: dict[str, Any] = {"file": path, "position": line.number, "done": done}
           try:
             cut = parse_line(line)
             yield Good(**place, record=self._read(cut, member))

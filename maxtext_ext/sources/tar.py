@@ -10,7 +10,7 @@ import dataclasses
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import IO, Any, cast
 
 from maxtext_ext.audio.io import read_audio
@@ -61,7 +61,7 @@ class TarShard:
       with storage.open_read(path) as file, _Samples(self.options) as samples:
         for position, sample in samples.read(file):
           done = min(1.0, (before + file.tell()) / total)
-          place = {"file": path, "position": position, "done": done}
+          place: dict[str, Any] = {"file": path, "position": position, "done": done}
           try:
             if isinstance(sample, RecordError):
               raise sample
@@ -224,7 +224,7 @@ class _Samples:
       return "text"
     return "json" if last == _JSON else None
 
-  def _take(self, sample: _Sample, position: int) -> Iterator[tuple[int, _Sample]]:
+  def _take(self, sample: _Sample, position: int) -> Generator[tuple[int, _Sample], None, int]:
     """Yields a sample if it is whole, alone or with what waited; returns the next position."""
     if sample.is_none:
       return position

@@ -5,7 +5,7 @@ import io
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import IO
+from typing import IO, cast
 
 from maxtext_ext.audio.integrity import SeekableFile
 from maxtext_ext.files.compressed import DAMAGE, decompress, is_damage
@@ -77,9 +77,10 @@ def read_members(
   name = ""
   try:
     recent = _Recent(decompress(file))
-    with tarfile.open(fileobj=recent, mode="r|", bufsize=_BUFFER, tarinfo=_Header) as archive:
+    stream = cast(IO[bytes], recent)  # it has what tarfile calls
+    with tarfile.open(fileobj=stream, mode="r|", bufsize=_BUFFER, tarinfo=_Header) as archive:
       for header in archive:
-        archive.members = []  # it would keep them all
+        vars(archive)["members"] = []  # it would keep them all
         limit = limit_of(header.name) if header.isfile() else None
         if limit is None:
           continue
@@ -128,7 +129,7 @@ class _Header(tarfile.TarInfo):
   """Refuses extended headers that would be read into memory whole, however long they are."""
 
   @classmethod
-  def frombuf(cls, buf: bytes, encoding: str, errors: str) -> "_Header":
+  def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
     header = super().frombuf(buf, encoding, errors)
     if header.size < 0 or (header.size > _MAX_HEADER and header.type in _EXTENDED):
       raise tarfile.ReadError(f"a header says {header.size} bytes")

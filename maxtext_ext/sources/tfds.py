@@ -77,7 +77,11 @@ class TfdsShard:
     """Reads the files' records."""
     for number, path in enumerate(self.paths):
       for position, done, item in scan(path):
-        place = {"file": path, "position": position, "done": (number + done) / len(self.paths)}
+        place: dict[str, Any] = {
+          "file": path,
+          "position": position,
+          "done": (number + done) / len(self.paths),
+        }
         default_id = f"{path.removeprefix(self.folder)}:{position}"
         try:
           if isinstance(item, str):

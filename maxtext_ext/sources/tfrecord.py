@@ -143,9 +143,10 @@ def scan(path: str) -> Iterator[tuple[int, float, bytes | str]]:
   size = max(1, storage.size_of(path))
   position = offset = 0
   with storage.open_read(path) as file:
-    stream = decompress(cast(io.BufferedIOBase, file))
+    plain = cast(io.BufferedIOBase, file)
+    stream = decompress(plain)
     # Where it is compressed nobody knows how much would have followed.
-    total = size if stream is file else None
+    total = size if stream is plain else None
     try:
       while header := stream.read(_HEADER.size):
         rest = _describe_rest(total, offset)
