@@ -9,11 +9,11 @@ No tensor is held whole, so memory does not grow with the model. A converted che
                 what the tensors' types were and whether a tied head was stored
 """
 
-import functools
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -164,8 +164,9 @@ def to_hf(
   scanned = not any(path.startswith("decoder/layers_") for path in reader.shapes)
 
   def rules_of(naming: str) -> list[Rule]:
-    stored = tied and record.tied_head_stored and family.tied_head is not None
-    rules = family.rules(naming, tied) + ([family.tied_head(naming)] if stored else [])
+    rules = family.rules(naming, tied)
+    if tied and record.tied_head_stored and family.tied_head is not None:
+      rules = [*rules, family.tied_head(naming)]
     return _in_form(rules, scanned)
 
   rules = rules_of(naming)
@@ -186,7 +187,11 @@ def to_hf(
       _write_tensors(rules, sizes, reader, writer, progress)
     processor = None
     if naming != source_naming and family.processor_files is not None:
-      processor = functools.partial(family.processor_files, naming=naming)
+      convert_files = family.processor_files
+
+      def processor(files: Mapping[str, Any]) -> dict[str, Any]:
+        return convert_files(files, naming)
+
     staging.copy_back(base, target, family.hf_config(hf_config, naming, tied), processor)
   return Report(
     family=family.name,

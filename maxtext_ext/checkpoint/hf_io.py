@@ -4,13 +4,14 @@ The `safetensors` package maps whole files or writes whole models, so the memory
 shows grows with the checkpoint; here it holds what was asked for.
 """
 
+import io
 import json
 import math
 import pathlib
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -66,7 +67,7 @@ class HfReader:
 
   def __init__(self, folder: str, files: Sequence[str] | None = None) -> None:
     self._folder = epath.Path(folder)
-    self._files: dict[str, BinaryIO] = {}
+    self._files: dict[str, io.BufferedIOBase] = {}
     self.tensors: dict[str, TensorInfo] = {}
     self.metadata: dict[str, str] | None = None
     expected = _list_files(folder) if files is None else dict.fromkeys(files, frozenset())
@@ -149,7 +150,7 @@ class HfWriter:
     max_shard_bytes: int = MAX_SHARD_BYTES,
   ) -> None:
     self._folder = pathlib.Path(folder)
-    self._streams: dict[str, BinaryIO] = {}
+    self._streams: dict[str, io.BufferedIOBase] = {}
     self.tensors: dict[str, TensorInfo] = {}
     sizes = {name: math.prod(shape) * dtype.itemsize for name, (dtype, shape) in tensors.items()}
     shards: list[list[str]] = [[]]

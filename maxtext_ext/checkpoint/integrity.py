@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from maxtext_ext.errors import one_line
 from maxtext_ext.files import checksum, storage
+from maxtext_ext.files.remote import FileInfo
 
 STEP_METADATA = "_CHECKPOINT_METADATA"
 TREE_METADATA = "_METADATA"
@@ -150,7 +151,7 @@ class Verification:
     self._pending = [self._pool.submit(_find_damage, *each) for each in self._files()]
     return self
 
-  def _files(self) -> Iterator[tuple[str, str, storage.FileInfo, _File]]:
+  def _files(self) -> Iterator[tuple[str, str, FileInfo | None, _File]]:
     """This process's share of the files, the largest first."""
     for checkpoint in self._checkpoints:
       there = storage.walk(checkpoint)
@@ -189,9 +190,7 @@ def _unreadable(error: BaseException | None) -> str:
   return ""
 
 
-def _find_damage(
-  checkpoint: str, name: str, there: storage.FileInfo | None, listed: _File
-) -> str | None:
+def _find_damage(checkpoint: str, name: str, there: FileInfo | None, listed: _File) -> str | None:
   """Describes how a file differs from what was written; None when it does not."""
   if there is None:
     fault = "is gone"
@@ -204,7 +203,7 @@ def _find_damage(
   return f"{storage.join(checkpoint, name)} {fault}; {_REMEDY}"
 
 
-def _checksum(checkpoint: str, name: str, info: storage.FileInfo) -> str:
+def _checksum(checkpoint: str, name: str, info: FileInfo) -> str:
   return info.crc32c or checksum.of_file(storage.join(checkpoint, name))
 
 
@@ -214,9 +213,7 @@ def _owner(name: str) -> int:
   return int(match[1]) if match else 0
 
 
-def _read_lists(
-  checkpoint: str, there: dict[str, storage.FileInfo]
-) -> tuple[dict[str, _File], bool]:
+def _read_lists(checkpoint: str, there: dict[str, FileInfo]) -> tuple[dict[str, _File], bool]:
   """The listed files of a checkpoint, and whether all processes that saved it wrote their list."""
   lists = [match for name in there if (match := _LIST.fullmatch(name))]
   files: dict[str, _File] = {}
@@ -225,7 +222,7 @@ def _read_lists(
   return files, bool(lists) and len(lists) == int(lists[0][2])
 
 
-def _check_metadata(checkpoint: str, there: dict[str, storage.FileInfo]) -> None:
+def _check_metadata(checkpoint: str, there: dict[str, FileInfo]) -> None:
   """Checks that each part of a checkpoint says what it holds, and has an index of its arrays."""
   for part in _read(_StepMetadata, checkpoint, STEP_METADATA, there).item_handlers:
     tree = _read(_TreeMetadata, checkpoint, f"{part}/{TREE_METADATA}", there)
@@ -236,7 +233,7 @@ def _check_metadata(checkpoint: str, there: dict[str, storage.FileInfo]) -> None
 
 
 def _read[Content: BaseModel](
-  content: type[Content], checkpoint: str, name: str, there: dict[str, storage.FileInfo]
+  content: type[Content], checkpoint: str, name: str, there: dict[str, FileInfo]
 ) -> Content:
   """Reads a JSON file of a checkpoint."""
   if name not in there:

@@ -70,7 +70,7 @@ def merge_adapter(run: str, out: str, *, base: str = "") -> None:
           value = array.read(index)
           if pair:
             a, b = (x[_same_layer(index, stacks[path], x.ndim)] for x in pair)
-            value = merge_kernel(value, a, b, kernels[path], record.lora.scale)
+            value = np.asarray(merge_kernel(value, a, b, kernels[path], record.lora.scale))
           writer.write(path, index, value)
       writer.finish()
       _copy_hf(base_items, target)

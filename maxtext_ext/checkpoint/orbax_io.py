@@ -169,7 +169,7 @@ class StoredArray:
     Where its chunks are larger than that, as in what Orbax saved, the array is read once and kept,
     since every part costs more than it is.
     """
-    chunks = self._store.chunk_layout.read_chunk.shape
+    chunks: tuple[int, ...] = self._store.chunk_layout.read_chunk_template.shape
     extents = (
       1 if isinstance(i, int) else len(range(*i.indices(size)))
       for i, size in zip(index, self.shape, strict=True)

@@ -94,9 +94,8 @@ def model_keys(hf_config: Mapping[str, Any], source: str = "config.json") -> dic
   Raises:
     ValueError: config.json lacks a key, or asks for what we have not.
   """
-  schema = config_schema.AsrNative
-  if "thinker_config" in hf_config:
-    schema = config_schema.AsrOriginal
+  of_original = "thinker_config" in hf_config
+  schema = config_schema.AsrOriginal if of_original else config_schema.AsrNative
   checked = foreign_json.check(schema, dict(hf_config), source)
   inside = getattr(checked, "thinker_config", checked)
   return {
@@ -114,16 +113,16 @@ def hf_config(source: Mapping[str, Any], naming: str, tied: bool) -> dict[str, A
     source: the config.json that the model came with, of either naming.
     tied: whether the output head is the embedding.
   """
-  source = copy.deepcopy(dict(source))
-  of_original = "thinker_config" in source
+  result = copy.deepcopy(dict(source))
+  of_original = "thinker_config" in result
   if of_original != (naming == ORIGINAL):
-    source = _to_native(source) if of_original else _to_original(source)
-  if tied != is_tied(source):
-    inside = source.get("thinker_config", source)
-    for place in (inside["text_config"], inside, source):
+    result = _to_native(result) if of_original else _to_original(result)
+  if tied != is_tied(result):
+    inside = result.get("thinker_config", result)
+    for place in (inside["text_config"], inside, result):
       if "tie_word_embeddings" in place or place is inside["text_config"]:
         place["tie_word_embeddings"] = tied
-  return source
+  return result
 
 
 def _to_native(source: dict[str, Any]) -> dict[str, Any]:

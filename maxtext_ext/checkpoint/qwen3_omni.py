@@ -94,9 +94,8 @@ def model_keys(hf_config: Mapping[str, Any], source: str = "config.json") -> dic
   Raises:
     ValueError: config.json lacks a key, or asks for what we have not.
   """
-  schema = config_schema.OmniThinker
-  if "thinker_config" in hf_config:
-    schema = config_schema.OmniFull
+  is_full = "thinker_config" in hf_config
+  schema = config_schema.OmniFull if is_full else config_schema.OmniThinker
   checked = foreign_json.check(schema, dict(hf_config), source)
   inside = getattr(checked, "thinker_config", checked)
   text = inside.text_config
@@ -126,7 +125,9 @@ def hf_config(source: Mapping[str, Any], naming: str, tied: bool) -> dict[str, A
     tied: whether the output head is the embedding.
   """
   found = copy.deepcopy(dict(source))
-  versions = {key: found[key] for key in ("transformers_version", "dtype") if key in found}
+  versions: dict[str, Any] = {
+    key: found[key] for key in ("transformers_version", "dtype") if key in found
+  }
   if naming in (NATIVE, NATIVE_FUSED):
     found = {**versions, **found.get("thinker_config", found)}
     found |= {"architectures": [_THINKER_CLASS], "model_type": THINKER_TYPE}

@@ -104,7 +104,9 @@ class Plan:
 
   def record(self, reader: HfReader) -> Record:
     """Returns the content of conversion.json."""
-    dtypes = {name: reader.tensors[name].numpy_dtype.name for name in self.kept(reader)}
+    dtypes: dict[str, Any] = {
+      name: reader.tensors[name].numpy_dtype.name for name in self.kept(reader)
+    }
     usual = Counter(dtypes.values()).most_common(1)[0][0]
     return Record(
       family=self.family.name,

@@ -80,14 +80,14 @@ class TrainingCheckpoints:
     """The checkpoint must be of this kind of run; what an imported adapter said is kept."""
     place = self._items(step)
     stored = read_record(place)
-    if (self._adapter is None) != (stored is None):
+    if self._adapter is not None and stored is not None:
+      self._adapter.require_same(stored, place)
+      self._adapter = dataclasses.replace(self._adapter, peft=stored.peft)
+    elif self._adapter is not None or stored is not None:
       holds, remedy = ("whole weights", "0") if stored is None else ("adapters", stored.lora.rank)
       raise ValueError(
         f"{place} holds {holds}: give lora_rank={remedy} to go on with them, or another run_name"
       )
-    if self._adapter is not None:
-      self._adapter.require_same(stored, place)
-      self._adapter = dataclasses.replace(self._adapter, peft=stored.peft)
 
   def latest(self) -> int | None:
     """The newest checkpoint's number of steps, one being saved included; None: there is none."""
@@ -112,12 +112,12 @@ class TrainingCheckpoints:
     if self._manager is None or step == self.latest():
       return
     self._finish()
-    whole = self._adapter is None
+    saved = state if self._saved is None else trained_part(state, self._saved)
     parts = {
-      STATE: bridge.to_checkpoint(state if whole else trained_part(state, self._saved)),
+      STATE: bridge.to_checkpoint(saved),
       INPUT: {"hosts": json.dumps(gather_texts(json.dumps(position)))},
     }
-    if not whole:
+    if self._adapter is not None:
       parts[ADAPTER] = {"record": self._adapter.to_json()}
     _drop_closed_loop_reports()
     with self._explained(step):
@@ -136,6 +136,7 @@ class TrainingCheckpoints:
     write_checksums(self._folder(step))
 
   def _folder(self, step: int) -> str:
+    assert self._manager is not None
     return os.path.join(self._manager.directory, str(step))
 
   def _items(self, step: int) -> str:
@@ -166,6 +167,7 @@ class TrainingCheckpoints:
     try:
       yield
     except (OSError, ValueError) as error:  # TensorStore's are ValueError
+      assert self._manager is not None
       kept = self._kept()
       raise UnfinishedWork(
         f"the checkpoint of step {step} could not be saved in {self._manager.directory}:"
@@ -175,6 +177,7 @@ class TrainingCheckpoints:
 
   def _kept(self) -> str:
     """What is left when a save has failed."""
+    assert self._manager is not None
     directory = str(self._manager.directory)
     if "://" in directory:
       return "the newest that is whole stays"  # which it is cannot be asked there now
@@ -195,6 +198,7 @@ class TrainingCheckpoints:
     """A LoRA run's state, in which the base weights are, with the rest of its latest checkpoint."""
     if (step := self.latest()) is None:
       return state
+    assert self._saved is not None
     return restore(self._manager, step, STATE, state, self._saved)
 
   def positions(self, step: int) -> list[dict[str, Any]]:
@@ -245,7 +249,7 @@ def set_aside(checkpoint_dir: str) -> None:
 
 def _newest_whole(checkpoint_dir: str) -> tuple[int | None, list[tuple[int, str]]]:
   """The newest step whose checkpoint is whole, and newer ones with what is wrong with each."""
-  torn = []
+  torn: list[tuple[int, str]] = []
   for step in sorted(_steps(checkpoint_dir), reverse=True):
     if (
       reason := find_corruption(bridge.absolute(os.path.join(checkpoint_dir, str(step))))
