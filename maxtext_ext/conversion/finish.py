@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import heapq
 import os
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -140,6 +141,11 @@ def _is_in(value: int, ordered: np.ndarray) -> bool:
   return place < len(ordered) and int(ordered[place]) == value
 
 
+def _place_of(order: Mapping[str, int], line: Mapping[str, Any]) -> tuple[int, int]:
+  """Place of a line of the quarantine among those of its shard."""
+  return order[line["file"]], line["position"]
+
+
 def _write_quarantine(
   plan: ConversionPlan, results: Sequence[ShardResult], duplicates: Sequence[Duplicates]
 ) -> Quarantine:
@@ -148,11 +154,10 @@ def _write_quarantine(
   with storage.folder_lock(plan.out), Quarantine(path, plan.options.splits) as quarantine:
     quarantine.copy_other_splits(path)
     for job, result, rows in zip(plan.jobs, results, duplicates, strict=True):
-      order = {file: index for index, file in enumerate(result.files)}
       lines = heapq.merge(
         read_lines(job.quarantine_path),
         _duplicate_lines(job, result, rows),
-        key=lambda line, order=order: (order[line["file"]], line["position"]),
+        key=functools.partial(_place_of, {file: n for n, file in enumerate(result.files)}),
       )
       for line in lines:
         quarantine.add_line(line)

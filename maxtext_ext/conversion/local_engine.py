@@ -147,7 +147,7 @@ class _Pool:
       raise JobsStopped(total)
     return [outcome.result for outcome in outcomes]
 
-  def _wait(self, calls: Sequence[futures.Future]) -> bool:
+  def _wait(self, calls: Sequence[futures.Future[Any]]) -> bool:
     waiting = set(calls)
     while waiting:
       ended, waiting = futures.wait(waiting, _POLL, futures.FIRST_EXCEPTION)

@@ -17,7 +17,7 @@ from maxtext_ext.files import storage
 from maxtext_ext.records.lengths import LengthsBuilder, write_lengths
 from maxtext_ext.records.manifest import WrittenShard
 from maxtext_ext.records.quarantine import Quarantine
-from maxtext_ext.records.schema import Record, RecordError, encode_example
+from maxtext_ext.records.schema import AudioFormat, Record, RecordError, encode_example
 from maxtext_ext.records.writer import ShardWriter
 from maxtext_ext.sources.entry import Good, InputShard
 from maxtext_ext.sources.named_files import Versions, noting
@@ -208,7 +208,8 @@ def read_ids(job: ShardJob) -> tuple[list[str], list[str]]:
 
 def encode_as(record: Record, audio: str) -> bytes:
   """Serializes a record in a mode of AUDIO_MODES."""
-  return encode_example(record, audio="float32" if audio == "keep" else audio)
+  modes: dict[str, AudioFormat] = {"keep": "float32", "pcm16": "pcm16", "flac": "flac"}
+  return encode_example(record, audio=modes[audio])
 
 
 def id_digest(sample_id: str) -> tuple[int, int]:

@@ -116,7 +116,7 @@ def pieces(text: str) -> list[Piece]:
     if kind in _AS_CODE:
       found.append(Piece(text=f"U+{ord(character):04X}", kind="code"))
       continue
-    wanted = "mark" if in_mixed_word or kind == "symbol" else ""
+    wanted: Literal["mark", ""] = "mark" if in_mixed_word or kind == "symbol" else ""
     if found and found[-1].kind == wanted:
       found[-1] = Piece(text=found[-1].text + character, kind=wanted)
     else:

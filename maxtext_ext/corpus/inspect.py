@@ -259,8 +259,8 @@ def _print(console: Console, survey: Survey, findings: Sequence[Finding]) -> Non
     table.add_row(_text(split), "", *_cells(total), f"{survey.unreadable[split]:,}", style="bold")
     for group, summary in by_group(survey).items():
       if group.split == split:
-        name = _text(f"  {group.dataset or '-'}"), _text(group.language or "-")
-        table.add_row(*name, *_cells(summary), "")
+        names = _text(f"  {group.dataset or '-'}"), _text(group.language or "-")
+        table.add_row(*names, *_cells(summary), "")
     table.add_section()
   if len(splits) > 1:
     unreadable = f"{survey.unreadable.total():,}"

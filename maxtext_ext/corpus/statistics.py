@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import google_crc32c
@@ -255,7 +255,7 @@ def _partition(codes: np.ndarray, count: int) -> list[np.ndarray]:
   return [order[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=False)]
 
 
-def _translation(old: Sequence, new: Sequence) -> np.ndarray:
+def _translation(old: Sequence[Hashable], new: Sequence[Hashable]) -> np.ndarray:
   """Indices into `new` for those into `old`; -1 stays -1 (it indexes the last)."""
   index_of = {name: index for index, name in enumerate(new)}
   return np.array([*(index_of[name] for name in old), -1])

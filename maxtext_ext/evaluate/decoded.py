@@ -77,8 +77,8 @@ def read(path: str | os.PathLike[str]) -> Decoded | None:
   Raises:
     ValueError: it is malformed.
   """
-  path = epath.Path(path)
-  file = (path if path.is_dir() else path.parent) / DECODED_FILE
+  place = epath.Path(path)
+  file = (place if place.is_dir() else place.parent) / DECODED_FILE
   if not file.exists():
     return None
   try:

@@ -74,8 +74,8 @@ def write_report(
     ValueError: no hypotheses, an unknown normalizer, scores of something else, or a fact whose
       name the JSON has a use for.
   """
-  path = epath.Path(path)
-  if path.suffix == ".json":
+  page_file = epath.Path(path)
+  if page_file.suffix == ".json":
     raise ValueError(f"{path}: the figures go to a .json beside the page; name it .html")
   scores = scores or score(hypotheses, normalizer)
   if scores.normalizer != normalizer or scores.overall.utterances != len(hypotheses):
@@ -101,7 +101,7 @@ def write_report(
   )
   with atomic_open(path) as file:
     file.write(page)
-  with atomic_open(path.with_suffix(".json")) as file:
+  with atomic_open(page_file.with_suffix(".json")) as file:
     json.dump(figures | dict(extra or {}), file, ensure_ascii=False, indent=2, allow_nan=False)
     file.write("\n")
   return scores

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import typer
 from rich import progress
@@ -155,4 +156,5 @@ def _progress() -> Iterator[ProgressCallback]:
 
 def with_columns(source: Source, columns: dict[str, str]) -> Source:
   """The source with other names of its columns, by the attributes of Source."""
-  return dataclasses.replace(source, **columns)
+  changes: dict[str, Any] = {**columns}
+  return dataclasses.replace(source, **changes)

@@ -121,7 +121,8 @@ class Tokenizer(Vocabulary):
     bytes that are not UTF-8 become U+FFFD.
     """
     loaded = self._loaded
-    text, run = [], []
+    text: list[str] = []
+    run: list[int] = []
     for token in map(int, ids):
       if token in loaded.special or not 0 <= token < loaded.size:
         continue

@@ -60,7 +60,7 @@ def _distinct() -> Callable[[str], str]:
     def __init__(self) -> None:
       super().__init__()
       self.words -= self.preceding_prefixers.keys()  # signs are words until the end
-      self.preceding_prefixers = {}
+      self.preceding_prefixers: dict[str, str] = {}
 
     def postprocess(self, s: str) -> str:
       s = _WITH_CENTS.sub(lambda money: f"{money[1]}{money[2]}.{int(money[3]):02d}", s)
