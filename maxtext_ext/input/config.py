@@ -9,7 +9,7 @@ from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.input.curriculum import Curriculum
 from maxtext_ext.input.datasets import Datasets
 from maxtext_ext.input.filters import Filters
-from maxtext_ext.input.host_augment import HostAugment, NoiseOnly, SpecAugment
+from maxtext_ext.input.host_augment import SPAN, HostAugment, NoiseOnly, SpecAugment
 from maxtext_ext.input.packing_config import Packing
 from maxtext_ext.subconfig import SubConfig
 from maxtext_ext.text.prompt_keys import PromptKeys

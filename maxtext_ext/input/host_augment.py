@@ -8,6 +8,8 @@ from pydantic import Field
 from maxtext_ext.audio.perturbation import Perturbation, Range, SoundChanges, require_sounds
 from maxtext_ext.subconfig import Size, SubConfig
 
+SPAN = 800  # frames, 8 s, in each of which SpecAugment masks some
+
 
 class HostAugment(SoundChanges, title="Augmentation of the sound"):
   """Changes of training clips, each drawn anew in every epoch."""

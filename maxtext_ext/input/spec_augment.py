@@ -5,9 +5,7 @@ import zlib
 import numpy as np
 
 from maxtext_ext.audio.geometry import Geometry
-from maxtext_ext.input.host_augment import SpecAugment
-
-SPAN = 800  # frames, 8 s, in each of which some are masked
+from maxtext_ext.input.host_augment import SPAN, SpecAugment
 
 
 def record_seed(seed: int, epoch: int, sample_id: str) -> tuple[int, int, int]:
