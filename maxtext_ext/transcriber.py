@@ -1,6 +1,5 @@
 """From audio to text in two lines of Python: a checkpoint, the recordings, what was said.
 
-from maxtext_ext.models.encoders import encoder_config
 from maxtext_ext import Transcriber
 print(Transcriber.from_pretrained("out/qwen3-asr").transcribe("clip.wav").text)
 """
@@ -27,6 +26,7 @@ from maxtext_ext.decode.engines import make_engine
 from maxtext_ext.decode.interface import Answer
 from maxtext_ext.input.decoding import batches_of
 from maxtext_ext.input.utterance import Utterance, build_utterance
+from maxtext_ext.models.encoders import encoder_config
 from maxtext_ext.models.make import make_model
 from maxtext_ext.records.schema import Record
 from maxtext_ext.text.languages import NO_LANGUAGE, language_name
