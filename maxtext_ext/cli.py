@@ -143,7 +143,11 @@ def describe_convert() -> None:
 @convert_app.command("to-maxtext")
 def convert_to_maxtext(
   source: Annotated[
-    str, typer.Argument(help="A folder with config.json and safetensors, or an id of the hub.")
+    list[str],
+    typer.Argument(
+      help="A folder with config.json and safetensors, or an id of the hub; NAME=SOURCE for each of"
+      " several that make one model."
+    ),
   ],
   out: Annotated[str, typer.Argument(help="The new folder, local or gs://.")],
   dtype: Annotated[
@@ -159,15 +163,21 @@ def convert_to_maxtext(
 ) -> None:
   """Convert a Hugging Face checkpoint, for training and decoding with MaxText.
 
+  A model may be made of several, such as an encoder and a language model; what none of them has,
+  such as the projector between them, is drawn anew.
+
   Then: maxtext-ext train CONFIG model_name=OUT load_parameters_path=OUT
   """
   from maxtext_ext import preflight
+  from maxtext_ext.checkpoint.families import parse_sources
 
-  preflight.require_source(source)
+  sources = parse_sources(source)
+  for path in sources.values():
+    preflight.require_source(path)
   from maxtext_ext.checkpoint.convert import to_maxtext
 
   options = {"dtype": dtype, "scanned": scan_layers, "allow_nonfinite": allow_nonfinite}
-  _convert(to_maxtext, source, out, **options)
+  _convert(to_maxtext, sources, out, **options)
 
 
 @convert_app.command("to-hf")
@@ -197,7 +207,7 @@ def convert_to_hf(
   _convert(to_hf, checkpoint, out, naming=names, base=base, dtype=dtype)
 
 
-def _convert(function: Callable[..., Any], source: str, out: str, **options: Any) -> None:
+def _convert(function: Callable[..., Any], source: Any, out: str, **options: Any) -> None:
   """Calls a conversion with a progress bar, and prints what it did."""
   from rich.console import Console
   from rich.progress import Progress
@@ -221,6 +231,8 @@ def _convert(function: Callable[..., Any], source: str, out: str, **options: Any
     f"{out}: {report.family}, {report.naming} names, {report.tensors} tensors,"
     f" {report.nbytes / 1e9:.2f} GB, output head {report.head}"
   )
+  for part, origin in report.origins.items():
+    typer.echo(f"  {part}: {printable(origin)}")
   for name in report.skipped:
     typer.echo(f"  skipped: {printable(name)}")
   for name, count in report.nonfinite.items():

@@ -6,9 +6,11 @@ No tensor is held whole, so memory does not grow with the model. A converted che
   model.yml     the model's shape
   tokenizer.json, ...
   hf/           config.json and the other files for the way back, and conversion.json, which says
-                what the tensors' types were and whether a tied head was stored
+                what the tensors' types were and whether a tied head was stored; a folder for each
+                of several sources
 """
 
+import contextlib
 import math
 import os
 from collections import Counter
@@ -20,7 +22,8 @@ import numpy as np
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint import staging
 from maxtext_ext.checkpoint.adapter import read_record
-from maxtext_ext.checkpoint.families import FAMILIES, family_of
+from maxtext_ext.checkpoint.drawing import draw_weights, seed_of_drawing
+from maxtext_ext.checkpoint.families import FAMILIES
 from maxtext_ext.checkpoint.hf_io import (
   MAX_SHARD_BYTES,
   HfReader,
@@ -30,6 +33,7 @@ from maxtext_ext.checkpoint.hf_io import (
 )
 from maxtext_ext.checkpoint.integrity import Verification
 from maxtext_ext.checkpoint.keymap import (
+  SOLE,
   Family,
   Place,
   Rule,
@@ -38,15 +42,18 @@ from maxtext_ext.checkpoint.keymap import (
   our_shapes,
   places_by_name,
 )
-from maxtext_ext.checkpoint.orbax_io import ParamsReader, ParamsWriter
+from maxtext_ext.checkpoint.orbax_io import ArraySpec, ParamsReader, ParamsWriter
+from maxtext_ext.checkpoint.sources import open_sources
 from maxtext_ext.checkpoint.staging import CONFIG, HF_FOLDER, RECORD
 from maxtext_ext.checkpoint.tensor_plan import (
   DTYPES,
   Record,
   Report,
   array_specs,
+  label,
   pieces,
   plan_from_hf,
+  rules_of,
 )
 from maxtext_ext.checkpoint.training import find_weights
 from maxtext_ext.files import foreign_json
@@ -56,7 +63,7 @@ Progress = Callable[[int, int], None]  # parts done, parts in all
 
 
 def to_maxtext(
-  source: str,
+  source: str | Mapping[str, str],
   out: str,
   *,
   dtype: str = "stored",
@@ -64,10 +71,12 @@ def to_maxtext(
   allow_nonfinite: bool = False,
   progress: Progress | None = None,
 ) -> Report:
-  """Converts a Hugging Face checkpoint.
+  """Converts a Hugging Face checkpoint, or several that make one model.
+
+  Parts that no checkpoint has, such as a new projector, are drawn as a new model draws them.
 
   Args:
-    source: its folder, or an id of the hub.
+    source: its folder, or an id of the hub; by name where they are several (`Family.parts`).
     out: the new folder, local or a URL. A local one has another name until it is whole.
     dtype: of the parameters: float32, bfloat16, or "stored", the one that they have (float32 for
       float16, which it holds exactly).
@@ -79,39 +88,66 @@ def to_maxtext(
     NonfiniteError: weights are NaN or infinite.
     ValueError: a model that cannot be converted, a damaged file, or something in the way at `out`.
   """
-  folder = staging.find_source(source)
-  hf_config = staging.read_json(folder, CONFIG)
-  config_file = os.path.join(folder, CONFIG)
-  family = family_of(hf_config, config_file)
-  model = family.model_keys(hf_config, config_file)
-  staging.check_side_files(folder, model["vocab_size"])
+  sources = open_sources({SOLE: source} if isinstance(source, str) else source)
+  family, model = sources.family, sources.model_keys()
+  for name, folder in sources.folders.items():
+    of_tokenizer = family.sources[name].tokenizer
+    staging.check_side_files(folder, model["vocab_size"] if of_tokenizer else None)
   nonfinite: Counter[str] = Counter()
-  with HfReader(folder) as reader:
-    plan = plan_from_hf(family, reader, model, source)
+  with contextlib.ExitStack() as stack:
+    readers = {
+      name: stack.enter_context(HfReader(folder)) for name, folder in sources.folders.items()
+    }
+    plan = plan_from_hf(family, readers, model, sources.given)
     model |= {"logits_via_embedding": plan.tied, "scan_layers": scanned}
     model |= {"checkpoint_family": family.name}
     rules = _in_form(plan.rules, scanned)
-    arrays = array_specs(rules, plan.sizes, reader, dtype)
+    arrays = array_specs(rules, plan.sizes, readers, dtype)
+    drawn = {}
+    if family.drawn:
+      drawn = draw_weights(model, family.drawn, our_shapes(rules, plan.sizes))
+      kind = DTYPES["float32" if dtype == "stored" else dtype]
+      arrays |= {
+        path: ArraySpec(shape=value.shape, chunks=value.shape, dtype=kind)
+        for path, value in drawn.items()
+      }
     with staging.new_folder(out) as target:
       writer = ParamsWriter(target, arrays)
       done, total = 0, sum(math.prod(array.shape) for array in arrays.values())
-      for name, places in places_by_name(rules, plan.sizes).items():
-        for place in places:
-          for rows, units in pieces(place, plan.sizes):
-            value = place.rule.view(reader.read(name, rows), plan.sizes)
-            value = value.astype(arrays[place.path].dtype, copy=False)
-            nonfinite[name] += count_nonfinite(value)
-            writer.write(place.path, place.slot(units), value)
-            done += value.size
-            if progress is not None:
-              progress(done, total)
+      for name, reader in readers.items():
+        for hf, places in places_by_name(rules_of(rules, name), plan.sizes).items():
+          for place in places:
+            for rows, units in pieces(place, plan.sizes):
+              value = place.rule.view(reader.read(hf, rows), plan.sizes)
+              value = value.astype(arrays[place.path].dtype, copy=False)
+              nonfinite[label(name, hf)] += count_nonfinite(value)
+              writer.write(place.path, place.slot(units), value)
+              done += value.size
+              if progress is not None:
+                progress(done, total)
       nonfinite = +nonfinite
       if nonfinite and not allow_nonfinite:
-        raise NonfiniteError(source, nonfinite)
+        raise NonfiniteError(str(sources), nonfinite)
+      for path, value in drawn.items():
+        writer.write(path, (slice(None),) * value.ndim, value.astype(arrays[path].dtype))
       writer.finish()
-      staging.copy_side_files(folder, target, plan.record(reader))
-      staging.write_model(target, model, source)
-  return plan.report(reader, nonfinite)
+      staging.copy_side_files(sources.folders, family, target, plan.record(readers))
+      staging.write_model(target, model, str(sources))
+  origins = _origins(rules, drawn, sources.given, model) if family.parts else {}
+  return plan.report(readers, nonfinite, origins)
+
+
+def _origins(
+  rules: Iterable[Rule],
+  drawn: Iterable[str],
+  given: Mapping[str, str],
+  model: Mapping[str, Any],
+) -> dict[str, str]:
+  """Says where each part of the model comes from, by root of its parameters."""
+  origins = {rule.ours.split("/")[0]: f"{rule.source}={given[rule.source]}" for rule in rules}
+  for path in drawn:
+    origins[path.split("/")[0]] = f"drawn anew, init_weights_seed={seed_of_drawing(model)}"
+  return origins
 
 
 def to_hf(
@@ -155,6 +191,12 @@ def to_hf(
   if record.family not in FAMILIES:
     raise ValueError(f"{record_file}: family {shown(record.family)}, known: {', '.join(FAMILIES)}")
   family, source_naming = FAMILIES[record.family], record.naming
+  if family.parts:
+    raise ValueError(
+      f"{checkpoint}: {family.name} is made of several checkpoints ({', '.join(family.parts)}), and"
+      " Hugging Face has no model that holds them together; decode it as it is, or hand the"
+      " adapters of a LoRA run to PEFT with `maxtext-ext convert export-adapter`"
+    )
   naming = naming or source_naming
   for name in (naming, source_naming):
     if name not in family.namings:
@@ -163,16 +205,16 @@ def to_hf(
   tied = not _head_paths(family, naming) & reader.shapes.keys()
   scanned = not any(path.startswith("decoder/layers_") for path in reader.shapes)
 
-  def rules_of(naming: str) -> list[Rule]:
+  def all_rules(naming: str) -> list[Rule]:
     rules = family.rules(naming, tied)
     if tied and record.tied_head_stored and family.tied_head is not None:
       rules = [*rules, family.tied_head(naming)]
     return _in_form(rules, scanned)
 
-  rules = rules_of(naming)
+  rules = all_rules(naming)
   check_names(our_shapes(rules, sizes), reader.shapes, checkpoint)
   if dtype == "recorded":
-    dtypes = _recorded_dtypes(record, rules, rules_of(source_naming), sizes)
+    dtypes = _recorded_dtypes(record, rules, all_rules(source_naming), sizes)
   else:
     dtypes = dict.fromkeys(places_by_name(rules, sizes), DTYPES[dtype])
   tensors = {

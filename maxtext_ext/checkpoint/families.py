@@ -1,10 +1,11 @@
-"""The kinds of model that conversion knows, and which one a checkpoint is."""
+"""Families of models that conversion knows, and how to tell which one a checkpoint is."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from maxtext_ext.checkpoint import qwen3_asr, qwen3_omni
-from maxtext_ext.checkpoint.keymap import Family
+from maxtext_ext.checkpoint.keymap import SOLE, Family
 from maxtext_ext.files.foreign_json import shown
 
 FAMILIES: dict[str, Family] = {
@@ -12,6 +13,7 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+_NAMED = re.compile(r"([a-z_]+)=(.+)")
 # Of the models that were converted before their model.yml had a `checkpoint_family`.
 _BY_DECODER = {"qwen3": "qwen3_asr", "qwen3_moe": "qwen3_omni"}
 
@@ -49,3 +51,38 @@ def family_of(hf_config: Mapping[str, Any], source: str = "config.json") -> Fami
       return family
   known = ", ".join(kind for family in FAMILIES.values() for kind in family.model_types)
   raise ValueError(f"{source}: model_type {shown(model_type)} cannot be converted; known: {known}")
+
+
+def parse_sources(arguments: Sequence[str]) -> dict[str, str]:
+  """Reads `SOURCE`, or `NAME=SOURCE` for each checkpoint of a model that several make.
+
+  ["encoder=openai/whisper-small", "lm=out/lm"] -> {"encoder": "openai/whisper-small", "lm":
+  "out/lm"}; ["out/hf"] -> {"": "out/hf"}
+
+  Raises:
+    ValueError: several sources, and one has no name or the name of another.
+  """
+  names = {name for family in FAMILIES.values() for name in family.parts}
+  pairs = [_NAMED.fullmatch(argument) for argument in arguments]
+  if len(pairs) == 1 and (pairs[0] is None or pairs[0][1] not in names):
+    return {SOLE: arguments[0]}
+  sources: dict[str, str] = {}
+  for argument, pair in zip(arguments, pairs, strict=True):
+    if pair is None:
+      raise ValueError(
+        f"{argument}: expected NAME=SOURCE for each of several; {describe_sources()}"
+      )
+    if pair[1] in sources:
+      raise ValueError(f"{argument}: {pair[1]}={sources[pair[1]]} is given too; give one of them")
+    sources[pair[1]] = pair[2]
+  return sources
+
+
+def describe_sources() -> str:
+  """Says which sources there are."""
+  several = [
+    f"{family.name} takes {' '.join(f'{name}=SOURCE' for name in family.parts)}"
+    for family in FAMILIES.values()
+    if family.parts
+  ]
+  return "; ".join([*several, "every other model takes one SOURCE"])

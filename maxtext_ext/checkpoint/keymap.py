@@ -18,6 +18,7 @@ import numpy as np
 from maxtext_ext.escape import printable
 
 Sizes = Mapping[str, int]
+SOLE = ""  # source of the families whose models are one checkpoint
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
@@ -32,12 +33,14 @@ class Rule:
     layout: axes of the Hugging Face tensor, then ours: `(head size) in -> in layer head size`.
       Axes in parentheses are one axis there. Axes that only ours has are indices of the name.
     at: axes of the Hugging Face tensor of which ours is one slice: `{"part": 1}`.
+    source: the checkpoint that has the tensor, a key of `Family.sources`.
   """
 
   hf: str
   ours: str
   layout: str
   at: Mapping[str, int] = dataclasses.field(default_factory=dict)
+  source: str = SOLE
 
   def __post_init__(self) -> None:
     here, there = set(self.indices), set(self.hf_axes)
@@ -155,16 +158,37 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Source:
+  """One of the checkpoints that a model is made of.
+
+  Attributes:
+    model_types: `model_type` values of its config.json.
+    skip: regular expressions of tensors that we have no use for; they are listed in the report.
+    tokenizer: the model's tokenizer comes from here.
+  """
+
+  model_types: tuple[str, ...]
+  skip: tuple[str, ...] = ()
+  tokenizer: bool = False
+
+  def skipped(self, name: str) -> bool:
+    """Whether a tensor of this name is left out on purpose."""
+    return any(re.fullmatch(pattern, name) for pattern in self.skip)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Family:
   """How the checkpoints of one kind of model are read and written.
 
   Attributes:
     name: key of `families.FAMILIES`.
-    model_types: `model_type` values of the config.json files that belong to it.
+    model_types, skip: as of `Source`, of a family whose models are one checkpoint.
+    parts: the checkpoints that its models are made of, by name, where they are several.
+    drawn: roots of our parameters that no checkpoint has, such as a new projector.
     namings: names of its ways to call the tensors, the publisher's first.
-    skip: regular expressions of tensors that we have no use for; they are listed in the report.
     model_keys: (config.json, its path for messages) -> keys of SpeechConfig, as model.yml holds
-      them. Raises ValueError for a model that we cannot run.
+      them; with `parts`, (config.json by source, their paths by source). Raises ValueError for a
+      model that we cannot run.
     sizes: keys of SpeechConfig -> sizes of the axes and counts of the indices of the rules.
     rules: (naming, tied) -> the rules, in their scanned form; tied: without an output head.
     hf_config: (config.json, naming, tied) -> config.json for that naming.
@@ -177,10 +201,12 @@ class Family:
   """
 
   name: str
-  model_types: tuple[str, ...]
+  model_types: tuple[str, ...] = ()
   namings: tuple[str, ...]
-  skip: tuple[str, ...]
-  model_keys: Callable[[Mapping[str, Any], str], dict[str, Any]]
+  skip: tuple[str, ...] = ()
+  parts: Mapping[str, Source] = dataclasses.field(default_factory=dict)
+  drawn: tuple[str, ...] = ()
+  model_keys: Callable[[Mapping[str, Any], Any], dict[str, Any]]
   sizes: Callable[[Mapping[str, Any]], dict[str, int]]
   rules: Callable[[str, bool], list[Rule]]
   hf_config: Callable[[Mapping[str, Any], str, bool], dict[str, Any]]
@@ -189,9 +215,11 @@ class Family:
   module_naming: str = "native"
   moved_modules: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
-  def skipped(self, name: str) -> bool:
-    """Whether a tensor of this name is left out on purpose."""
-    return any(re.fullmatch(pattern, name) for pattern in self.skip)
+  @property
+  def sources(self) -> Mapping[str, Source]:
+    """The checkpoints that its models are made of; of one alone, under the name SOLE."""
+    sole = Source(model_types=self.model_types, skip=self.skip, tokenizer=True)
+    return self.parts or {SOLE: sole}
 
   def naming_of(self, names: Iterable[str]) -> str:
     """The naming that explains most of `names`."""

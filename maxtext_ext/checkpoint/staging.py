@@ -12,6 +12,7 @@ from etils import epath
 
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint import config_schema, model_file
+from maxtext_ext.checkpoint.keymap import Family
 from maxtext_ext.checkpoint.tensor_plan import Record
 from maxtext_ext.escape import printable
 from maxtext_ext.files import foreign_folder, foreign_json
@@ -108,21 +109,30 @@ def read_json(folder: str, name: str) -> dict[str, Any]:
   return foreign_json.read_object(file)
 
 
-def copy_side_files(source: str, target: str, record: Record) -> None:
-  """Copies the tokenizer and the configuration files into a converted checkpoint."""
+def copy_side_files(
+  folders: Mapping[str, str], family: Family, target: str, record: Record
+) -> None:
+  """Copies the tokenizer and the configuration files into a converted checkpoint.
+
+  Args:
+    folders: of the sources, by name.
+  """
   hf = epath.Path(target) / HF_FOLDER
-  hf.mkdir(parents=True, exist_ok=True)
-  for file in side_files(source):
-    folder = epath.Path(target) if file.name in TOKENIZER_FILES else hf
-    (folder / file.name).write_bytes(file.read_bytes())
+  for name, source in folders.items():
+    beside = hf / name if name else hf
+    beside.mkdir(parents=True, exist_ok=True)
+    for file in side_files(source):
+      of_tokenizer = file.name in TOKENIZER_FILES and family.sources[name].tokenizer
+      folder = epath.Path(target) if of_tokenizer else beside
+      (folder / file.name).write_bytes(file.read_bytes())
   (hf / RECORD).write_text(record.model_dump_json(indent=2) + "\n")
 
 
-def check_side_files(folder: str, vocab_size: int) -> None:
+def check_side_files(folder: str, vocab_size: int | None) -> None:
   """Checks the files that lie beside a checkpoint's tensors.
 
   Args:
-    vocab_size: rows of the model's embedding.
+    vocab_size: rows of the model's embedding; None: its tokenizer is not the model's.
 
   Raises:
     ValueError: one is damaged, too large or no regular file of the folder, describes another sound
@@ -133,7 +143,9 @@ def check_side_files(folder: str, vocab_size: int) -> None:
     data = foreign_json.read_bytes(file, limits)
     if file.suffix == ".json":
       _check_content(file, foreign_json.parse(data, str(file), limits))
-  if tokenizer_files.is_in(folder) and (entries := count_entries(folder)) > vocab_size:
+  if vocab_size is None or not tokenizer_files.is_in(folder):
+    return
+  if (entries := count_entries(folder)) > vocab_size:
     raise ValueError(
       f"{folder}: its tokenizer has {entries} entries, its {CONFIG} vocab_size={vocab_size}; take"
       " the tokenizer that belongs to the model"

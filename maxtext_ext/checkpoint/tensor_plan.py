@@ -1,9 +1,9 @@
-"""What a conversion moves: the rules that fit a checkpoint, and the pieces of its tensors."""
+"""Plan of a conversion: the rules that fit the checkpoints, and the pieces of their tensors."""
 
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from maxtext_ext.checkpoint.keymap import (
   places_by_name,
 )
 from maxtext_ext.checkpoint.orbax_io import ArraySpec
+from maxtext_ext.checkpoint.safetensors_header import TensorInfo
 from maxtext_ext.files import foreign_json
 
 _StoredType = Literal["float32", "float16", "bfloat16"]
@@ -53,7 +54,7 @@ class Record(foreign_json.Schema):
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-  """What a conversion did.
+  """Result of a conversion.
 
   Attributes:
     family: the kind of model.
@@ -62,6 +63,8 @@ class Report:
     skipped: names that were left out on purpose.
     head: what became of the output head: "tied", "tied, stored", or "untied".
     nonfinite: NaN and infinite values by tensor, which were asked for.
+    origins: where each part of the model comes from, by root of its parameters; empty where all is
+      of one checkpoint.
   """
 
   family: str
@@ -71,42 +74,63 @@ class Report:
   skipped: tuple[str, ...]
   head: str
   nonfinite: Mapping[str, int] = dataclasses.field(default_factory=dict)
+  origins: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+Readers = Mapping[str, HfReader]  # by source
+
+
+def label(source: str, name: str) -> str:
+  """A tensor's name in reports, with its source where there are several."""
+  return f"{source}: {name}" if source else name
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-  """What is to be read from a Hugging Face checkpoint; `rules` in their scanned form."""
+class CheckpointPlan:
+  """What is to be read from Hugging Face checkpoints; `rules` in their scanned form.
+
+  Attributes:
+    stored_head: the rule of a tied head that is stored all the same.
+    skipped: (source, name) of the tensors that are left out.
+  """
 
   family: Family
   naming: str
   sizes: Sizes
   rules: list[Rule]
   tied: bool
-  stored_head: str | None
-  skipped: tuple[str, ...]
+  stored_head: Rule | None
+  skipped: tuple[tuple[str, str], ...]
 
-  def kept(self, reader: HfReader) -> list[str]:
-    """Names of the tensors that are converted, a stored tied head included."""
-    return sorted(reader.tensors.keys() - set(self.skipped))
+  def kept(self, readers: Readers) -> dict[tuple[str, str], TensorInfo]:
+    """The tensors that are converted by (source, name), a stored tied head included."""
+    tensors = {
+      (source, name): info
+      for source, reader in readers.items()
+      for name, info in sorted(reader.tensors.items())
+    }
+    return {key: info for key, info in tensors.items() if key not in set(self.skipped)}
 
-  def report(self, reader: HfReader, nonfinite: Mapping[str, int]) -> Report:
+  def report(
+    self, readers: Readers, nonfinite: Mapping[str, int], origins: Mapping[str, str]
+  ) -> Report:
     """What is said at the end."""
-    names = self.kept(reader)
+    tensors = self.kept(readers)
     return Report(
       family=self.family.name,
       naming=self.naming,
-      tensors=len(names),
-      nbytes=sum(reader.tensors[name].nbytes for name in names),
-      skipped=self.skipped,
+      tensors=len(tensors),
+      nbytes=sum(info.nbytes for info in tensors.values()),
+      skipped=tuple(label(*key) for key in self.skipped),
       head="untied" if not self.tied else "tied, stored" if self.stored_head else "tied",
       nonfinite=nonfinite,
+      origins=origins,
     )
 
-  def record(self, reader: HfReader) -> Record:
+  def record(self, readers: Readers) -> Record:
     """Returns the content of conversion.json."""
-    dtypes: dict[str, Any] = {
-      name: reader.tensors[name].numpy_dtype.name for name in self.kept(reader)
-    }
+    tensors = self.kept(readers)
+    dtypes: dict[str, Any] = {label(*key): info.numpy_dtype.name for key, info in tensors.items()}
     usual = Counter(dtypes.values()).most_common(1)[0][0]
     return Record(
       family=self.family.name,
@@ -114,41 +138,68 @@ class Plan:
       tied_head_stored=self.stored_head is not None,
       dtype=usual,
       other_dtypes={name: dtype for name, dtype in dtypes.items() if dtype != usual},
-      skipped=list(self.skipped),
+      skipped=[label(*key) for key in self.skipped],
     )
 
 
-def plan_from_hf(family: Family, reader: HfReader, model: Mapping[str, Any], source: str) -> Plan:
-  """Which rules fit the tensors that are there; raises KeyTableError where none do."""
-  skipped = tuple(sorted(name for name in reader.tensors if family.skipped(name)))
-  left_out = frozenset(skipped)
-  found = {name: info.shape for name, info in reader.tensors.items() if name not in left_out}
+def plan_from_hf(
+  family: Family, readers: Readers, model: Mapping[str, Any], given: Mapping[str, str]
+) -> CheckpointPlan:
+  """Chooses the rules that fit the tensors that are there.
+
+  Args:
+    readers: of each source.
+    model: keys of model.yml.
+    given: the sources as they were given, for messages.
+
+  Raises:
+    KeyTableError: a tensor is unknown, missing or misshapen.
+    ValueError: config.json is of a model of another size.
+  """
+  skipped, found = [], {}
+  for source, reader in readers.items():
+    kind = family.sources[source]
+    skipped += [(source, name) for name in sorted(reader.tensors) if kind.skipped(name)]
+    left_out = {name for of, name in skipped if of == source}
+    found[source] = {k: info.shape for k, info in reader.tensors.items() if k not in left_out}
   sizes = family.sizes(model)
-  counts = [count_places(family.rules(naming, True), sizes) for naming in family.namings]
-  if not any(_comparable(count, len(found)) for count in counts):
-    raise ValueError(
-      f"{source}: {len(found)} tensors, but config.json describes a model of {counts[0]}"
-    )
-  naming = family.naming_of(found)
+  for source, shapes in found.items():
+    counts = [
+      count_places(rules_of(family.rules(naming, True), source), sizes) for naming in family.namings
+    ]
+    if not any(_comparable(count, len(shapes)) for count in counts):
+      raise ValueError(
+        f"{given[source]}: {len(shapes)} tensors, but config.json describes a model of {counts[0]}"
+      )
+  naming = family.naming_of(name for shapes in found.values() for name in shapes)
   tied, stored_head = bool(model["logits_via_embedding"]), None
-  if tied and family.tied_head is not None and (head := family.tied_head(naming)).hf in found:
+  head = family.tied_head(naming) if tied and family.tied_head is not None else None
+  if head is not None and head.hf in (shapes := found[head.source]):
     embedding = next(rule.hf for rule in family.rules(naming, True) if rule.ours == head.ours)
-    tied = found.get(embedding) == found[head.hf] and _equal(reader, embedding, head.hf)
-    stored_head = head.hf if tied else None
+    tied = shapes.get(embedding) == shapes[head.hf]
+    tied = tied and _equal(readers[head.source], embedding, head.hf)
+    stored_head = head if tied else None
   rules = family.rules(naming, tied)
-  expected = {name: p[0].rule.hf_shape(sizes) for name, p in places_by_name(rules, sizes).items()}
-  if stored_head is not None:
-    expected[stored_head] = found[stored_head]
-  check_names(expected, found, source)
-  return Plan(
+  for source, shapes in found.items():
+    places = places_by_name(rules_of(rules, source), sizes)
+    expected = {name: p[0].rule.hf_shape(sizes) for name, p in places.items()}
+    if stored_head is not None and stored_head.source == source:
+      expected[stored_head.hf] = shapes[stored_head.hf]
+    check_names(expected, shapes, given[source])
+  return CheckpointPlan(
     family=family,
     naming=naming,
     sizes=sizes,
     rules=rules,
     tied=tied,
     stored_head=stored_head,
-    skipped=skipped,
+    skipped=tuple(skipped),
   )
+
+
+def rules_of(rules: Iterable[Rule], source: str) -> list[Rule]:
+  """The rules of the tensors that a source has."""
+  return [rule for rule in rules if rule.source == source]
 
 
 def _comparable(one: int, other: int) -> bool:
@@ -187,7 +238,7 @@ def pieces(place: Place, sizes: Sizes) -> Iterator[tuple[slice, slice]]:
 
 
 def array_specs(
-  rules: Sequence[Rule], sizes: Sizes, reader: HfReader, dtype: str
+  rules: Sequence[Rule], sizes: Sizes, readers: Readers, dtype: str
 ) -> dict[str, ArraySpec]:
   """Our arrays; every piece is one chunk of its array.
 
@@ -205,7 +256,8 @@ def array_specs(
       min(part.get(axis, size), size) for axis, size in zip(rule.our_axes, shape, strict=True)
     ]
     for place in rule.places(sizes):
-      stored.setdefault(place.path, set()).add(reader.tensors[place.hf].numpy_dtype)
+      info = readers[rule.source].tensors[place.hf]
+      stored.setdefault(place.path, set()).add(info.numpy_dtype)
       all_bfloat16 = stored[place.path] == {DTYPES["bfloat16"]}
       exact = "bfloat16" if all_bfloat16 else "float32"
       target = DTYPES[exact if dtype == "stored" else dtype]

@@ -1,0 +1,199 @@
+"""A model of several checkpoints: each tensor from its source, the projector drawn."""
+
+import dataclasses
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+from safetensors.numpy import save_file
+
+from benchmarks.parity.references import qwen3_asr_files as files
+from benchmarks.parity.references import qwen3_asr_odd as odd
+from maxtext_ext import bridge
+from maxtext_ext.checkpoint import families, qwen3_asr
+from maxtext_ext.checkpoint.convert import to_hf, to_maxtext
+from maxtext_ext.checkpoint.families import parse_sources
+from maxtext_ext.checkpoint.keymap import Family, KeyTableError, Source
+from maxtext_ext.checkpoint.orbax_io import ParamsReader
+from maxtext_ext.cli import main
+from maxtext_ext.config import load
+from maxtext_ext.models.make import make_model
+
+TOWER, TEXT = "thinker.audio_tower.", "thinker.model."
+
+
+def rules(naming: str, tied: bool) -> list:
+  """The tower under names of its own, and a language model; no projector."""
+  audio = qwen3_asr.audio_rules("encoder", "projector.1", "projector.2")
+  tower = [rule for rule in audio if not rule.ours.startswith("projector/")]
+  text = [*qwen3_asr.attention_rules("model"), *qwen3_asr.mlp_rules("model")]
+  text += [] if tied else [qwen3_asr.head_rule("lm_head")]
+  return [
+    dataclasses.replace(rule, source=source)
+    for source, of_source in (("encoder", tower), ("lm", text))
+    for rule in of_source
+  ]
+
+
+def model_keys(configs: dict, places: dict) -> dict:
+  assert {name: pathlib.Path(path).name for name, path in places.items()} == dict.fromkeys(
+    ("encoder", "lm"), "config.json"
+  )
+  thinker = {"audio_config": configs["encoder"]["audio"], "text_config": configs["lm"]["text"]}
+  return qwen3_asr.model_keys({"model_type": "qwen3_asr", "thinker_config": thinker})
+
+
+TWO_PARTS = Family(
+  name="two_parts",
+  namings=("only",),
+  parts={
+    "encoder": Source(model_types=("tower",), skip=(r"decoder\..*",)),
+    "lm": Source(model_types=("text", "text2"), tokenizer=True),
+  },
+  drawn=("projector",),
+  model_keys=model_keys,
+  sizes=qwen3_asr.sizes,
+  rules=rules,
+  hf_config=lambda config, naming, tied: dict(config),
+)
+
+
+@pytest.fixture(autouse=True)
+def family(monkeypatch: pytest.MonkeyPatch) -> None:
+  monkeypatch.setitem(families.FAMILIES, "two_parts", TWO_PARTS)
+
+
+def write(folder: pathlib.Path, config: dict, tensors: dict, **others: str) -> str:
+  folder.mkdir()
+  (folder / "config.json").write_text(json.dumps(config))
+  save_file(tensors, folder / "model.safetensors")
+  for name, text in others.items():
+    (folder / name.replace("_json", ".json")).write_text(text)
+  return str(folder)
+
+
+@pytest.fixture
+def sources(tmp_path: pathlib.Path) -> dict[str, str]:
+  """The parts of the odd Qwen3-ASR as checkpoints of their own; both have a tokenizer."""
+  weights = files.weights("original", odd.REFERENCE)
+  thinker = files.original_config(odd.REFERENCE)["thinker_config"]
+  tower = {
+    name.replace(TOWER, "encoder."): value
+    for name, value in weights.items()
+    if name.startswith(TOWER) and not name.startswith(f"{TOWER}proj")
+  }
+  tower["decoder.bias"] = np.zeros(3, np.float32)
+  text = {k.replace(TEXT, "model."): v for k, v in weights.items() if k.startswith(TEXT)}
+  vocabulary = {"vocab_json": '{"a": 0}', "tokenizer_config_json": "{}"}
+  return {
+    "encoder": write(
+      tmp_path / "tower",
+      {"model_type": "tower", "audio": thinker["audio_config"]},
+      tower,
+      vocab_json=json.dumps({str(i): i for i in range(10_000)}),
+    ),
+    "lm": write(
+      tmp_path / "lm", {"model_type": "text", "text": thinker["text_config"]}, text, **vocabulary
+    ),
+  }
+
+
+def arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
+  reader = ParamsReader(f"{folder}/0/items")
+  return {
+    path: reader.open(path).read((slice(None),) * len(shape))
+    for path, shape in reader.shapes.items()
+  }
+
+
+@pytest.mark.parametrize("scanned", [True, False], ids=["scanned", "unscanned"])
+def test_each_part_comes_from_its_source(tmp_path, sources, scanned):
+  files.write(tmp_path / "hf", "original", odd.REFERENCE)
+  to_maxtext(str(tmp_path / "hf"), str(tmp_path / "whole"), scanned=scanned)
+  out = tmp_path / "out"
+  report = to_maxtext(sources, str(out), scanned=scanned)
+  assert report.origins == {
+    "speech_encoder": f"encoder={sources['encoder']}",
+    "token_embedder": f"lm={sources['lm']}",
+    "decoder": f"lm={sources['lm']}",
+    "projector": "drawn anew, init_weights_seed=0",
+  }
+  assert report.skipped == ("encoder: decoder.bias",)
+  assert (out / "vocab.json").read_text() == '{"a": 0}', "the tokenizer of the language model"
+  assert json.loads((out / "hf" / "lm" / "config.json").read_text())["model_type"] == "text"
+
+  expected, found = arrays(tmp_path / "whole"), arrays(out)
+  config = load("configs/speech.yml", [f"model_name={out}", "weight_dtype=float32"])
+  assert (config.checkpoint_family, config.scan_layers) == ("two_parts", scanned)
+  mesh = bridge.make_mesh(config)
+  with bridge.mesh_scope(config, mesh):
+    new = jax.jit(lambda: nnx.state(make_model(config, mesh), nnx.Param))().to_pure_dict()
+  for path, value in nnx.traversals.flatten_mapping({"projector": new["projector"]}).items():
+    assert np.any(value) or path[-1] == "bias"
+    expected["/".join(path)] = np.asarray(value)
+  assert found.keys() == expected.keys()
+  for path, value in expected.items():
+    np.testing.assert_array_equal(found[path], value, err_msg=path)
+
+
+def test_it_cannot_go_back_and_says_why(tmp_path, sources):
+  to_maxtext(sources, str(tmp_path / "out"))
+  with pytest.raises(ValueError, match=r"two_parts is made of several checkpoints \(encoder, lm\)"):
+    to_hf(str(tmp_path / "out"), str(tmp_path / "back"))
+  assert not (tmp_path / "back").exists()
+
+
+def test_the_command_says_which_part_came_from_where(tmp_path, sources, capsys):
+  out = tmp_path / "out"
+  given = [f"{name}={path}" for name, path in sources.items()]
+  with pytest.raises(SystemExit) as exited:
+    main(["convert", "to-maxtext", *given, str(out)])
+  assert not exited.value.code
+  lines = capsys.readouterr().out.splitlines()
+  assert lines[0].startswith(f"{out}: two_parts, only names, 66 tensors")
+  assert f"  speech_encoder: {given[0]}" in lines
+  assert "  projector: drawn anew, init_weights_seed=0" in lines
+
+
+def test_a_tensor_that_a_source_lacks_is_named_with_it(tmp_path, sources):
+  (tmp_path / "lm" / "model.safetensors").unlink()
+  save_file({"model.norm.weight": np.zeros(1, np.float32)}, tmp_path / "lm" / "model.safetensors")
+  with pytest.raises(KeyTableError, match=r"missing: model\.embed_tokens") as error:
+    to_maxtext(sources, str(tmp_path / "out"))
+  assert error.value.summary.startswith(f"{tmp_path / 'lm'}: ")
+  assert not (tmp_path / "out").exists()
+
+
+def test_sources_are_read_by_name():
+  assert parse_sources(["Qwen/Qwen3-ASR-0.6B"]) == {"": "Qwen/Qwen3-ASR-0.6B"}
+  assert parse_sources(["run=3/hf"]) == {"": "run=3/hf"}, "a folder with = in its name"
+  assert parse_sources(["lm=a=b", "encoder=c/d"]) == {"lm": "a=b", "encoder": "c/d"}
+
+
+TAKES = "two_parts takes encoder=SOURCE lm=SOURCE; every other model takes one SOURCE"
+
+
+@pytest.mark.parametrize(
+  ("arguments", "said"),
+  [
+    (["a", "b"], f"^a: expected NAME=SOURCE for each of several; {TAKES}$"),
+    (["encoder=a", "encoder=b"], "^encoder=b: encoder=a is given too"),
+    (["encoder=a"], f"^encoder=a: no model is made of exactly these; {TAKES}$"),
+    (["encoder=a", "llm=b"], f"^encoder=a, llm=b: no model is made of exactly these; {TAKES}$"),
+  ],
+)
+def test_wrong_or_missing_sources_are_one_line(tmp_path, arguments, said):
+  with pytest.raises(ValueError, match=said):
+    to_maxtext(parse_sources(arguments), str(tmp_path / "out"))
+
+
+def test_a_checkpoint_of_another_kind_is_refused(tmp_path, sources):
+  swapped = {"encoder": sources["lm"], "lm": sources["lm"]}
+  with pytest.raises(ValueError, match=r"^encoder=.*model_type 'text', expected tower$"):
+    to_maxtext(swapped, str(tmp_path / "out"))
+  swapped = {"encoder": sources["encoder"], "lm": sources["encoder"]}
+  with pytest.raises(ValueError, match=r"^lm=.*model_type 'tower', expected text or text2$"):
+    to_maxtext(swapped, str(tmp_path / "out"))
