@@ -11,8 +11,9 @@ from maxtext_ext.config import build, run_dir_of
 from maxtext_ext.files.folder_lock import sole_writer
 from maxtext_ext.files.remote import reaching
 from maxtext_ext.hosts.join import joined
-from maxtext_ext.input.pipeline import fill
+from maxtext_ext.input.layouts import LAYOUTS
 from maxtext_ext.keys.settings import Overrides, Settings, read
+from maxtext_ext.models.make import model_class
 from maxtext_ext.parallel import to_device
 from maxtext_ext.progress import ProgressLine, announce_first_call, say
 from maxtext_ext.train import oom
@@ -85,6 +86,7 @@ def train(config: bridge.Config) -> TrainResult:
 
 def _train(config: bridge.Config, stop: StopRequest) -> TrainResult:
   chief = jax.process_index() == 0
+  layout = LAYOUTS[model_class(config).LAYOUT]
   with (
     prepare(config) as run,
     bridge.mesh_scope(config, run.mesh),
@@ -119,7 +121,7 @@ def _train(config: bridge.Config, stop: StopRequest) -> TrainResult:
       show()
       done += 1
       inputs = {"input/wait_seconds": run.batches.waited, **run.batches.metrics()}
-      log.hold(done, metrics, fill(batch), inputs, run.batches.records)
+      log.hold(done, metrics, layout.fill(batch), inputs, run.batches.records)
       run.checkpoints.check()
     show()
     if done > run.start:
