@@ -66,7 +66,7 @@ class Recording:
     self._size = file.seek(0, os.SEEK_END)
     file.seek(0)
     try:
-      self._container = av.open(file, options={"format_whitelist": formats})
+      self._container = av.open(file, mode="r", options={"format_whitelist": formats})
     except av.FFmpegError as error:
       raise FFmpegError(error.strerror) from error
     if not self._container.streams.audio:
@@ -153,18 +153,19 @@ class Recording:
   def _seek(self, start: int) -> Iterator[tuple[int, av.AudioFrame]] | None:
     """The same by the index of the file; None where the time does not tell the sample."""
     origin = list(itertools.islice(self._decoded(), 2))
-    if len(origin) < 2 or any(frame.pts is None for frame in origin):
+    if len(origin) < 2 or origin[0].pts is None or origin[1].pts is None:
       return None
-    is_exact = origin[0].time_base * self.rate <= 1
+    tick = Fraction(origin[0].time_base.numerator, origin[0].time_base.denominator)
+    is_exact = tick * self.rate <= 1
     if not is_exact and self._stream.codec_context.name not in _EVEN_FRAMES:
       return None
     grid = _Grid(
-      origin=origin[0].pts * origin[0].time_base * self.rate,
+      origin=origin[0].pts * tick * self.rate,
       first=origin[0].samples,
       size=origin[1].samples,
-      step=origin[0].time_base * self.rate,
+      step=tick * self.rate,
     )
-    time = origin[0].pts * origin[0].time_base + (start / self.rate - _WARM_UP)
+    time = origin[0].pts * tick + (start / self.rate - _WARM_UP)
     try:
       self._container.seek(int(time / self._stream.time_base), stream=self._stream)
     except av.FFmpegError:

@@ -6,6 +6,7 @@ of jax, so that the input workers may import it.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from maxtext_ext.audio.limits import SAMPLE_RATE
 
@@ -82,7 +83,8 @@ class Geometry:
 
   def tokens[Ints](self, frames: Ints) -> Ints:
     """Audio tokens of so many mel frames of a clip, an int or integers of numpy or jax."""
-    full, partial = frames // self.frames_per_chunk, frames % self.frames_per_chunk
+    count: Any = frames  # what ints, numpy and jax can do alike has no type
+    full, partial = count // self.frames_per_chunk, count % self.frames_per_chunk
     return full * self.tokens_per_chunk + self._halve(partial) // self.stack
 
   def num_tokens(self, samples: int) -> int:
@@ -90,6 +92,7 @@ class Geometry:
     return self.tokens(self.num_frames(samples))
 
   def _halve[Ints](self, frames: Ints) -> Ints:
+    count: Any = frames
     for _ in range(self.halvings):
-      frames = (frames + 1) // 2
-    return frames
+      count = (count + 1) // 2
+    return count

@@ -269,14 +269,14 @@ _find_in_rifx = functools.partial(_find_sound_in_chunks, order=">")
 _find_in_aiff = functools.partial(
   _find_sound_in_chunks, kind="AIFF", types=(b"AIFF", b"AIFC"), order=">", name=b"SSND"
 )
-_FIND_SOUND = {
+_FIND_SOUND: dict[bytes, Callable[[SeekableFile, int], object]] = {
   b"RIFF": _find_in_wav,
   b"RF64": _find_in_wav,
   b"RIFX": _find_in_rifx,
   b"FORM": _find_in_aiff,
   b".snd": _find_sound_in_au,
 }
-_FIND_DAMAGE = {
+_FIND_DAMAGE: dict[bytes, Callable[[SeekableFile, int], str | None]] = {
   b"RIFF": functools.partial(_find_damage_in_chunks, find=_find_in_wav, kind="WAV"),
   b"RF64": functools.partial(_find_damage_in_chunks, find=_find_in_wav, kind="WAV"),
   b"RIFX": functools.partial(_find_damage_in_chunks, find=_find_in_rifx, kind="WAV"),
