@@ -97,11 +97,12 @@ class InputConfig:
     from maxtext_ext.models.encoders import encoder_config
 
     encoder = encoder_config(config)
-    groups = {
+    groups: dict[str, type[SubConfig]] = {
       field.name: field.type
       for field in dataclasses.fields(cls)
       if isinstance(field.type, type) and issubclass(field.type, SubConfig)
     }
+    parts: dict[str, Any] = {name: group.from_config(config) for name, group in groups.items()}
     return cls(
       geometry=encoder.geometry,
       split=split,
@@ -109,7 +110,7 @@ class InputConfig:
       max_tokens=config.max_target_length,
       mel_bins=encoder.num_mel_bins,
       seed=config.data_shuffle_seed,
-      **{name: group.from_config(config) for name, group in groups.items()},
+      **parts,
     )
 
   def for_split(self, split: str) -> Self:

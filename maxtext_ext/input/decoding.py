@@ -204,7 +204,7 @@ def decode_split(
   planned = Chain((ReadElement(datasets=(silent,)), DecodeRecord(), *filters, build.silent()))
   with_sound = Chain((ReadElement(datasets=(data,)), DecodeRecord(), *filters, build))
   order = SequentialOrder(len(data))
-  chosen = range(len(data))
+  chosen: Sequence[int] = range(len(data))
   if most is not None and most < len(data):
     chosen = sorted(np.random.default_rng(0).permutation(len(data))[:most].tolist())
   clips: dict[tuple[int, int], list[int]] = defaultdict(list)

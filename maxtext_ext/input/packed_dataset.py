@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from typing import Any
+from typing import Any, TypeGuard
 
 import grain
 
@@ -151,7 +151,7 @@ class _PackedIterator(grain.DatasetIterator[PackedRows]):
         self._passed_over += 1
         self._check_progress(max_words)
 
-  def _admits(self, read: Utterance | Drop, max_words: int | None) -> bool:
+  def _admits(self, read: Utterance | Drop, max_words: int | None) -> TypeGuard[Utterance]:
     if isinstance(read, Drop):
       self._counter.drop(read)
       return False

@@ -55,7 +55,10 @@ class Position:
         "go on with the version that wrote it, or start a new run from its weights with "
         "load_parameters_path"
       )
-    return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+    fields: dict[str, Any] = {
+      name: tuple(v) if isinstance(v, list) else v for name, v in values.items()
+    }
+    return cls(**fields)
 
   def require_host(self, host: int, hosts: int) -> None:
     """Raises ValueError unless the position is of this host of so many."""

@@ -179,7 +179,8 @@ def _kind(field: FieldInfo) -> Kind:
         limits["at_most"] = limit.le
       case annotated_types.Lt():
         limits["below"] = limit.lt
-  names = {str: "text", int: "integer", float: "number", bool: "boolean", int | float: "number"}
+  names: dict[Any, Any] = {str: "text", int: "integer", float: "number", bool: "boolean"}
+  names[int | float] = "number"
   if annotation in names:
     return Kind(kind=names[annotation], optional=optional, **limits)
   if annotation == list[str]:
@@ -308,7 +309,7 @@ def _means_epochs(
 ) -> bool:
   """Whether `epochs` counts: given nearer to the run than `steps`, or beside it."""
   names = ("steps", "epochs")
-  last = next(
+  last: Mapping[str, Any] = next(
     (layer for layer in reversed([*files, command]) if any(name in layer for name in names)), {}
   )
   if "epochs" in environment:
@@ -322,8 +323,8 @@ def _check(values: Mapping[str, Any]) -> dict[str, Any]:
   try:
     return SpeechKeys.model_validate(own).model_dump()
   except pydantic.ValidationError as error:
-    key = error.errors()[0]["loc"][:1]
-    about = f"; {key[0]}: {SpeechKeys.model_fields[key[0]].description}" if key else ""
+    key = "".join(str(part) for part in error.errors()[0]["loc"][:1])
+    about = f"; {key}: {SpeechKeys.model_fields[key].description}" if key else ""
     raise ConfigError(f"{describe(error)}{about}".rstrip(".")) from error
 
 

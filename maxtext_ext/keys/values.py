@@ -68,7 +68,10 @@ class Kind:
     return f"{name} {' and '.join(limits)}".rstrip() + (", or none" if self.optional else "")
 
 
-class _Typed(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where PyYAML has it
+
+
+class _Typed(_Loader):
   """YAML with numbers such as 1e-3, which YAML 1.1 takes for texts."""
 
 
@@ -215,13 +218,14 @@ def _construct(key: str, node: yaml.Node, kind: Kind) -> Any:
 def _require(key: str, value: Any, kind: Kind, got: Any) -> None:
   if value is None:
     return
-  types = {
+  expected: dict[str, Any] = {
     "text": str,
     "integer": int,
     "number": (int, float),
     "boolean": bool,
     "texts": (list, tuple),
-  }.get(kind.kind, object)
+  }
+  types = expected.get(kind.kind, object)
   fits = isinstance(value, types) and not (isinstance(value, float) and not math.isfinite(value))
   if fits and kind.choices:
     fits = value in kind.choices or (kind.optional and str(value).lower() in _NONE)
