@@ -15,7 +15,7 @@ import pathlib
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
-from typing import Any
+from typing import Any, TypeAlias
 
 # MaxText imports Google Cloud clients that nobody needs outside Google Cloud unless this is set.
 os.environ.setdefault("DECOUPLE_GCLOUD", "TRUE")
@@ -47,16 +47,17 @@ def _without_extras() -> Iterator[None]:
   to the root logger, behind which a program's own `logging.basicConfig` would do nothing.
   """
   handlers = list(logging.root.handlers)
-  hidden = "tensorflow" not in sys.modules
+  modules: dict[str, Any] = sys.modules  # None hides a module
+  hidden = "tensorflow" not in modules
   if hidden:
-    sys.modules["tensorflow"] = None
+    modules["tensorflow"] = None
   try:
     with redirect_stdout(io.StringIO()):
       yield
   finally:
     logging.root.handlers[:] = handlers
     if hidden:
-      del sys.modules["tensorflow"]
+      del modules["tensorflow"]
 
 
 @contextmanager
@@ -77,13 +78,17 @@ def _without_collections() -> Iterator[None]:
 
 
 with _without_collections(), _without_extras():
-  from maxtext.common import checkpoint_context, checkpointing, train_state_nnx
+  from maxtext.common import checkpoint_context, checkpointing
   from maxtext.common.common_types import (
     MODEL_MODE_AUTOREGRESSIVE,
     MODEL_MODE_PREFILL,
     MODEL_MODE_TRAIN,
   )
+  from maxtext.common.train_state_nnx import TrainStateNNX as TrainState
+  from maxtext.common.train_state_nnx import to_checkpoint_dict
   from maxtext.configs import pyconfig, types
+  from maxtext.configs.pyconfig import HyperParameters as Config
+  from maxtext.configs.types import MaxTextConfig
   from maxtext.layers import quantizations
   from maxtext.layers.embeddings import Embed
   from maxtext.layers.linears import DenseGeneral
@@ -132,10 +137,7 @@ __all__ = [
 # What setup/install.sh adds for an accelerator.
 _EXTRAS = {"tpu": "tpu", "gpu": "cuda12"}
 
-Config = pyconfig.HyperParameters
-MaxTextConfig = types.MaxTextConfig
-TrainState = train_state_nnx.TrainStateNNX
-PreservationPolicy = ocp.training.preservation_policies.PreservationPolicy
+PreservationPolicy: TypeAlias = ocp.training.preservation_policies.PreservationPolicy  # noqa: UP040  a base class
 
 
 def initialize(
@@ -335,7 +337,7 @@ def abstract_train_state(
 
 def to_checkpoint(state: nnx.State) -> dict[str, Any]:
   """The state in MaxText's layout on disk, which MaxText's own tools read."""
-  return train_state_nnx.to_checkpoint_dict(state)
+  return to_checkpoint_dict(state)
 
 
 def from_checkpoint(items: dict[str, Any], abstract: nnx.State) -> nnx.State:
@@ -375,7 +377,7 @@ def jit_steps(
   state_shardings: Any,
   train_step: Callable[..., Any],
   eval_step: Callable[..., Any],
-) -> tuple[Callable[..., Any], Callable[..., Any]]:
+) -> tuple[jax.stages.Wrapped, jax.stages.Wrapped]:
   """The compiled-on-first-use train and eval steps, with MaxText's shardings and donation."""
   params_shardings, state_shardings = sharding.maybe_update_params_sharding_with_opt(
     config, state_shardings

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -108,7 +108,7 @@ def convert_data(
 
   if shards is not None and records_per_shard is not None:
     raise ValueError("got --shards and --records-per-shard, expected one of them; leave one out")
-  given = {
+  given: dict[str, Any] = {
     "records_per_shard": records_per_shard,
     "shards": shards,
     "audio_key": audio_key,
@@ -212,7 +212,8 @@ def _progress_bar(action: str) -> Iterator[Callable[["Progress"], None]]:
       nonlocal task, first
       if task is None:
         # The part that was done before says nothing of the speed.
-        task = bar.add_task("", total=1.0, completed=now.done_before)
+        task = bar.add_task("", total=1.0)
+        bar.update(task, completed=now.done_before)
         first = now.seconds
       speed = (now.seconds - first) / max(time.monotonic() - started, 1e-6)
       text = f"{now.read:,} records, {now.seconds / 3600:,.1f} h of audio, {speed:,.0f} s/s"

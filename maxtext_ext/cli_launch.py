@@ -220,7 +220,9 @@ def launch_hf(
     raise typer.Exit(status)
 
 
-def _read(task: str, config: str, overrides: Sequence[str] | None, name: str) -> "Job":
+def _read(
+  task: Literal["train", "decode"], config: str, overrides: Sequence[str] | None, name: str
+) -> "Job":
   """Checks the configuration and describes the job; says what its machine has to have."""
   from maxtext_ext.launch.job import read_job
   from maxtext_ext.progress import say

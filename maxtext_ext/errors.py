@@ -16,6 +16,7 @@ TRACEBACK_VARIABLE = "MAXTEXT_EXT_TRACEBACK"
 # What a user can mend; any other exception is a fault of the program and keeps its traceback.
 _OF_USERS = (ValueError, OSError)
 _INTERRUPTED = 130
+STDERR = 2  # its file descriptor, which is there whatever sys.stderr is
 # Of a process that ends because another of its run was lost: the same command may go on. Engines
 # that restart by exit status take this one alone, so it is none that a user's error ends with.
 PEER_LOST = 42
@@ -74,7 +75,7 @@ def leaving_at_interrupt() -> Iterator[None]:
 
 def _leave_interrupted(number: int, frame: object) -> None:
   del number, frame
-  os.write(sys.__stderr__.fileno(), b"interrupted\n")  # print may be what was interrupted
+  os.write(STDERR, b"interrupted\n")  # print may be what was interrupted
   os._exit(_INTERRUPTED)
 
 

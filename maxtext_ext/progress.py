@@ -71,7 +71,7 @@ class ProgressLine:
     above: "ProgressLine | None" = None,
   ) -> None:
     self._title, self._total, self._start = title, total, start
-    self._visible = visible if above is None else above._visible
+    self._visible: bool = visible if above is None else above._visible
     self._above = above
     self._began = self._last = time.monotonic()
     self._console = Console(file=sys.stderr)

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from numbers import Real
-from typing import Any, Self, overload
+from typing import Any, Self, cast, overload
 
 import jax
 import numpy as np
@@ -136,7 +136,8 @@ class Transcriber:
       ValueError: a language that is no name, or lists of different lengths.
     """
     if not isinstance(audio, list):
-      return self.transcribe([audio], [language], [context])[0]
+      one: Any = [language], [context]  # checked below, as those of a list are
+      return self.transcribe([audio], *one)[0]
     languages = _for_each(language, "language", len(audio))
     contexts = _for_each(context, "context", len(audio))
     clips = [
@@ -236,6 +237,6 @@ def _from_array(samples: object, rate: object) -> np.ndarray:
   samples = samples.astype(np.float32, copy=False)
   if (peak := float(np.abs(samples).max())) > MAX_PEAK:
     raise AudioError(f"float samples reach {peak:.0f}, full scale is 1; divide them, or give int16")
-  resampled = resample(samples, rate)
+  resampled = resample(samples, cast(int, rate))
   check_samples(resampled)
   return resampled

@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 
@@ -70,7 +71,8 @@ def main(
   facts: dict[str, str | float] = {}
   with console.status("synthesising speech" if data is None else "reading your recordings"):
     if data is None:
-      corpus = synthesize(folder / "tfrecord", **dict(zip(SPLITS, clips, strict=True)))
+      counts: dict[str, Any] = dict(zip(SPLITS, clips, strict=True))
+      corpus = synthesize(folder / "tfrecord", **counts)
       sources = {split: str(folder / "tfrecord" / f"{split}-*.tfrecord") for split in SPLITS}
       facts["test texts seen in training, spoken by other voices"] = f"{corpus.seen_test_share:.0%}"
     else:
@@ -114,7 +116,8 @@ def main(
   run_command(console, "decode", CONFIG, settings)
 
   report = folder / "report.html"
-  facts["seconds"] = round(time.monotonic() - started, 1)
+  seconds = round(time.monotonic() - started, 1)
+  facts["seconds"] = seconds
   scores = evaluate(
     trained,
     report=report,
@@ -129,7 +132,7 @@ def main(
     report=str(report),
     wer=scores.overall.wer,
     untrained_wer=written["untrained_wer"],
-    seconds=facts["seconds"],
+    seconds=seconds,
   )
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+from typing import Any
 
 REPORT = "report.jsonl"
 CONFIG = "configs/experiments/demo.yml"
@@ -39,7 +40,7 @@ def main(folder: str) -> None:
     note("trained", seconds=seconds, step_seconds=step, loss=result.loss)
 
 
-def _describe(device: object) -> dict[str, object]:
+def _describe(device: Any) -> dict[str, object]:
   stats = device.memory_stats() or {}
   return {
     "platform": device.platform,

@@ -60,8 +60,8 @@ def find(hardware: str, seconds: int) -> Cluster | None:
   if not address and (ip := os.environ.get("JAX_COORDINATOR_IP")):
     address = f"{ip}:{os.environ.get('JAX_COORDINATOR_PORT', '')}"
   if not address and hardware not in _KNOWING:
-    if (count := os.environ.get(COUNT, "1")) != "1":
-      raise ValueError(f"{COUNT}={count} without {ADDRESS}: {_ALL}")
+    if (said := os.environ.get(COUNT, "1")) != "1":
+      raise ValueError(f"{COUNT}={said} without {ADDRESS}: {_ALL}")
     return None
   count, index = _number(COUNT, "NNODES"), _number(INDEX, "NODE_RANK")
   if None in (address, count, index):

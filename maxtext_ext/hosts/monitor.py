@@ -12,12 +12,11 @@ asks for a restart; the callback that could choose one ends in std::bad_cast.
 import asyncio
 import contextlib
 import os
-import sys
 import threading
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
-from maxtext_ext.errors import PEER_LOST
+from maxtext_ext.errors import PEER_LOST, STDERR
 from maxtext_ext.escape import printable
 from maxtext_ext.hosts.cluster import Cluster
 from maxtext_ext.hosts.link import MAX_TEXT, Link
@@ -163,8 +162,8 @@ class HostMonitor:
       return
     self._ending = True
     await self._tell(text, status)
-    shown = "\n\x1b[?25h" if sys.__stderr__.isatty() else ""  # a progress bar hides the cursor
+    shown = "\n\x1b[?25h" if os.isatty(STDERR) else ""  # a progress bar hides the cursor
     text = printable(text[:MAX_TEXT])
     line = f"{shown}error: {text}; to go on, give the same command on every host\n"
-    os.write(sys.__stderr__.fileno(), line.encode())
+    os.write(STDERR, line.encode())
     os._exit(status)

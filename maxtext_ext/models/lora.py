@@ -95,10 +95,11 @@ class KernelAxes:
   def adapters(self, axes: Sequence[Any], rank: Any) -> tuple[tuple, tuple]:
     """Returns the same entries for A and B, with `rank` for the axis between them."""
     batch, inputs, outputs = self.split(axes)
-    return tuple(
+    a, b = (
       own if self.stack is None else (*own[: self.stack], axes[self.stack], *own[self.stack :])
       for own in ((*batch, *inputs, rank), (*batch, rank, *outputs))
     )
+    return a, b
 
 
 def kernel_update(lora_a: Weights, lora_b: Weights, axes: KernelAxes, scale: float) -> Weights:

@@ -32,7 +32,7 @@ class MLPProjector(nnx.Module):
   """
 
   def __init__(self, config: ProjectorConfig, *, rngs: nnx.Rngs) -> None:
-    dtypes = {"dtype": config.dtype, "weight_dtype": config.weight_dtype}
+    dtypes: dict[str, Any] = {"dtype": config.dtype, "weight_dtype": config.weight_dtype}
     self.linear_1 = linear(config.in_dim, config.in_dim, ("embed", "mlp"), rngs=rngs, **dtypes)
     self.linear_2 = linear(config.in_dim, config.out_dim, ("mlp", "embed"), rngs=rngs, **dtypes)
 

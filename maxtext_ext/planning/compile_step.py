@@ -155,11 +155,12 @@ def compile_step(
     return Compiled(memory=refusal, cost=None, seconds=time.monotonic() - started)
   cost = None
   if with_cost:
-    analysis = compiled.cost_analysis()
+    analysis, program = compiled.cost_analysis(), compiled.as_text()
+    assert analysis is not None and program is not None  # the compilers for TPU and GPU give both
     cost = Cost(
       flops=analysis["flops"],
       hbm_bytes=analysis["bytes accessed"],
-      sent_bytes=sum(sent_bytes(compiled.as_text(), len(devices)).values(), 0.0),
+      sent_bytes=sum(sent_bytes(program, len(devices)).values(), 0.0),
     )
   return Compiled(
     memory=memory.of_compiled(compiled.memory_analysis(), available),

@@ -7,6 +7,7 @@ way, summed over the links of a chip: half of what the pages call bidirectional.
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -154,7 +155,7 @@ _SQUARES = {
   128: (8, 16),
   256: (16, 16),
 }
-GENERATIONS = {
+GENERATIONS: dict[str, tuple[Chip, Mapping[int, tuple[int, ...]]]] = {
   "v4": (V4, _CUBES),
   "v5p": (V5P, _CUBES),
   "v5e": (V5E, _SQUARES),
@@ -171,8 +172,8 @@ def parse_topology(name: str) -> Slice:
   if name.lower() == "gpu:80gb":
     return Slice(name="gpu:80GB", chip=H100, shape=(1,))
   match = re.fullmatch(r"(\w+)-(\d+)", name)
-  generation = match and GENERATIONS.get(match[1])
-  if not generation or int(match[2]) not in generation[1]:
+  generation = GENERATIONS.get(match[1]) if match else None
+  if match is None or generation is None or int(match[2]) not in generation[1]:
     known = [f"{g}-{n}" for g, (_, sizes) in GENERATIONS.items() for n in sizes]
     raise ValueError(
       f"topology {name!r} is not known; expected one of {', '.join(known)}, gpu:80GB"

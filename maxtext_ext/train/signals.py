@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import threading
 from types import FrameType
 from typing import Any, Self
@@ -11,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from maxtext_ext.errors import STDERR
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -47,7 +48,7 @@ class StopRequest:
     if number == signal.SIGINT:
       signal.signal(number, signal.default_int_handler)
       said += "; once more stops it at once"
-    os.write(sys.__stderr__.fileno(), f"{said}\n".encode())  # print may be what was interrupted
+    os.write(STDERR, f"{said}\n".encode())  # print may be what was interrupted
 
   def asked(self) -> bool:
     """Whether the run is to stop before its next step; every host calls it and gets the same.

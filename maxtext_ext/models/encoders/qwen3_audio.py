@@ -126,7 +126,7 @@ class WindowAttention(nnx.Module):
 
   def __init__(self, config: Qwen3AudioConfig, *, rngs: nnx.Rngs) -> None:
     dim = config.d_model
-    dtypes = {"dtype": config.dtype, "weight_dtype": config.weight_dtype}
+    dtypes: dict[str, Any] = {"dtype": config.dtype, "weight_dtype": config.weight_dtype}
     self.q_proj = linear(dim, dim, ("embed", "heads"), rngs=rngs, **dtypes)
     self.k_proj = linear(dim, dim, ("embed", "heads"), rngs=rngs, **dtypes)
     self.v_proj = linear(dim, dim, ("embed", "heads"), rngs=rngs, **dtypes)
@@ -155,7 +155,7 @@ class EncoderLayer(nnx.Module):
 
   def __init__(self, config: Qwen3AudioConfig, *, rngs: nnx.Rngs) -> None:
     dim, ffn_dim = config.d_model, config.ffn_dim
-    dtypes = {"dtype": config.dtype, "weight_dtype": config.weight_dtype}
+    dtypes: dict[str, Any] = {"dtype": config.dtype, "weight_dtype": config.weight_dtype}
     norms = {"out_dtype": config.dtype, "weight_dtype": config.weight_dtype}
     self.self_attn_layer_norm = LayerNorm(dim, rngs=rngs, **norms)
     self.self_attn = WindowAttention(config, rngs=rngs)
@@ -182,7 +182,7 @@ class Qwen3AudioEncoder(nnx.Module):
 
   def __init__(self, config: Qwen3AudioConfig, *, rngs: nnx.Rngs) -> None:
     self.config = config
-    dtypes = {"dtype": config.dtype, "weight_dtype": config.weight_dtype}
+    dtypes: dict[str, Any] = {"dtype": config.dtype, "weight_dtype": config.weight_dtype}
     channels = config.downsample_channels
     self.conv2d1 = HalvingConv(1, channels, rngs=rngs, **dtypes)
     self.conv2d2 = HalvingConv(channels, channels, rngs=rngs, **dtypes)
