@@ -28,9 +28,10 @@ test: env  ## the whole test suite, or a part: make test TESTS=tests/audio
 parity: env  ## measure every comparison with other programs again, for docs/parity.md
 	$(python) -m benchmarks.parity.page
 
-lint: env  ## style and likely bugs; changes nothing
+lint: env  ## style, likely bugs and types; changes nothing
 	$(python) -m ruff check
 	$(python) -m ruff format --check
+	$(python) -m mypy
 	git ls-files -z '*.sh' .ci/run | xargs -0 .venv/bin/shellcheck -x
 
 format: env  ## put the style right
@@ -38,5 +39,5 @@ format: env  ## put the style right
 	$(python) -m ruff format
 
 clean:  ## remove what the commands wrote, not the environment
-	rm -rf out build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf out build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -244,5 +244,5 @@ def decode_iterator(
   Raises:
     ValueError: no data, or more of it than `max_bad_fraction` cannot be read.
   """
-  hosts = {"host_index": host_index, "host_count": host_count}
-  return iter(decode_split(config, tokenizer, split, **hosts))
+  clips = decode_split(config, tokenizer, split, host_index=host_index, host_count=host_count)
+  return iter(clips)

@@ -235,7 +235,7 @@ def _variable(key: str) -> str:
 
 def _read_environment() -> dict[str, Any]:
   """Reads the keys of `M_KEY` variables; refuses a variable whose name is nearly a key's."""
-  keys = {}
+  keys: dict[str, Any] = {}
   for name, text in os.environ.items():
     if not name.startswith(_PREFIX):
       continue
