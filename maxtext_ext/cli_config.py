@@ -57,8 +57,8 @@ def show(listed: "list[Row]", console: "Console") -> None:
   from rich.table import Table
   from rich.text import Text
 
-  from maxtext_ext.keys.listing import DEFAULT
   from maxtext_ext.keys.listing import show as as_yml
+  from maxtext_ext.keys.settings import DEFAULT
 
   group = ""
   for row in listed:

@@ -13,7 +13,7 @@ import resource
 import socket
 import struct
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -114,7 +114,8 @@ class _Child:
   def serve(self) -> None:
     """Answers one request."""
     kind, content = receive(self._connection)
-    answer = {OPEN: self._open, ROWS: self._send_rows}[kind]
+    answers: dict[bytes, Callable[..., None]] = {OPEN: self._open, ROWS: self._send_rows}
+    answer = answers[kind]
     try:
       answer(**json.loads(content))
     except MemoryError:

@@ -59,7 +59,7 @@ class ParquetReader:
     with other:
       self._process = subprocess.Popen(
         [sys.executable, "-P", _SCRIPT, str(_MEMORY if LIMITS_MEMORY else 0)],
-        stdin=other,
+        stdin=other.fileno(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         process_group=0,  # Ctrl-C would end it before the parent, for which that is a bad file
