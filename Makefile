@@ -4,7 +4,7 @@
 
 python := .venv/bin/python
 # One more than cores, as some tests wait for processes; each first imports what all tests need, for
-# 20 s of CPU time, so more than four cost more than they save.
+# 15 s of CPU time, so more than four cost more than they save.
 workers := $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$(( n < 4 ? n + 1 : 4 )))
 
 help:  ## this list

@@ -1,12 +1,17 @@
 """What every test shares: the device it runs on, no network, reproducible examples."""
 
+import functools
 import gc
 import os
 import sys
 import tempfile
+import types
+from importlib.machinery import SourceFileLoader
+from unittest import mock
 
 import pytest
 from hypothesis import settings
+from jaxtyping import _import_hook
 
 # Set before anything imports jax. To choose another device: JAX_PLATFORMS=cuda make test
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -36,6 +41,21 @@ gc.disable()
 # MaxText imports TensorFlow where it finds it, for the name of one error: 3 s and 450 MB a process.
 # Users do not have it, and the test that needs it starts a process of its own.
 sys.modules["tensorflow"] = None
+
+
+def _code_of(loader: _import_hook._JaxtypingLoader, name: str) -> types.CodeType:
+  """Returns the code of a module of the package, from jaxtyping's own cache if it is there."""
+  cached = functools.partial(
+    _import_hook._optimized_cache_from_source, loader._typechecker.get_hash()
+  )
+  with mock.patch("importlib._bootstrap_external.cache_from_source", cached):
+    return SourceFileLoader.get_code(loader, name)
+
+
+# jaxtyping looks into its own cache for what a module of the package imports, too, and so compiles
+# 3000 modules of MaxText, transformers and others from their source in each process.
+_import_hook._JaxtypingLoader.exec_module = SourceFileLoader.exec_module
+_import_hook._JaxtypingLoader.get_code = _code_of
 
 # Wall-clock deadlines fail on a busy machine, and the first call of a jitted function compiles.
 settings.register_profile("project", deadline=None, max_examples=50, derandomize=True)
