@@ -173,7 +173,7 @@ def test_a_base_that_is_given_once_is_remembered(keys, whole, tmp_path):
     with pytest.raises(ValueError, match=r"its adapters were trained on are missing.* once"):
       load_weights(load(tiny.DEMO, others), mesh, items)
     with pytest.raises(ValueError, match="if it was moved, give the folder where it is now"):
-      load(tiny.DEMO, [*others, gone])
+      load_weights(load(tiny.DEMO, [*others, gone]), mesh, items)
     wrong = [*others, f"load_parameters_path={copy / 'whole'}"]
     with pytest.raises(ValueError, match="other weights lie at"):
       load_weights(load(tiny.DEMO, wrong), mesh, items)
