@@ -1,4 +1,4 @@
-"""Sound that libsndfile does not know (M4A, AAC, WebM, AMR, sound tracks of videos), by FFmpeg."""
+"""FFmpeg decoding of formats that libsndfile lacks: M4A, AAC, WebM, AMR, tracks of videos."""
 
 import dataclasses
 import itertools
@@ -55,7 +55,7 @@ class Recording:
       mixer: makes one channel of several.
 
     Raises:
-      FFmpegError: FFmpeg does not know it either, or it has no sound.
+      FFmpegError: FFmpeg cannot read the format, or the file has no sound.
     """
     self._file, self._formats = file, formats
     self._mixer = mixer or Mixer()
@@ -86,7 +86,7 @@ class Recording:
     self._container.close()
 
   def blocks(self, start: int = 0) -> Iterator[np.ndarray]:
-    """The samples in order, as float32 [T] of any lengths.
+    """Yields the samples in order, as float32 [T] of any lengths.
 
     Args:
       start: the first one; far into a file that has an index it is looked up, without decoding
@@ -115,7 +115,7 @@ class Recording:
       )
 
   def _frames(self, start: int) -> Iterator[np.ndarray]:
-    """The samples of each frame from `start` on, mixed."""
+    """Yields the samples of each frame from `start` on, mixed."""
     resampler = av.AudioResampler(format="fltp")  # of the layout and rate of the first frame
     first = None
     values = 0
@@ -140,7 +140,7 @@ class Recording:
       raise FFmpegError(f"damaged ({error.strerror})") from error
 
   def _decoded_from(self, start: int) -> Iterator[tuple[int, av.AudioFrame]]:
-    """Frames with the number of their first sample, some of them before `start`."""
+    """Yields frames with the number of their first sample, some of them before `start`."""
     if start > _SEEK_FROM * self.rate and self._container.format.name in _CAN_SEEK:
       found = self._seek(start)
       if found is not None:
@@ -151,7 +151,7 @@ class Recording:
     yield from _numbered(self._decoded(), 0)
 
   def _seek(self, start: int) -> Iterator[tuple[int, av.AudioFrame]] | None:
-    """The same by the index of the file; None where the time does not tell the sample."""
+    """Seeks by the index of the file; None where a time does not determine the sample."""
     origin = list(itertools.islice(self._decoded(), 2))
     if len(origin) < 2 or origin[0].pts is None or origin[1].pts is None:
       return None
@@ -200,7 +200,7 @@ class Recording:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Grid:
-  """Grid of the frames of one size, by which a rounded time tells the sample.
+  """Grid of equally long frames, which maps a rounded time to its sample.
 
   Attributes:
     origin: time of the first frame, in samples.

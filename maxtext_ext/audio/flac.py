@@ -1,4 +1,4 @@
-"""Mono 16-bit samples to FLAC and back, exactly: about half the bytes of the samples."""
+"""Lossless FLAC coding of mono 16-bit samples: about half the bytes of the samples."""
 
 import io
 
@@ -21,7 +21,7 @@ def encode_flac(samples: np.ndarray) -> bytes:
     A FLAC file.
 
   Raises:
-    AudioError: nothing to write, or more than `decode_flac` would read.
+    AudioError: no samples, or more than `decode_flac` accepts.
   """
   if not 0 < len(samples) <= MAX_SAMPLES:
     raise AudioError(
@@ -34,13 +34,13 @@ def encode_flac(samples: np.ndarray) -> bytes:
 
 
 def decode_flac(data: bytes) -> np.ndarray:
-  """The inverse of `encode_flac`.
+  """Decodes what `encode_flac` wrote.
 
   Returns:
     [T] int16.
 
   Raises:
-    AudioError: no whole FLAC file, or not 16 bits, one channel and SAMPLE_RATE.
+    AudioError: not a complete FLAC file of 16 bits, one channel and SAMPLE_RATE.
   """
   try:
     with soundfile.SoundFile(io.BytesIO(data)) as file:

@@ -1,4 +1,4 @@
-"""Frames, chunks, windows and audio tokens: how a speech encoder divides the time of a clip.
+"""Time geometry of a speech encoder: frames, chunks, windows and audio tokens of a clip.
 
 A clip is 10 ms mel frames, a chunk is a fixed number of frames that an encoder downsamples to a
 fixed number of tokens, and a window is a fixed number of chunks, the reach of its attention. Free
@@ -16,10 +16,10 @@ HOP = 160  # samples, 10 ms
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
-  """The shape that an encoder gives to time.
+  """Division of a clip's time by an encoder.
 
-  Chunks join without a gap: the tokens of all chunks are those of the whole clip, so only the last,
-  partial chunk of a clip is rounded.
+  Chunks join without a gap: a clip's tokens are the sum over its chunks, so only the last, partial
+  chunk is rounded.
 
   Attributes:
     frames_per_chunk: mel frames of a chunk.
@@ -50,7 +50,7 @@ class Geometry:
 
   @property
   def chunk_samples(self) -> int:
-    """Samples that the frames of a chunk look at: the last ones overlap the next chunk."""
+    """Samples that the frames of a chunk cover; the last ones overlap the next chunk."""
     return self.chunk_hop - HOP + N_FFT
 
   @property

@@ -1,4 +1,4 @@
-"""What libsndfile does not say of a file: that it is cut or damaged, or its length a guess."""
+"""Detection of truncated or damaged sound files, which libsndfile reads silently."""
 
 import dataclasses
 import functools
@@ -27,10 +27,10 @@ _MPEG_TAGS = (b"Xing", b"Info", b"VBRI")  # in an MP3's first frame, with the nu
 
 @runtime_checkable
 class SeekableFile(Protocol):
-  """A file of bytes open for reading, on disk, in memory or far away."""
+  """Binary file open for reading: on disk, in memory or remote."""
 
   def read(self, size: int = -1, /) -> bytes:
-    """The next bytes, all of them by default."""
+    """Reads the next bytes, by default all that are left."""
     ...
 
   def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
@@ -39,9 +39,9 @@ class SeekableFile(Protocol):
 
 
 def find_damage(file: SeekableFile) -> str | None:
-  """Says where a file is cut short or its header lies; None for a sound one, and for most formats.
+  """Describes how a file is truncated or its header wrong; None if intact or of another format.
 
-  libsndfile reads what is left of a file in WAV, AIFF, AU, Sphere or OGG without a word.
+  libsndfile reads truncated WAV, AIFF, AU, Sphere and OGG files without an error.
 
   Args:
     file: seekable; it stands at its start afterwards.
@@ -67,7 +67,7 @@ def skip_id3(file: SeekableFile, start: int = 0) -> int:
 
 
 def find_undeclared(file: SeekableFile) -> str | None:
-  """Says "mp3" or "flac" for such a file that does not declare its length; None for all others.
+  """Returns "mp3" or "flac" for such a file that does not declare its length, else None.
 
   A program that writes into a pipe cannot go back to fill it in. libsndfile then guesses from the
   first frame of an MP3, and loses the end where the bit rate varies; it cannot read such a FLAC.
@@ -103,7 +103,7 @@ class _Sound:
 
 
 def find_unknown_size(file: SeekableFile) -> tuple[int, bytes] | None:
-  """Finds what to write into the header of a file whose writer did not know its size, and where.
+  """Finds the header field to patch in a file whose writer did not know its size.
 
   Args:
     file: seekable; it stands at its start afterwards.
@@ -129,7 +129,7 @@ def find_unknown_size(file: SeekableFile) -> tuple[int, bytes] | None:
 
 
 def _are_chunks(file: SeekableFile, position: int, size: int, order: str) -> bool:
-  """Whether nothing but whole chunks follows, as behind a recording without sound."""
+  """Returns whether nothing but whole chunks follows, as behind a recording without sound."""
   for _ in range(_MAX_CHUNKS):
     if position >= size:
       return position - size in (0, 1)
@@ -200,7 +200,7 @@ def _find_sound_in_chunks(
 
 
 def _find_damage_in_fmt(fmt: bytes, order: str) -> str | None:
-  """libsndfile believes the bits a sample, and reads noise where they are wrong."""
+  """Checks the bits per sample: libsndfile trusts them, and reads noise where they are wrong."""
   if len(fmt) < 16:
     return None
   tag, channels, _, _, frame, bits = struct.unpack(f"{order}HHIIHH", fmt)
@@ -233,7 +233,7 @@ def _find_cut_au(file: SeekableFile, size: int) -> str | None:
 
 
 def _find_cut_sphere(file: SeekableFile, size: int) -> str | None:
-  """Its header is lines of text such as "sample_count -i 16000"."""
+  """Compares a Sphere header's text, such as "sample_count -i 16000", with the file's size."""
   file.seek(0)
   words = file.read(_MAX_SPHERE_HEADER).split()
   values = {
@@ -249,7 +249,7 @@ def _find_cut_sphere(file: SeekableFile, size: int) -> str | None:
 
 
 def _find_cut_ogg(file: SeekableFile, size: int) -> str | None:
-  """The last page has to be whole."""
+  """Checks that the last OGG page is complete."""
   start = max(0, size - _MAX_PAGE)
   file.seek(start)
   tail = file.read(_MAX_PAGE)

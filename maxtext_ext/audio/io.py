@@ -67,7 +67,7 @@ def check_samples(samples: np.ndarray) -> None:
 
 
 def is_finite(samples: np.ndarray) -> bool:
-  """Whether the log-mel of stored samples is finite."""
+  """Returns whether the log-mel of stored samples is finite."""
   return samples.dtype.kind != "f" or peak_of(samples) <= LOUDEST  # also false for NaN
 
 
@@ -91,7 +91,7 @@ def resample(samples: np.ndarray, rate: int) -> np.ndarray:
 
 
 def convert_samples(samples: np.ndarray, rate: int) -> np.ndarray:
-  """Samples that are decoded already, as `read_audio` would give them.
+  """Converts decoded samples to what `read_audio` returns.
 
   Args:
     samples: [T] mono, floats of full scale 1 or int16.
@@ -202,7 +202,7 @@ def _last_digit(seconds: float) -> float:
 
 
 def _is_short(samples: np.ndarray, duration: float | None) -> bool:
-  """Whether the file ends so far before the segment that its text must be longer than its sound."""
+  """Returns whether a segment ends so far behind the file's end that sound is missing."""
   if duration is None:
     return False
   return len(samples) / SAMPLE_RATE < duration - min(_SEGMENT_SLACK * duration, _MAX_SLACK)
@@ -243,7 +243,7 @@ def _decode_joined(
   duration: float | None,
   mixer: Mixer,
 ) -> np.ndarray:
-  """Decodes one after the other, each at its own rate, and keeps the part that is asked for."""
+  """Decodes joined files in order, each at its own rate, and keeps the requested part."""
   end = file.seek(0, os.SEEK_END)
   skip = round(offset * SAMPLE_RATE)
   limit = None if duration is None else round(duration * SAMPLE_RATE)
@@ -257,7 +257,7 @@ def _decode_joined(
 def _decode(
   file: io.BufferedReader, offset: float, duration: float | None, mixer: Mixer
 ) -> np.ndarray:
-  """Decodes a file that is one."""
+  """Decodes a single file."""
   if damage := find_damage(file):
     raise AudioError(f"{damage}; copy it again")
   if patch := find_unknown_size(file):
@@ -279,10 +279,10 @@ def _decode(
 
 
 class _Sequential(soundfile.SoundFile):
-  """A file that soundfile does not seek in by itself.
+  """File whose `seekable` keeps soundfile from seeking.
 
-  It would after each read, to where the file stands anyway, and in an MP3 that is a guess: of one
-  with a variable bit rate a second of sound was lost behind each block.
+  soundfile seeks after each read, to the position that it is at anyway. In an MP3 of a variable bit
+  rate that position is a guess, and a second of sound was lost after each block.
   """
 
   def seekable(self) -> bool:

@@ -81,7 +81,7 @@ def find_joints(file: SeekableFile) -> list[int]:
 
 
 def _ends_with_file(head: bytes, size: int) -> bool:
-  """Whether a RIFF or FORM file says that nothing follows."""
+  """Returns whether a RIFF or FORM file says that nothing follows."""
   if head[:4] not in (b"RIFF", b"FORM"):
     return False
   length = int.from_bytes(head[4:8], "little" if head[:1] == b"R" else "big")
@@ -125,7 +125,7 @@ def _end_of_page(file: SeekableFile, start: int) -> int:
 
 
 def _find_in_mpeg(file: SeekableFile, size: int) -> list[int]:
-  """Of MP3: where the next tag is, or where the first frame says that the sound ends."""
+  """Finds the next MP3 tag, or the end of the sound that the first MP3 frame declares."""
   start = skip_id3(file)
   if not _is_mpeg(file, start):
     return []
@@ -141,7 +141,7 @@ def _find_in_mpeg(file: SeekableFile, size: int) -> list[int]:
 
 
 def _end_of_mpeg(file: SeekableFile, start: int) -> int | None:
-  """The byte behind the sound, where the first frame says how many bytes it has."""
+  """Returns the end (exclusive) of the sound, where the first frame declares its size."""
   first = skip_id3(file, start)
   tag = _tag_of_mpeg(file, first)
   if tag is None:

@@ -1,4 +1,4 @@
-"""How loud a clip is, and what is wrong with its level."""
+"""Loudness of a clip, and faults of its level."""
 
 import dataclasses
 import math
@@ -13,7 +13,7 @@ FULL_SCALE = (PCM16_SCALE - 1) / PCM16_SCALE
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Levels:
-  """Of one clip; amplitudes with full scale at 1.
+  """Levels of one clip; amplitudes with full scale at 1.
 
   Attributes:
     peak: the largest |sample|.
@@ -29,7 +29,7 @@ class Levels:
 
 
 def measure(samples: np.ndarray) -> Levels:
-  """Levels of a clip.
+  """Measures the levels of a clip.
 
   Args:
     samples: [T] float32 with full scale at 1, or int16; T > 0. NaN and infinity go through to
@@ -52,5 +52,5 @@ def measure(samples: np.ndarray) -> Levels:
 
 
 def decibels(amplitude: float) -> float:
-  """Amplitude in dBFS: 1 -> 0, 0.1 -> -20, 0 -> -inf."""
+  """Converts an amplitude to dBFS: 1 -> 0, 0.1 -> -20, 0 -> -inf."""
   return 20 * math.log10(amplitude) if amplitude > 0 else -math.inf

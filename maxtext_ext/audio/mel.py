@@ -1,4 +1,4 @@
-"""Log-mel spectrogram in JAX: waveform chunks in, normalised log-mel out, inside the jitted step.
+"""Log-mel spectrogram in JAX, computed from waveform chunks inside the jitted step.
 
 Equals `transformers.WhisperFeatureExtractor` without its padding to 30 s: 25 ms periodic Hann,
 10 ms hop, Slaney mel 0-8 kHz, log10 clamped at 1e-10, floor 8 below the clip's maximum,
@@ -26,7 +26,7 @@ SLANEY_LOG_STEP = np.log(6.4) / 27.0  # above it, 27 mels multiply the frequency
 
 @functools.cache
 def mel_filters(num_mel_bins: int) -> np.ndarray:
-  """Slaney's mel filter bank, 0-8 kHz, triangles of equal area: float64 [201, num_mel_bins].
+  """Computes Slaney's mel filter bank, 0-8 kHz, equal areas: float64 [201, num_mel_bins].
 
   Source: Slaney, Auditory Toolbox (1998), as librosa and Whisper use it.
   """
@@ -49,19 +49,19 @@ def _hann() -> np.ndarray:
 
 
 def dft_by_rfft(frames: Float[Array, "*N 400"]) -> tuple[Array, Array]:
-  """Real and imaginary part, [*N, 201] each, of the Hann-windowed frames' Fourier transform.
+  """Computes real and imaginary part, [*N, 201] each, of the DFT of Hann-windowed frames.
 
-  By a fast transform: the faster form on a CPU.
+  Uses the fast Fourier transform, the faster form on a CPU.
   """
   spectrum = jnp.fft.rfft(frames * _hann().astype(np.float32))
   return spectrum.real, spectrum.imag
 
 
 def dft_by_matmul(frames: Float[Array, "*N 400"]) -> tuple[Array, Array]:
-  """The same (but for the sign of the imaginary part) by a matrix product: for matrix units.
+  """Computes the same DFT (up to the sign of the imaginary part) by a matrix product.
 
-  TPUs would round float32 operands to bfloat16, which 80 dB of dynamic range does not bear, so
-  the product asks for full precision. Folding mirrored samples or summing in blocks rounds more.
+  TPUs round float32 operands to bfloat16 by default, too coarse for 80 dB of dynamic range, so the
+  product asks for full precision. Folding mirrored samples or summing in blocks rounds more.
   """
   angle = 2 * np.pi * np.outer(np.arange(N_FFT), np.arange(N_FFT // 2 + 1)) / N_FFT
   matrix = _hann()[:, None] * np.concatenate([np.cos(angle), np.sin(angle)], axis=1)
@@ -71,10 +71,10 @@ def dft_by_matmul(frames: Float[Array, "*N 400"]) -> tuple[Array, Array]:
 
 
 def power_spectrum(frames: Float[Array, "*N 400"]) -> Float[Array, "*N 201"]:
-  """Power of the Hann-windowed frames.
+  """Computes the power of the Hann-windowed frames.
 
-  A constant offset is taken out and its exact transform put back: carried through a float32
-  sum, its rounding would hide quiet speech.
+  A constant offset is subtracted and its exact transform added back: in a float32 sum, its rounding
+  error would hide quiet speech.
   """
   offset = frames.mean(axis=-1, keepdims=True)
   real, imag = lax.platform_dependent(frames - offset, cpu=dft_by_rfft, default=dft_by_matmul)
@@ -84,7 +84,7 @@ def power_spectrum(frames: Float[Array, "*N 400"]) -> Float[Array, "*N 201"]:
 
 
 def _frame(chunks: Float[Array, "*N T"]) -> Float[Array, "*N F 400"]:
-  """Overlapping frames, cut as strided slices of 80-sample pieces: no gather."""
+  """Cuts overlapping frames as strided slices of 80-sample pieces, without a gather."""
   piece = math.gcd(HOP, N_FFT)
   step, width = HOP // piece, N_FFT // piece
   pieces = chunks.reshape(*chunks.shape[:-1], -1, piece)
@@ -93,7 +93,7 @@ def _frame(chunks: Float[Array, "*N T"]) -> Float[Array, "*N F 400"]:
 
 
 def _log_power(samples: Array, num_mel_bins: int) -> Array:
-  """log10 of the mel power of chunks [..., T]: [..., F, num_mel_bins], at least -10."""
+  """Computes log10 of the mel power of chunks [..., T]: [..., F, num_mel_bins], at least -10."""
   if samples.dtype == jnp.int16:
     samples = samples.astype(jnp.float32) / PCM16_SCALE
   frames = _frame(samples.astype(jnp.float32))
@@ -109,7 +109,7 @@ def log_mel(
   chunk_segment_BWC: Int[Array, "B W C"],
   num_mel_bins: int,
 ) -> Float[Array, "B W C F M"]:
-  """Normalised log-mel of every chunk, each clip with the maximum over all of its own chunks.
+  """Computes the normalised log-mel of every chunk; a clip's chunks share one maximum.
 
   Args:
     samples_BWCT: F hops a chunk, with the overlap that its frames look at (`Geometry.chunk_samples`

@@ -1,4 +1,4 @@
-"""Several channels to one."""
+"""Mixing of several channels into one."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ _CANCELLED = 1e-3  # of the loudest channel: 60 dB below it
 
 
 class Mixer:
-  """Takes one channel of each block, or the mean of all, and sees whether they cancel."""
+  """Mixer that takes one channel or the mean of all, and detects channels that cancel."""
 
   def __init__(self, channel: int | None = None) -> None:
     """Sets which channel is taken, from 0; None: the mean."""
@@ -16,14 +16,14 @@ class Mixer:
     self._loudest = self._mixed = 0.0
 
   def check_channels(self, count: int) -> None:
-    """Raises AudioError where a recording of so many channels has not the one that is asked for."""
+    """Raises AudioError where a recording lacks the requested channel."""
     if self._channel is not None and not 0 <= self._channel < count:
       raise AudioError(
         f"audio has {count} channels, counted from 0, but {self._channel} is asked for"
       )
 
   def mix(self, block: np.ndarray) -> np.ndarray:
-    """One channel, float32 [T], of float32 [T, channels]."""
+    """Mixes float32 [T, channels] to float32 [T]."""
     if block.shape[1] == 1 or self._channel is not None:
       return np.ascontiguousarray(block[:, self._channel or 0])
     mixed = block.mean(axis=1, dtype=np.float32)
@@ -32,7 +32,7 @@ class Mixer:
     return mixed
 
   def check(self) -> None:
-    """Raises AudioError where the channels were of opposite phase, so that nothing is left."""
+    """Raises AudioError where channels of opposite phase cancelled each other."""
     if self._loudest and self._mixed < _CANCELLED * self._loudest:
       raise AudioError(
         f"the channels cancel each other: the loudest has a peak of {self._loudest:.3g}, their "
@@ -41,7 +41,7 @@ class Mixer:
 
 
 def peak_of(samples: np.ndarray) -> float:
-  """The largest magnitude; NaN where a sample is NaN, 0 of no samples."""
+  """Returns the largest magnitude; NaN where a sample is NaN, 0 of no samples."""
   if not samples.size:
     return 0.0
   return max(abs(float(samples.min())), abs(float(samples.max())))

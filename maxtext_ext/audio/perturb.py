@@ -21,14 +21,14 @@ _SPEED_QUALITY = "MQ"  # 16 bits; "HQ" sounds the same here and takes up to twic
 
 
 def perturb(samples: np.ndarray, config: Perturbation, seed: Seed) -> np.ndarray:
-  """A clip as it might also have been recorded; a function of its arguments (and the files) alone.
+  """Augments a clip; the result depends on the arguments (and the files) alone.
 
   - Speed: resampled; the clip's length changes, see `Perturbation.max_seconds`.
-  - Room: convolved with an impulse response, which is aligned by its largest sample, the direct
-    sound: the clip keeps its length and timing, and its power.
-  - Noise: a random part of a file (of a short file: the file again and again), scaled to the drawn
-    ratio to the clip as it is by now. Neither a silent clip nor a silent part of a file is changed
-    or added: they have no such ratio.
+  - Room: convolved with an impulse response that is aligned by its largest sample, the direct
+    sound; the clip keeps its length, timing and power.
+  - Noise: a random part of a file (a short file is repeated), scaled to the drawn signal-to-noise
+    ratio after the steps above. Silent clips get no noise, and silent parts of a file are not
+    added: they have no such ratio.
   - Gain: a factor. Where the result of all this leaves [-1, 1], it is scaled down as a whole until
     its peak is at full scale: nothing clips, and the gain is that much lower than drawn.
 
@@ -57,7 +57,7 @@ def perturb(samples: np.ndarray, config: Perturbation, seed: Seed) -> np.ndarray
 def noise_clip(
   noises: tuple[str, ...], seconds_range: tuple[float, float], seed: Seed
 ) -> np.ndarray:
-  """A random part of one of the files, as loud as it is there: sound in which nobody speaks.
+  """Returns a random part of one noise file at its own level: a clip without speech.
 
   Args:
     noises: files.
@@ -132,7 +132,7 @@ def _change_gain(samples: np.ndarray, config: Perturbation, rng: np.random.Gener
 
 
 def _part_of(sound: np.ndarray, length: int, where: float) -> np.ndarray:
-  """`length` samples of a sound, repeated where it is too short; `where` in [0, 1) tells which."""
+  """Cuts `length` samples of a sound, repeated if too short; `where` in [0, 1) is the start."""
   if len(sound) >= length:
     start = int(where * (len(sound) - length + 1))
     return sound[start : start + length]
@@ -141,5 +141,5 @@ def _part_of(sound: np.ndarray, length: int, where: float) -> np.ndarray:
 
 
 def _power(samples: np.ndarray) -> float:
-  """Mean square; 0.0 also for what float32 cannot tell from silence."""
+  """Computes the mean square; 0.0 also for what float32 cannot tell from silence."""
   return float(np.dot(samples, samples)) / len(samples)

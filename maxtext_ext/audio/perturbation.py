@@ -62,7 +62,7 @@ class Perturbation(SoundChanges):
 
   @property
   def on(self) -> bool:
-    """Whether any clip is ever changed."""
+    """Returns whether any clip is ever changed."""
     ranges = self.speed_range != (1.0, 1.0) or self.gain_db != (0.0, 0.0)
     return ranges or self.noise_probability > 0 or self.rir_probability > 0
 

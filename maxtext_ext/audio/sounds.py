@@ -1,4 +1,4 @@
-"""Files of noise and of room impulse responses: found once, decoded once a process."""
+"""Cache of noise files and room impulse responses, listed and decoded once per process."""
 
 import os
 import threading
@@ -16,9 +16,9 @@ CACHE_BYTES = 256 << 20  # a process: 70 minutes of float32; all of RIRS_NOISES'
 
 
 class SoundCache:
-  """Decoded files, the most recently used ones up to a number of bytes; safe among threads.
+  """LRU cache of decoded files, limited in bytes; thread-safe.
 
-  A file that is larger than the whole cache is decoded each time.
+  A file larger than the cache is decoded each time.
   """
 
   def __init__(self, max_bytes: int) -> None:
@@ -29,11 +29,11 @@ class SoundCache:
 
   @property
   def nbytes(self) -> int:
-    """Bytes of the samples that are held."""
+    """Bytes of the cached samples."""
     return self._bytes
 
   def get(self, path: str, decode: Callable[[str], np.ndarray]) -> np.ndarray:
-    """The samples of a file, read-only; `decode(path)` is asked when they are not held."""
+    """Returns the read-only samples of a file; calls `decode(path)` when they are not cached."""
     with self._lock:
       if path in self._sounds:
         self._sounds.move_to_end(path)
@@ -54,7 +54,7 @@ _responses = SoundCache(CACHE_BYTES)
 
 
 def find_sounds(folder: str) -> tuple[str, ...]:
-  """The sound files of a folder and of the folders in it, sorted.
+  """Lists the sound files of a folder and its subfolders, sorted.
 
   Raises:
     ValueError: no such folder on this machine, or no sound in it.
@@ -74,7 +74,7 @@ def find_sounds(folder: str) -> tuple[str, ...]:
 
 
 def load_noise(path: str) -> np.ndarray:
-  """[T] float32, 16 kHz, channels averaged; read-only.
+  """Loads noise: [T] float32, 16 kHz, channels averaged; read-only.
 
   Raises:
     AudioError: the file cannot be read, or is silent.
@@ -83,9 +83,9 @@ def load_noise(path: str) -> np.ndarray:
 
 
 def load_response(path: str) -> np.ndarray:
-  """[T] float32, 16 kHz: the first channel of an impulse response; read-only.
+  """Loads the first channel of an impulse response: [T] float32, 16 kHz; read-only.
 
-  The microphones of an array stand apart: the average of their responses is that of no place.
+  Microphones of an array have different delays, so the average of their responses is no response.
 
   Raises:
     AudioError: the file cannot be read, or is silent.

@@ -1,4 +1,4 @@
-"""Files as decoders are to see them: errors kept, a header put right, a part alone."""
+"""File wrappers for decoders: they keep read errors, patch a header or show one part of a file."""
 
 import io
 import os
@@ -10,7 +10,7 @@ from maxtext_ext.audio.integrity import SeekableFile
 class View(io.RawIOBase):
   """A part of a file, with some bytes replaced; read errors are kept.
 
-  libsndfile takes an error of the operating system for the end of the file.
+  libsndfile treats an error of the operating system as the end of the file.
 
   Attributes:
     error: the first one.
@@ -28,7 +28,7 @@ class View(io.RawIOBase):
     Args:
       file: it is not closed, and should not be read by others meanwhile.
       start: first byte.
-      end: the byte behind the last.
+      end: exclusive.
       patch: position in the view, and the bytes to be seen there.
     """
     self._file = file
