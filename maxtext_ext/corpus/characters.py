@@ -1,4 +1,4 @@
-"""Which characters of a transcript deserve a look, and why."""
+"""Unusual characters of transcripts, with the reason why each is unusual."""
 
 import dataclasses
 import functools
@@ -36,12 +36,12 @@ _NO_SCRIPT = ("MODIFIER", "FEMININE", "MASCULINE", "MICRO")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Character:
-  """A line of the inventory.
+  """Line of the inventory.
 
   Attributes:
     character: itself.
     count: how often it occurs.
-    languages: where, most often first.
+    languages: that have it, most frequent first.
     kind: a key of KINDS, or "" for what is usual.
   """
 
@@ -52,12 +52,12 @@ class Character:
 
   @property
   def code_point(self) -> str:
-    """As in U+05D0."""
+    """Code point, as in U+05D0."""
     return f"U+{ord(self.character):04X}"
 
   @property
   def visible(self) -> bool:
-    """Whether it can be shown as it is."""
+    """Returns whether it can be displayed unescaped."""
     return self.character.isprintable() and not _SHAPELESS.match(self.character)
 
   @property
@@ -69,7 +69,7 @@ class Character:
 
 @functools.lru_cache(maxsize=1 << 16)
 def kind_of(character: str) -> str:
-  """A key of KINDS, or "" for letters, marks, punctuation, the space and joiners."""
+  """Returns a key of KINDS, or "" for letters, marks, punctuation, the space and joiners."""
   category = unicodedata.category(character)
   if character == "\ufffd" or category in ("Co", "Cn", "Cs"):
     return "undefined"
@@ -86,7 +86,7 @@ def kind_of(character: str) -> str:
 
 @functools.lru_cache(maxsize=1 << 16)
 def script_of(character: str) -> str:
-  """The script of a letter by Unicode's name of it ("HEBREW"); "" for anything else.
+  """Returns the script of a letter by Unicode's name of it ("HEBREW"); "" for anything else.
 
   Han, kana, hangul and bopomofo count as one, "CJK".
   """
@@ -99,7 +99,7 @@ def script_of(character: str) -> str:
 
 
 def text_flags(text: str) -> int:
-  """The FLAGS of a text as bits."""
+  """Returns the FLAGS of a text as bits."""
   distinct = set(text)
   flags = 0
   for kind in set(map(kind_of, distinct)):
@@ -111,7 +111,7 @@ def text_flags(text: str) -> int:
 
 
 def mixed_words(text: str) -> list[str]:
-  """Words whose letters come from more than one script."""
+  """Finds words whose letters come from more than one script."""
   return [
     word for word in _WORDS.findall(text) if len({script_of(letter) for letter in word} - {""}) > 1
   ]
@@ -125,7 +125,7 @@ def visible(text: str) -> str:
 
 
 def inventory(counts: Mapping[str, Counter[str]]) -> list[Character]:
-  """Every character that occurs: unusual ones first by severity, then by falling count.
+  """Lists every character that occurs: unusual ones by severity, then the rest by falling count.
 
   Args:
     counts: by language, how often each character occurs.
@@ -152,7 +152,7 @@ def inventory(counts: Mapping[str, Counter[str]]) -> list[Character]:
 
 
 def home_scripts(counts: Counter[str]) -> set[str]:
-  """Scripts that have at least RARE_SCRIPT of the letters of a language."""
+  """Returns the scripts that have at least RARE_SCRIPT of the letters of a language."""
   scripts: Counter[str] = Counter()
   for character, count in counts.items():
     scripts[script_of(character)] += count

@@ -1,4 +1,4 @@
-"""Records as a page shows them: text with its oddities marked, outline, player."""
+"""Example clips of the inspection page: text with unusual characters marked, outline, player."""
 
 import base64
 import dataclasses
@@ -22,10 +22,10 @@ _AS_CODE = ("undefined", "control", "invisible", "space")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Piece:
-  """A part of a text.
+  """Part of a text.
 
   Attributes:
-    kind: "code" for a code point in place of what is not seen, "mark" for what is worth a look.
+    kind: "code" for the code point of an invisible character, "mark" for an unusual one.
   """
 
   text: str
@@ -34,15 +34,15 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Clip:
-  """A record to look at and to listen to.
+  """Record to read and listen to.
 
   Attributes:
     speaker: "" when not known.
-    cut: the text goes on beyond the pieces.
+    cut: the text is longer than the pieces.
     peak, rms: dBFS.
-    detail: why it is shown, "" for a sample.
+    detail: why it is shown, "" for a random sample.
     wave: the outline, `d` of a path.
-    player: the sound as a data: URI; "" where the page holds as much sound as it may.
+    player: the sound as a data: URI; "" once the page has reached its limit of sound.
     played: seconds in the player.
   """
 
@@ -61,10 +61,10 @@ class Clip:
 
 
 class ClipMaker:
-  """Makes the clips of a page; together their sounds stay within MAX_PLAYER_BYTES.
+  """Maker of a page's clips; keeps the sum of their sound within MAX_PLAYER_BYTES.
 
   Args:
-    survey: its rows are what clips are made of.
+    survey: clips are made from its rows.
     records: by row.
   """
 
@@ -74,7 +74,7 @@ class ClipMaker:
     self._bytes_left = MAX_PLAYER_BYTES
 
   def make(self, row: int, detail: str) -> Clip:
-    """The clip of a row; `detail` says why it is shown."""
+    """Makes the clip of a row; `detail` says why it is shown."""
     record = self._records[row]
     figures = self._survey.rows[row]
     part = record.as_float32()[: round(MAX_PLAYER_SECONDS * SAMPLE_RATE)]

@@ -1,4 +1,4 @@
-"""A look at converted records: `maxtext-ext data inspect`."""
+"""Inspection of converted records: `maxtext-ext data inspect`."""
 
 import concurrent.futures
 import contextlib
@@ -41,10 +41,10 @@ _PROGRESS_EVERY = 64  # records
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Shard:
-  """An ArrayRecord file; its survey names it by `index`.
+  """ArrayRecord file; its survey refers to it by `index`.
 
   Attributes:
-    take: read so many of its records only, chosen by the seed; None for all.
+    take: number of records to read, chosen by the seed; None for all.
   """
 
   index: int
@@ -60,8 +60,8 @@ def main(
 
   Args:
     path: a folder of ArrayRecord shards, of any splits, or one shard; local or a URL.
-    html: where the page goes; inspect.html in the current folder when it is not said.
-    sample: look at about so many records, equally many of each shard, instead of all.
+    html: path of the page; inspect.html in the current folder by default.
+    sample: read about so many records, equally many of each shard, instead of all.
     workers: processes that read.
 
   Raises:
@@ -106,7 +106,7 @@ def main(
 
 
 def find_shards(path: str, sample: int | None = None) -> list[Shard]:
-  """The shards at `path`: of a folder those in it, or else those one level below.
+  """Finds the shards at `path`: those in the folder, or else those one level below.
 
   Raises:
     ValueError: there are none, or `sample` is not positive.
@@ -187,7 +187,7 @@ def survey_shard(shard: Shard, progress: Callable[[float, float], None] | None =
 
 
 def read_rows(shards: Sequence[Shard], survey: Survey, rows: Sequence[int]) -> list[Record]:
-  """The records of some rows of the survey, in the order of `rows`."""
+  """Reads the records of some rows of the survey, in the order of `rows`."""
   path_of = {shard.index: shard.path for shard in shards}
   places = survey.rows[list(rows)][["shard", "position"]].tolist()
   records: dict[tuple[int, int], Record] = {}
@@ -201,7 +201,7 @@ def read_rows(shards: Sequence[Shard], survey: Survey, rows: Sequence[int]) -> l
 
 @contextlib.contextmanager
 def _open(path: str, *, few: bool) -> Iterator[RecordSource]:
-  """A shard to read; of one at gs:// a few records are asked for one by one."""
+  """Opens a shard; from one at gs:// a few records are requested one by one."""
   if few and path.startswith("gs://"):
     yield RecordSource([path])
     return
@@ -221,12 +221,12 @@ def _below(path: str) -> list[str]:
 
 
 def _spread(count: int, parts: int) -> list[int]:
-  """A whole number in nearly equal parts: (7, 3) -> [3, 2, 2]."""
+  """Splits a number into nearly equal parts: (7, 3) -> [3, 2, 2]."""
   return [count // parts + (part < count % parts) for part in range(parts)]
 
 
 def _split_of(path: str) -> str:
-  """The split by the name of the shard, or else by that of its folder."""
+  """Returns the split by the name of the shard, or else by that of its folder."""
   name = parse_shard_name(path)
   return name[0] if name else os.path.basename(os.path.dirname(path)) or "all"
 

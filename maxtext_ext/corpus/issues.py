@@ -1,4 +1,4 @@
-"""Records worth a look: what is wrong with them, the worst first."""
+"""Suspicious records by kind of issue, the worst first."""
 
 import dataclasses
 import math
@@ -23,13 +23,13 @@ _MAD_TO_DEVIATION = 1.4826  # of a normal distribution
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Finding:
-  """Records with one thing in common.
+  """Records with one issue in common.
 
   Attributes:
-    name: a few words.
+    name: short title.
     meaning: what it is, and why it matters.
     rows: [N] indices into the survey's rows, the worst first.
-    detail: says of such a row how bad it is.
+    detail: describes how bad such a row is.
   """
 
   name: str
@@ -39,7 +39,7 @@ class Finding:
 
 
 def find(survey: Survey) -> list[Finding]:
-  """Everything that was found; kinds of which there are no records are left out."""
+  """Returns the findings of every kind that has records."""
   findings = [*_shared(survey), *_sound(survey), *_lengths(survey), *_rates(survey)]
   findings += [*_texts(survey), _repeated_texts(survey)]
   return [finding for finding in findings if len(finding.rows)]
@@ -93,7 +93,7 @@ def _lengths(survey: Survey) -> list[Finding]:
 
 
 def _rates(survey: Survey) -> list[Finding]:
-  """Characters a second far from the median of the language."""
+  """Finds rates of characters per second far from the median of the language."""
   rows = survey.rows
   rates = rows["characters"] / (rows["samples"] / SAMPLE_RATE)
   logs = np.log(np.maximum(rates, 1e-9))
@@ -128,7 +128,7 @@ def _rates(survey: Survey) -> list[Finding]:
 
 
 def _texts(survey: Survey) -> list[Finding]:
-  """Texts with unusual characters; digits are common, and left to the inventory."""
+  """Finds texts with unusual characters; digits are common, and left to the inventory."""
   meanings = KINDS | {MIXED: "a word of letters from several scripts: a look-alike, or a slip"}
   names = {
     "undefined": "Broken characters",
@@ -151,7 +151,7 @@ def _texts(survey: Survey) -> list[Finding]:
 
 
 def _repeated_texts(survey: Survey) -> Finding:
-  """One record of each text that occurs again, the most frequent text first."""
+  """Finds repeated texts, the most frequent first, with one record of each."""
   _, first, counts = np.unique(survey.rows["text"], return_index=True, return_counts=True)
   order = np.lexsort((first, -counts))
   order = order[counts[order] > 1]
@@ -167,7 +167,7 @@ def _repeated_texts(survey: Survey) -> Finding:
 
 
 def _shared(survey: Survey) -> list[Finding]:
-  """What training data and test data have in common."""
+  """Finds speakers, texts and sound that training and test data share."""
   rows = survey.rows
   by_split = rows_by(survey, "split")
   names = list(by_split)
@@ -221,7 +221,7 @@ def _splits_detail(
 
 
 def _worst(found: np.ndarray, badness: np.ndarray) -> np.ndarray:
-  """Indices of those found, by falling badness; ties in the order of the rows."""
+  """Returns the indices of those found, by falling badness; ties in the order of the rows."""
   indices = np.flatnonzero(found)
   return indices[np.argsort(-badness[indices], kind="stable")]
 

@@ -1,4 +1,4 @@
-"""The page of `data inspect`: one file that needs nothing else, with the sound inside it."""
+"""Page of `data inspect`: one self-contained HTML file, with the sound inside it."""
 
 import math
 import pathlib
@@ -37,16 +37,16 @@ def write_page(
   reasons: Sequence[Reason] = (),
   sample: int | None = None,
 ) -> None:
-  """Writes the page; it is there whole or not at all.
+  """Writes the page atomically.
 
   Args:
     path: of the page.
-    title: what was looked at.
-    survey: of at least one record.
+    title: name of the data set.
+    survey: at least one record.
     findings: in the order to show them.
     read_rows: gives the records of rows of the survey, in their order.
     reasons: of the quarantine.
-    sample: how many records were to be read, None for all.
+    sample: how many records were requested, None for all.
   """
   chosen = _choose(len(survey.rows))
   shown = [finding.rows[:CLIPS_OF_A_FINDING].tolist() for finding in findings]
@@ -99,7 +99,7 @@ def _choose(count: int) -> list[int]:
 
 
 def _pictures(rows: np.ndarray) -> list[tuple[str, str, Histogram | None]]:
-  """(title, unit, picture) of what has one number a record."""
+  """Returns (title, unit, picture) of each figure that has one number per record."""
   seconds = rows["samples"] / SAMPLE_RATE
   with np.errstate(divide="ignore"):
     levels = {name: 20 * np.log10(rows[name].astype(float)) for name in ("rms", "peak")}
@@ -112,7 +112,7 @@ def _pictures(rows: np.ndarray) -> list[tuple[str, str, Histogram | None]]:
 
 
 def _alphabets(survey: Survey) -> list[tuple[str, list[tuple[str, bool]], int]]:
-  """(language, its letters with whether their script is at home, how many more there are)."""
+  """Returns (language, letters with whether their script is usual for it, letters left out)."""
   alphabets = []
   for language, counts in survey.characters.items():
     home = home_scripts(counts)

@@ -1,4 +1,4 @@
-"""What there is to know about many records: one row of numbers for each, and counts."""
+"""Statistics of records: one row of numbers for each, and counts."""
 
 import dataclasses
 import hashlib
@@ -43,7 +43,7 @@ _BLOCK = 4096  # rows kept as tuples, which take ten times the room
 
 
 class Group(NamedTuple):
-  """What the table has a line for."""
+  """Line of the table of statistics."""
 
   split: str
   dataset: str
@@ -52,7 +52,7 @@ class Group(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Survey:
-  """Of some records. Surveys of parts add up to that of the whole, see `merge`.
+  """Statistics of some records. Surveys of parts add up to the survey of all, see `merge`.
 
   Attributes:
     rows: [R] of ROW.
@@ -60,7 +60,7 @@ class Survey:
     speakers: (dataset, speaker), sorted: a name says nothing outside its corpus.
     characters: by language, how often each occurs.
     unreadable: records that cannot be used, by split.
-    problems: why, the first PROBLEMS_KEPT of them.
+    problems: reasons for the first PROBLEMS_KEPT of them.
   """
 
   rows: np.ndarray
@@ -76,7 +76,7 @@ class Summary:
   """Figures of some records.
 
   Attributes:
-    records: how many.
+    records: their number.
     seconds: of audio, in all.
     shortest, median, longest: seconds of one record; NaN without records.
     characters, words: of the texts, in all; spaces count as characters.
@@ -99,7 +99,7 @@ class Summary:
 
 
 class Surveyor:
-  """Notes the records of one shard; `survey` is what it found.
+  """Collector of one shard's statistics; `survey` is the result.
 
   Args:
     shard: index of the shard, for the rows.
@@ -118,10 +118,10 @@ class Surveyor:
     self._problems: list[str] = []
 
   def add(self, record: Record, position: int) -> None:
-    """Notes a record.
+    """Adds a record.
 
     Raises:
-      RecordError: it has no samples, or NaN or infinite ones; it is not noted then.
+      RecordError: it has no samples, or NaN or infinite ones; it is not added then.
     """
     if not record.audio.size:
       raise RecordError("audio has 0 samples; leave the record out", record.sample_id)
@@ -161,13 +161,13 @@ class Surveyor:
       self._pack()
 
   def reject(self, place: str, reason: str) -> None:
-    """Notes a record that cannot be used; `place` is where it is, for people."""
+    """Counts a record that cannot be used; `place` is its position, for messages."""
     self._unreadable += 1
     if len(self._problems) < PROBLEMS_KEPT:
       self._problems.append(f"{place}: {reason}")
 
   def survey(self) -> Survey:
-    """Of the records up to now."""
+    """Statistics of the records so far."""
     self._pack()
     part = Survey(
       rows=np.concatenate([np.empty(0, ROW), *self._blocks]),
@@ -185,7 +185,7 @@ class Surveyor:
 
 
 def merge(parts: Sequence[Survey]) -> Survey:
-  """The survey of all records of the parts, in their order; of nothing for no parts."""
+  """Merges the surveys of parts, in their order; an empty survey for no parts."""
   groups = sorted({group for part in parts for group in part.groups})
   speakers = sorted({speaker for part in parts for speaker in part.speakers})
   characters: dict[str, Counter[str]] = {}
@@ -210,7 +210,7 @@ def merge(parts: Sequence[Survey]) -> Survey:
 
 
 def summarize(rows: np.ndarray) -> Summary:
-  """Figures of some rows of a survey, [R] of ROW."""
+  """Computes the figures of some rows of a survey, [R] of ROW."""
   seconds = rows["samples"] / SAMPLE_RATE
   known = rows["speaker"][rows["speaker"] >= 0]
   return Summary(
@@ -226,7 +226,7 @@ def summarize(rows: np.ndarray) -> Summary:
 
 
 def by_group(survey: Survey) -> dict[Group, Summary]:
-  """Figures of each split, dataset and language."""
+  """Computes the figures of each split, dataset and language."""
   parts = _partition(survey.rows["group"], len(survey.groups))
   return {
     group: summarize(survey.rows[part]) for group, part in zip(survey.groups, parts, strict=True)
@@ -234,13 +234,13 @@ def by_group(survey: Survey) -> dict[Group, Summary]:
 
 
 def by_field(survey: Survey, field: str) -> dict[str, Summary]:
-  """Figures by "split", "dataset" or "language", most audio first."""
+  """Computes figures by "split", "dataset" or "language", most audio first."""
   summaries = {name: summarize(survey.rows[part]) for name, part in rows_by(survey, field).items()}
   return dict(sorted(summaries.items(), key=lambda item: -item[1].seconds))
 
 
 def rows_by(survey: Survey, field: str) -> dict[str, np.ndarray]:
-  """Indices of rows by "split", "dataset" or "language", sorted by its name."""
+  """Groups indices of rows by "split", "dataset" or "language", sorted by its name."""
   names = sorted({getattr(group, field) for group in survey.groups})
   code_of = {name: code for code, name in enumerate(names)}
   codes = np.array([code_of[getattr(group, field)] for group in survey.groups], int)
@@ -249,14 +249,14 @@ def rows_by(survey: Survey, field: str) -> dict[str, np.ndarray]:
 
 
 def _partition(codes: np.ndarray, count: int) -> list[np.ndarray]:
-  """Where each of the codes 0 to count - 1 stands, in one pass whatever their number."""
+  """Finds the positions of each of the codes 0 to count - 1, in one pass for any count."""
   order = np.argsort(codes, kind="stable")
   ends = np.cumsum(np.bincount(codes, minlength=count)[:count])
   return [order[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=False)]
 
 
 def _translation(old: Sequence[Hashable], new: Sequence[Hashable]) -> np.ndarray:
-  """Indices into `new` for those into `old`; -1 stays -1 (it indexes the last)."""
+  """Returns indices into `new` for those into `old`; -1 stays -1 (it indexes the last)."""
   index_of = {name: index for index, name in enumerate(new)}
   return np.array([*(index_of[name] for name in old), -1])
 
@@ -266,7 +266,7 @@ def _digest(text: str) -> int:
 
 
 def _sound_digest(samples: np.ndarray) -> int:
-  """The CRCs of both halves: a whole hash would take longer than all else about the record."""
+  """Returns the CRCs of both halves: a full hash would dominate the time of a record."""
   data = samples.tobytes()
   middle = len(data) // 2
   return google_crc32c.value(data[:middle]) << 32 | google_crc32c.value(data[middle:])
