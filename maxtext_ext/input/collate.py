@@ -130,8 +130,13 @@ def fill(batch: Mapping[str, np.ndarray]) -> Fill:
   return Fill(
     token_fill=float((batch["inputs_segmentation"] != 0).mean()),
     chunk_fill=float((batch["chunk_segment"] != 0).mean()),
-    audio_seconds=float(batch["chunk_frames"].sum()) * HOP / SAMPLE_RATE,
+    audio_seconds=audio_seconds(batch),
   )
+
+
+def audio_seconds(batch: Mapping[str, np.ndarray]) -> float:
+  """Seconds of audio in a batch of this host."""
+  return float(batch["chunk_frames"].sum()) * HOP / SAMPLE_RATE
 
 
 def pack_batch(
@@ -170,7 +175,7 @@ def pack_batch(
       answer = end - len(utterance.target)  # the prompt's last token predicts the answer's first
       arrays["targets_segmentation"][row_number, answer:end] = segment
       if utterance.chunk_mask is not None:
-        _put_chunks(arrays["chunk_mask"][row_number], utterance.chunk_mask, place, geometry)
+        put_chunks(arrays["chunk_mask"][row_number], utterance.chunk_mask, place, geometry)
       slot = end
   return arrays
 
@@ -184,7 +189,7 @@ def decode_shape(utterance: Utterance) -> tuple[int, int]:
   geometry = utterance.geometry
   windows = -(-utterance.chunks // geometry.chunks_per_window)
   ladder = 1 << (windows - 1).bit_length()
-  other = len(utterance.prompt) - utterance.audio_tokens
+  other = max(0, len(utterance.prompt) - utterance.audio_tokens)  # a prompt may have no audio
   return ladder, ladder * geometry.tokens_per_window + -(-other // _OVERHEAD_STEP) * _OVERHEAD_STEP
 
 
@@ -259,16 +264,24 @@ def _put_audio(
   first = slot + utterance.audio_start
   tokens = utterance.audio_tokens
   arrays["audio_index"][row, first : first + tokens] = audio_index(tokens, place, geometry)
+  put_sound(arrays, row, segment, utterance, place)
+
+
+def put_sound(
+  arrays: Arrays, row: int, segment: int, utterance: Utterance, place: Placement
+) -> None:
+  """Writes the chunks of a clip into its windows of a row."""
+  geometry = utterance.geometry
   samples = arrays["samples"][row]
   for chunks, places in _slots(samples, utterance.chunks, place, geometry):
     write_chunks(utterance.samples, chunks.start, places, geometry)
   frames = frames_of_chunks(utterance.frames, geometry)
-  _put_chunks(arrays["chunk_frames"][row], frames, place, geometry)
+  put_chunks(arrays["chunk_frames"][row], frames, place, geometry)
   segments = np.full(utterance.chunks, segment, np.int32)
-  _put_chunks(arrays["chunk_segment"][row], segments, place, geometry)
+  put_chunks(arrays["chunk_segment"][row], segments, place, geometry)
 
 
-def _put_chunks(
+def put_chunks(
   windows: np.ndarray, chunks: np.ndarray, place: Placement, geometry: Geometry
 ) -> None:
   """Copies a clip's chunks [n, ...] into its windows of a row [W, C, ...]."""

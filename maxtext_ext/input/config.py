@@ -36,6 +36,7 @@ class InputConfig:
     curriculum: limits of the texts in the first steps.
     read_threads: records read at once; 0 reads in the packing thread.
     prefetch_batches: batches held ready; 0 makes each when it is asked for.
+    layout: of a batch, a key of `layouts.LAYOUTS`.
   """
 
   geometry: Geometry
@@ -54,6 +55,7 @@ class InputConfig:
   curriculum: Curriculum = dataclasses.field(default_factory=Curriculum)
   read_threads: int = 4
   prefetch_batches: int = 3
+  layout: str = "packed"
 
   def __post_init__(self) -> None:
     for name, least in (
@@ -64,10 +66,15 @@ class InputConfig:
         raise ValueError(f"{name}={getattr(self, name)}, expected at least {least}")
     max_seconds = self.filters.max_seconds
     audio = self.geometry.num_tokens(math.floor(max_seconds * SAMPLE_RATE))
-    if audio >= self.max_tokens:
+    if self.layout == "packed" and audio >= self.max_tokens:
       raise ValueError(
         f"a clip of max_seconds={max_seconds} has {audio} audio tokens, which no row of "
         f"max_target_length={self.max_tokens} holds; raise max_target_length or lower max_seconds"
+      )
+    if self.layout == "bucketed" and self.curriculum.curriculum:
+      raise ValueError(
+        f"curriculum={self.curriculum.curriculum}: batches of clips of one length have none; leave"
+        " it out"
       )
     self._check_noise(max_seconds)
     mels, frames = self.spec_augment.spec_augment_mels, self.spec_augment.spec_augment_frames
@@ -93,8 +100,9 @@ class InputConfig:
     Raises:
       ValueError: a key has a value that cannot be used.
     """
-    # The encoders import JAX, which what only reads keys does without.
+    # Models import JAX and MaxText, which what only reads keys does without.
     from maxtext_ext.models.encoders import encoder_config
+    from maxtext_ext.models.make import model_class
 
     encoder = encoder_config(config)
     groups: dict[str, type[SubConfig]] = {
@@ -107,6 +115,7 @@ class InputConfig:
       geometry=encoder.geometry,
       split=split,
       rows=rows,
+      layout=model_class(config).LAYOUT,
       max_tokens=config.max_target_length,
       mel_bins=encoder.num_mel_bins,
       seed=config.data_shuffle_seed,

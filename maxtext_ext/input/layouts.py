@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from maxtext_ext.input.batch_spec import BatchSpec, packed_spec
+from maxtext_ext.input.bucketed import bucketed_fill, largest_spec
 from maxtext_ext.input.collate import Fill, fill
 from maxtext_ext.input.config import InputConfig
 
@@ -15,8 +16,8 @@ class Layout:
   """What a batch holds and how full it is.
 
   Attributes:
-    batch_spec: (config, rows) -> arrays of a batch with `windows_per_row` windows. The only
-      definition of them: batches are allocated from it, and plans are made by it.
+    batch_spec: (config, rows) -> arrays of a batch; where there are several shapes, of the largest.
+      The only definition of them: batches are allocated from it, and plans are made by it.
     fill: batch -> shares of its places that are used.
   """
 
@@ -29,4 +30,7 @@ def _packed(config: InputConfig, rows: int) -> BatchSpec:
   return packed_spec(rows, config.max_tokens, windows, dtype, config.geometry)
 
 
-LAYOUTS: dict[str, Layout] = {"packed": Layout(batch_spec=_packed, fill=fill)}
+LAYOUTS: dict[str, Layout] = {
+  "packed": Layout(batch_spec=_packed, fill=fill),
+  "bucketed": Layout(batch_spec=largest_spec, fill=bucketed_fill),
+}

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, TypeGuard
 
 import grain
@@ -10,7 +11,7 @@ from maxtext_ext.input.collate import PackedRows
 from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.drops import Drop, DropCounter
 from maxtext_ext.input.packing import Row, RowPacker, unfit_reason
-from maxtext_ext.input.position import Position
+from maxtext_ext.input.position import Position, for_host
 from maxtext_ext.input.reading import Elements, read_options
 from maxtext_ext.input.sharding import HostShard
 from maxtext_ext.input.transforms import Chain
@@ -48,6 +49,10 @@ class PackRows:
   def dataset(self, elements: Elements, chain: Chain) -> grain.IterDataset[PackedRows]:
     """The packed rows of elements that go through a chain."""
     return _PackedDataset(self, elements, chain)
+
+  def position_of(self, positions: Sequence[Position], host: int, hosts: int) -> Position:
+    """The position of a host, from those of all hosts before, see `position.for_host`."""
+    return for_host(positions, host, hosts)
 
   def max_words(self, step: int) -> int | None:
     """Most words of a text in the batch of a step; None: any number."""

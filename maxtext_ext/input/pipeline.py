@@ -1,5 +1,6 @@
 """The input of training, evaluation and decoding: records -> utterances -> rows -> batches."""
 
+import dataclasses
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import grain
 import numpy as np
 
+from maxtext_ext.input.bucketed import BucketRows, CollateClips
 from maxtext_ext.input.collate import (
   Arrays,
   Batch,
@@ -30,7 +32,7 @@ from maxtext_ext.input.host_augment import HostAugment, NoiseOnly, SpecAugment
 from maxtext_ext.input.mixture import MixtureOrder, SequentialOrder
 from maxtext_ext.input.packed_dataset import PackRows
 from maxtext_ext.input.packing_config import Packing
-from maxtext_ext.input.position import Position, for_host
+from maxtext_ext.input.position import Position
 from maxtext_ext.input.reading import (
   ClosingIterator,
   Dataset,
@@ -83,27 +85,33 @@ __all__ = [
 ]
 
 
+Grouping = PackRows | BucketRows
+
+
 class BatchIterator(ClosingIterator, Iterator[Arrays]):
   """Batches, made ahead by a thread; the position is that of the last batch given out.
 
   Attributes:
+    layout: of the batches, a key of `layouts.LAYOUTS`.
     records: ids of the records in the last batch given out, row by row.
     waited: seconds that the last batch was not ready when it was asked for.
 
   Args:
     elements: what is read.
-    transforms: from an element to a batch; `PackRows` is one of them.
+    transforms: from an element to a batch; one of them puts utterances together.
     prefetch: batches held ready; 0 makes each when it is asked for.
   """
 
   def __init__(
-    self, elements: Elements, transforms: Sequence[grain.transforms.Map | PackRows], prefetch: int
+    self, elements: Elements, transforms: Sequence[grain.transforms.Map | Grouping], prefetch: int
   ) -> None:
+    self._grouping = transforms[_find_grouping(transforms)]
     ahead = grain.experimental.ThreadPrefetchIterDataset(
       _batches(elements, transforms), prefetch_buffer_size=prefetch
     )
     super().__init__(iter(ahead))
     self._elements = elements
+    self.layout = self._grouping.config.layout
     self.records: tuple[str, ...] = ()
     self.waited = 0.0
 
@@ -138,7 +146,8 @@ class BatchIterator(ClosingIterator, Iterator[Arrays]):
       ValueError: data or packing are not those of the states, or a state is missing.
     """
     positions = [Position.from_json(state) for state in states]
-    position = for_host(positions, self._elements.host_index, self._elements.host_count)
+    host, hosts = self._elements.host_index, self._elements.host_count
+    position = self._grouping.position_of(positions, host, hosts)
     self.set_state(position.to_json())
 
   @property
@@ -162,14 +171,19 @@ class BatchIterator(ClosingIterator, Iterator[Arrays]):
 
 
 def _batches(
-  elements: Elements, transforms: Sequence[grain.transforms.Map | PackRows]
+  elements: Elements, transforms: Sequence[grain.transforms.Map | Grouping]
 ) -> grain.IterDataset[Batch]:
-  """Applies transforms: those before `PackRows` to an element, those behind it to a batch."""
-  (at,) = (i for i, transform in enumerate(transforms) if isinstance(transform, PackRows))
+  """Applies transforms: those before the grouping to an element, those behind it to a batch."""
+  at = _find_grouping(transforms)
   dataset = transforms[at].dataset(elements, Chain(tuple(transforms[:at])))
   for transform in transforms[at + 1 :]:
     dataset = dataset.map(transform)
   return dataset
+
+
+def _find_grouping(transforms: Sequence[grain.transforms.Map | Grouping]) -> int:
+  (at,) = (i for i, transform in enumerate(transforms) if isinstance(transform, Grouping))
+  return at
 
 
 def train_iterator(
@@ -198,7 +212,6 @@ def train_iterator(
   """
   check_hosts(host_index, host_count)
   datasets, order, sample = training_sample(config, tokenizer)
-  windows = row_windows(sample, config)
   elements = Elements(
     datasets=datasets,
     order=order,
@@ -206,7 +219,7 @@ def train_iterator(
     host_index=host_index,
     host_count=host_count,
   )
-  transforms = (
+  utterances = (
     ReadElement(datasets=datasets),
     DecodeRecord(),
     FilterClip(filters=config.filters),
@@ -216,9 +229,23 @@ def train_iterator(
     MakeNoise.from_config(config),
     BuildUtterance.from_config(config, tokenizer),
     DrawMasks(spec_augment=config.spec_augment, mel_bins=config.mel_bins, seed=config.seed),
-    PackRows(config=config, windows=windows, steps=steps),
-    CollateRows.from_config(config, windows, tokenizer),
   )
+  if config.layout == "bucketed":
+    # Every host plans all batches, by the lengths.
+    elements = dataclasses.replace(elements, shard=HostShard.of_host(0, 1))
+    slowest = config.augment.speed_range[0]
+    transforms = (
+      *sample.chain.transforms,
+      BucketRows(config=config, with_sound=Chain(utterances), slowest=slowest),
+      CollateClips.from_config(config, tokenizer),
+    )
+  else:
+    windows = row_windows(sample, config)
+    transforms = (
+      *utterances,
+      PackRows(config=config, windows=windows, steps=steps),
+      CollateRows.from_config(config, windows, tokenizer),
+    )
   return BatchIterator(elements, transforms, config.prefetch_batches)
 
 
@@ -232,7 +259,7 @@ def training_sample(
   """
   records = open_training_data(config)
   # Of more records than that only the sampled ones are read, where lengths are not stored.
-  scan = sum(map(len, records)) <= SCANNED
+  scan = config.layout == "bucketed" or sum(map(len, records)) <= SCANNED
   silent = tuple(SilentData(data=data, scan=scan) for data in records)
   noise = (NoiseData(),) if config.noise_only.noise_only_rate else ()
   order = _training_order(config, (*records, *noise))
@@ -282,6 +309,13 @@ def eval_iterator(
   filters, build = FilterClip(filters=config.filters), BuildUtterance.from_config(config, tokenizer)
   planned = (ReadElement(datasets=(silent,)), DecodeRecord(), filters, build.silent())
   with_sound = (ReadElement(datasets=(data,)), DecodeRecord(), filters, build)
+  if config.layout == "bucketed":
+    transforms = (
+      *planned,
+      BucketRows(config=config, with_sound=Chain(with_sound)),
+      CollateClips.from_config(config, tokenizer),
+    )
+    return BatchIterator(elements, transforms, config.prefetch_batches)
   drawn = np.random.default_rng(config.seed).permutation(len(data))[:SAMPLED].tolist()
   sampled = tuple(elements.order[place] for place in drawn)
   sample = Sample(datasets=(silent,), chain=Chain(planned), elements=sampled)

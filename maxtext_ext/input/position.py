@@ -83,6 +83,21 @@ class Position:
       )
 
 
+def for_planning_host(positions: Sequence[Position], host: int, hosts: int) -> Position:
+  """The position of a host where every host plans all batches: it is that of any host before.
+
+  The counts of all go to the first.
+
+  Raises:
+    ValueError: the positions are not those of all hosts at one step.
+  """
+  _require_all(positions)
+  if len(positions) == hosts:
+    return positions[host]
+  tally = DropCounter.sum_states(p.tally for p in positions if not host)
+  return dataclasses.replace(positions[0], host=host, hosts=hosts, tally=tally)
+
+
 def for_host(positions: Sequence[Position], host: int, hosts: int) -> Position:
   """The position of a host, from those of all hosts at the same step, in their order.
 
@@ -93,13 +108,8 @@ def for_host(positions: Sequence[Position], host: int, hosts: int) -> Position:
   Raises:
     ValueError: the positions are not those of all hosts at one step.
   """
+  _require_all(positions)
   count = len(positions)
-  whole = [(p.host, p.hosts, p.step) for p in positions]
-  if not count or whole != [(h, count, positions[0].step) for h in range(count)]:
-    raise ValueError(
-      f"input positions of (host, hosts, step) {whole}, expected one of every host at one step; "
-      "the checkpoint is damaged: go on from an older one"
-    )
   if count == hosts:
     return positions[host]
   shares = [HostShard(p.first, p.next, count) for p in positions]
@@ -116,3 +126,13 @@ def for_host(positions: Sequence[Position], host: int, hosts: int) -> Position:
     waiting=(),
     tally=tally,
   )
+
+
+def _require_all(positions: Sequence[Position]) -> None:
+  count = len(positions)
+  got = [(p.host, p.hosts, p.step) for p in positions]
+  if not count or got != [(h, count, positions[0].step) for h in range(count)]:
+    raise ValueError(
+      f"input positions of (host, hosts, step) {got}, expected one of every host at one step; "
+      "the checkpoint is damaged: go on from an older one"
+    )

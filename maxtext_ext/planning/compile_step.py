@@ -109,7 +109,7 @@ def abstract_batch(
   inputs = InputConfig.from_config(
     config, split=config.train_split, rows=config.global_batch_size_to_load
   )
-  spec = LAYOUTS[model_class(config).LAYOUT].batch_spec(inputs, inputs.rows)
+  spec = LAYOUTS[inputs.layout].batch_spec(inputs, inputs.rows)
   placement = bridge.input_sharding(config, mesh)
   return {
     name: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=placement)
