@@ -187,7 +187,6 @@ def to_hf(
   hf_folder = os.path.join(base, HF_FOLDER)
   record_file, config_file = (os.path.join(hf_folder, name) for name in (RECORD, CONFIG))
   record = foreign_json.check(Record, staging.read_json(hf_folder, RECORD), record_file)
-  hf_config = staging.read_json(hf_folder, CONFIG)
   if record.family not in FAMILIES:
     raise ValueError(f"{record_file}: family {shown(record.family)}, known: {', '.join(FAMILIES)}")
   family, source_naming = FAMILIES[record.family], record.naming
@@ -197,6 +196,7 @@ def to_hf(
       " Hugging Face has no model that holds them together; decode it as it is, or hand the"
       " adapters of a LoRA run to PEFT with `maxtext-ext convert export-adapter`"
     )
+  hf_config = staging.read_json(hf_folder, CONFIG)
   naming = naming or source_naming
   for name in (naming, source_naming):
     if name not in family.namings:
