@@ -74,7 +74,7 @@ SIGNATURES = {
     "enable_single_replica_ckpt_restoring",
   ),
   bridge.checkpointing._linen_items_to_nnx: ("restored_linen", "abstract_nnx_state"),
-  bridge.train_state_nnx.to_checkpoint_dict: ("state",),
+  bridge.to_checkpoint_dict: ("state",),
   bridge.Transformer.__init__: ("self", "config", "mesh", "quant", "model_mode", "rngs"),
 }
 
