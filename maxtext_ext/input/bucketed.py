@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import grain
@@ -19,7 +19,7 @@ import numpy as np
 from maxtext_ext.audio.geometry import HOP, Geometry
 from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.input.batch_spec import ArraySpec, BatchSpec, allocate, audio_spec
-from maxtext_ext.input.collate import Arrays, Batch, Fill, audio_seconds, put_chunks, put_sound
+from maxtext_ext.input.collate import Batch, Fill, audio_seconds, put_chunks, put_sound
 from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.drops import Drop, DropCounter
 from maxtext_ext.input.position import Position, for_planning_host
@@ -64,7 +64,7 @@ def largest_spec(config: InputConfig, rows: int) -> BatchSpec:
   return bucketed_spec(config, rows, _windows(config.filters.max_seconds, config.geometry))
 
 
-def bucketed_fill(batch: Arrays) -> Fill:
+def bucketed_fill(batch: Mapping[str, np.ndarray]) -> Fill:
   """Shares of real places and seconds of audio in a batch of this host."""
   return Fill(
     token_fill=float((batch["targets_segmentation"] != 0).mean()),
@@ -191,13 +191,15 @@ class _BucketedIterator(grain.DatasetIterator[Bucketed]):
     mine = place % self._elements.host_count == self._elements.host_index
     if mine:
       self._counter.count()
-    dropped = planned if isinstance(planned, Drop) else self._bucket.unfit(planned)
-    if dropped is None:
-      self._waiting[self._bucket.windows_of(planned)].append(place)
-      self._passed_over = 0
-      return
+    if not isinstance(planned, Drop):
+      unfit = self._bucket.unfit(planned)
+      if unfit is None:
+        self._waiting[self._bucket.windows_of(planned)].append(place)
+        self._passed_over = 0
+        return
+      planned = unfit
     if mine:
-      self._counter.drop(dropped)
+      self._counter.drop(planned)
     self._passed_over += 1
     elements = self._elements
     # From the first record of an epoch to the last of the next there are all but two epochs.

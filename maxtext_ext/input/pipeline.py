@@ -310,12 +310,12 @@ def eval_iterator(
   planned = (ReadElement(datasets=(silent,)), DecodeRecord(), filters, build.silent())
   with_sound = (ReadElement(datasets=(data,)), DecodeRecord(), filters, build)
   if config.layout == "bucketed":
-    transforms = (
+    bucketed = (
       *planned,
       BucketRows(config=config, with_sound=Chain(with_sound)),
       CollateClips.from_config(config, tokenizer),
     )
-    return BatchIterator(elements, transforms, config.prefetch_batches)
+    return BatchIterator(elements, bucketed, config.prefetch_batches)
   drawn = np.random.default_rng(config.seed).permutation(len(data))[:SAMPLED].tolist()
   sampled = tuple(elements.order[place] for place in drawn)
   sample = Sample(datasets=(silent,), chain=Chain(planned), elements=sampled)

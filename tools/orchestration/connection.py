@@ -24,6 +24,7 @@ from typing import Any, Callable
 from orchestration.gcloud import environment
 
 BEAT = 2.0  # seconds from one sign of life to the next
+_LAST_NOTES = 5.0  # seconds for what an ended client wrote last; a child of it may hold the pipe
 _AGENT = Path(__file__).with_name("agent.py")
 _CLIENTS: set[subprocess.Popen] = set()  # that `ask` waits for
 _ENDING = threading.Event()
@@ -101,7 +102,9 @@ class Connection:
     if first_line:
       self.send(first_line)
     self.send("alive")  # from now on the agent knows that this input ends when the runner does
-    for work in (self._read_output, self._read_notes, self._write):
+    self._notes = threading.Thread(target=self._read_notes, daemon=True)
+    self._notes.start()
+    for work in (self._read_output, self._write):
       threading.Thread(target=work, daemon=True).start()
 
   def send(self, text: str) -> None:
@@ -138,7 +141,9 @@ class Connection:
   def _read_output(self) -> None:
     for message in split_events(self._pieces(), self._mark):
       self._receive(message)
-    self._receive(Message(closed=self._client.wait()))
+    status = self._client.wait()
+    self._notes.join(_LAST_NOTES)  # they say why it ended
+    self._receive(Message(closed=status))
 
   def _pieces(self) -> Iterator[bytes]:
     while data := self._client.stdout.read1(65536):
