@@ -1,1 +1,1 @@
-"""Recipes of data sets: which sources, which clips of them, and in which part each clip stands."""
+"""Recipes of data sets: their sources, the clips taken from them, and the split of each clip."""

@@ -1,4 +1,4 @@
-"""The Arabic recipe: the seven sources, with shards as in the experiment's 216 GiB of ArrayRecord.
+"""Arabic recipe: seven sources, with as many shards as the experiment's 216 GiB of ArrayRecord.
 
 Splits are the published ones. Two sources have none to train or to validate on:
 arabic-english-code-switching has `train` alone (12,480 clips, no ids), which is divided by text, so
@@ -26,7 +26,7 @@ ARABIC, SWITCHING = "Arabic", "Arabic/English"
 
 
 def _published(train: int, validation: int, test: int) -> tuple[Part, ...]:
-  """The published splits, in so many shards."""
+  """Returns the published splits with their numbers of shards."""
   shards = {"train": train, "validation": validation, "test": test}
   return tuple(
     Part(split=split, to=split, shards=count) for split, count in shards.items() if count

@@ -1,4 +1,4 @@
-"""Arabic written in Buckwalter's ASCII letters, back to Arabic letters.
+"""Conversion of Buckwalter transliteration to Arabic letters.
 
 Source: the table of Tim Buckwalter's transliteration; `^` beside `v` for theh is of the Arabic
 Speech Corpus, whose transcripts are written so ("waraj~aHa Alt~aqoriyru").
@@ -17,7 +17,7 @@ _TABLE = str.maketrans(_LETTERS | dict.fromkeys(_VOWELS, "") | _PUNCTUATION)
 
 
 def to_arabic(text: str) -> str:
-  """The text in Arabic letters without vowels, as Arabic is mostly written: "waraj~aHa" -> "ورجح".
+  """Converts a text to Arabic letters without vowels, as is usual: "waraj~aHa" -> "ورجح".
 
   Characters outside the table stay.
   """

@@ -1,4 +1,4 @@
-"""What the scripts data/prepare_*.py do with their options: run, show, say what is next."""
+"""Shared command of the scripts data/prepare_*.py: run, print counts and the next steps."""
 
 import contextlib
 import dataclasses
@@ -30,13 +30,13 @@ def run(
   """Prepares the sources, and prints counts and the lines for an experiment's configuration.
 
   Args:
-    sources: and where each is, see `prepare.run`.
+    sources: pairs of source and its place, see `prepare.prepare`.
     out: folder of the shards.
     options: see there.
-    jsonl: folder for the official fine-tuning format; None: not wanted.
+    jsonl: folder for the official fine-tuning format; None: do not export.
 
   Raises:
-    ValueError: as `prepare`; what of that is too many bad records has been printed by line.
+    ValueError: as `prepare`; where there are too many bad records, they were printed before.
   """
   with _progress() as watch:
     try:
@@ -54,7 +54,7 @@ def run(
 def choose(
   sources: Sequence[Source], places: dict[str, str], only: Sequence[str]
 ) -> list[tuple[Source, str]]:
-  """The sources of a recipe that are wanted, and where each is.
+  """Selects sources of a recipe and the place of each.
 
   Args:
     sources: all of the recipe.
@@ -74,7 +74,7 @@ def choose(
 
 
 def print_counts(done: Sequence[Prepared]) -> None:
-  """A table of all parts: read = written + quarantined + left out, and what is in each split."""
+  """Prints the counts of all parts (read = written + quarantined + left out) and of each split."""
   names = list(dict.fromkeys(split for each in done for split in each.splits))
   table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
   table.add_column("source", no_wrap=True)
@@ -105,7 +105,7 @@ def print_counts(done: Sequence[Prepared]) -> None:
 
 
 def mixture_lines(done: Sequence[Prepared]) -> str:
-  """What an experiment's yml says to train on all of it, or on one data set alone."""
+  """Returns the lines of an experiment's yml that train on all data sets, or on a single one."""
   folders = {each.name: each.data_dir for each in done}
   if len(folders) == 1:
     return f"data_dir: {next(iter(folders.values()))}"
@@ -134,7 +134,7 @@ def _export(done: Sequence[Prepared], out: str, workers: int) -> None:
 
 @contextlib.contextmanager
 def _progress() -> Iterator[ProgressCallback]:
-  """A bar for each thing that is done; nothing where stderr is no terminal."""
+  """Shows a progress bar per step; nothing where stderr is no terminal."""
   console = Console(stderr=True)
   columns = (
     progress.TextColumn("{task.description}"),
@@ -155,6 +155,6 @@ def _progress() -> Iterator[ProgressCallback]:
 
 
 def with_columns(source: Source, columns: dict[str, str]) -> Source:
-  """The source with other names of its columns, by the attributes of Source."""
+  """Returns the source with other names of its columns, by the attributes of Source."""
   changes: dict[str, Any] = {**columns}
   return dataclasses.replace(source, **changes)

@@ -1,4 +1,4 @@
-"""Records as JSON lines and 16 kHz WAV files, the form of Qwen3-ASR's official fine-tuning.
+"""Export to JSON lines and 16 kHz WAV files, the format of Qwen3-ASR's official fine-tuning.
 
 A line is `{"audio": "/path/clip.wav", "text": "language Hebrew<asr_text>what is said"}`, with
 "prompt" where a record has one. Source: qwen3_asr_sft.py of QwenLM/Qwen3-ASR.
@@ -31,14 +31,14 @@ _SAFE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExportSummary:
-  """What an export holds: the records of its shards = lines + left_out.
+  """Counts of an export: the records of its shards = lines + left_out.
 
   Attributes:
     path: the JSONL file.
-    lines: in it.
+    lines: their number in it.
     left_out: records that have no 16-bit form, by reason.
     shards: of the records.
-    made: shards that were exported by this call; the others were there already.
+    made: shards that this call exported; the others existed.
   """
 
   path: str
@@ -58,12 +58,12 @@ def export(
 ) -> ExportSummary:
   """Writes {out}/{split}.jsonl and {out}/wav/{name}/{shard}/{id}.wav.
 
-  Shard by shard: what was exported is not written again, unless the shard has changed since. The
-  JSONL file is written last. Samples are those of `--audio pcm16`.
+  Exported shards are not written again unless they have changed. The JSONL file is written last.
+  Samples are those of `--audio pcm16`.
 
   Args:
     data_dirs: (name, folder of ArrayRecord shards) of each data set, in the order of the lines.
-    split: which shards.
+    split: split to export.
     out: folder, local or a URL; the lines hold its absolute path.
     workers: processes.
     progress: called after each shard.
@@ -97,7 +97,7 @@ def export(
 
 
 def format_line(record: Record, path: str) -> str:
-  """The JSON line of a record whose audio is at `path`; ends in a line break."""
+  """Formats the JSON line of a record whose audio is at `path`; ends in a line break."""
   language = language_name(record.language) if record.language else NO_LANGUAGE
   line = {"audio": path, "text": f"language {language}<asr_text>{record.text}"}
   if record.prompt:
@@ -106,9 +106,9 @@ def format_line(record: Record, path: str) -> str:
 
 
 def wav_name(sample_id: str) -> str:
-  """A file name for an id: different for different ids, on any file system.
+  """Returns a file name for an id, unique on any file system.
 
-  What could not be a name everywhere (slashes, capitals, great length) gets a hash of the id.
+  An id with slashes, capitals or great length is not safe as a name, and gets a hash.
   """
   if _SAFE_NAME.fullmatch(sample_id):
     return f"{sample_id}.wav"

@@ -1,4 +1,4 @@
-"""The Hebrew recipe: two corpora of ivrit.ai, 95% of each for training and 5% for validation.
+"""Hebrew recipe: two corpora of ivrit.ai, 95% of each for training and 5% for validation.
 
 Columns of ivrit-ai/crowd-transcribe-v5 (42 files data/train-*, 196,000 clips, 254 to 300 h, MP3):
 `uuid`, `audio` {bytes, path}, `sentence` (what a volunteer wrote), `orig_sentence` (what a model

@@ -1,4 +1,4 @@
-"""Runs a recipe: each source becomes a folder of ArrayRecord shards by itself."""
+"""Execution of a recipe: each source becomes a folder of ArrayRecord shards."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ from maxtext_ext.sources.options import SourceOptions
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PrepareOptions:
-  """What holds for all sources of a recipe.
+  """Options shared by all sources of a recipe.
 
   Attributes:
     min_seconds, max_seconds: shorter and longer clips are left out.
@@ -32,7 +32,7 @@ class PrepareOptions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Written:
-  """What a split holds."""
+  """Contents of a split."""
 
   records: int
   seconds: float
@@ -40,13 +40,13 @@ class Written:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Prepared:
-  """What became of one part of a source: read = written + quarantined + left out.
+  """Counts of one part of a source: read = written + quarantined + left out.
 
   Attributes:
     name: of the source.
     part: which.
     data_dir: folder of the shards.
-    splits: what went where.
+    splits: contents by split.
     summary: the counts of the conversion.
   """
 
@@ -70,12 +70,12 @@ def prepare(
 ) -> list[Prepared]:
   """Writes {out}/{source}/{split}-00000-of-0000N.array_record for each source and split.
 
-  All files of all sources are found, and downloaded, before the first is converted. What is
-  complete already is not done again; what was broken off goes on.
+  All files of all sources are listed and downloaded before the first is converted. Complete splits
+  are not converted again; interrupted conversions resume.
 
   Args:
-    sources: and where each is: a folder, a file, a glob or an id, see sources/huggingface.py;
-      empty: on the hub.
+    sources: pairs of source and its place: a folder, a file, a glob or an id, see
+      sources/huggingface.py; empty: on the hub.
     out: folder, local or a URL.
     options: see there.
     watch: called again and again.

@@ -1,4 +1,4 @@
-"""What a recipe says of a source: where it is, how its columns are called, what becomes of it."""
+"""Description of a recipe's source: its place, columns and splits."""
 
 import dataclasses
 
@@ -8,12 +8,12 @@ from maxtext_ext.prepare.split import Split
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Part:
-  """A split of the source.
+  """Split of a source.
 
   Attributes:
-    split: its name there.
-    to: the split that it becomes, or how it is divided.
-    shards: output shards of each of those; None: by size.
+    split: its name in the source.
+    to: the split that it becomes, or the shares that it is divided into.
+    shards: output shards of each resulting split; None: by size.
   """
 
   split: str
@@ -28,13 +28,13 @@ class Part:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Source:
-  """One corpus of a recipe.
+  """Corpus of a recipe.
 
   Attributes:
     name: of its folder, of its data set in an experiment's `mixture`, and of its option.
     hub: its id on the Hugging Face Hub.
     config: of several subsets there, "*" for all.
-    dataset_name: what its records say.
+    dataset_name: that its records carry.
     language: of its records.
     audio_key, text_key, id_key: its columns; an id of several columns has commas between them.
     parts: its splits.
@@ -57,7 +57,7 @@ class Source:
   by_text: bool = False
 
   def select(self, part: Part, *, min_seconds: float, max_seconds: float) -> Select:
-    """The selector of one of its parts."""
+    """Returns the selector of one of its parts."""
     return Select(
       to=part.to,
       language=self.language,

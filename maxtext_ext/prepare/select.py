@@ -1,4 +1,4 @@
-"""Which clips of a source are taken, with what text, and into which split."""
+"""Selection of a source's clips, with the cleaned text and the split of each."""
 
 import dataclasses
 import re
@@ -32,20 +32,21 @@ _OPEN_SEGMENT = re.compile(r"<\|\d+(?:\.\d+)?\|>\s*<\|(\d+(?:\.\d+)?)\|>\s*$")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Select:
-  """Chooses the clips of a source; a selector for `records.convert`.
+  """Selector of a source's clips, for `conversion.convert`.
 
   Attributes:
-    to: the split that everything goes to, or how it is divided.
+    to: the split of all clips, or the shares that they are divided into.
     language: as in TEXTS.
-    min_seconds, max_seconds: shorter and longer clips are left out; both limits belong to it.
+    min_seconds, max_seconds: shorter and longer clips are left out; both limits are inclusive.
     overhang_seconds: clips that are this much too long at most are cut at the limit: what their
       encoder added.
-    whisper_segments: the text has Whisper's timestamps: where its last segment is not written out,
-      the clip ends before that, so that nothing is said that is not in the text.
-    buckwalter: the text is Arabic in Buckwalter's letters, with vowels; it becomes Arabic without.
-    group: a regular expression that finds in an id what stands for its recording or speaker, as
-      its first group; clips of one group fall in one part. None: each clip by itself, by its id.
-    by_text: divide by text instead of id: for sources without ids that last.
+    whisper_segments: the text has Whisper's timestamps. Where its last segment has no text, the
+      clip is cut before it, so that all speech in the clip is in the text.
+    buckwalter: the text is vowelled Arabic in Buckwalter's letters; it becomes Arabic letters
+      without vowels.
+    group: regular expression whose first group is the recording or speaker in an id; clips of one
+      recording or speaker go to one split. None: each clip is placed by its id.
+    by_text: divide by text instead of id, for sources without stable ids.
   """
 
   to: str | Split
@@ -66,7 +67,7 @@ class Select:
       )
 
   def __call__(self, record: Record) -> Selected | Skipped:
-    """The record with its text cleaned, or why it is left out."""
+    """Returns the record with its text cleaned, or the reason for leaving it out."""
     clean, normalize = TEXTS.get(self.language, TEXTS[""])
     text = clean(buckwalter.to_arabic(record.text) if self.buckwalter else record.text)
     if not normalize(text):
@@ -98,9 +99,9 @@ class Select:
 
 
 def open_segment(text: str) -> float | None:
-  """Where the segment begins that Whisper's timestamps open at the end of a text, in seconds.
+  """Returns the start, in seconds, of a segment that Whisper's timestamps open at a text's end.
 
-  "<|0.00|>one<|2.40|><|3.10|>" -> 3.1; None where the last segment is whole.
+  "<|0.00|>one<|2.40|><|3.10|>" -> 3.1; None where the last segment is complete.
   """
   match = _OPEN_SEGMENT.search(text)
   return float(match[1]) if match else None

@@ -1,6 +1,6 @@
-"""Which part of a data set a clip belongs to: a function of a seed and the clip's key alone.
+"""Division of a data set into splits by a hash of a seed and each clip's key.
 
-So a clip stays where it is when data is added, whatever the order, the files or the workers.
+A clip keeps its split when data is added, whatever the order, the files or the workers.
 """
 
 import dataclasses
@@ -15,8 +15,8 @@ _RANGE = 1 << 8 * _HASH_BYTES
 class Split:
   """Shares of a data set.
 
-  A key's hash is a number in [0, 1); the parts lie on that line one behind the other. Moving a
-  border moves only the clips that it passes over: what was in validation with 5% still is with 10%.
+  A key's hash is a number in [0, 1), which the splits divide in order. Moving a border moves only
+  the clips between its old and its new place: a clip in validation with 5% is there with 10% too.
 
   Attributes:
     shares: (name, share of the keys) in the order of the line, which add up to 1.
@@ -37,11 +37,11 @@ class Split:
 
   @property
   def parts(self) -> tuple[str, ...]:
-    """The names of the parts."""
+    """Names of the splits."""
     return tuple(name for name, _ in self.shares)
 
   def part_of(self, key: str) -> str:
-    """The part of the clips with this key: the clip's id, or what it shares with others."""
+    """Returns the split of the clips with this key: an id, a recording or a speaker."""
     # Half surrogates have no UTF-8 form, but broken ids hold them.
     data = f"{self.seed}\0{key}".encode(errors="surrogatepass")
     place = int.from_bytes(hashlib.blake2b(data, digest_size=_HASH_BYTES).digest()) / _RANGE
