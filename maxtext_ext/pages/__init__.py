@@ -1,1 +1,1 @@
-"""What the HTML pages share: look, formats of numbers, pictures."""
+"""Shared parts of the HTML pages: style, number formats, pictures."""

@@ -1,4 +1,4 @@
-"""Geometry of pictures: numbers in, SVG coordinates out."""
+"""Geometry of charts: computes SVG coordinates from numbers."""
 
 import dataclasses
 import math
@@ -15,7 +15,7 @@ _LOGARITHMIC_FROM = 10  # times the median
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Frame:
-  """A picture's view box, and the margins that hold its labels."""
+  """View box of a picture, and the margins that hold its labels."""
 
   width: int
   height: int
@@ -25,11 +25,11 @@ class Frame:
   bottom: int = 44
 
   def x(self, share: float) -> float:
-    """Where on the horizontal axis, 0 at its left end and 1 at its right."""
+    """Converts a fraction of the horizontal axis (0 left, 1 right) to a coordinate."""
     return round(self.left + share * (self.width - self.left - self.right), 1)
 
   def y(self, share: float) -> float:
-    """Where on the vertical axis, 0 at its foot and 1 at its top."""
+    """Converts a fraction of the vertical axis (0 bottom, 1 top) to a coordinate."""
     return round(self.height - self.bottom - share * (self.height - self.top - self.bottom), 1)
 
 
@@ -39,7 +39,7 @@ HALF = Frame(width=460, height=250)  # two stand side by side
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tick:
-  """A label on an axis at `position` of the view box."""
+  """Label on an axis at `position` of the view box."""
 
   position: float
   label: str
@@ -47,13 +47,13 @@ class Tick:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Curve:
-  """A line to draw.
+  """Line to draw.
 
   Attributes:
     path: the `d` attribute of the values themselves, thinned to bucket means when there are many.
     smooth: the same for a running mean; "" where there are too few points to need one.
     last: the last value.
-    left_out: values that were NaN or infinite and can't be drawn.
+    left_out: NaN or infinite values, which are not drawn.
   """
 
   path: str
@@ -67,7 +67,7 @@ class Curve:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bar:
-  """A bar of a histogram: a rectangle, and what it stands for in words."""
+  """Bar of a histogram: a rectangle, and its description."""
 
   x: float
   y: float
@@ -78,7 +78,7 @@ class Bar:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Histogram:
-  """How often values occur; bars of a logarithmic axis are equally wide in the logarithm."""
+  """Counts of values; bars of a logarithmic axis are equally wide in the logarithm."""
 
   bars: list[Bar]
   x_ticks: list[Tick]
@@ -88,7 +88,7 @@ class Histogram:
 
 
 def ticks(low: float, high: float, count: int) -> list[float]:
-  """About `count` round numbers (1, 2 or 5 times a power of ten apart) inside [low, high]."""
+  """Returns about `count` round numbers in [low, high], 1, 2 or 5 times a power of ten apart."""
   assert high > low and count > 0
   rough = (high - low) / count
   power = 10.0 ** math.floor(math.log10(rough))
@@ -103,7 +103,7 @@ def curve(points: Sequence[tuple[int, float]], *, top: float = -math.inf) -> Cur
   The vertical axis starts at zero unless values are negative, so that heights can be compared.
 
   Args:
-    top: a value that the vertical axis reaches too, so that curves can share a picture.
+    top: a value that the vertical axis includes, so that curves can share a picture.
   """
   finite = [(float(step), value) for step, value in points if math.isfinite(value)]
   if len(finite) < 2:
@@ -186,7 +186,7 @@ def histogram(values_R: np.ndarray) -> Histogram | None:
 
 
 def waveform(samples_T: np.ndarray) -> str:
-  """The outline of a clip as the `d` of a path: 0 to WAVE_WIDTH wide, -100 to 100 for full scale.
+  """Draws a clip as the `d` of a path: 0 to WAVE_WIDTH wide, -100 to 100 for full scale.
 
   Args:
     samples_T: [T] float with full scale at 1, T > 0.
@@ -203,7 +203,7 @@ def waveform(samples_T: np.ndarray) -> str:
 
 
 def _round_edges(low: float, high: float) -> np.ndarray:
-  """Edges a round number apart that reach from `low` to `high` or a little beyond."""
+  """Returns edges a round number apart from `low` to `high` or a little beyond."""
   if high - low <= 1e-4 * max(abs(low), abs(high)):
     low, high = low - 0.5, high + 0.5
   marks = ticks(low, high, _BARS)
@@ -221,7 +221,7 @@ def _logarithmic_ticks(low: float, high: float) -> list[float]:
 
 
 def _thin(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-  """At most _MAX_POINTS: means of equal runs, with the first and last point as they are."""
+  """Thins to at most _MAX_POINTS: means of equal runs; keeps the first and last point."""
   if len(points) <= _MAX_POINTS:
     return points
   inner, buckets = points[1:-1], _MAX_POINTS - 2
@@ -234,7 +234,7 @@ def _thin(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _smooth(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-  """A centred running mean over a twentieth of the points, narrower at the ends."""
+  """Computes a centred running mean over a twentieth of the points, narrower at the ends."""
   reach = max(1, len(points) // 40)
   smooth = []
   for index, (step, _) in enumerate(points):

@@ -1,8 +1,8 @@
-"""Durations as people read them, on pages and in tables."""
+"""Readable durations for pages and tables."""
 
 
 def format_duration(seconds: float) -> str:
-  """3723 -> "1 h 2 min", 90 -> "1.5 min", 9 -> "9.0 s"."""
+  """Formats seconds: 3723 -> "1 h 2 min", 90 -> "1.5 min", 9 -> "9.0 s"."""
   if round(seconds / 60) >= 60:
     minutes = round(seconds / 60)
     return f"{minutes // 60:,} h {minutes % 60} min"

@@ -1,4 +1,4 @@
-"""Templates to pages that stand alone: one file, no script, nothing fetched."""
+"""Rendering of templates to self-contained pages: one file, no script, no downloads."""
 
 import os
 import pathlib
@@ -26,7 +26,7 @@ def render(
     template: path of the .html.jinja file.
     filters: by the names that the template gives them, besides `duration`, `count`, `fact` and
       `printable`.
-    values: what the template names, `title` always; one that is missing is an error.
+    values: the template's variables, always with `title`; a missing one is an error.
   """
   path = pathlib.Path(template)
   environment = jinja2.Environment(
@@ -45,7 +45,7 @@ def render(
 
 
 def direction(text: str) -> str:
-  """ "rtl" or "ltr": that of the first letter with a direction, as HTML's dir=auto decides.
+  """Returns "rtl" or "ltr" by the first letter with a direction, as HTML's dir=auto decides.
 
   dir=auto itself looks past isolated (bdi) words, and every word of an alignment is one.
   """
