@@ -1,4 +1,4 @@
-"""Commands of the package as processes of their own, shown as a user would type them."""
+"""Subprocesses for the package's commands, printed as a user would type them."""
 
 import os
 import pathlib
@@ -20,7 +20,7 @@ def run_command(console: Console, name: str, config: str, keys: Mapping[str, str
   Ctrl-C and SIGTERM are passed on, so that training saves before it ends.
 
   Raises:
-    SystemExit: the command was broken off, with its status.
+    SystemExit: the command was interrupted, with its status.
     ValueError: it failed.
   """
   command = [*_program(), name, config, *(f"{key}={value}" for key, value in keys.items())]
@@ -46,7 +46,7 @@ def run_command(console: Console, name: str, config: str, keys: Mapping[str, str
 
 
 def _program() -> list[str]:
-  """The console script of this environment, from here; without one, its module."""
+  """Returns the console script of this environment, or else `python -m` with its module."""
   script = pathlib.Path(sys.executable).with_name("maxtext-ext")
   if not script.is_file():
     return [sys.executable, "-m", "maxtext_ext.cli"]

@@ -1,7 +1,7 @@
-"""A small synthetic speech corpus: phrases of one to four words in English, Arabic and Hebrew.
+"""Small synthetic speech corpus: phrases of one to four words in English, Arabic and Hebrew.
 
-Every choice (words, voice, speed, pitch, silence, level, noise) follows from the seed. A shard is
-made in a fresh process of its own, so the samples don't depend on how many processes run at a time.
+Every choice (words, voice, speed, pitch, silence, level, noise) follows from the seed. Each
+shard is made in a fresh process, so the samples do not depend on the number of processes.
 """
 
 import concurrent.futures
@@ -40,7 +40,7 @@ VARIANTS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Clip:
-  """All that is chosen about one clip."""
+  """Random choices of one clip."""
 
   sample_id: str
   language: str
@@ -64,7 +64,7 @@ class Clip:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CorpusSummary:
-  """What was written.
+  """Counts of the written corpus.
 
   Attributes:
     counts: clips of each split.
@@ -105,13 +105,13 @@ def plan(*, train: int, validation: int, test: int, seed: int) -> dict[str, list
 
 
 def seen_share(clips: list[Clip], training: list[Clip]) -> float:
-  """Share of `clips` whose text occurs in `training` in the same language."""
+  """Computes the share of `clips` whose text occurs in `training` in the same language."""
   trained = {(clip.language, clip.text) for clip in training}
   return sum((clip.language, clip.text) in trained for clip in clips) / len(clips)
 
 
 def render(clip: Clip) -> np.ndarray:
-  """Makes the sound of a clip.
+  """Synthesizes a clip.
 
   Returns:
     [T] float32 in [-1, 1] at `SAMPLE_RATE`.

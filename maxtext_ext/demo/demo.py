@@ -1,4 +1,4 @@
-"""The demo: speech is made (or taken from the user), converted, trained on, decoded, scored.
+"""Demo: synthesizes speech (or takes the user's), converts, trains, decodes and scores.
 
 Training and decoding run as the commands that a user would type; they are printed.
 """
@@ -39,7 +39,7 @@ PATIENCE = 5  # evaluations without a lower word error rate: a third of the run
 
 @dataclass(frozen=True, kw_only=True)
 class DemoResult:
-  """What the demo ended with; rates are fractions."""
+  """Results of the demo; rates are fractions."""
 
   report: str
   wer: float
@@ -137,7 +137,7 @@ def main(
 
 
 def _fresh(folder: pathlib.Path) -> pathlib.Path:
-  """An empty folder of the demo's own."""
+  """Empties or creates the demo's own folder."""
   marker = folder / MARKER
   if folder.exists() and any(folder.iterdir()):
     if not marker.exists():
@@ -152,7 +152,7 @@ def own_data_keys(data_dir: str, tokenizer: Tokenizer) -> list[str]:
   """`key=value` strings for recordings of any length, number and language.
 
   The configuration is made for thousands of one-second commands. Here the steps follow from the
-  amount of data, and the run ends when its evaluations get no better.
+  amount of data, and training stops when the evaluations no longer improve.
   """
   from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY  # with JAX, which --help can spare
 
@@ -181,7 +181,7 @@ def own_data_keys(data_dir: str, tokenizer: Tokenizer) -> list[str]:
 
 
 def steps_for(tokens: int) -> int:
-  """Steps of a run on so many tokens of training data."""
+  """Returns the steps of a run for a number of training tokens."""
   least, most = STEPS
   return min(max(math.ceil(EPOCHS * tokens / ROW_TOKENS), least), most)
 

@@ -1,8 +1,8 @@
-"""Speech from espeak-ng, whose library and voices ship inside the `espeakng-loader` wheel.
+"""Speech synthesis by espeak-ng, whose library and voices ship in the `espeakng-loader` wheel.
 
-The library keeps one global state, so there is one engine a process. Its noise and its phase run on
-from call to call: the same calls in the same order in a fresh process give the same samples, a
-repeated call does not.
+The library has global state, so there is one engine per process. The state of its noise and phase
+carries over between calls: the same calls in the same order in a fresh process give the same
+samples, a repeated call does not.
 """
 
 import ctypes
@@ -34,12 +34,12 @@ _SampleCallback = ctypes.CFUNCTYPE(
 
 @functools.cache
 def engine() -> "Espeak":
-  """The process's only engine, started on first use."""
+  """Returns the process's only engine, started on first use."""
   return Espeak()
 
 
 class Espeak:
-  """The loaded library; get it from `engine()`.
+  """Loaded library; get it from `engine()`.
 
   Voices are named `base+variant`: the base is a language or accent ("en", "en-us", "ar", "he"), the
   variant one of `variants`.
@@ -128,7 +128,7 @@ class Espeak:
     return np.concatenate(self._buffers)
 
   def phonemes(self, text: str, voice: str) -> str:
-    """How `text` is spoken, in the International Phonetic Alphabet.
+    """Transcribes the pronunciation of `text` in the International Phonetic Alphabet.
 
     Raises:
       ValueError: no such voice, or espeak-ng fell back to spelling in English.

@@ -1,4 +1,4 @@
-"""A user's own JSONL lines, cut into train, validation and test for the demo."""
+"""Division of a user's own JSONL lines into train, validation and test for the demo."""
 
 import collections
 import dataclasses
@@ -21,11 +21,11 @@ _EXPECTED = 'expected JSON lines like {"audio": "clip.wav", "text": "what is sai
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OwnSplits:
-  """Summary of how the lines were cut.
+  """Summary of the division.
 
   Attributes:
     counts: lines of each split.
-    by: what no two splits share, "speaker", "recording" or "line".
+    by: unit that splits do not share: "speaker", "recording" or "line".
     left_out: lines of test's and validation's speakers or recordings beyond MOST.
   """
 
@@ -40,13 +40,13 @@ class OwnSplits:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Line:
-  """A line of the file, from 1.
+  """Line of the file, from 1.
 
   Attributes:
-    values: the object that it is; empty where it is none.
+    values: its JSON object; empty where it is none.
     names: of these, by what they are in USUAL_NAMES.
     fields: the values under those names.
-    problem: why it cannot be used; "" where it can.
+    problem: why it cannot be used, or "".
   """
 
   content: bytes
@@ -60,13 +60,13 @@ class _Line:
 def split_lines(path: str, out: pathlib.Path) -> OwnSplits:
   """Writes `{out}/{split}.jsonl` from the lines of a JSONL file.
 
-  Where three speakers or more are named, no speaker is in two splits, and lines without one are for
-  training; else no recording is; and where there are fewer than three of them too, no line. Which
-  go where follows from their hashes, not from the order of the file. Lines that cannot be used go
+  With three speakers or more, no speaker is in two splits, and lines without a speaker go to
+  training. With fewer, recordings are kept together; with fewer than three recordings, only lines.
+  Hashes decide the split, not the order of the file. Lines that cannot be used go
   to training as they are, where conversion quarantines them. Audio paths are made absolute.
 
   Raises:
-    ValueError: there is no such file, or too little in it for three splits.
+    ValueError: the file is missing, or too small for three splits.
   """
   if not os.path.isfile(path):
     found = "is a folder" if os.path.isdir(path) else "not found"
@@ -127,7 +127,7 @@ def _group(lines: Sequence[_Line]) -> tuple[str, list[list[_Line]]]:
 
 
 def _groups(lines: Sequence[tuple[Any, _Line]]) -> list[list[_Line]]:
-  """Lines of the same key; without those whose key is no name or number."""
+  """Groups lines by key; leaves out lines whose key is no name or number."""
   groups: dict[str | int, list[_Line]] = collections.defaultdict(list)
   for key, line in lines:
     if isinstance(key, str | int) and key != "":
@@ -140,7 +140,7 @@ def _rank(line: _Line) -> bytes:
 
 
 def _deal(groups: Sequence[list[_Line]], total: int) -> dict[str, list[_Line]]:
-  """Lines of test and validation: whole groups in turn, until each has its share of the total."""
+  """Assigns whole groups to test and validation in turn, until each has its share of the total."""
   wanted = {
     split: min(MOST[split], max(1, round(share * total))) for split, share in SHARES.items()
   }
@@ -155,7 +155,7 @@ def _deal(groups: Sequence[list[_Line]], total: int) -> dict[str, list[_Line]]:
 
 
 def _name(lines: Sequence[_Line], folder: str) -> dict[int, str]:
-  """Ids, by the number of the line, for lines without one: the sound file's name."""
+  """Makes ids from sound file names for lines without one, by line number."""
   ids: dict[int, str] = {}
   for line in lines:
     audio = line.fields.get("audio")
@@ -167,7 +167,7 @@ def _name(lines: Sequence[_Line], folder: str) -> dict[int, str]:
 
 
 def _with_paths(line: _Line, folder: str, ids: Mapping[int, str]) -> bytes:
-  """The line with an absolute audio path, and with an id."""
+  """Returns the line with an absolute audio path and an id."""
   audio = line.fields.get("audio")
   if not isinstance(audio, str):
     return line.content

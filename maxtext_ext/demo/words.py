@@ -1,4 +1,4 @@
-"""The demo's words in three languages: as espeak-ng has to read them, and as they are written.
+"""Words of the demo in three languages: the spelling for espeak-ng, and the usual one.
 
 Hebrew and Arabic are kept here with their vowel marks, which espeak-ng needs and which everyday
 writing omits: the target text has none.
@@ -37,7 +37,7 @@ class Word:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Lexicon:
-  """A language's words, and the espeak-ng voices (accents) that say them."""
+  """Words of a language, and the espeak-ng voices (accents) that speak them."""
 
   code: str
   voices: tuple[str, ...]
@@ -54,12 +54,12 @@ def spoken_hebrew(text: str) -> str:
 
 
 def spoken_arabic(text: str) -> str:
-  """Composed letters (hamza carriers stay whole), and shadda before the vowel."""
+  """Composes letters (hamza carriers too) and puts shadda before the vowel."""
   return _order_marks(unicodedata.normalize("NFC", text), {_SHADDA: 0})
 
 
 def strip_marks(text: str) -> str:
-  """Text without vowel marks, as it is written every day; precomposed Arabic letters stay whole."""
+  """Removes vowel marks, as in everyday writing; precomposed Arabic letters stay composed."""
   # NFC leaves Hebrew letters and points apart, and keeps the hamza on its Arabic carrier.
   composed = unicodedata.normalize("NFC", text)
   return "".join(c for c in composed if not unicodedata.combining(c))
