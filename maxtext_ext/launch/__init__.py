@@ -1,1 +1,1 @@
-"""Jobs for engines that exist: SkyPilot, XPK on GKE, Ray, Hugging Face Jobs."""
+"""Jobs for external engines: SkyPilot, XPK on GKE, Ray, Hugging Face Jobs."""

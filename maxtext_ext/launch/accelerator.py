@@ -14,7 +14,7 @@ _OURS = {theirs: ours for ours, theirs in _GOOGLE.items()}
 
 @dataclass(frozen=True, kw_only=True)
 class Tpu:
-  """A TPU slice.
+  """TPU slice.
 
   Attributes:
     generation: Google's name of it: v4, v5litepod.
@@ -37,12 +37,12 @@ class Tpu:
 
   @property
   def hosts(self) -> int:
-    """Machines that drive it; up to 8 chips of v5e and v6e hang on one."""
+    """Number of hosts; up to 8 chips of v5e and v6e share one."""
     return self.slice.chips // self.chips_per_host
 
   @property
   def chips_per_host(self) -> int:
-    """Chips of a machine."""
+    """Chips per host."""
     flat = len(self.slice.shape) == 2
     most = 8 if flat and self.slice.chips <= 8 else 4
     return min(most, self.slice.chips)
@@ -57,10 +57,10 @@ class Gpu:
 
 
 def parse_accelerator(text: str) -> Tpu | Gpu:
-  """The accelerator of a name: v4-32, tpu-v4-32, v5litepod-16, H100:8, A100-80GB.
+  """Parses the name of an accelerator: v4-32, tpu-v4-32, v5litepod-16, H100:8, A100-80GB.
 
   Raises:
-    ValueError: when there is none of that name.
+    ValueError: no accelerator has that name.
   """
   if match := _TPU.fullmatch(text):
     ours = _OURS.get(match["generation"].lower(), match["generation"].lower())
@@ -82,7 +82,7 @@ def parse_accelerator(text: str) -> Tpu | Gpu:
 
 
 def parse_tpu(text: str, engine: str) -> Tpu:
-  """The TPU slice of a name, for an engine that we use for TPUs only."""
+  """Parses the name of a TPU slice, for an engine that we use for TPUs only."""
   match parse_accelerator(text):
     case Tpu() as tpu:
       return tpu

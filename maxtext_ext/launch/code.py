@@ -1,7 +1,7 @@
 """Code of a Hugging Face job: a commit that the job clones, or the checkout in the request itself.
 
 There is no image of this project in a registry. The hub's buckets, where `hf jobs uv run` puts
-scripts, were considered: storage that nobody clears, for a third of a megabyte.
+scripts, were considered: they would keep a third of a megabyte per job until somebody deletes it.
 """
 
 import base64
@@ -27,12 +27,12 @@ _FOLDER = "~/maxtext"
 
 @dataclass(frozen=True, kw_only=True)
 class Code:
-  """The code's way to a job.
+  """Transfer of the code to a job.
 
   Attributes:
     script: lines of bash that put it into the current folder.
     arguments: of that script.
-    said: for the user.
+    said: message for the user.
   """
 
   script: str
@@ -41,7 +41,7 @@ class Code:
 
 
 def choose(job: Job, how: How) -> Code:
-  """The code as asked for; auto: cloned where that gives what is here, else in the request."""
+  """Chooses the transfer; auto: clone if that gives exactly this checkout, else in the request."""
   if how == "inline":
     return _inline(job, "")
   problem = _why_not_cloned(job)
@@ -51,7 +51,7 @@ def choose(job: Job, how: How) -> Code:
 
 
 def _inline(job: Job, reason: str) -> Code:
-  """The files of the checkout that git tracks, and those of the configuration."""
+  """Returns the transfer of git's tracked files and the configuration's files in the request."""
   names = _files(job)
   packed = _pack(job.root, names)
   text = base64.b64encode(packed).decode()
@@ -67,7 +67,7 @@ def _inline(job: Job, reason: str) -> Code:
 
 
 def _cloned(job: Job) -> Code:
-  """The commit of the checkout."""
+  """Returns the transfer that clones the checkout's commit."""
   commit, url = _commit(job.root), _public_url(job.root)
   return Code(
     script=(
@@ -80,7 +80,7 @@ def _cloned(job: Job) -> Code:
 
 
 def _why_not_cloned(job: Job) -> str:
-  """Why a job cannot clone exactly what is here; empty: it can."""
+  """Returns why a job cannot clone exactly this checkout; empty: it can."""
   root = job.root
   if not _commit(root):
     return "there is no commit; commit and push"
@@ -104,7 +104,7 @@ def _commit(root: pathlib.Path) -> str:
 
 
 def _public_url(root: pathlib.Path) -> str:
-  """The https:// address of `origin`, without a user and a password; empty: it has none."""
+  """Returns the https:// address of `origin`, without a user and a password; empty without one."""
   url = (git(root, "config", "--get", "remote.origin.url") or "").strip()
   if match := re.fullmatch(r"(?:ssh://)?[\w.-]+@([\w.-]+)[:/](.+)", url):
     return f"https://{match[1]}/{match[2]}"
@@ -112,7 +112,7 @@ def _public_url(root: pathlib.Path) -> str:
 
 
 def _files(job: Job) -> list[str]:
-  """Paths from the root, sorted."""
+  """Lists paths from the root, sorted."""
   listed = git(job.root, "ls-files", "-z", "--", *_PARTS)
   if listed:
     names = {name for name in listed.split("\0") if name and (job.root / name).is_file()}
@@ -129,7 +129,7 @@ def _walk(path: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _pack(root: pathlib.Path, names: list[str]) -> bytes:
-  """A tar.xz of files; the same files make the same bytes."""
+  """Packs files into a reproducible tar.xz: the same files give the same bytes."""
   buffer = io.BytesIO()
   with tarfile.open(fileobj=buffer, mode="w") as archive:
     for name in names:

@@ -1,4 +1,4 @@
-"""Engines whose own programs start a job: what is written for them, and how they are run."""
+"""Engines with a program that starts jobs: the file written for it, and the call."""
 
 import os
 import pathlib
@@ -19,13 +19,13 @@ ENVIRONMENT = ".venv-engines"  # setup/install_engines.sh makes it
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-  """The command that starts a job.
+  """Command that starts a job.
 
   Attributes:
-    file: where the text goes, from the root of the checkout.
+    file: path of the text, from the root of the checkout.
     text: of that file.
-    command: for the root of the checkout.
-    passing: whether the file is of no use when the command has ended.
+    command: to be run in the root of the checkout.
+    passing: whether the file can be deleted when the command has ended.
   """
 
   file: str
@@ -35,13 +35,13 @@ class Launch:
 
 
 def place(job: Job, output: str, default: str) -> str:
-  """Path of the file for an engine, from the root of the checkout.
+  """Returns the path of the file for an engine, from the root of the checkout.
 
   Args:
-    output: as asked for, from the current folder; empty: `default`, from the root.
+    output: the user's choice, from the current folder; empty: `default`, from the root.
 
   Raises:
-    ValueError: the file would take the place of the configuration.
+    ValueError: the file would overwrite the configuration.
   """
   if not output:
     return default
@@ -53,14 +53,14 @@ def place(job: Job, output: str, default: str) -> str:
 
 
 def yaml_text(described: dict[str, Any]) -> str:
-  """YAML with short lists on one line, and lines as long as they are."""
+  """Dumps YAML with short lists on one line, and without wrapping lines."""
   return yaml.safe_dump(
     described, sort_keys=False, allow_unicode=True, width=100_000, default_flow_style=None
   )
 
 
 def show(job: Job, launch: Launch, *, write: bool) -> None:
-  """Prints the text, and says the command; writes the file only if asked to."""
+  """Prints the text and the command; writes the file only with `output`."""
   if write:
     _write(job.root / launch.file, launch.text)
   sys.stdout.write(launch.text)
@@ -72,7 +72,7 @@ def start(job: Job, launch: Launch, *, keep: bool) -> int:
   """Writes the file and runs the engine's command; returns its exit status.
 
   Raises:
-    ValueError: the engine's program is not installed, or the file is somebody else's.
+    ValueError: the engine's program is not installed, or the file is not one of this command.
   """
   program = _find(job, launch.command[0])
   path = job.root / launch.file

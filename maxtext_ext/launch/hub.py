@@ -1,4 +1,4 @@
-"""Calls of the Hugging Face Hub that are made again where the hub or the network is to blame."""
+"""Retries of Hugging Face Hub calls after failures of the hub or the network."""
 
 import json
 import time
@@ -23,7 +23,7 @@ class Pace:
     longest: between two of them.
     patience: from the first failure, until it is reported.
     silence: of a log, until it is opened again. The hub sends a comment every 30 s.
-    quiet: without a line, before a comment tells that no more come.
+    quiet: without a line, before a comment counts as the log's end.
   """
 
   first: float = 0.5
@@ -41,7 +41,7 @@ USUAL = Pace()
 
 
 def status_of(error: HTTPError) -> int | None:
-  """The status of the answer that an error is of; None: there was no answer."""
+  """Returns the HTTP status of an error; None: there was no answer."""
   return getattr(getattr(error, "response", None), "status_code", None)
 
 
@@ -52,7 +52,7 @@ def is_lasting(error: HTTPError) -> bool:
 
 
 def insist[T](call: Callable[[], T], what: str, pace: Pace) -> T:
-  """Calls again until there is an answer; raises the error of one that lasts."""
+  """Retries until there is an answer; raises errors that would not go away."""
   began, attempt = time.monotonic(), 0
   while True:
     try:

@@ -1,4 +1,4 @@
-"""Hugging Face Jobs: one GPU machine of the hub, by huggingface_hub."""
+"""Hugging Face Jobs: one GPU machine of the hub, through huggingface_hub."""
 
 import json
 import os
@@ -29,7 +29,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-  """A job as it is asked for.
+  """Request for a job.
 
   Attributes:
     timeout: seconds, after which the hub ends it.
@@ -76,7 +76,7 @@ def request(
   secret_names: Sequence[str],
   volumes: Sequence[str],
 ) -> Request:
-  """The request for a job.
+  """Builds the request for a job.
 
   Args:
     flavor: of the machine: a100-large, h200; cpu-upgrade for a trial.
@@ -108,7 +108,7 @@ def request(
 
 
 def write(job: Job, output: str, asked: Request) -> None:
-  """Writes the request as it is shown, without secrets, to a file."""
+  """Writes the request without its secrets to a file."""
   path = job.root / place(job, output, "")
   path.parent.mkdir(parents=True, exist_ok=True)
   path.write_text(f"{asked.shown()}\n", encoding="utf-8")
@@ -144,7 +144,7 @@ def run(asked: Request, namespace: str, *, monitor: bool, cancel: bool) -> int:
 
 
 def submit(api: "HfApi", asked: Request, namespace: str, pace: "Pace") -> "JobInfo":
-  """Asks for the job until the hub has taken it, which it does once."""
+  """Requests the job until the hub has accepted it exactly once."""
   from huggingface_hub.errors import HTTPError
 
   from maxtext_ext.launch.hub import insist, is_lasting, status_of

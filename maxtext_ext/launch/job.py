@@ -1,4 +1,4 @@
-"""Job description that all engines share: what runs, of which checkout, and what it needs."""
+"""Job description that all engines share: command, checkout and requirements."""
 
 import os
 import pathlib
@@ -26,15 +26,15 @@ _PLACES = ("data_dir", "load_parameters_path", "tokenizer_path", "base_output_di
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-  """A training or a batch decoding.
+  """Training or decoding job.
 
   Attributes:
     config: path of the yml file from the root of the checkout, which every engine copies.
-    config_files: that one and those that it stands on, likewise.
+    config_files: that file and its base files, likewise.
     overrides: `key=value` strings.
     name: lower-case letters, digits and dashes.
     root: of the checkout.
-    settings: every key, as the job will read it.
+    settings: every key, as the job reads it.
   """
 
   task: Task
@@ -47,15 +47,15 @@ class Job:
 
   @property
   def arguments(self) -> list[str]:
-    """Of `maxtext-ext`."""
+    """Arguments of `maxtext-ext`."""
     return [self.task, self.config, *self.overrides]
 
   def command(self, program: str = PROGRAM) -> str:
-    """A line of bash, for the root of the copied checkout."""
+    """Bash line, to be run in the root of the copied checkout."""
     return f"{program} {shlex.join(self.arguments)}"
 
   def local_places(self) -> list[str]:
-    """The keys that name folders of the job's machine, as `key=folder`."""
+    """Keys that name folders of the job's machine, as `key=folder`."""
     keys = [key for key in _PLACES if key != "output" or self.task == "decode"]
     given = [(key, str(self.settings.values.get(key) or "")) for key in keys]
     given += [("mixture", data["data_dir"]) for data in self.settings.mixture[:1]]
@@ -65,15 +65,15 @@ class Job:
 def read_job(task: Task, config: str, overrides: Sequence[str], name: str) -> Job:
   """Checks the keys as the command itself does, and describes the job.
 
-  Folders are not looked for: they are those of the job's machine. M_KEY variables of this machine
-  become overrides.
+  Folders are not checked, as they are on the job's machine. M_KEY variables of this machine become
+  overrides.
 
   Args:
     name: empty: the run's name.
 
   Raises:
-    ValueError: for keys that are wrong or hold a token, a configuration that is not sent, a name of
-      other letters.
+    ValueError: for wrong keys or keys with a token, a configuration outside the checkout, or a name
+      with other characters.
   """
   refuse_repeats(overrides)
   settings = read(config, overrides, on_another_machine=True)
@@ -97,10 +97,10 @@ def read_job(task: Task, config: str, overrides: Sequence[str], name: str) -> Jo
 
 
 def find_root() -> pathlib.Path:
-  """The root of the checkout that this package is run from.
+  """Finds the root of the checkout that this package runs from.
 
   Raises:
-    ValueError: the package is installed without one.
+    ValueError: the package is installed without a checkout.
   """
   root = pathlib.Path(__file__).resolve().parents[2]
   if not (root / "pyproject.toml").is_file() or not (root / "setup").is_dir():
@@ -129,7 +129,7 @@ def git(root: pathlib.Path, *arguments: str) -> str | None:
 
 
 def _config_files(names: Sequence[str], root: pathlib.Path) -> tuple[str, ...]:
-  """Paths of a configuration and what it stands on, from the root; MaxText's own files left out."""
+  """Lists a configuration and its base files, from the root, without MaxText's own."""
   files = []
   for name in names:
     path = pathlib.Path(name).resolve()
@@ -144,7 +144,7 @@ def _config_files(names: Sequence[str], root: pathlib.Path) -> tuple[str, ...]:
 
 
 def _refuse_secrets(overrides: Sequence[str]) -> None:
-  """Keys are written to files and shown by `ps`; tokens are not to be among them."""
+  """Rejects keys with tokens: keys are written to files and shown by `ps`."""
   for text in overrides:
     key, _, value = text.partition("=")
     if key == _TOKEN_KEY and value:
@@ -167,7 +167,7 @@ def _checked_name(name: str) -> str:
 
 
 def _name_of(text: str) -> str:
-  """A name that every engine takes: a letter first, then letters, digits and dashes."""
+  """Makes a name that every engine accepts: a letter, then letters, digits and dashes."""
   name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
   if not name[:1].isalpha():
     name = f"job-{name}"

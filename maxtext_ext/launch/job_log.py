@@ -1,8 +1,8 @@
-"""Log of a Hugging Face job, followed to its end: each line once, whatever happens to the stream.
+"""Log of a Hugging Face job, followed to its end: each line once, also when streams break.
 
 A stream of events begins with the first line of the log, whenever it is opened, and may end or
-break anywhere. So the lines that were seen are skipped by their number, and held against what was
-seen: by text and time, since equal lines may follow each other. The log is complete when two
+break anywhere. So lines already seen are skipped by their number, and compared with the earlier
+ones by text and time, since equal lines may follow each other. The log is complete when two
 streams in a row that were opened after the job's end bring nothing new, or one that stays open;
 twice as many where it is empty.
 
@@ -35,7 +35,7 @@ class _CutError(Exception):
 
 
 class JobLog:
-  """A job and what was seen of its log."""
+  """Log of a job, with the lines seen so far."""
 
   def __init__(self, api: HfApi, job: JobInfo, write: Callable[[str], None], pace: Pace) -> None:
     """Begins before the first line; `write` gets each line without its line break."""
@@ -46,7 +46,7 @@ class JobLog:
     """Writes the log until the job has ended; returns the job as it is then.
 
     Raises:
-      OSError: the hub gives no answer for long, or refuses one.
+      OSError: the hub does not answer for long, or refuses the request.
     """
     idle = certain = 0
     while True:
@@ -76,7 +76,7 @@ class JobLog:
     """Reads one stream; returns how certain its end is that of the log, up to _CERTAIN.
 
     Args:
-      over: whether the job had ended before.
+      over: whether the job ended before the stream was opened.
     """
     job, position, evidence = self._job, 0, 1
     heard = time.monotonic()
@@ -127,7 +127,7 @@ def _has_ended(job: JobInfo) -> bool:
 
 
 def _lines(pieces: Iterable[bytes]) -> Iterator[str]:
-  """Lines of a stream, which may hold any other separators of Unicode.
+  """Yields the lines of a stream, which may hold any other separators of Unicode.
 
   Raises:
     _CutError: the stream ends within one.
@@ -142,7 +142,7 @@ def _lines(pieces: Iterable[bytes]) -> Iterator[str]:
 
 
 def _event(text: str) -> tuple[str, str]:
-  """Text and time of a line of the log; of what is no such event, all of it."""
+  """Parses text and time of a log event; anything else is returned unchanged."""
   try:
     event = json.loads(text)
     return str(event["data"]), str(event.get("timestamp"))

@@ -1,7 +1,7 @@
 """Ray Train: an entry for `ray job submit` that starts one worker a host with JaxTrainer.
 
-Ray 2.60 joins the hosts (jax.distributed) and sets MEGASCALE_* anew at each restart, so that no
-value of a lost slice is left. Tests build the trainer of an entry with Ray itself.
+Ray 2.60 joins the hosts (jax.distributed) and sets MEGASCALE_* again at each restart, so that no
+value of a lost slice remains. Tests build the trainer of an entry with Ray itself.
 """
 
 import os
@@ -47,13 +47,13 @@ JaxTrainer(
 
 
 def launch(job: Job, *, accelerator: str, restarts: int, address: str, output: str) -> Launch:
-  """The entry, a Python file, and the command that sends it with the checkout.
+  """Returns the entry, a Python file, and the command that submits it with the checkout.
 
   Args:
     address: of the cluster; empty: RAY_ADDRESS of the environment.
 
   Raises:
-    ValueError: `output` is not in the checkout, which is what Ray sends.
+    ValueError: `output` is outside the checkout, which Ray sends.
   """
   file = place(job, output, f"{job.name.replace('-', '_')}_ray.py")
   if output and os.path.isabs(file):
@@ -98,7 +98,7 @@ def _entry(job: Job, accelerator: str, restarts: int, command: list[str]) -> str
 
 
 def _ray_name(gpu: str) -> str:
-  """Ray's name of a GPU, as it finds it on a machine: without the memory, H100 in capitals."""
+  """Returns Ray's name of a GPU, as Ray detects it: without the memory, H100 in capitals."""
   name = re.sub(r"-\d+GB?$", "", gpu, flags=re.IGNORECASE)
   return name.upper() if name.islower() else name
 
@@ -108,6 +108,6 @@ def _list(words: list[str]) -> str:
 
 
 def _quoted(value: object) -> str:
-  """Python source of a value, with double quotes where that is the same."""
+  """Returns Python source of a value, with double quotes where that is the same."""
   text = repr(value)
   return text.replace("'", '"') if '"' not in text and "\\" not in text else text

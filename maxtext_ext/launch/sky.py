@@ -1,6 +1,6 @@
 """SkyPilot: a managed job on a TPU slice of Google Cloud, or on a GPU of any cloud.
 
-The names are those of SkyPilot 0.14.1 (sky/utils/schemas.py), which tests hold the task against.
+The names are those of SkyPilot 0.14.1 (sky/utils/schemas.py), which tests compare the task with.
 """
 
 import re
@@ -33,7 +33,7 @@ def launch(
   secrets: Sequence[str],
   output: str,
 ) -> Launch:
-  """The task file, and the command that starts a managed job of it.
+  """Returns the task file, and the command that starts a managed job of it.
 
   Args:
     zone: of Google Cloud; empty: the generation's only one, or any.
@@ -42,7 +42,7 @@ def launch(
     secrets: names of environment variables, whose values are not written.
 
   Raises:
-    ValueError: for an accelerator or a zone that there is not.
+    ValueError: the accelerator or the zone does not exist.
   """
   machine = parse_accelerator(accelerator)
   resources: dict[str, Any] = {}

@@ -26,7 +26,7 @@ class Workload:
 
   Attributes:
     restarts: of the whole JobSet: for a lost machine, a preemption, a killed process.
-    image: that holds the code already; empty: XPK builds one of the checkout.
+    image: that contains the code; empty: XPK builds one of the checkout.
   """
 
   accelerator: str
@@ -39,7 +39,7 @@ class Workload:
 
 
 def launch(job: Job, workload: Workload, *, output: str) -> Launch:
-  """The JobSet, below a comment with the command of XPK that makes the same and starts it."""
+  """Returns the JobSet, below a comment with the equivalent XPK command, and its start command."""
   return Launch(
     file=place(job, output, f"out/launch/{job.name}.jobset.yml"),
     text=_manifest(job, workload),
