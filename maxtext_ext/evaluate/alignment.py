@@ -10,7 +10,7 @@ Kind = Literal["hit", "substitution", "deletion", "insertion"]
 
 
 class Edits(NamedTuple):
-  """What became of the units of a reference, and how many the hypothesis added."""
+  """Counts of hits, substitutions, deletions and insertions of an alignment."""
 
   hits: int
   substitutions: int
@@ -20,7 +20,7 @@ class Edits(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pair:
-  """A reference unit beside its hypothesis unit; "" on the side that has none."""
+  """Reference unit and hypothesis unit; "" on the side that has none."""
 
   kind: Kind
   reference: str
@@ -46,7 +46,7 @@ def count_edits(reference: Sequence[str], hypothesis: Sequence[str]) -> Edits:
 
 
 def align(reference: Sequence[str], hypothesis: Sequence[str]) -> list[Pair]:
-  """The alignment that count_edits counts, as pairs in reading order.
+  """Returns the alignment that count_edits counts, as pairs in reading order.
 
   >>> [pair.kind for pair in align("a b c".split(), "a x".split())]
   ['hit', 'deletion', 'substitution']

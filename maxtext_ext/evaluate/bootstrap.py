@@ -9,7 +9,7 @@ _BLOCK = 4_000_000
 def bootstrap_interval(
   edits_U: np.ndarray, units_U: np.ndarray, *, replicates: int = 1000, seed: int = 0
 ) -> tuple[float, float] | None:
-  """95% percentile interval of sum(edits) / sum(units) when utterances are drawn again.
+  """Computes the 95% percentile interval of sum(edits) / sum(units) over resampled utterances.
 
   Bisani & Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation",
   ICASSP 2004: utterances are drawn with replacement, as many as there are, `replicates` times.
@@ -28,9 +28,11 @@ def bootstrap_interval(
   utterances = len(edits_U)
   if utterances < 2 or not np.any(units_U):
     return None
+  # Count equal utterances: a replicate only needs how often each distinct pair is drawn.
   pairs_K2, counts_K = np.unique(
     np.stack([edits_U, units_U], axis=1).astype(np.int64), axis=0, return_counts=True
   )
+  # Draw replicates in blocks, and sum edits and units of each by one matrix product.
   rng = np.random.default_rng(seed)
   block = max(1, _BLOCK // len(pairs_K2))
   totals_R2 = np.concatenate(
@@ -40,7 +42,7 @@ def bootstrap_interval(
       for start in range(0, replicates, block)
     ]
   )
-  # A replicate of empty references alone has no rate.
+  # Drop replicates of empty references alone, which have no rate.
   edits_R, units_R = totals_R2[totals_R2[:, 1] > 0].T
   lower, upper = np.quantile(edits_R / units_R, [0.025, 0.975])
   return float(lower), float(upper)

@@ -1,4 +1,4 @@
-"""`decoded.json`: which run, checkpoint and settings hypotheses came from, beside their shards."""
+"""Origin of hypotheses, `decoded.json` beside their shards: run, checkpoint and settings."""
 
 import json
 import os
@@ -17,12 +17,12 @@ class Decoded(pydantic.BaseModel):
 
   Attributes:
     run: its run_name.
-    split: that was decoded.
+    split: the decoded split.
     checkpoint: "untrained", "base", or "step" of the run.
     step: number of that step.
     normalizer: of the run's own evaluations, so that `evaluate` scores as they do.
     max_new_tokens: where transcripts are cut.
-    config: other keys that what is written depends on.
+    config: other keys that transcripts depend on.
   """
 
   model_config = pydantic.ConfigDict(frozen=True, strict=True)
@@ -37,7 +37,7 @@ class Decoded(pydantic.BaseModel):
 
   @classmethod
   def of(cls, config: Any, weights: str) -> Self:
-    """Of a configuration and the path of the weights in use, "" where they are as drawn."""
+    """Builds the record of a configuration and the path of its weights, "" if untrained."""
     checkpoint = config.decode_checkpoint
     step = None
     if checkpoint not in ("untrained", "base"):
@@ -60,14 +60,14 @@ class Decoded(pydantic.BaseModel):
     return kinds.get(self.checkpoint, f"step {self.step}")
 
   def write(self, folder: str) -> None:
-    """Writes it beside the shards in `folder`, whole or not at all."""
+    """Writes it beside the shards in `folder`, atomically."""
     with atomic_open(os.path.join(folder, DECODED_FILE)) as file:
       json.dump(self.model_dump(), file, ensure_ascii=False, indent=2, default=str)
       file.write("\n")
 
 
 def remove(folder: str) -> None:
-  """Removes that of an earlier decode, before its shards are written over."""
+  """Removes the file of an earlier decode, before its shards are overwritten."""
   epath.Path(folder, DECODED_FILE).unlink(missing_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""The evaluation of a decoded split: read, score, print, report."""
+"""Evaluation of a decoded split: reads, scores, prints and reports."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -39,12 +39,12 @@ def evaluate(
 
   Args:
     path: a file or directory of decode's JSON lines.
-    report: where report.html goes; report.json is written beside it, under the same stem.
+    report: path of report.html; report.json is written beside it, under the same stem.
     normalizer: a name in maxtext_ext.text.normalize.NORMALIZERS, or "auto": `choose_normalizer`.
     metrics: metrics.jsonl of the training run, for its curves.
     baseline: hypotheses of the untrained model, best on the same utterances.
     extra: facts to list in the report, such as {"seconds": 412.0}.
-    console: where the table goes; standard output by default.
+    console: that prints the table; standard output by default.
 
   Raises:
     ValueError: a file that is missing or malformed, or an unknown normalizer.
@@ -78,7 +78,7 @@ def evaluate(
 
 
 def _read(path: str | os.PathLike[str]) -> list[Hypothesis]:
-  """The hypotheses at a path, one or more."""
+  """Reads the hypotheses at a path, at least one."""
   if hypotheses := read_hypotheses(path):
     return hypotheses
   raise ValueError(f"{os.fspath(path)}: no line in it; expected hypotheses, run decode again")
@@ -87,7 +87,7 @@ def _read(path: str | os.PathLike[str]) -> list[Hypothesis]:
 def choose_normalizer(
   source: decoded.Decoded | None, hypotheses: Sequence[Hypothesis]
 ) -> tuple[str, str]:
-  """The normaliser of the run, else of the only language, else basic; and why, in a few words."""
+  """Chooses the normaliser of the run, else of the only language, else basic; with the reason."""
   if source is not None:
     return source.normalizer, "the run's"
   languages = {item.language for item in hypotheses}

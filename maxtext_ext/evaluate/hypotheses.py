@@ -22,7 +22,7 @@ _SHARD_NAME = re.compile(r"hypotheses-(\d{5})-of-(\d{5})\.jsonl")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hypothesis:
-  """One transcribed utterance, texts as they were written: normalisation belongs to scoring.
+  """Transcribed utterance; its texts are not normalised, which scoring does.
 
   Attributes:
     id: names the utterance inside its dataset; not empty.
@@ -30,8 +30,8 @@ class Hypothesis:
     language: Qwen3-ASR's name of it ("English", "Hebrew"), None when unknown.
     duration: seconds of audio.
     reference: what was said; "" for noise and silence.
-    hypothesis: what the model wrote.
-    complete: the model ended it; False where `max_new_tokens` cut it.
+    hypothesis: output of the model.
+    complete: whether the model ended it; False where `max_new_tokens` cut it.
   """
 
   id: str
@@ -79,20 +79,20 @@ _AUDIO_NAMES = ("audio_filepath", "audio_path", "audio_file", "audio", "wav", "f
 
 
 def describe_cut(cut: int, total: int, max_new_tokens: int | None) -> str:
-  """Says how many transcripts end where their room ended, and which key gives more of it."""
+  """Says how many transcripts were cut at `max_new_tokens`, and that raising it gives more room."""
   limit = "max_new_tokens" if max_new_tokens is None else f"max_new_tokens={max_new_tokens}"
   return f"{cut:,} of {total:,} transcripts cut by {limit}: raise it"
 
 
 def shard_path(directory: str | os.PathLike[str], shard: int = 0, num_shards: int = 1) -> str:
-  """`{directory}/hypotheses-00000-of-00001.jsonl`: the name that read_hypotheses counts on."""
+  """Returns `{directory}/hypotheses-00000-of-00001.jsonl`, as read_hypotheses expects."""
   if not 0 <= shard < num_shards:
     raise ValueError(f"shard {shard} is outside of 0..{num_shards - 1}")
   return os.fspath(epath.Path(directory) / f"hypotheses-{shard:05d}-of-{num_shards:05d}.jsonl")
 
 
 class HypothesisWriter:
-  """Writes one shard; the file takes its name when the `with` block ends without an exception.
+  """Writer of one shard; renames the file when the `with` block ends without an exception.
 
   >>> with HypothesisWriter(shard_path("out/decoded")) as writer:
   ...   writer.write(Hypothesis(id="a", reference="hello", hypothesis="hallo"))
@@ -127,9 +127,9 @@ class HypothesisWriter:
 def read_hypotheses(path: str | os.PathLike[str]) -> list[Hypothesis]:
   """Reads a file, compressed or not, or the *.jsonl files of a directory in the order of names.
 
-  Other systems' outputs can be scored: fields have the names that are usual (NeMo's `text` and
-  `pred_text`, for one), others are passed over, an utterance without an id is named by its sound
-  file or its line, and languages by code or name.
+  Other systems' outputs can be scored: fields may have the usual names (such as NeMo's `text` and
+  `pred_text`), unknown ones are ignored, an utterance without an id is named by its sound file or
+  its line, and languages are given by code or name.
 
   Raises:
     ValueError: nothing at `path`, a shard missing from a set, a line that is not a hypothesis, or
@@ -187,7 +187,7 @@ def _files(path: epath.Path) -> list[epath.Path]:
 
 
 def _check_complete(directory: epath.Path, files: list[epath.Path]) -> None:
-  """A rate over part of the shards looks like any other, so a gap has to be an error."""
+  """Raises ValueError for missing shards: an error rate over a part would look valid."""
   shards: dict[int, set[int]] = collections.defaultdict(set)
   for file in files:
     if match := _SHARD_NAME.fullmatch(file.name):
@@ -202,7 +202,7 @@ def _check_complete(directory: epath.Path, files: list[epath.Path]) -> None:
 
 
 def _parse(line: bytes, place: str, nameless: str) -> tuple[Hypothesis, bool]:
-  """The hypothesis, and whether the line itself gives it an id; `nameless`: where nothing does."""
+  """Parses a hypothesis, and whether the line gives its id; else it is `nameless`."""
   try:
     value = json.loads(line.removeprefix(codecs.BOM_UTF8))
   except (ValueError, RecursionError) as error:  # syntax and UTF-8; nesting without end
@@ -227,7 +227,7 @@ def _parse(line: bytes, place: str, nameless: str) -> tuple[Hypothesis, bool]:
 
 
 def _choose(line: dict[str, Any], place: str) -> dict[str, Any]:
-  """The fields of a hypothesis that a line has, by their names here."""
+  """Returns the fields of a hypothesis that a line has, by our names."""
   fields: dict[str, Any] = {}
   taken = None  # the same text is not both reference and hypothesis
   for field, names in _FIELD_NAMES.items():
@@ -246,7 +246,7 @@ def _choose(line: dict[str, Any], place: str) -> dict[str, Any]:
 
 
 def _name_by_sound(line: dict[str, Any]) -> str:
-  """The name of the sound file, with what cuts a segment out of it; "" where there is none."""
+  """Returns the sound file's name with the segment's bounds; "" where there is none."""
   path = next((line[name] for name in _AUDIO_NAMES if isinstance(line.get(name), str)), "")
   offset = line.get("offset")
   return os.path.basename(path) + (f"@{offset}" if path and offset else "")

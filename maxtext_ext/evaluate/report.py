@@ -1,4 +1,4 @@
-"""The evaluation report: one HTML page that needs nothing else, and the same figures as JSON."""
+"""Evaluation report: a self-contained HTML page, and the same figures as JSON."""
 
 import dataclasses
 import json
@@ -37,7 +37,7 @@ class TrainingCurves:
 
   @classmethod
   def read(cls, path: str | os.PathLike[str]) -> Self:
-    """Those in a run's metrics.jsonl. Raises ValueError where it is missing or malformed."""
+    """Reads them from a run's metrics.jsonl. Raises ValueError where it is missing or malformed."""
     return cls(
       loss=read_metrics(path),
       wer=read_metrics(path, "eval_wer"),
@@ -58,21 +58,21 @@ def write_report(
   extra: Mapping[str, Fact] | None = None,
   scores: Scores | None = None,
 ) -> Scores:
-  """Writes the page to `path` and its figures beside it, with the suffix .json.
+  """Writes the page to `path` and its figures to the same name with the suffix .json.
 
   Args:
     hypotheses: the utterances, texts as decoded.
     normalizer: a name in maxtext_ext.text.normalize.NORMALIZERS; the report names it.
-    normalizer_reason: why that one.
+    normalizer_reason: why it was chosen.
     source: run, checkpoint and split that the hypotheses came from.
     curves: of the training run.
     baseline: of the untrained model; "untrained_wer" in the JSON.
     extra: facts to list, and further keys of the JSON ("seconds": of the whole run).
-    scores: score(hypotheses, normalizer), where it is known already.
+    scores: score(hypotheses, normalizer), if already computed.
 
   Raises:
     ValueError: no hypotheses, an unknown normalizer, scores of something else, or a fact whose
-      name the JSON has a use for.
+      name the JSON already uses.
   """
   page_file = epath.Path(path)
   if page_file.suffix == ".json":
@@ -108,18 +108,18 @@ def write_report(
 
 
 def format_rate(rate: float) -> str:
-  """A fraction as a percentage: 0.0834 -> "8.34%"; "n/a" where there is nothing to divide by."""
+  """Formats a fraction as a percentage: 0.0834 -> "8.34%"; "n/a" without reference units."""
   return f"{100 * rate:.2f}%" if math.isfinite(rate) else "n/a"
 
 
 def format_interval(interval: tuple[float, float] | None) -> str:
-  """(0.07, 0.09) -> "7.00-9.00"; "n/a" without an interval."""
+  """Formats an interval: (0.07, 0.09) -> "7.00-9.00"; "n/a" without an interval."""
   return "n/a" if interval is None else f"{100 * interval[0]:.2f}\u2013{100 * interval[1]:.2f}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Row:
-  """A line of the table. `bar` is (lower, upper, rate) on the picture's axis, 0 to 1."""
+  """Line of the table. `bar` is (lower, upper, rate) on the picture's axis, 0 to 1."""
 
   kind: str
   name: str
@@ -148,7 +148,7 @@ class _Example:
 
 
 def _groups(scores: Scores) -> list[tuple[str, str, Score]]:
-  """(kind, name, score) of every line of the table."""
+  """Lists (kind, name, score) of every line of the table."""
   return [
     ("All", "All utterances", scores.overall),
     *(("Language", name, group) for name, group in scores.by_language.items()),
@@ -157,7 +157,7 @@ def _groups(scores: Scores) -> list[tuple[str, str, Score]]:
 
 
 def _axis(scores: Scores) -> float:
-  """The rate at the right end of the table's pictures: that of the widest interval."""
+  """Returns the rate at the right end of the table's pictures: that of the widest interval."""
   intervals = [group.words.interval for _, _, group in _groups(scores)]
   return max([interval[1] for interval in intervals if interval], default=0.0) or 1.0
 
@@ -174,7 +174,7 @@ def _rows(scores: Scores, axis: float) -> list[_Row]:
 
 
 def _worst(hypotheses: Sequence[Hypothesis], scores: Scores) -> list[_Example]:
-  """The utterances that cost the corpus the most word edits; ties in the order of their ids."""
+  """Returns the utterances with the most word edits; ties in the order of their ids."""
   normalize = get_normalizer(scores.normalizer)
   ranked = sorted(
     (index for index, edits in enumerate(scores.word_edits_U) if edits),
@@ -226,7 +226,7 @@ def _shorten(pairs: list[Pair]) -> list[Pair | _Gap]:
 
 
 def _rate_curves(curves: TrainingCurves) -> list[tuple[str, Curve]]:
-  """Names and lines of the error rates in percent, on one scale."""
+  """Returns names and lines of the error rates in percent, on one scale."""
   percent = {
     name: [(step, 100 * rate) for step, rate in points]
     for name, points in (("WER", curves.wer), ("CER", curves.cer))
@@ -239,7 +239,7 @@ def _rate_curves(curves: TrainingCurves) -> list[tuple[str, Curve]]:
 def _figures(
   title: str, scores: Scores, source: Decoded | None, baseline: Scores | None
 ) -> dict[str, Any]:
-  """The JSON. Rates are fractions; null where there are no reference units to divide by."""
+  """Returns the JSON. Rates are fractions; null without reference units."""
   groups = {"language": scores.by_language, "dataset": scores.by_dataset}
   figures: dict[str, Any] = {
     "title": title,

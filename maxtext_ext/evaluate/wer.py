@@ -80,12 +80,12 @@ class Score:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scores:
-  """What score() found.
+  """Result of score().
 
   Attributes:
     normalizer: its name in NORMALIZERS.
     by_dataset: in the order of the names, as by_language is.
-    word_edits_U: word edits of each utterance, in the order in which they were given.
+    word_edits_U: word edits of each utterance, in the order of the input.
   """
 
   normalizer: str
