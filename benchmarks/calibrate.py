@@ -1,4 +1,4 @@
-"""Estimates of step time against MaxText's published runs: counts their steps, fits, compares.
+"""Calibration of step time estimates on MaxText's published runs: counts, fits, compares.
 
     python benchmarks/calibrate.py [--fresh]
 
@@ -31,7 +31,7 @@ FILE = Path(calibration.__file__).with_name(calibration.COUNTED)
 
 
 def count(run: PublishedRun, console: Console) -> StepCost:
-  """The cost of a run's step, from small steps."""
+  """Counts the cost of a run's step, from small steps."""
 
   def say(text: str) -> None:
     console.print(f"{run.name}: {text}", highlight=False)
@@ -64,7 +64,7 @@ def show(runs: list[CountedRun], console: Console) -> None:
 
 
 def main() -> None:
-  """Counts what is not counted yet, and prints."""
+  """Counts missing runs, and prints the table."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--fresh", action="store_true", help="count every run again")
   options = parser.parse_args()

@@ -30,7 +30,7 @@ _ARRAYS = 24
 
 
 def save(folder: Path, nbytes: float) -> tuple[Path, float]:
-  """A checkpoint of about so many bytes: the folder of its step, and the seconds of listing it."""
+  """Saves about so many bytes; returns the folder of the step and the seconds of listing it."""
   rng = np.random.default_rng(0)
   rows = int(nbytes / _ARRAYS / 4 / 1024)
   state = {f"layer_{i}": rng.normal(size=(rows, 1024)).astype(np.float32) for i in range(_ARRAYS)}
@@ -44,7 +44,7 @@ def save(folder: Path, nbytes: float) -> tuple[Path, float]:
 def restore(
   step: Path, *, verified: bool, abstract: dict[str, jax.ShapeDtypeStruct]
 ) -> tuple[float, float]:
-  """Seconds of restoring it, and of all threads' processor time."""
+  """Restores it; returns seconds and processor seconds of all threads."""
   began, worked = time.perf_counter(), time.process_time()
   with Verification(f"{step}/items") if verified else nullcontext():
     ocp.load_checkpointables(step, {"items": abstract})
@@ -61,7 +61,7 @@ def forget(step: Path) -> None:
 
 
 def measure(step: Path, times: int, *, cold: bool) -> dict[bool, tuple[float, float]]:
-  """The least seconds and processor seconds, with verification (True) and without."""
+  """Measures the least seconds and processor seconds, with verification (True) and without."""
   metadata = ocp.checkpointables_metadata(step).metadata["items"]
   device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   abstract = {

@@ -2,7 +2,7 @@
 
     python benchmarks/convert.py
 
-One loop parses each record and serialises it anew, the other passes its bytes through; both write
+One loop parses each record and serialises it again, the other copies its bytes; both write
 with our writer options. (The first hands arrays to protobuf, as such jobs are written; lists would
 more than double its speed.) The input is float samples of 16-bit sound. Each side has a process of
 its own, on the same core; they take turns, TensorFlow's import is not counted, and of each the best
@@ -56,7 +56,7 @@ def write_input(path: str, megabytes: float) -> None:
 
 
 def tensorflow_loops() -> dict[str, Callable[[str, str], None]]:
-  """The two loops, as one writes them without us."""
+  """Returns the two loops of plain TensorFlow."""
   import tensorflow as tf
   from array_record.python.array_record_module import ArrayRecordWriter
 
@@ -100,7 +100,7 @@ def tensorflow_loops() -> dict[str, Callable[[str, str], None]]:
 
 
 def our_loops() -> dict[str, Callable[[str, str], None]]:
-  """Whole conversions."""
+  """Returns our loops: complete conversions."""
   from maxtext_ext.conversion.convert import ConvertOptions, convert
 
   def run(audio: str) -> Callable[[str, str], None]:
@@ -115,7 +115,7 @@ SIDES = {"tensorflow": tensorflow_loops, "ours": our_loops}
 
 
 def serve(side: str) -> None:
-  """Runs what it is told on stdin, a JSON line each; answers with seconds and bytes written."""
+  """Serves requests from stdin, one JSON line each; answers with seconds and bytes written."""
   loops = SIDES[side]()
   for line in sys.stdin:
     name, source, out = json.loads(line)

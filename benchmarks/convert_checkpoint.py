@@ -2,7 +2,7 @@
 
     python benchmarks/convert_checkpoint.py
 
-Random Qwen3-ASR checkpoints in bfloat16 are made in a temporary folder, which needs about three
+Random Qwen3-ASR checkpoints in bfloat16 are created in a temporary folder, which needs about three
 times the largest of them. Every conversion is a process of its own, whose peak memory is the
 system's figure for it. The peer reads the tensors with safetensors, stacks them and saves them with
 Orbax. The last line is JSON; `ours` and `peer` are bytes of peak memory for each further byte of
@@ -144,7 +144,7 @@ def measure(name: str, source: Path, out: Path) -> tuple[int, float]:
 
 
 def run_one(name: str, source: str, out: str) -> None:
-  """In the process that is measured: converts and says its peak."""
+  """Converts and prints the peak memory, inside the measured process."""
   CONVERSIONS[name](source, out)
   print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 

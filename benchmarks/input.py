@@ -1,4 +1,4 @@
-"""Training input on one core: audio seconds a second, beside the official recipe's way.
+"""Training input on one core: audio seconds per second, compared with the official recipe.
 
     python benchmarks/input.py
 
@@ -115,7 +115,7 @@ def pin_to_one_core() -> None:
 
 
 def measure(batch: Callable[[], float], seconds: float) -> float:
-  """Audio seconds a second of `batch`, which returns those that it gave; the best spell."""
+  """Measures audio seconds per second of `batch`, which returns its seconds; the best run."""
   rates = []
   for _ in range(SPELLS):
     audio, start = 0.0, time.process_time()
@@ -126,7 +126,7 @@ def measure(batch: Callable[[], float], seconds: float) -> float:
 
 
 def measure_ours(config: InputConfig, seconds: float) -> float:
-  """Of the training iterator, with the look-ahead filled and its batches in stock used up."""
+  """Measures the training iterator, after its look-ahead is filled and its stock used up."""
   batches = train_iterator(config, Tokenizer.from_directory(qwen3_directory()), steps=1)
   for _ in range(config.prefetch_batches + 1):
     next(batches)
@@ -137,13 +137,13 @@ def measure_ours(config: InputConfig, seconds: float) -> float:
 
 
 def qwen3_directory() -> Path:
-  """MaxText ships Qwen3's tokenizer; looked up without importing MaxText."""
+  """Finds Qwen3's tokenizer in MaxText without importing MaxText."""
   (package,) = importlib.util.find_spec("maxtext").submodule_search_locations
   return Path(package) / "assets/tokenizers/qwen3-tokenizer"
 
 
 def write_records(folder: Path, clips: Sequence[Clip], stored: str) -> None:
-  """The clips as the shards of the split `train`."""
+  """Writes the clips as shards of the split `train`."""
   folder.mkdir()
   for shard in range(SHARDS):
     with ShardWriter(str(folder / f"train-{shard:05d}-of-{SHARDS:05d}.array_record")) as writer:
@@ -179,7 +179,7 @@ class OfficialWay:
     self._batches = itertools.cycle(itertools.batched(files, PEER_BATCH))
 
   def batch(self, runs: int) -> float:
-    """Makes one, running the processor once or twice; the seconds of audio in it."""
+    """Makes one, running the processor once or twice; returns its seconds of audio."""
     files = next(self._batches)
     audio = [soundfile.read(path, dtype="float32")[0] for path, _ in files]
     prefixes = (

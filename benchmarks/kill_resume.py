@@ -1,4 +1,4 @@
-"""A training run that is killed ten times, beside one that is not: equal to the last bit.
+"""Bit-equality of a training run that is killed ten times with one that is not.
 
     python -m benchmarks.kill_resume
 
@@ -50,7 +50,7 @@ class Runs:
     return self._folder / "runs" / name
 
   def train(self, name: str, killed: Callable[[], bool] = lambda: False) -> int:
-    """Trains until the end or until the process is to be killed; its exit status, or -signal."""
+    """Trains to the end or to the kill; returns the exit status, or -signal."""
     keys = [*self._keys, f"run_name={name}", f"jax_cache_dir={self._folder / 'programs'}"]
     environment = {
       **os.environ,
@@ -70,14 +70,14 @@ class Runs:
     return process.returncode
 
   def losses(self, name: str) -> dict[int, float]:
-    """The loss of each step, as metrics.jsonl has it."""
+    """Reads the loss of each step from metrics.jsonl."""
     path = self.folder(name) / "metrics.jsonl"
     # A line that is being written has no end yet.
     lines = path.read_text("utf-8").rpartition("\n")[0].splitlines() if path.exists() else []
     return {each["step"]: each["loss"] for each in map(json.loads, lines)}
 
   def saved(self, name: str) -> list[int]:
-    """The steps of a run's checkpoints."""
+    """Lists the steps of a run's checkpoints."""
     names = (path.name for path in (self.folder(name) / "checkpoints").glob("*"))
     return sorted(int(each) for each in names if each.isdigit())
 
@@ -102,7 +102,7 @@ class Moment:
     self._at: float | None = None
 
   def __call__(self) -> bool:
-    """Whether it has come."""
+    """Returns whether it has been reached."""
     if self._at is None and self._reached():
       self._at = time.monotonic() + self._delay
     return self._at is not None and time.monotonic() >= self._at

@@ -1,4 +1,4 @@
-"""How much of a batch is real: our packing beside padded batches, on several kinds of durations.
+"""Share of non-padding in a batch: packing compared with padding, for several durations.
 
     python benchmarks/packing.py
 
@@ -32,23 +32,23 @@ TEMPLATE_TOKENS = 18  # prompt and `language X<asr_text>` of Qwen3-ASR, without 
 
 
 def log_normal(rng: np.random.Generator) -> np.ndarray:
-  """Median 6 s, sigma 0.7."""
+  """Draws log-normal durations, median 6 s, sigma 0.7."""
   return np.clip(6 * np.exp(0.7 * rng.standard_normal(CLIPS)), 0.5, 30)
 
 
 def read_books(rng: np.random.Generator) -> np.ndarray:
-  """Three quarters of 12 to 16 s, as LibriSpeech has them, the others shorter."""
+  """Draws three quarters of 12 to 16 s, as in LibriSpeech, the others shorter."""
   long, short = rng.normal(14, 1.5, CLIPS), rng.uniform(2, 13, CLIPS)
   return np.clip(np.where(rng.random(CLIPS) < 0.75, long, short), 0.5, 30)
 
 
 def read_sentences(rng: np.random.Generator) -> np.ndarray:
-  """3 to 7 s, as Common Voice has them."""
+  """Draws 3 to 7 s, as in Common Voice."""
   return np.clip(rng.normal(5, 1.5, CLIPS), 1.5, 10)
 
 
 def with_cut_speech(rng: np.random.Generator) -> np.ndarray:
-  """Log-normal, and as many again of just under 30 s: long recordings that were cut."""
+  """Draws log-normal ones and as many of just under 30 s, like cut long recordings."""
   cut = 30 - np.minimum(rng.exponential(0.6, CLIPS), 5)
   return np.where(rng.random(CLIPS) < 0.5, cut, log_normal(rng))
 
@@ -63,7 +63,7 @@ DURATIONS: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-  """What came of one kind of durations."""
+  """Results for one kind of durations."""
 
   windows: int
   token_fill: float
@@ -75,7 +75,7 @@ class Measured:
 
 
 def measure(seconds: np.ndarray) -> Measured:
-  """Packs clips of these durations, in this order, and pads them."""
+  """Packs clips of these durations in order, and compares with padding them."""
   frames = (seconds * 100).astype(int)
   tokens = GEOMETRY.tokens(frames) + np.rint(4 * seconds).astype(int) + TEMPLATE_TOKENS
   chunks = -(-frames // GEOMETRY.frames_per_chunk)
@@ -98,7 +98,7 @@ def measure(seconds: np.ndarray) -> Measured:
 
 
 def padded_fill(lengths: np.ndarray) -> float:
-  """Share of real slots when each batch of 32 in this order is padded to its longest clip."""
+  """Computes the share of real slots when batches of 32, in order, are padded to the longest."""
   batches = lengths[: len(lengths) // BATCH * BATCH].reshape(-1, BATCH)
   return float(batches.sum() / (batches.max(axis=1) * BATCH).sum())
 

@@ -1,10 +1,10 @@
-"""What fits on TPU slices, and how fast it would be: the tables of docs/plans.md.
+"""Memory and estimated speed on TPU slices: the tables of docs/plans.md.
 
     python benchmarks/plans.py [--out docs/plans.md] [--fresh]
 
 Every figure is of a training step compiled for its slice by libtpu's compiler, on this machine, as
 `maxtext-ext plan` does. About half an hour of two CPU cores; results are kept in out/plans, so that
-a second run goes on where the first was broken off; --fresh begins anew. The last line is JSON: the
+a second run resumes an interrupted one; --fresh starts over. The last line is JSON: the
 weak scaling of the largest slice over the smallest.
 """
 
@@ -46,7 +46,7 @@ class Setup:
   Attributes:
     name: of its file in KEPT.
     rows: a chip, that must fit.
-    searched: whether the most rows that fit are looked for too.
+    searched: whether to search for the most rows that fit.
   """
 
   name: str
@@ -173,18 +173,18 @@ def limits(rows: Sequence[tuple[str, dict[str, Any]]], *heads: str) -> list[str]
 
 
 def divided(plan: dict[str, Any]) -> str:
-  """How many chips divide what."""
+  """Describes how many chips divide each axis."""
   return ", ".join(f"{axis} {chips}" for axis, chips in plan["sharding"].items())
 
 
 def fastest(shardings: Sequence[tuple[str, dict[str, Any]]]) -> str:
-  """That of the shortest step, in words."""
+  """Names the model and chips of the shortest step."""
   chips, plan = min(shardings, key=lambda named: named[1]["seconds_per_step"])
   return f"{plan['model']} by {chips}"
 
 
 def prose(text: str) -> list[str]:
-  """Lines of a paragraph."""
+  """Wraps a paragraph into lines."""
   return textwrap.wrap(" ".join(text.split()), 100, break_on_hyphens=False)
 
 
@@ -204,7 +204,7 @@ def calibration() -> list[str]:
 
 
 def page(results: dict[str, dict[str, Any]]) -> str:
-  """docs/plans.md."""
+  """Builds docs/plans.md."""
   first, last = (results[setup.name]["asked"] for setup in (SCALING[0], SCALING[-1]))
   (today,) = counted_runs((TODAY,))
   growth = last["seconds_per_step"] / first["seconds_per_step"] - 1
@@ -292,7 +292,7 @@ def page(results: dict[str, dict[str, Any]]) -> str:
 
 
 def main() -> None:
-  """Measures what is not kept, and writes the page."""
+  """Measures missing plans, and writes the page."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--out", type=Path, default=Path("docs/plans.md"))
   parser.add_argument("--fresh", action="store_true", help="forget what out/plans holds")

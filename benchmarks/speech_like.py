@@ -1,4 +1,4 @@
-"""Sound that compresses and is distributed like recorded speech, and words to go with it.
+"""Synthetic clips that compress and vary like recorded speech, with texts.
 
 White noise does not compress and silence vanishes, so neither tells what reading a corpus costs.
 This is a source and filter: pulses of a gliding pitch and noise for voiceless sounds, through a
@@ -40,7 +40,7 @@ def draw_seconds(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def make_clips(count: int, seed: int = 0) -> list[Clip]:
-  """That many clips of `draw_seconds`, each part of a voice at a level of its own."""
+  """Makes clips with durations of `draw_seconds`, each a part of one voice at its own level."""
   rng = np.random.default_rng(seed)
   voices = [_voice(rng, pitch) for pitch in VOICES]
   words = ["".join(rng.choice(SYLLABLES, size=size)) for size in rng.integers(1, 4, 2_000).tolist()]
@@ -80,7 +80,7 @@ def _voice(rng: np.random.Generator, pitch: float) -> np.ndarray:
 
 
 def _spectra(rng: np.random.Generator, sounds: int) -> tuple[np.ndarray, np.ndarray]:
-  """Of a vowel (three formants, each weaker than the one below) and of a hiss for every sound."""
+  """Draws spectra of a vowel (three formants, falling in level) and a hiss for every sound."""
   hertz = np.fft.rfftfreq(FRAME, 1 / SAMPLE_RATE)
   vowels = np.zeros((sounds, len(hertz)))
   for strength, low, high in ((1, 250, 800), (1 / 2, 800, 2_400), (1 / 3, 2_400, 3_200)):

@@ -161,7 +161,7 @@ def start(command: Sequence[str], reached: Callable[[], bool] = lambda: False) -
 
 
 def has_line(path: Path) -> bool:
-  """Whether a file has a whole line."""
+  """Returns whether a file has a complete line."""
   return path.exists() and b"\n" in path.read_bytes()
 
 

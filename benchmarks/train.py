@@ -1,4 +1,4 @@
-"""Training: audio seconds a second, beside Qwen3-ASR's fine-tuning recipe on PyTorch.
+"""Training throughput in audio seconds per second, compared with Qwen3-ASR's PyTorch recipe.
 
     python -m benchmarks.train --peer-python PYTHON
 
@@ -53,7 +53,7 @@ PEER = "peer_torch_train.py"
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-  """What a device is measured with.
+  """Benchmark settings of a device.
 
   Attributes:
     batch: clips of a step of the peer.
@@ -91,7 +91,7 @@ SETTINGS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-  """What one side did in one turn, over its counted steps.
+  """Measurements of one side in one turn, over its counted steps.
 
   Attributes:
     seconds: of the clock.
@@ -242,7 +242,7 @@ def _cpu_seconds(pid: int) -> float:
 def _model_flops(
   folder: Path, keys: Sequence[str], audio: float, batches: float, targets: float
 ) -> float:
-  """Of full batches, seconds of sound and target tokens, all weights trained: three passes."""
+  """Counts FLOPs from full batches, seconds of sound and target tokens: three passes."""
   config = load(str(folder / "run.yml"), keys)
   tokens = batches * config.per_device_batch_size * config.max_target_length
   return 3 * (

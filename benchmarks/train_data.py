@@ -1,4 +1,4 @@
-"""What both sides of `train.py` are given: the same clips, one tokenizer, one shape.
+"""Data of both sides of `train.py`: the same clips, one tokenizer, one shape.
 
 In a folder: WAV files and `clips.jsonl` as Qwen3-ASR's fine-tuning script takes them, and records
 of 16 bits for ours; a tokenizer whose ids are the same on both sides; `config.json` and

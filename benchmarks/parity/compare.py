@@ -6,12 +6,12 @@ Tensors = dict[str, np.ndarray]
 
 
 def relative(got: np.ndarray, want: np.ndarray) -> float:
-  """The largest difference as a part of the largest value."""
+  """Computes the largest difference relative to the largest value."""
   return float(np.abs(got - want).max() / np.abs(want).max())
 
 
 def differences(got: Tensors, want: Tensors) -> int:
-  """Tensors that differ in name, type, shape or a byte."""
+  """Counts tensors that differ in name, type, shape or a byte."""
   return sum(
     name not in got
     or name not in want

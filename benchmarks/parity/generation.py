@@ -77,7 +77,7 @@ def generator(
 
 
 def uncached(directory: str, scanned: bool, clip: Utterance, eos_ids: Collection[int]) -> list[int]:
-  """Greedy tokens by running the whole sequence anew for every token."""
+  """Generates greedily, running the whole sequence again for every token."""
   config, mesh, params, tokenizer = setup(directory, scanned)
   with bridge.mesh_scope(config, mesh):
     graphdef, _, rest = nnx.split(make_model(config, mesh), nnx.Param, ...)

@@ -52,7 +52,7 @@ Model = transformers.PreTrainedModel
 
 
 def find(source: str) -> pathlib.Path:
-  """The folder, or the hub's snapshot of it."""
+  """Finds the folder, or the hub's snapshot."""
   if pathlib.Path(source).is_dir():
     return pathlib.Path(source)
   from huggingface_hub import snapshot_download
@@ -61,7 +61,7 @@ def find(source: str) -> pathlib.Path:
 
 
 def load_model(folder: pathlib.Path) -> tuple[Model, int, bool]:
-  """The model, its mel bins, and whether it is a Qwen3-Omni thinker.
+  """Loads the model, its mel bins, and whether it is a Qwen3-Omni thinker.
 
   Eager attention, because the others let the audio tower see beyond its windows.
   """
@@ -83,7 +83,7 @@ def load_model(folder: pathlib.Path) -> tuple[Model, int, bool]:
 
 
 def load_published(folder: pathlib.Path, thinker: dict) -> Model:
-  """transformers' own model from the published names, which it does not read itself."""
+  """Loads transformers' model from the published names, which transformers does not read."""
   audio, text = thinker["audio_config"], thinker["text_config"]
   tied = text.get("tie_word_embeddings", thinker.get("tie_word_embeddings", True))
   theta = text.get("rope_theta") or text["rope_parameters"]["rope_theta"]
@@ -127,7 +127,7 @@ def read(path: str) -> np.ndarray:
 
 
 def features_of(samples: np.ndarray, mel_bins: int, omni: bool) -> dict[str, torch.Tensor]:
-  """What the model is called with for a clip: log-mel and its mask, never padded to a batch.
+  """Computes a clip's model inputs: log-mel and its mask, without padding to a batch.
 
   Raises:
     ValueError: a clip under 1 s for Qwen3-Omni, which it convolves unlike Qwen3-ASR.

@@ -46,7 +46,7 @@ class Loaded:
   experts: list[np.ndarray]
 
   def merge(self) -> SpeechLM:
-    """The module, its arrays its own."""
+    """Builds the module with arrays of its own."""
     return nnx.merge(self.graphdef, self.state, copy=True)
 
   @functools.cached_property
@@ -128,7 +128,7 @@ def utterances(ref: Reference) -> list[Utterance]:
 def batch_of(
   clips: list[Utterance], *, max_tokens: int, windows: int, rows: int
 ) -> tuple[dict[str, np.ndarray], list[tuple[str, int, np.ndarray]]]:
-  """Clips packed into rows: the batch, and of each clip its id, its row and its positions."""
+  """Packs clips into rows: the batch, and for each clip its id, row and positions."""
   lengths = [(u.tokens, u.chunks) for u in clips]
   packed = list(pack(lengths, geometry=GEOMETRY, max_tokens=max_tokens, windows=windows))
   assert len(packed) <= rows
@@ -152,7 +152,7 @@ def batch_of(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Found:
-  """What our model made of a clip.
+  """Outputs of our model for a clip.
 
   Attributes:
     logits: [positions, V].

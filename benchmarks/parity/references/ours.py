@@ -1,6 +1,6 @@
-"""A reference as ours: configuration keys, and its weights under our names.
+"""Configuration keys and weights of a reference under our names.
 
-Written out by hand, so that the key tables of conversion have something to be compared with.
+Written by hand, as an independent check of conversion's key tables.
 """
 
 from typing import Any
@@ -42,7 +42,7 @@ def config_keys(ref: Reference) -> dict[str, Any]:
 
 
 def params(ref: Reference, *, scanned: bool) -> Params:
-  """Every weight of the reference under our names, nested."""
+  """Returns every weight of the reference under our names, nested."""
   weights = ref.weights()
   return {**speech_params(ref, weights), **text_params(ref, weights, scanned=scanned)}
 

@@ -94,7 +94,7 @@ def weights(naming: str, *, dtype: np.dtype = BFLOAT16) -> Tensors:
 
 
 def _fuse(tensors: Tensors) -> Tensors:
-  """As `Qwen3OmniMoeThinkerTextExperts` of transformers holds the experts."""
+  """Fuses the experts as `Qwen3OmniMoeThinkerTextExperts` of transformers stores them."""
   apart = re.compile(r"(.*\.experts)\.\d+\.(?:gate|up|down)_proj\.weight")
   kept = {name: value for name, value in tensors.items() if not apart.fullmatch(name)}
   for block in {match[1] for name in tensors if (match := apart.fullmatch(name))}:

@@ -1,4 +1,4 @@
-"""What every reference model has: shape, seeded weights, clips, prompts, and its stored outputs.
+"""Reference model of the parity tests: shape, seeded weights, clips, prompts, stored outputs.
 
 Numpy only: the references run in an environment of their own. A `make_*.py` script writes the
 outputs of a reference and tests compare with them; both draw the same weights and clips from here.
@@ -125,7 +125,7 @@ class Reference:
     return GOLDEN / f"{self.name}.npz"
 
   def outputs(self) -> dict[str, np.ndarray]:
-    """What the reference gave.
+    """Stored outputs of the reference.
 
     `token_counts` int [clips]; `tokens_{i}` [stored tokens, output_dim], the audio tokens of clip i
     after the projector; `logits_{i}` [stored positions, vocabulary]; of a mixture of experts also
@@ -153,14 +153,14 @@ def prompt_ids(clip: int, audio_tokens: int) -> tuple[list[int], list[int]]:
 
 
 def stored_tokens(clip: int, audio_tokens: int) -> np.ndarray:
-  """Which audio tokens of a clip are stored: ends, both sides of window edges, and a sample."""
+  """Chooses the stored audio tokens of a clip: ends, both sides of window edges, and a sample."""
   edges = [0, audio_tokens - 1, *range(103, audio_tokens, 104), *range(104, audio_tokens, 104)]
   sample = np.random.default_rng([3, clip]).permutation(audio_tokens)[:24]
   return np.unique([*edges, *sample])
 
 
 def stored_positions(clip: int, audio_tokens: int) -> np.ndarray:
-  """At which positions of the ids logits are stored: prompt end, target, and a few in the audio."""
+  """Chooses positions with stored logits: prompt end, target, and a few in the audio."""
   prompt, target = prompt_ids(clip, audio_tokens)
   audio = np.random.default_rng([4, clip]).integers(9, 9 + audio_tokens, 3)
   return np.unique([1, 8, *audio, *range(len(prompt) - 3, len(prompt) + len(target))])
