@@ -134,7 +134,7 @@ def end_processes(
 
   Args:
     session: id of the command's session; 0: not known.
-    hurry: says until when it may take, should that be sooner; None: as it is.
+    hurry: returns an earlier deadline, if there is one; None: no such deadline.
     agent: id of the agent that started the command, and which its orphans fall to; 0: none.
 
   Returns:
@@ -237,7 +237,7 @@ def remove_old_states() -> None:
 
 
 class Problem(Exception):
-  """Why the command could not be started."""
+  """Reason why the command could not be started."""
 
 
 def prepare(spec: dict[str, Any]) -> None:
@@ -355,7 +355,7 @@ class Run:
     end_processes(self.spec["id"], self.child.pid, seconds, lambda: self.stopping, os.getpid())
 
   def listen(self) -> None:
-    """Hears the other end; stops the command when that is gone or says so."""
+    """Reads from the other end; stops the command when that is gone or asks for it."""
     while True:
       ready = select.select([0], [], [], BEAT)[0]
       if ready:

@@ -54,7 +54,7 @@ def _agent_source() -> bytes:
 
 @dataclass(frozen=True)
 class Message:
-  """Something that a connection has to say: exactly one of the fields is set.
+  """Message of a connection: exactly one of the fields is set.
 
   Attributes:
     output: bytes of the command's output.

@@ -1,4 +1,4 @@
-"""Detached runs: the runner in a tmux session of this machine, and what is asked of it later."""
+"""Detached runs: the runner in a tmux session of this machine, and commands to it."""
 
 from __future__ import annotations
 

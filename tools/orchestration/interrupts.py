@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: the end of a run by somebody's wish."""
+"""Ctrl-C, SIGTERM and SIGHUP: requests of the user to end a run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(Exception):
-  """Somebody wishes the program to end; `status` is its exit status then."""
+  """Request of the user to end the program with exit status `status`."""
 
   def __init__(self, number: int) -> None:
     super().__init__(f"interrupted by {signal.Signals(number).name}")
@@ -28,7 +28,7 @@ class Interrupts:
         signal.signal(number, self._handle)
 
   def hand_to(self, receive: Callable[[int], None] | None) -> None:
-    """From now on the function gets the signals; None: nobody does."""
+    """Passes later signals to the function; None: raises `Interrupted`."""
     self._receive = receive
 
   def _handle(self, number: int, frame: FrameType | None) -> None:

@@ -15,7 +15,7 @@ READ_BACK = 64 * 1024  # bytes of the end of the log in which they are looked fo
 
 
 class Problem(Exception):
-  """Why the command could not be started."""
+  """Reason why the command could not be started."""
 
 
 def read_metadata() -> dict[str, str]:

@@ -39,10 +39,10 @@ def latest_job(folder: BucketFolder) -> Job | None:
 
 
 class JobWatch:
-  """One submission, as it is seen from outside.
+  """Submission of a job, watched from the machine that submitted it.
 
   Args:
-    poll_seconds: between two looks.
+    poll_seconds: between two polls.
     last_word: seconds for the workers to write their last status.
   """
 

@@ -1,7 +1,7 @@
 """Worker of a job: runs its command on one machine, and keeps log and exit status in the bucket.
 
 The startup script of `job_script.py` brings this module and those it needs, and starts it at every
-boot of the machine. It goes on where it was: with the attempt that the marks in the bucket tell of.
+boot of the machine. It continues with the attempt that the marks in the bucket record.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ class JobWorker:
     self.bucket.write(f"{self.job.marks}/{name}", json.dumps(self.status))
 
   def _wait_for_others(self, now: Progress) -> None:
-    """Waits a while; workers of which nothing is heard any more are marked as lost."""
+    """Waits a while; marks workers that stopped reporting as lost."""
     end = time.monotonic() + min(60.0, 15 * self.job.poll_seconds)
     while time.monotonic() < end:
       time.sleep(self.job.poll_seconds)
