@@ -57,7 +57,7 @@ class _Record(foreign_json.Schema):
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterRecord:
-  """What adapters are and where they belong.
+  """Description of adapters and their base weights.
 
   Attributes:
     lora: rank, alpha and targets.
@@ -93,7 +93,7 @@ class AdapterRecord:
 
   @classmethod
   def from_config(cls, config: bridge.Config) -> Self | None:
-    """Of the run that a configuration describes; None when it trains every weight.
+    """Builds the record of a configuration's run; None when it trains every weight.
 
     Raises:
       ValueError: `load_parameters_path` are adapters themselves, or nothing.
@@ -142,7 +142,7 @@ def _keys(lora: LoraConfig) -> str:
 
 
 def read_record(items: str) -> AdapterRecord | None:
-  """What stands beside the `items` of a checkpoint; None where they are whole weights."""
+  """Reads the record beside a checkpoint's `items`; None where they are full weights."""
   checkpoint = epath.Path(bridge.absolute(items)).parent
   if not (checkpoint / ADAPTER).exists():
     return None

@@ -45,7 +45,7 @@ def _files(folder: epath.Path, prefix: str = "") -> Iterable[tuple[str, epath.Pa
 
 
 def is_identical(items: str, identity: str) -> bool:
-  """Whether these weights are there."""
+  """Returns whether the weights are identical to these."""
   return bool(items) and (epath.Path(items) / _TREE).exists() and identify(items) == identity
 
 

@@ -87,7 +87,7 @@ class Best:
 
   @property
   def ends_run(self) -> bool:
-    """Whether so many evaluations were no better that the run is over."""
+    """Returns whether so many evaluations in a row were no better that training stops."""
     return 0 < self._patience <= self.since
 
   def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:

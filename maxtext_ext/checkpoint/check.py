@@ -85,7 +85,7 @@ class ReferenceClip:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipError:
-  """How far our logits of a clip are from the reference's.
+  """Difference of our logits of a clip to the reference's.
 
   Attributes:
     error: the largest difference, as a part of the reference's largest logit.
@@ -101,7 +101,7 @@ class ClipError:
   top1: float
 
   def within(self, tolerance: float) -> bool:
-    """Whether the error is small enough; never for logits that are not finite."""
+    """Returns whether the error is small enough; never for logits that are not finite."""
     return bool(self.error <= tolerance)
 
 

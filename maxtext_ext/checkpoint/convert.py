@@ -250,7 +250,7 @@ def _in_form(rules: Iterable[Rule], scanned: bool) -> list[Rule]:
 
 
 def _head_paths(family: Family, naming: str) -> set[str]:
-  """Where an output head of its own lies."""
+  """Returns our paths of a separate output head."""
   with_head, without = (family.rules(naming, tied) for tied in (False, True))
   return {rule.ours for rule in with_head} - {rule.ours for rule in without}
 

@@ -125,7 +125,7 @@ def _metadata(checkpoint: epath.Path) -> Mapping[str, Any]:
 
 
 def _of_files_beside(run_dir: str) -> Fingerprint:
-  """Of a run or a converted checkpoint without fingerprint: its model.yml and its tokenizer."""
+  """Computes it for a checkpoint without fingerprint, from its model.yml and tokenizer."""
   found: Fingerprint = {}
   if (file := epath.Path(run_dir) / MODEL_FILE).exists():
     keys = fingerprint_of_keys(yaml.safe_load(file.read_text()))

@@ -90,7 +90,7 @@ class Rule:
     return tuple(sizes[axis] for axis in self.our_axes)
 
   def places(self, sizes: Sizes) -> Iterator["Place"]:
-    """Every tensor of the rule: one for each combination of the indices."""
+    """Lists the tensors of the rule: one for each combination of the indices."""
     for values in itertools.product(*(range(sizes[index]) for index in self.indices)):
       yield Place(rule=self, indices=dict(zip(self.indices, values, strict=True)))
 
@@ -172,13 +172,13 @@ class Source:
   tokenizer: bool = False
 
   def skipped(self, name: str) -> bool:
-    """Whether a tensor of this name is left out on purpose."""
+    """Returns whether a tensor of this name is left out on purpose."""
     return any(re.fullmatch(pattern, name) for pattern in self.skip)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-  """How the checkpoints of one kind of model are read and written.
+  """Rules to read and write the checkpoints of one kind of model.
 
   Attributes:
     name: key of `families.FAMILIES`.

@@ -1,4 +1,4 @@
-"""What becomes of a LoRA run: whole weights, or a PEFT adapter; and a run from a PEFT adapter."""
+"""Merging and exchange of LoRA adapters: full weights, PEFT export and PEFT import."""
 
 import os
 from typing import Any

@@ -1,4 +1,4 @@
-"""What stands beside weights, so that their folder is enough to load them: shape, tokenizer."""
+"""Model shape and tokenizer beside weights, so that their folder suffices to load them."""
 
 import functools
 import os
@@ -136,7 +136,7 @@ def base_among(overrides: Mapping[str, Any]) -> str:
 
 
 def _holds_adapters(path: str | os.PathLike[str]) -> bool:
-  """Whether a path means adapters: not whole weights, and not nothing."""
+  """Returns whether a path holds adapters rather than full weights or nothing."""
   try:
     return read_record(find_weights(os.fspath(path))) is not None
   except ValueError:

@@ -91,7 +91,7 @@ class PeftConfig(foreign_json.Settings):
     return self
 
   def is_adapted(self, module: str) -> bool:
-    """Whether the adapter changes a linear map, by its name in the model."""
+    """Returns whether the adapter changes a linear map, by its name in the model."""
     if _matches(self.exclude_modules or [], module):
       return False
     if self.target_modules == _EVERY_LINEAR:

@@ -146,7 +146,7 @@ def tied_head(naming: str) -> Rule:
 
 
 def rules(naming: str, tied: bool) -> list[Rule]:
-  """Every tensor of the model, the decoder's layers stacked."""
+  """Returns rules for every tensor of the model, the decoder's layers stacked."""
   prefix = _PREFIXES[naming]
   found = audio_rules(prefix["audio"], prefix["linear_1"], prefix["linear_2"])
   found += attention_rules(prefix["text"]) + mlp_rules(prefix["text"])

@@ -57,7 +57,7 @@ def parts(hf_config: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str,
 
 
 def is_tied(hf_config: Mapping[str, Any]) -> bool:
-  """Whether config.json says that the output head is the embedding."""
+  """Returns whether config.json says that the output head is the embedding."""
   inside = hf_config.get("thinker_config", hf_config)
   places = [hf_config, inside["text_config"]]
   if "thinker_config" in hf_config:
@@ -126,7 +126,7 @@ def hf_config(source: Mapping[str, Any], naming: str, tied: bool) -> dict[str, A
 
 
 def _to_native(source: dict[str, Any]) -> dict[str, Any]:
-  """As `convert_qwen3_asr_to_hf.py` of transformers has it."""
+  """Converts names as `convert_qwen3_asr_to_hf.py` of transformers does."""
   tied, thinker = is_tied(source), source["thinker_config"]
   audio, text = (
     {k: v for k, v in part.items() if k not in _ORIGINAL_ONLY} for part in parts(source)

@@ -71,7 +71,7 @@ def expert_rules(text: str, *, fused: bool) -> list[Rule]:
 
 
 def rules(naming: str, tied: bool) -> list[Rule]:
-  """Every tensor that is kept, the decoder's layers stacked."""
+  """Returns rules for every tensor that is kept, the decoder's layers stacked."""
   prefix = "thinker." if naming in (ORIGINAL, ORIGINAL_FUSED) else ""
   tower, text = f"{prefix}audio_tower", f"{prefix}model"
   found = qwen3_asr.audio_rules(tower, f"{tower}.proj1", f"{tower}.proj2")

@@ -87,7 +87,7 @@ def label(source: str, name: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointPlan:
-  """What is to be read from Hugging Face checkpoints; `rules` in their scanned form.
+  """Tensors to read from Hugging Face checkpoints; `rules` in their scanned form.
 
   Attributes:
     stored_head: the rule of a tied head that is stored all the same.
@@ -114,7 +114,7 @@ class CheckpointPlan:
   def report(
     self, readers: Readers, nonfinite: Mapping[str, int], origins: Mapping[str, str]
   ) -> Report:
-    """What is said at the end."""
+    """Summary printed at the end."""
     tensors = self.kept(readers)
     return Report(
       family=self.family.name,
@@ -203,13 +203,13 @@ def rules_of(rules: Iterable[Rule], source: str) -> list[Rule]:
 
 
 def _comparable(one: int, other: int) -> bool:
-  """Whether two numbers of tensors are near enough for their differences to be listed."""
+  """Returns whether two numbers of tensors are near enough for their differences to be listed."""
   few, many = sorted((one, other))
   return many <= 2 * few + 100
 
 
 def _equal(reader: HfReader, one: str, other: str) -> bool:
-  """Whether two tensors of one shape hold the same bytes."""
+  """Returns whether two tensors of one shape hold the same bytes."""
   first, second = reader.tensors[one], reader.tensors[other]
   if first.dtype != second.dtype:
     return False
@@ -222,7 +222,7 @@ def _equal(reader: HfReader, one: str, other: str) -> bool:
 
 
 def _units_a_piece(rule: Rule, sizes: Sizes) -> int:
-  """How many units of the first axis of a rule's Hugging Face tensors are moved at a time."""
+  """Returns how many units of the first axis of a rule's tensors are moved at a time."""
   unit = rule.unit(sizes) * math.prod(rule.hf_shape(sizes)[1:])
   return max(1, PIECE_VALUES // unit)
 

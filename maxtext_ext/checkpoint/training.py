@@ -176,7 +176,7 @@ class TrainingCheckpoints:
     self._failed = False
 
   def _kept(self) -> str:
-    """What is left when a save has failed."""
+    """Describes the checkpoints that remain when a save has failed."""
     assert self._manager is not None
     directory = str(self._manager.directory)
     if "://" in directory:
@@ -223,7 +223,7 @@ class TrainingCheckpoints:
 
 
 def _reason(error: Exception) -> str:
-  """What a failed write says, without TensorStore's path through its own layers."""
+  """Returns the reason of a failed write, without TensorStore's chain of layers."""
   code = re.search(r"os_error_code='(\d+)'", str(error))
   return os.strerror(int(code[1])) if code else str(error).partition(" [tensorstore_spec=")[0]
 
@@ -264,7 +264,7 @@ def _steps(checkpoint_dir: str) -> list[int]:
 
 
 def has_checkpoints(checkpoint_dir: str) -> bool:
-  """Whether any lies there, whole or not."""
+  """Returns whether there is any checkpoint, complete or not."""
   return bool(_steps(checkpoint_dir))
 
 
