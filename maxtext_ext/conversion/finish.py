@@ -95,7 +95,7 @@ def finish(plan: ConversionPlan, results: Iterable[ShardResult]) -> ConvertSumma
 
 
 def find_duplicates(results: Sequence[ShardResult]) -> list[Duplicates]:
-  """For each shard the records whose id an earlier shard has; within one they are unique."""
+  """Finds for each shard the records whose id an earlier shard has."""
   found: list[dict[int, tuple[str, int]]] = [{} for _ in results]
   ids = np.concatenate([result.ids[["high", "low"]] for result in results])
   starts = np.cumsum([0, *(len(result.ids) for result in results)])

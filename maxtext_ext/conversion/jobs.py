@@ -97,7 +97,7 @@ def _check_name(out: str) -> None:
 
 
 def progress_folder(out: str, split: str) -> str:
-  """Where an unfinished conversion of a split keeps what it needs to go on."""
+  """Returns the folder in which an unfinished conversion of a split keeps its progress."""
   return storage.join(out, f".progress-{split}")
 
 
@@ -167,7 +167,7 @@ def _current_results(jobs: Sequence[ShardJob], options: ConvertOptions) -> list[
 
 
 def _is_whole(job: ShardJob, result: ShardResult) -> bool:
-  """Whether the shards of a job are there as it wrote them."""
+  """Returns whether the shards of a job exist as it wrote them."""
   return not result.reduced and all(
     storage.is_file(path) and storage.size_of(path) == shard.bytes
     for path, shard in zip(job.outputs, result.shards, strict=True)
@@ -175,7 +175,7 @@ def _is_whole(job: ShardJob, result: ShardResult) -> bool:
 
 
 def _summary_of(out: str, manifests: Sequence[Manifest]) -> ConvertSummary:
-  """What the conversion said when it ended, from what it left."""
+  """Rebuilds the summary of a finished conversion from its manifests."""
   first = manifests[0]
   lines = quarantine.read_lines(storage.join(out, quarantine.QUARANTINE_NAME))
   label = quarantine.label_of([found.split for found in manifests])
@@ -193,7 +193,7 @@ def _summary_of(out: str, manifests: Sequence[Manifest]) -> ConvertSummary:
 
 
 class _State:
-  """What the output folder holds of some splits."""
+  """State of some splits in the output folder."""
 
   def __init__(self, out: str, splits: Sequence[str]) -> None:
     self._out = out
@@ -216,7 +216,7 @@ class _State:
   def is_finished(
     self, identity: Mapping[str, Any], files: Sequence[str], *, are_all_current: bool
   ) -> bool:
-    """Whether a conversion is complete, and all shards that its manifests name are there.
+    """Returns whether a conversion is complete, and all shards of its manifests exist.
 
     Args:
       identity: of the conversion as it would be now.
@@ -314,7 +314,7 @@ class _State:
         storage.remove(path)
 
   def _owns(self, path: str) -> bool:
-    """Whether this is, by its name, a shard of one of the splits or the lengths of one."""
+    """Returns whether this is, by its name, a shard of one of the splits or the lengths of one."""
     shard = shard_of(path) if path.endswith(LENGTHS_SUFFIX) else path
     name = manifest.parse_shard_name(shard)
     return name is not None and name[0] in self._splits

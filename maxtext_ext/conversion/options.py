@@ -13,10 +13,10 @@ from maxtext_ext.sources.options import SourceOptions
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConvertOptions:
-  """How a source is converted.
+  """Options of a conversion.
 
   Attributes:
-    source_format: a key of SOURCES, or "auto": what the source looks like.
+    source_format: a key of SOURCES, or "auto": detected.
     splits: the first part of the shard names; more than one need a selector.
     audio: "keep" copies TFRecord records at 16 kHz byte for byte and writes all others as float32;
       "pcm16" writes 16-bit samples, "flac" compresses them. A record written anew keeps only the
@@ -66,11 +66,11 @@ class ConvertOptions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Progress:
-  """How far a conversion is.
+  """Progress of a conversion.
 
   Attributes:
     done: share of the source read, 0 to 1.
-    done_before: of that, what was done when the conversion was broken off.
+    done_before: of that, the share done before an interruption.
     read: records read.
     seconds: audio written, in seconds.
     quarantined: bad records.
@@ -85,7 +85,7 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConvertSummary:
-  """What a conversion did: read = written + quarantined + sum of left_out.
+  """Summary of a conversion: read = written + quarantined + sum of left_out.
 
   Attributes:
     read: records found in the source.

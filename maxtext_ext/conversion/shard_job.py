@@ -38,7 +38,7 @@ ID_DTYPE = np.dtype(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShardJob:
-  """What one call of `run_shard` does; small, and can be pickled.
+  """Work of one call of `run_shard`; small, and can be pickled.
 
   Attributes:
     index: its place among the jobs of the conversion.
@@ -83,7 +83,7 @@ class ShardJob:
 
 @dataclasses.dataclass(kw_only=True)
 class ShardStatus:
-  """How far a job is; one object, updated in place.
+  """Progress of a job; one object, updated in place.
 
   Attributes:
     done: share of the input shard read, 0 to 1.
@@ -107,7 +107,7 @@ ProgressCallback = Callable[
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class ShardResult:
-  """What one job did: read = sum of records written + quarantined + sum of left_out.
+  """Result of one job: read = sum of records written + quarantined + sum of left_out.
 
   Attributes:
     index: of the job.
@@ -178,7 +178,7 @@ def run_shard(job: ShardJob, watch: ProgressCallback | None = None) -> ShardResu
 
 
 def stored_result(job: ShardJob) -> ShardResult | None:
-  """What the job did before, in a conversion that was broken off; None if it was not done."""
+  """Reads the job's result in an interrupted conversion; None if it was not finished."""
   result = read_result(job)
   if result is None or result.reduced or not all(map(storage.is_file, job.outputs)):
     return None
@@ -322,5 +322,5 @@ class _ShardRun:
 
 
 def duplicate_reason(sample_id: str, file: str, position: int) -> str:
-  """Why the second record of an id is left out."""
+  """Returns the reason for leaving out the second record of an id."""
   return f"duplicate id: '{sample_id}' is at {file}:{position} already"

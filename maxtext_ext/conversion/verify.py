@@ -36,7 +36,7 @@ _TABLE_WIDTH = 100  # where stdout is no terminal
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShardCheck:
-  """What was found in one shard.
+  """Findings of one shard.
 
   Attributes:
     name: file name.
@@ -55,7 +55,7 @@ class ShardCheck:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SplitCheck:
-  """What was found of a split.
+  """Findings of a split.
 
   Attributes:
     split: its name; "" for files that are not named as shards are.
@@ -71,7 +71,7 @@ class SplitCheck:
 
   @property
   def all_problems(self) -> tuple[str, ...]:
-    """Of the set and of each shard, with its name."""
+    """Problems of the set and of each shard, with its name."""
     return self.problems + tuple(
       f"{shard.name}: {problem}" for shard in self.shards for problem in shard.problems
     )
@@ -253,7 +253,7 @@ def _check_lengths(shard: str, expected: ShardLengths, problems: "_Problems") ->
 
 
 class _Problems:
-  """What is wrong with a shard; of many bad records the first few."""
+  """Problems of a shard; of many bad records the first few."""
 
   def __init__(self, status: ShardStatus) -> None:
     self._status = status
