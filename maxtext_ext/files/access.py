@@ -59,7 +59,7 @@ def allowed(reference: str, folder: str, *, allow_urls: bool = False) -> str:
 
 
 def is_web(path: str) -> bool:
-  """Whether this is a URL of http:// or https://."""
+  """Returns whether this is a URL of http:// or https://."""
   return scheme_of(path) in _WEB
 
 

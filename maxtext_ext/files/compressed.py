@@ -37,7 +37,7 @@ def skip(file: io.BufferedIOBase, count: int) -> None:
 
 
 def is_damage(error: Exception) -> bool:
-  """Whether an error of reading comes from the content, not from the operating system."""
+  """Returns whether an error of reading comes from the content, not from the operating system."""
   if isinstance(error, OSError):
     return error.errno is None
   return isinstance(error, DAMAGE)

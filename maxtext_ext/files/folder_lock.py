@@ -74,7 +74,7 @@ class Holder:
       return None
 
   def to_json(self, beat: int) -> bytes:
-    """For the object, with the number of this sign of life."""
+    """Serializes it for the object, with the number of this heartbeat."""
     return json.dumps(asdict(self) | {"beat": beat}).encode()
 
   def __str__(self) -> str:
@@ -82,7 +82,7 @@ class Holder:
 
   @property
   def is_gone(self) -> bool:
-    """Whether it is known to have ended: a process of this machine that is no more."""
+    """Returns whether it is known to have ended: a process of this machine that is no more."""
     return self.machine == _machine() and not _runs(self.pid)
 
 
@@ -240,7 +240,7 @@ def _take(url: str, refusal: _Refusal, me: Holder) -> None:
 
 
 def _create(url: str, me: Holder) -> bool:
-  """Whether the object could be created: also where only the answer was lost on its way."""
+  """Creates the object; returns whether it succeeded, also where only the answer was lost."""
   return remote.create(url, me.to_json(beat=0)) or _is(me, _look(url))
 
 

@@ -47,7 +47,7 @@ class FileInfo:
 
 
 def is_url(path: str) -> bool:
-  """Whether this is gs://... or another URL, rather than a local path."""
+  """Returns whether this is gs://... or another URL, rather than a local path."""
   return _SCHEME.match(path) is not None
 
 
@@ -74,7 +74,7 @@ def walk(url: str) -> dict[str, FileInfo]:
 
 
 def find_files(url: str, *patterns: str) -> list[str]:
-  """What storage.find_files says, of a URL; an empty list where nothing is."""
+  """Does the same as storage.find_files for a URL; an empty list where nothing is."""
   kind = kind_of(url)
   if kind == "file":
     return [url]
@@ -334,7 +334,7 @@ def _url(like: str, name: str) -> str:
 
 @functools.cache
 def _failures(scheme: str) -> tuple[type[Exception], ...]:
-  """What the file system of a scheme raises when a request fails."""
+  """Returns the errors that the file system of a scheme raises for failed requests."""
   common = (OSError, ValueError)
   if scheme not in ("gs", "gcs"):
     return common
@@ -346,14 +346,14 @@ def _failures(scheme: str) -> tuple[type[Exception], ...]:
 
 
 def failures(url: str) -> tuple[type[Exception], ...]:
-  """What requests to the file system of a URL end with; nothing for a local path."""
+  """Returns the errors of failed requests to a URL's file system; none for a local path."""
   kinds = _failures(_scheme(url)) if is_url(url) else ()
   return tuple(kind for kind in kinds if kind is not ValueError)
 
 
 @contextlib.contextmanager
 def reaching(url: str) -> Iterator[None]:
-  """For work that goes on writing below a URL; nothing of it can be put right after a failure.
+  """Turns failed requests of work that writes below a URL into Unreachable.
 
   Raises:
     Unreachable: a request failed.

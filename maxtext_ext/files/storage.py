@@ -76,17 +76,17 @@ def find_below(folder: str, pattern: str) -> list[str]:
 
 
 def is_url(path: str) -> bool:
-  """Whether this is gs://... or another URL, rather than a local path."""
+  """Returns whether this is gs://... or another URL, rather than a local path."""
   return remote.is_url(path)
 
 
 def exists(path: str) -> bool:
-  """Whether there is a file or a folder of this name."""
+  """Returns whether there is a file or a folder of this name."""
   return remote.kind_of(path) is not None if remote.is_url(path) else os.path.exists(path)
 
 
 def is_file(path: str) -> bool:
-  """Whether there is a file of this name."""
+  """Returns whether there is a file of this name."""
   return remote.kind_of(path) == "file" if remote.is_url(path) else os.path.isfile(path)
 
 
@@ -104,7 +104,7 @@ def sizes_of(paths: Sequence[str]) -> list[int]:
 
 
 def versions(paths: Sequence[str]) -> list[str]:
-  """For each file a text that changes when it is written anew."""
+  """Returns for each file a text that changes when the file is rewritten."""
   if any(map(remote.is_url, paths)):
     with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
       return list(pool.map(_version, paths))
@@ -130,7 +130,7 @@ def modified(path: str) -> float:
 
 
 def is_absent(error: OSError) -> bool:
-  """Whether opening a file failed since there is none of that name."""
+  """Returns whether opening a file failed since there is none of that name."""
   return isinstance(error, FileNotFoundError) or error.errno in _NO_FILE
 
 

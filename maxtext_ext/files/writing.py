@@ -14,7 +14,7 @@ class WriteError(OSError):
 
 @contextlib.contextmanager
 def writing(path: str) -> Iterator[None]:
-  """For a block that writes a file: its errors are WriteErrors.
+  """Turns errors of a block that writes a file into WriteErrors.
 
   The operating system does not say which file a `write` failed for, and ArrayRecord's library
   raises RuntimeError, with the text of the operating system in it.
