@@ -33,7 +33,7 @@ jax.tree_util.register_dataclass(Sums)
 
 
 class SpeechModel(Protocol):
-  """What training, input and decoding ask of a model; an `nnx.Module` of a run's config and mesh.
+  """Interface of models to training, input and decoding; an `nnx.Module`.
 
   A batch's loss is a mean over all its target tokens, wherever micro-batches cut it. So a model
   counts first (`count`), sums over each micro-batch (`sums`), and divides the sums by the counts

@@ -11,7 +11,7 @@ from maxtext_ext.subconfig import SubConfig
 
 
 class ModelKeys(SubConfig, title="Model"):
-  """Which model it is; the file of its shape sets MaxText's keys."""
+  """Choice of the model; the file of its shape sets MaxText's keys."""
 
   model_name: str = Field(
     "default",

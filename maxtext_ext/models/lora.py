@@ -211,7 +211,7 @@ def kernel_name(path: Sequence[Any]) -> str:
 
 
 def is_target(name: str, targets: Sequence[str]) -> bool:
-  """Whether one of the targets names this kernel."""
+  """Returns whether one of the targets names this kernel."""
   return any(re.fullmatch(TARGETS.get(target, target), name) for target in targets)
 
 

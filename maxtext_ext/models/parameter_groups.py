@@ -43,7 +43,7 @@ class InGroups:
     return cls(frozenset(groups), tuple(model_class(config).GROUPS.items()))
 
   def __call__(self, path: Sequence[Any], variable: Any) -> bool:
-    """Whether the variable at `path` of a model is a parameter of these groups."""
+    """Returns whether the variable at `path` of a model is a parameter of these groups."""
     return isinstance(variable, nnx.Param) and group_of(path, dict(self.roots)) in self.groups
 
 

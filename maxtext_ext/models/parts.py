@@ -28,7 +28,7 @@ class PartKeys(SubConfig, title="What trains"):
 
 
 def trains(group: str, config: Any) -> bool:
-  """Whether a parameter group trains."""
+  """Returns whether a parameter group trains."""
   if config.train_parts:
     return config.train_parts.get(group, 0.0) > 0
   return (group == ADAPTERS) == bool(config.lora_rank)

@@ -82,7 +82,7 @@ class EncoderConfig(pydantic.BaseModel, abc.ABC):
   @property
   @abc.abstractmethod
   def geometry(self) -> Geometry:
-    """How the encoder divides the time of a clip."""
+    """Returns the encoder's division of a clip's time."""
 
   @property
   @abc.abstractmethod
