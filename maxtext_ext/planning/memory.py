@@ -41,7 +41,7 @@ class Memory:
 
   @property
   def fits(self) -> bool:
-    """Whether the step runs."""
+    """Returns whether the step runs."""
     return self.free >= 0
 
 

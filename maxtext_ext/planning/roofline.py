@@ -17,7 +17,7 @@ class StepTime:
 
   @property
   def bound(self) -> str:
-    """What takes longest: computing, memory or sending."""
+    """Returns the bottleneck: computing, memory or sending."""
     return max(("computing", "memory", "sending"), key=lambda name: getattr(self, name))
 
 

@@ -60,7 +60,7 @@ class Slice:
 
   @property
   def compiled(self) -> bool:
-    """Whether the compiler here can compile for it; else its memory is estimated."""
+    """Returns whether the compiler here can compile for it; else its memory is estimated."""
     return bool(self.chip.compiler_name)
 
   @property
@@ -75,7 +75,7 @@ class Slice:
 
   @property
   def wrap(self) -> tuple[bool, ...]:
-    """Which axes are rings: full cubes of a 3D torus, full sides of a 2D one."""
+    """Returns which axes are rings: full cubes of a 3D torus, full sides of a 2D one."""
     if len(self.shape) == 3:
       return (all(n % 4 == 0 for n in self.shape),) * 3
     return (*(n == 16 for n in self.shape), False)
