@@ -84,7 +84,7 @@ class ShardLengths:
     ]
 
   def equals(self, other: "ShardLengths") -> bool:
-    """Whether both are of the same shard and say the same."""
+    """Returns whether both are of the same shard and say the same."""
     return (self.shard_bytes, self.texts) == (other.shard_bytes, other.texts) and all(
       np.array_equal(getattr(self, name), getattr(other, name))
       for name in ("samples", "characters")

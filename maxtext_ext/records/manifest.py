@@ -76,7 +76,7 @@ class Manifest:
 
 
 def manifest_path(folder: str, split: str) -> str:
-  """Where the manifest of a split stands."""
+  """Returns the path of a split's manifest."""
   return storage.join(folder, MANIFEST_NAME.format(split=split))
 
 

@@ -92,7 +92,7 @@ class Quarantine:
 
 
 def label_of(splits: Iterable[str]) -> str:
-  """What stands for "split": a record that cannot be read is of no single one."""
+  """Returns the label for "split": an unreadable record belongs to no single split."""
   return _SPLITS_JOINED.join(splits)
 
 
@@ -187,7 +187,7 @@ class TooManyBadError(ValueError):
 
 
 def too_many(read: int, bad: int, fraction: float, *, ended: bool) -> bool:
-  """Whether a conversion has to stop: of all records at its end, of at least MIN_READ before."""
+  """Returns whether a conversion must stop; before its end only from MIN_READ records on."""
   return bad > fraction * (read if ended else max(read, MIN_READ))
 
 

@@ -103,7 +103,7 @@ def decode_example(data: bytes, *, copy: bool = True) -> Record:
 
 
 def parse_example(data: bytes) -> StoredRecord:
-  """As `decode_example`, but for any sample rate and without copying what is not compressed."""
+  """Parses like `decode_example`, for any sample rate, without copying uncompressed audio."""
   try:
     features = read_features(data)
     sample_id = _read_text(features, "sample_id", data)
@@ -309,7 +309,7 @@ def _read_single(features: dict[str, Feature], name: str, data: bytes) -> bytes:
 
 
 def _single_span(features: dict[str, Feature], name: str, data: bytes) -> wire.Span:
-  """Where the one value of a bytes feature stands."""
+  """Finds the span of the only value of a bytes feature."""
   spans = wire.string_spans(data, _span_of(features[name], name, BYTES_LIST))
   if len(spans) != 1:
     raise RecordError(f"feature '{name}' has {len(spans)} values, expected 1")

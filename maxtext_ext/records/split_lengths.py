@@ -148,7 +148,7 @@ def _store(shard: str, lengths: ShardLengths) -> None:
 
 
 def _places(shard: str) -> Iterator[str]:
-  """Where the lengths of a shard are looked for and stored, in this order."""
+  """Returns the paths where a shard's lengths are read or stored, in this order."""
   yield lengths_path(shard)
   yield _cache_path(shard)
 

@@ -159,7 +159,7 @@ def read_strings(data: bytes, span: Span) -> list[bytes]:
 
 
 def string_spans(data: bytes, span: Span) -> list[Span]:
-  """Where the `repeated bytes value = 1` of a BytesList stand."""
+  """Finds the spans of the `repeated bytes value = 1` of a BytesList."""
   spans = []
   for number, wire, found in read_fields(data, span):
     if number != 1:
