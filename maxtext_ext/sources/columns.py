@@ -123,7 +123,7 @@ class Columns:
 
 
 def _lists_of_samples(schema: pa.Schema, options: SourceOptions) -> bool:
-  """Whether a column would be the audio if the rate of its samples were known."""
+  """Returns whether a column would be the audio if the rate of its samples were known."""
   sounds = {field.name for field in schema if _can_be_audio(field.type, has_rate=True)}
   return "audio" in choose_names(sounds, options)
 
@@ -225,7 +225,7 @@ def _id_leaves(name: str | None) -> list[str]:
 
 
 def _can_be_id(schema: pa.Schema, name: str | None) -> bool:
-  """Whether an id can be made of what is named, "a" or "a.b,c"."""
+  """Returns whether an id can be made of what is named, "a" or "a.b,c"."""
   types = {field.name: field.type for field in schema}
   types |= {
     f"{field.name}.{member.name}": member.type

@@ -43,7 +43,7 @@ class Header:
 
   @property
   def is_common_voice(self) -> bool:
-    """Whether it is a table of Common Voice."""
+    """Returns whether it is a table of Common Voice."""
     return _COMMON_VOICE.issubset(self.names)
 
 

@@ -75,7 +75,7 @@ def _listed(card: Mapping[str, Any] | None, config: str | None) -> list[tuple[st
 
 
 def _patterns(data_files: Any) -> list[tuple[str, str]]:
-  """What `data_files` may be: a pattern, several, or one or several for each split."""
+  """Normalizes `data_files`: a pattern, several, or one or several for each split."""
   entries = [data_files] if isinstance(data_files, str | Mapping) else list(data_files or ())
   pairs = []
   for entry in entries:

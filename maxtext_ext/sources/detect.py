@@ -48,7 +48,7 @@ def detect_format(source: str) -> str:
 
 
 def _is_hub_id(source: str) -> bool:
-  """Whether it is org/name, or a folder and behind it a split of it."""
+  """Returns whether it is org/name, or a folder and behind it a split of it."""
   if storage.exists(source) or re.search(r"[*?\[]", source):
     return False
   return bool(_HUB_ID.fullmatch(source)) or os.path.exists(source.partition("#")[0])
@@ -93,7 +93,7 @@ class _Listing:
     return sorted(os.path.basename(folder) for folder in below)
 
   def has(self, *patterns: str) -> bool:
-    """Whether it holds a file of each of these patterns, which may go into folders below."""
+    """Returns whether it holds a file of each pattern, which may include subfolders."""
     return all(self.find(pattern) for pattern in patterns)
 
   def find(self, pattern: str) -> list[str]:

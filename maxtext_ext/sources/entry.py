@@ -9,7 +9,7 @@ from maxtext_ext.records.schema import Record
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Place:
-  """Where a record was read.
+  """Place of a record in its source.
 
   Attributes:
     file: path of the input file.

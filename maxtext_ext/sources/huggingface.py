@@ -35,7 +35,7 @@ _REPO = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[^:@]+))?
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DatasetSource:
-  """What `base:config#split` names.
+  """Data set named by `base:config#split`.
 
   Attributes:
     base: a folder, a file, a glob, a URL of one, or org/name@revision.
@@ -201,7 +201,7 @@ def _download(
 
 @contextlib.contextmanager
 def _own_bars(wanted: bool) -> Iterator[None]:
-  """Whether huggingface_hub shows its progress by itself."""
+  """Returns whether huggingface_hub shows its progress by itself."""
   from huggingface_hub import utils
 
   if wanted or utils.are_progress_bars_disabled():

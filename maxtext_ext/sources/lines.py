@@ -181,7 +181,7 @@ class _Index:
       self._digests += hashlib.blake2b(content, digest_size=_DIGEST).digest()
 
   def digest(self, first: int, count: int) -> str:
-    """Of some consecutive rows, from 0."""
+    """Computes the digest of some consecutive rows, from 0."""
     part = self._digests[_DIGEST * first : _DIGEST * (first + count)]
     return hashlib.blake2b(part, digest_size=16).hexdigest()
 

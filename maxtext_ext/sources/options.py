@@ -10,7 +10,7 @@ RECORDS_PER_SHARD = 1_000  # some 300 MB of float samples: few files, yet enough
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SourceOptions:
-  """How a source is read.
+  """Options of reading a source.
 
   Attributes:
     records_per_shard: of a source that is not cut into shards by its own files.

@@ -106,7 +106,7 @@ class ParquetReader:
     self._socket.close()
 
   def is_running(self) -> bool:
-    """Whether the process has not ended."""
+    """Returns whether the process has not ended."""
     return self._process.poll() is None
 
   def _send(self, kind: bytes, content: bytes) -> None:

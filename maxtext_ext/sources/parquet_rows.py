@@ -20,7 +20,7 @@ _MAX_GROUP = 1 << 30  # bytes of a row group's columns where the system does not
 
 
 class BrokenFileError(ValueError):
-  """It is no parquet file, or not a whole one."""
+  """File that is not parquet, or incomplete."""
 
 
 @contextlib.contextmanager

@@ -141,7 +141,7 @@ class _Sample:
       ) from error
 
   def is_whole(self, options: SourceOptions) -> bool:
-    """Whether nothing that is needed is missing, or nothing can make it good."""
+    """Returns whether the sample is complete, or can no longer become so."""
     if self.reason:
       return True
     if self.audio is None or (self.text is None and self.json is None):
@@ -154,7 +154,7 @@ class _Sample:
 
   @property
   def is_none(self) -> bool:
-    """Whether these are other files, a README say."""
+    """Returns whether the files belong to no sample, such as a README."""
     return self.audio is None and self.text is None and self.json is None and not self.reason
 
   def add(self, part: str, member: Member) -> None:
@@ -304,7 +304,7 @@ def split_name(path: str) -> tuple[str, str]:
 
 
 def _is_asked(extension: str, key: str | None, is_usual: bool) -> bool:
-  """Whether a member is the one that the user named, or else one of the usual."""
+  """Returns whether a member is the one that the user named, or else one of the usual."""
   if key is None:
     return is_usual
   return key.lower().removeprefix(".") in (extension, extension.rpartition(".")[2])
