@@ -65,7 +65,7 @@ class Alphabet(Vocabulary):
 
   @staticmethod
   def is_in(path: str | os.PathLike[str]) -> bool:
-    """Whether a directory has an alphabet."""
+    """Returns whether a directory has an alphabet."""
     return (epath.Path(path) / FILE).is_file()
 
   def write(self, directory: str | os.PathLike[str]) -> "Alphabet":

@@ -75,7 +75,7 @@ def language_name(value: str) -> str:
 
 
 def is_name(value: str) -> bool:
-  """Whether a text can name a language: not empty, one line, and nothing of the template in it."""
+  """Returns whether a text can name a language: one line, not empty, no template markers."""
   return bool(value.strip()) and "<" not in value and value.strip().isprintable()
 
 

@@ -9,7 +9,7 @@ from maxtext_ext.subconfig import SubConfig
 
 
 class PromptKeys(SubConfig, title="Prompt"):
-  """What the model is told beside the sound."""
+  """Prompt of the model beside the sound."""
 
   template: Literal["qwen3_asr", "letters"] = Field(
     "qwen3_asr", description="How prompts and targets are written; a key of TEMPLATES."

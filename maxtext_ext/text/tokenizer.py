@@ -90,7 +90,7 @@ class Tokenizer(Vocabulary):
 
   @staticmethod
   def is_in(path: str | os.PathLike[str]) -> bool:
-    """Whether a directory has tokenizer files."""
+    """Returns whether a directory has tokenizer files."""
     directory = epath.Path(path)
     byte_pair_files = (directory / "vocab.json", directory / "merges.txt")
     return (directory / "tokenizer.json").is_file() or all(
@@ -179,7 +179,7 @@ class Tokenizer(Vocabulary):
     return self._loaded.ids[ASR_TEXT]
 
   def checksum(self) -> str:
-    """Of its entries and added tokens, wherever the files lie and whatever else they say."""
+    """Checksum of its entries and added tokens, independent of paths and other contents."""
     digest = hashlib.sha256()
     folder = epath.Path(self.directory)
     entries = folder / "tokenizer.json"
@@ -286,6 +286,6 @@ def _load(directory: str, required: tuple[str, ...]) -> _Loaded:
 
 
 def _is_omni(ids: dict[str, int], size: int) -> bool:
-  """Whether it is Qwen3-Omni's: the Qwen3 tokenizer and audio tokens, nothing beyond them."""
+  """Returns whether it is Qwen3-Omni's: the Qwen3 tokenizer and audio tokens, no more."""
   is_qwen3 = ids.get(IM_END) == QWEN3_IM_END_ID and ids.get(AUDIO_PAD, -1) >= QWEN3_SIZE
   return is_qwen3 and size <= QWEN3_ASR_TOKENS[ASR_TEXT]

@@ -54,7 +54,7 @@ class _Token(foreign_json.Schema):
   special: bool = False
 
   def added(self) -> AddedToken:
-    """As the tokenizers package has it."""
+    """Added token in the form of the tokenizers package."""
     flags = self.model_dump(include=set(_Token.model_fields) - {"content"}, exclude_none=True)
     return AddedToken(self.content, **flags)
 
@@ -199,7 +199,7 @@ def _in_order(folder: str, config: _Config, own: Mapping[int, _Token]) -> tuple[
 
 
 def is_in(folder: str) -> bool:
-  """Whether a folder holds a tokenizer.
+  """Returns whether a folder holds a tokenizer.
 
   Raises:
     ValueError: one of its files is no regular file of the folder.

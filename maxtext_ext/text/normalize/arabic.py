@@ -55,7 +55,7 @@ def normalize_strict(text: str) -> str:
 
 
 def clean_training_text(text: str) -> str:
-  """What `training.clean_training_text` does, and tatweel and all zero-width characters removed.
+  """Applies `training.clean_training_text`; removes tatweel and all zero-width characters.
 
   Vowel signs stay: a corpus either has them throughout or has none.
   """

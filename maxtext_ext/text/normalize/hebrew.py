@@ -37,7 +37,7 @@ def normalize(text: str) -> str:
 
 
 def clean_training_text(text: str) -> str:
-  """What `training.clean_training_text` does, and niqqud and all zero-width characters removed.
+  """Applies `training.clean_training_text`; removes niqqud and all zero-width characters.
 
   Punctuation, quotes and maqaf stay. Niqqud goes, because few transcripts have it: a model that
   sees both learns two spellings of one word.

@@ -28,7 +28,7 @@ def remove_invisible(text: str, *, keep_joiners: bool = False) -> str:
 
 
 def is_blank(text: str) -> bool:
-  """Whether nothing of a text is seen: no text, spaces, control and invisible characters alone."""
+  """Returns whether a text has only spaces, control and invisible characters, or none."""
   return all(
     character.isspace()
     or character in _BLANK_LETTERS
