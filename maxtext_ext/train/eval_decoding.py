@@ -53,7 +53,7 @@ class Transcripts:
   def __call__(
     self, params: nnx.State, progress: ProgressLine, asked: Callable[[], bool]
   ) -> list[Hypothesis]:
-    """What the model with these parameters writes for the clips of all hosts; on every host.
+    """Decodes the clips of all hosts with these parameters; returns the result on every host.
 
     Args:
       progress: under which its own is drawn.

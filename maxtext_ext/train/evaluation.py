@@ -87,7 +87,7 @@ class Evaluation:
       self._transcripts = Transcripts(config, mesh, tokenizer)
 
   def due(self, step: int) -> bool:
-    """Whether to evaluate after so many completed steps: it is time, and not done yet."""
+    """Returns whether an evaluation is due after so many completed steps."""
     interval = self._config.eval_interval
     if interval <= 0 or step <= self._evaluated:
       return False

@@ -12,7 +12,7 @@ _NAMED = 40  # records named of each batch; more would hide the error
 
 
 def is_usable(loss: Float[Array, ""], gradient_norm: Float[Array, ""]) -> Bool[Array, ""]:
-  """Whether both are finite, so that a step may be taken."""
+  """Returns whether both are finite, so that a step may be taken."""
   return jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
 
 

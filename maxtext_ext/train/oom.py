@@ -10,7 +10,7 @@ _log = logging.getLogger(__name__)
 
 
 def is_out_of_memory(error: jax.errors.JaxRuntimeError) -> bool:
-  """Whether a program did not fit into the memory of the device, when compiled or when run."""
+  """Returns whether a program ran out of device memory, when compiled or when run."""
   return "RESOURCE_EXHAUSTED" in str(error)
 
 

@@ -51,7 +51,7 @@ class StopRequest:
     os.write(STDERR, f"{said}\n".encode())  # print may be what was interrupted
 
   def asked(self) -> bool:
-    """Whether the run is to stop before its next step; every host calls it and gets the same.
+    """Returns whether to stop before the next step; every host calls it and gets the same.
 
     With several hosts the answer is that of the call before: their votes are counted on the devices
     behind a step that has ended, so nobody waits for them.
