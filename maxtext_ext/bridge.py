@@ -187,7 +187,7 @@ def replace(config: Config, **changes: Any) -> Config:
 
 
 def keys_of(config: Config) -> dict[str, Any]:
-  """Every key of a configuration with its value."""
+  """Returns every key of a configuration with its value."""
   return dict(config._pydantic_config)
 
 
@@ -365,7 +365,7 @@ def load_params(config: Config, mesh: Mesh, path: str, make: Callable[[], nnx.Mo
 
 
 def input_sharding(config: Config, mesh: Mesh) -> NamedSharding:
-  """How a batch lies on the mesh: rows over every data axis."""
+  """Returns the sharding of a batch: rows over every data axis of the mesh."""
   return sharding.get_input_data_sharding(config, mesh)
 
 

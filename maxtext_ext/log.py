@@ -24,5 +24,5 @@ def show_warnings() -> None:
 
 
 def in_command() -> bool:
-  """Whether this process is a command of the package, not a program that imports it."""
+  """Returns whether this process is a command of the package, not a program that imports it."""
   return _plain in logging.getLogger("maxtext_ext").handlers

@@ -132,17 +132,17 @@ def fingerprint_of_process(keys: Mapping[str, Any]) -> dict[str, str]:
 
 
 def is_harmless(key: str) -> bool:
-  """Whether a run may go on with another value of this key."""
+  """Returns whether a run may resume with another value of this key."""
   return _matches(key, HARMLESS)
 
 
 def is_of_model(key: str) -> bool:
-  """Whether what a model writes depends on this key (of the tokenizer, on what lies there)."""
+  """Returns whether transcripts depend on this key (for the tokenizer: on its files)."""
   return key == "tokenizer_path" or not _matches(key, _NOT_OF_MODEL)
 
 
 def is_of_decoding(key: str) -> bool:
-  """Whether decoding may give this key another value than training did, which is to be said."""
+  """Returns whether decoding may change this key from its value in training, with a note."""
   return _matches(key, OF_DECODING)
 
 

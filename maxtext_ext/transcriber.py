@@ -1,4 +1,4 @@
-"""From audio to text in two lines of Python: a checkpoint, the recordings, what was said.
+"""Transcription of recordings with a checkpoint, in two lines of Python.
 
 from maxtext_ext import Transcriber
 print(Transcriber.from_pretrained("out/qwen3-asr").transcribe("clip.wav").text)
@@ -41,7 +41,7 @@ Audio = str | os.PathLike[str] | bytes | np.ndarray | tuple[np.ndarray, int]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Transcription:
-  """What was said in a clip.
+  """Transcript of a clip.
 
   Attributes:
     text: the transcript.

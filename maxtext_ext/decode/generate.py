@@ -68,7 +68,7 @@ class Generator:
     return [self._cut(row) for row in local_rows(tokens).tolist()]
 
   def is_complete(self, tokens: list[int]) -> bool:
-    """Whether the model ended what it wrote, and `max_new_tokens` did not."""
+    """Returns whether the model ended what it wrote, and `max_new_tokens` did not."""
     return len(tokens) < self.max_new_tokens
 
   def _cut(self, tokens: list[int]) -> list[int]:

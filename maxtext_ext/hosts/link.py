@@ -71,7 +71,7 @@ class Link:
 
   @property
   def closed(self) -> bool:
-    """Whether the other end is known to be gone."""
+    """Returns whether the other end is known to be gone."""
     return self._reader.at_eof() or self._writer.is_closing()
 
   def close(self) -> None:

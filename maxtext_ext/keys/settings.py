@@ -307,7 +307,7 @@ def _axis_rules(
 def _means_epochs(
   files: Sequence[Mapping[str, Any]], command: Mapping[str, Any], environment: Mapping[str, Any]
 ) -> bool:
-  """Whether `epochs` counts: given nearer to the run than `steps`, or beside it."""
+  """Returns whether `epochs` takes precedence: set closer to the run than `steps`, or beside it."""
   names = ("steps", "epochs")
   last: Mapping[str, Any] = next(
     (layer for layer in reversed([*files, command]) if any(name in layer for name in names)), {}

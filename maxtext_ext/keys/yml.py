@@ -36,7 +36,7 @@ class Chain:
 
   @property
   def is_speech(self) -> bool:
-    """Whether the configuration is one of ours: a file of the chain sets `speech_encoder`."""
+    """Returns whether the configuration is ours: a file of the chain sets `speech_encoder`."""
     return any(SPEECH_KEY in keys for _, keys in self.files)
 
   def require_base(self) -> None:
