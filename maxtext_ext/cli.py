@@ -1,6 +1,6 @@
-"""The console script `maxtext-ext`: parse, load, call.
+"""Console script `maxtext-ext`: parses options, loads modules, calls them.
 
-What a command needs is imported inside it, so that `--help` and a mistyped option answer at once.
+Each command imports what it needs itself, so that `--help` and a mistyped option answer at once.
 """
 
 import sys
@@ -23,17 +23,17 @@ app = typer.Typer(
   pretty_exceptions_enable=False,
   rich_markup_mode="rich",
   context_settings={"help_option_names": ["-h", "--help"]},
-  epilog=f"An error is one line; set {TRACEBACK_VARIABLE}=1 to see where it came from.",
+  epilog=f"Errors are one line; set {TRACEBACK_VARIABLE}=1 for the traceback.",
 )
 app.add_typer(data_app, name="data")
 app.add_typer(launch_app, name="launch")
-convert_app = typer.Typer(help="Bring checkpoints in and out, and hold them to references.")
+convert_app = typer.Typer(help="Convert checkpoints and adapters, and compare with references.")
 app.add_typer(convert_app, name="convert")
 
 
 def _require_yml(path: str) -> str:
   if not path.endswith(".yml"):
-    raise typer.BadParameter(f"got {path!r}, expected a file that ends in .yml, first of all")
+    raise typer.BadParameter(f"got {path!r}, expected a .yml file as the first argument")
   return path
 
 
@@ -62,7 +62,7 @@ Overrides = Annotated[
   list[str] | None,
   typer.Argument(
     metavar="[KEY=VALUE]...",
-    help="Keys that win over the file's: steps=2000",
+    help="Keys that override the file's: steps=2000",
     autocompletion=_complete_override,
   ),
 ]
@@ -87,9 +87,9 @@ def describe(
 
 @app.command()
 def train(config: ConfigPath, overrides: Overrides = None) -> None:
-  """Train, from the run's latest checkpoint when there is one.
+  """Train a model; resumes from the run's latest checkpoint.
 
-  A configuration without speech goes to MaxText's own trainer.
+  A configuration without speech is passed to MaxText's own trainer.
   """
   from maxtext_ext.compat import dispatch
 
@@ -110,26 +110,26 @@ app.command()(plan)
 
 @app.command()
 def evaluate(
-  path: Annotated[str, typer.Argument(help="What decode wrote: its folder, or one file of it.")],
+  path: Annotated[str, typer.Argument(help="Output of decode: the folder, or one of its files.")],
   report: Annotated[
     str | None,
-    typer.Option(help="Write this HTML page, local or gs://, and its figures beside it as JSON."),
+    typer.Option(help="HTML report to write, local or gs://; its figures go beside it as JSON."),
   ] = None,
   normalizer: Annotated[
     str,
     typer.Option(
       help=f"Applied to both sides before scoring: {', '.join(NORMALIZERS)};"
-      " auto: the run's, else the language's."
+      " auto: the normalizer of the run, else of the language."
     ),
   ] = "auto",
   metrics: Annotated[
     str | None, typer.Option(help="metrics.jsonl of the training run, for its curves.")
   ] = None,
   baseline: Annotated[
-    str | None, typer.Option(help="What decode wrote for the untrained model.")
+    str | None, typer.Option(help="Output of decode for the untrained model.")
   ] = None,
 ) -> None:
-  """Word and character error rates, by data set and language."""
+  """Compute word and character error rates, by data set and language."""
   from maxtext_ext.evaluate import evaluate as engine
 
   engine.evaluate(path, report=report, normalizer=normalizer, metrics=metrics, baseline=baseline)
@@ -137,7 +137,7 @@ def evaluate(
 
 @convert_app.callback()
 def describe_convert() -> None:
-  """Bring checkpoints in and out, and hold them to references."""
+  """Convert checkpoints and adapters, and compare with references."""
 
 
 @convert_app.command("to-maxtext")
@@ -145,14 +145,14 @@ def convert_to_maxtext(
   source: Annotated[
     list[str],
     typer.Argument(
-      help="A folder with config.json and safetensors, or an id of the hub; NAME=SOURCE for each of"
-      " several that make one model."
+      help="A folder with config.json and safetensors, or a hub id; NAME=SOURCE for each of"
+      " several checkpoints that form one model."
     ),
   ],
-  out: Annotated[str, typer.Argument(help="The new folder, local or gs://.")],
+  out: Annotated[str, typer.Argument(help="New folder, local or gs://.")],
   dtype: Annotated[
     Literal["stored", "float32", "bfloat16"],
-    typer.Option(help="Of the parameters; stored: the one that they have."),
+    typer.Option(help="Type of the parameters; stored: unchanged."),
   ] = "stored",
   scan_layers: Annotated[
     bool, typer.Option(help="Stack the decoder's layers, for scan_layers=true.")
@@ -161,10 +161,10 @@ def convert_to_maxtext(
     bool, typer.Option("--allow-nonfinite", help="Convert NaN and infinite weights too.")
   ] = False,
 ) -> None:
-  """Convert a Hugging Face checkpoint, for training and decoding with MaxText.
+  """Convert a Hugging Face checkpoint for training and decoding with MaxText.
 
-  A model may be made of several, such as an encoder and a language model; what none of them has,
-  such as the projector between them, is drawn anew.
+  Several checkpoints, such as an encoder and a language model, may form one model. Parts that none
+  of them has, such as the projector, are initialised randomly.
 
   Then: maxtext-ext train CONFIG model_name=OUT load_parameters_path=OUT
   """
@@ -188,17 +188,19 @@ def convert_to_hf(
   out: Annotated[str, typer.Argument(help="The new folder, local or gs://.")],
   names: Annotated[
     str | None,
-    typer.Option(help="original or native, of Qwen3-Omni also with -fused; default: as it came."),
+    typer.Option(
+      help="original or native, for Qwen3-Omni also with -fused; default: as in the source."
+    ),
   ] = None,
   base: Annotated[
-    str | None, typer.Option(help="For a run: the converted checkpoint that it started from.")
+    str | None, typer.Option(help="For a run: its converted base checkpoint.")
   ] = None,
   dtype: Annotated[
     Literal["recorded", "float32", "bfloat16"],
-    typer.Option(help="Of the tensors; recorded: each the one that it came with."),
+    typer.Option(help="Type of the tensors; recorded: as in the source checkpoint."),
   ] = "recorded",
 ) -> None:
-  """Write a checkpoint as Hugging Face has it, for transformers and vLLM."""
+  """Convert a checkpoint to Hugging Face's layout, for transformers and vLLM."""
   from maxtext_ext import preflight
 
   preflight.require_folder(checkpoint, base)
@@ -208,7 +210,7 @@ def convert_to_hf(
 
 
 def _convert(function: Callable[..., Any], source: Any, out: str, **options: Any) -> None:
-  """Calls a conversion with a progress bar, and prints what it did."""
+  """Calls a conversion with a progress bar, and prints its report."""
   from rich.console import Console
   from rich.progress import Progress
 
@@ -242,12 +244,12 @@ def _convert(function: Callable[..., Any], source: Any, out: str, **options: Any
 @convert_app.command("merge-adapter")
 def merge_lora(
   run: Annotated[str, typer.Argument(help="The folder of a LoRA run; local or a URL.")],
-  out: Annotated[str, typer.Argument(help="The new checkpoint, whole weights.")],
+  out: Annotated[str, typer.Argument(help="New checkpoint with full weights.")],
   base: Annotated[
-    str, typer.Option(help="Where those weights lie now, if they were moved; it is remembered.")
+    str, typer.Option(help="Path of the base weights, if they were moved; it is remembered.")
   ] = "",
 ) -> None:
-  """Add a LoRA run's adapters to the weights that it was trained on."""
+  """Merge a LoRA run's adapters into their base weights."""
   from maxtext_ext import preflight
 
   preflight.require_folder(run)
@@ -265,7 +267,7 @@ def export_lora(
     str | None, typer.Option(help="The model it belongs to: Qwen/Qwen3-ASR-1.7B-hf")
   ] = None,
 ) -> None:
-  """Write a LoRA run's adapters as PEFT saves them."""
+  """Export a LoRA run's adapters in PEFT's format."""
   from maxtext_ext import preflight
 
   preflight.require_folder(run)
@@ -281,10 +283,10 @@ def import_lora(
   base: Annotated[str, typer.Argument(help="The converted checkpoint that it belongs to.")],
   run: Annotated[str, typer.Argument(help="The new run: {base_output_directory}/{run_name}")],
   allow_nonfinite: Annotated[
-    bool, typer.Option("--allow-nonfinite", help="Take NaN and infinite values too.")
+    bool, typer.Option("--allow-nonfinite", help="Import NaN and infinite values too.")
   ] = False,
 ) -> None:
-  """Make a LoRA run of a PEFT adapter, to train further, decode or merge."""
+  """Create a LoRA run from a PEFT adapter, to train further, decode or merge."""
   from maxtext_ext import preflight
 
   preflight.require_folder(adapter, base)
@@ -302,13 +304,14 @@ def check_checkpoint(
     str, typer.Argument(metavar="CKPT", help="A converted checkpoint, or the folder of a run.")
   ],
   reference: Annotated[
-    Path, typer.Argument(help="An .npz file of logits, made by benchmarks/parity/hf_reference.py.")
+    Path,
+    typer.Argument(help="An .npz file of logits, written by benchmarks/parity/hf_reference.py."),
   ],
   tolerance: Annotated[
     float, typer.Option(help="Largest relative error of a clip's logits.", min=0.0)
   ] = 1e-4,
 ) -> None:
-  """Hold a checkpoint to the logits of another program; exit status 1 past the tolerance."""
+  """Compare a checkpoint's logits with a reference; exit status 1 beyond the tolerance."""
   from maxtext_ext import preflight
 
   preflight.require_folder(checkpoint)
@@ -324,9 +327,9 @@ def demo(
   data: Annotated[
     Path | None, typer.Option(help='Your own JSON lines: {"audio": path, "text": ...}')
   ] = None,
-  out: Annotated[Path, typer.Option(help="Everything is written here.")] = Path("out/demo"),
+  out: Annotated[Path, typer.Option(help="Folder for all output.")] = Path("out/demo"),
 ) -> None:
-  """From recordings to a word error rate: convert, train, decode, report; ten minutes on a CPU."""
+  """Run the demo: convert, train, decode and report the word error rate; 10 minutes on a CPU."""
   from maxtext_ext.demo import demo as engine
 
   engine.main(str(out), None if data is None else str(data))
@@ -336,13 +339,13 @@ def demo(
 def doctor(
   json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
   timeout: Annotated[
-    float, typer.Option(help="Seconds for the trial of JAX, which may hang.", min=1.0)
+    float, typer.Option(help="Time limit of the JAX test, which may hang, in seconds.", min=1.0)
   ] = 300.0,
   expect: Annotated[
-    Literal["tpu", "gpu"] | None, typer.Option(help="The accelerator that must be there.")
+    Literal["tpu", "gpu"] | None, typer.Option(help="Accelerator that must be present.")
   ] = None,
 ) -> None:
-  """Versions, devices, one tiny training; each problem with its remedy. Exit status 1 if any."""
+  """Check versions, devices and a tiny training; exit status 1 if there are problems."""
   from maxtext_ext.doctor.examine import examine
 
   if not examine(timeout, expected=expect or "", as_json=json):
@@ -351,7 +354,7 @@ def doctor(
 
 @exit_with_one_line
 def main(argv: Sequence[str] | None = None) -> None:
-  """Runs a command; exits with 2 for what the user can put right, 130 after Ctrl-C."""
+  """Runs a command; exits with 2 for errors that the user can fix, 130 after Ctrl-C."""
   args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
   try:
     sys.exit(app(args, prog_name="maxtext-ext", standalone_mode=False))

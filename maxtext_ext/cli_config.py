@@ -1,4 +1,4 @@
-"""The command `maxtext-ext config`: the keys of a run, their values and where those come from."""
+"""Command `maxtext-ext config`: keys of a run with their values and origins."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +19,7 @@ def config(
   ] = _DEFAULTS,
   overrides: Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Keys that win over the file's."),
+    typer.Argument(metavar="[KEY=VALUE]...", help="Keys that override the file's."),
   ] = None,
   with_maxtext: Annotated[
     bool, typer.Option("--all", help="Also the keys of MaxText that this run sets.")
@@ -30,13 +30,13 @@ def config(
     typer.Option("--markdown", help="Print docs/configuration.md: all keys and their defaults."),
   ] = False,
 ) -> None:
-  """Every key of this project: its value, where that comes from, and what it means."""
+  """Print every key of this project with its value, its origin and its description."""
   from maxtext_ext.keys import listing
   from maxtext_ext.keys.settings import read, refuse_repeats
 
   if markdown:
     if config != _DEFAULTS or overrides or json:
-      raise typer.BadParameter("--markdown prints defaults: give it without CONFIG and keys")
+      raise typer.BadParameter("--markdown prints defaults: use it without CONFIG and keys")
     typer.echo(listing.to_markdown(), nl=False)
     return
   refuse_repeats(overrides or [])
@@ -52,7 +52,7 @@ def config(
 
 
 def show(listed: "list[Row]", console: "Console") -> None:
-  """Prints two lines a key: what it is set to and by what, and what it means."""
+  """Prints two lines per key: value and origin, then the description."""
   from rich.padding import Padding
   from rich.table import Table
   from rich.text import Text

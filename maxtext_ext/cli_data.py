@@ -1,4 +1,4 @@
-"""The commands `maxtext-ext data ...`: parse, load, call."""
+"""Commands `maxtext-ext data ...`: parse options, load modules, call them."""
 
 import contextlib
 import time
@@ -28,73 +28,76 @@ SourceFormat = Literal[
   "huggingface",
 ]
 
-data_app = typer.Typer(help="Bring recordings into the form that training reads.")
+data_app = typer.Typer(help="Convert, verify and inspect data sets.")
 
 
 @data_app.callback()
 def describe_data() -> None:
-  """Bring recordings into the form that training reads."""
+  """Convert, verify and inspect data sets."""
 
 
 @data_app.command("convert")
 def convert_data(
   source: Annotated[
     str,
-    typer.Argument(help="A file, a folder or a glob, local or gs://; or a data set of the hub."),
+    typer.Argument(help="A file, folder or glob, local or gs://; or a data set of the hub."),
   ],
-  out: Annotated[str, typer.Argument(help="The folder of the ArrayRecord shards, likewise.")],
+  out: Annotated[str, typer.Argument(help="Folder of the ArrayRecord shards, local or gs://.")],
   beam_args: Annotated[
     list[str] | None,
     typer.Argument(metavar="[-- BEAM_OPTIONS]", help="For Beam: -- --project=p --region=r"),
   ] = None,
   source_format: Annotated[
     SourceFormat,
-    typer.Option("--from", help="What the source is; auto tells it by its files. See below."),
+    typer.Option("--from", help="Format of the source; auto detects it from the files. See below."),
   ] = "auto",
   split: Annotated[
     str,
-    typer.Option(help="The first part of the shard names; of a folder the files named after it."),
+    typer.Option(help="Name of the split; in a folder, selects the files named after it."),
   ] = "train",
   audio: Annotated[
     Literal["keep", "pcm16", "flac"],
-    typer.Option(help="pcm16 takes half the room of float samples, flac a quarter."),
+    typer.Option(help="pcm16 takes half the space of float samples, flac a quarter."),
   ] = "keep",
-  workers: Annotated[int, typer.Option(help="Processes; a shard is the work of one.")] = 1,
+  workers: Annotated[int, typer.Option(help="Parallel processes, one shard each.")] = 1,
   shards: Annotated[
-    int | None, typer.Option(help="So many shards, where the source can be cut.")
+    int | None, typer.Option(help="Number of output shards, for sources that can be divided.")
   ] = None,
   records_per_shard: Annotated[
-    int | None, typer.Option(help="Or of so many records, 1000 unless given.")
+    int | None, typer.Option(help="Records per output shard; 1000 by default.")
   ] = None,
   language: Annotated[
-    str | None, typer.Option(help="Of records that do not say theirs: Hebrew, he or heb.")
+    str | None,
+    typer.Option(help="Language of records that do not state theirs: Hebrew, he or heb."),
   ] = None,
-  dataset: Annotated[str | None, typer.Option(help="Name of the corpus, likewise.")] = None,
-  text_key: Annotated[str | None, typer.Option(help="Column or member of the text.")] = None,
-  audio_key: Annotated[str | None, typer.Option(help="Column or member of the sound.")] = None,
-  id_key: Annotated[str | None, typer.Option(help="Column or member of the id.")] = None,
+  dataset: Annotated[
+    str | None, typer.Option(help="Corpus of records that do not state theirs.")
+  ] = None,
+  text_key: Annotated[str | None, typer.Option(help="Column or key of the text.")] = None,
+  audio_key: Annotated[str | None, typer.Option(help="Column or key of the audio.")] = None,
+  id_key: Annotated[str | None, typer.Option(help="Column or key of the id.")] = None,
   allow_urls: Annotated[
-    bool, typer.Option("--allow-urls", help="Fetch sound files that records name by http(s)://.")
+    bool, typer.Option("--allow-urls", help="Download audio that records name by http(s)://.")
   ] = False,
   max_bad_fraction: Annotated[
-    float, typer.Option(help="Stop where a larger share of the records is bad.")
+    float, typer.Option(help="Stop when a larger share of the records is bad.")
   ] = 0.01,
   overwrite: Annotated[
-    bool, typer.Option("--overwrite", help="Begin anew, whatever is in OUT of the split.")
+    bool, typer.Option("--overwrite", help="Start over; replaces the split's files in OUT.")
   ] = False,
   engine: Annotated[
-    Literal["local", "beam"], typer.Option(help="This machine, or an Apache Beam runner.")
+    Literal["local", "beam"], typer.Option(help="local: this machine; beam: an Apache Beam runner.")
   ] = "local",
   runner: Annotated[
-    str | None, typer.Option(help="Beam's: DirectRunner, unless given; DataflowRunner.")
+    str | None, typer.Option(help="Beam runner: DirectRunner (default) or DataflowRunner.")
   ] = None,
 ) -> None:
-  """Convert recordings to ArrayRecord shards; run it again to go on where it was broken off.
+  """Convert recordings to ArrayRecord shards; resumes an interrupted conversion.
 
-  What cannot be used goes to quarantine.jsonl in OUT, with its reason. Correct the source and run
-  the same command again: the shards whose sources have changed are made anew.
+  Records that cannot be used go to quarantine.jsonl in OUT, with the reason. Correct the source and
+  run the same command again: shards whose sources have changed are converted again.
 
-  Forms of SOURCE: jsonl (manifests, NeMo's too), csv (and TSV, Common Voice), audiofolder,
+  Formats of SOURCE: jsonl (manifests, NeMo's too), csv (and TSV, Common Voice), audiofolder,
   huggingface (google/fleurs:ar_eg#test), parquet, arrow (save_to_disk), kaldi, lhotse (cuts, or
   recordings and supervisions), shar, nemo (tarred), tar (WebDataset), tfrecord, tfds.
   """
@@ -147,7 +150,7 @@ def convert_data(
       with _progress_bar("converting") as show:
         summary = convert(source, out, options, progress=show, tell=typer.echo)
   except KeyboardInterrupt:
-    typer.echo("interrupted; run the same command again to go on from here", err=True)
+    typer.echo("interrupted; run the same command again to resume", err=True)
     raise
   except TooManyBadError as error:
     for reason in error.reasons:
@@ -163,7 +166,7 @@ def verify_data(
   path: Annotated[str, typer.Argument(help="A folder of ArrayRecord shards; local or gs://.")],
   workers: Annotated[int, typer.Option(help="Processes; a shard is the work of one.")] = 1,
 ) -> None:
-  """Read every record and hold the files against their manifest; exit status 1 if one is bad."""
+  """Read every record and verify the files with their manifest; exit status 1 if one is bad."""
   from maxtext_ext.conversion.verify import print_report, verify
 
   with _progress_bar("verifying") as show:
@@ -175,13 +178,13 @@ def verify_data(
 @data_app.command("inspect")
 def inspect_data(
   path: Annotated[str, typer.Argument(help="A folder of ArrayRecord shards, or one of them.")],
-  html: Annotated[str | None, typer.Option(help="Where the page goes: inspect.html")] = None,
+  html: Annotated[str | None, typer.Option(help="Path of the page; default: inspect.html")] = None,
   sample: Annotated[
-    int | None, typer.Option(help="Look at about so many records instead of all.")
+    int | None, typer.Option(help="Read about this many records instead of all.")
   ] = None,
-  workers: Annotated[int, typer.Option(help="Processes that read.")] = 1,
+  workers: Annotated[int, typer.Option(help="Parallel processes.")] = 1,
 ) -> None:
-  """Show what is in a data set: a table, and a page with pictures and players."""
+  """Inspect a data set: print a table, write a page with charts and audio players."""
   from maxtext_ext.corpus import inspect
 
   inspect.main(path, html, sample=sample, workers=workers)
@@ -189,7 +192,7 @@ def inspect_data(
 
 @contextlib.contextmanager
 def _progress_bar(action: str) -> Iterator[Callable[["Progress"], None]]:
-  """A bar with records, audio, speed and the time left; nothing where stderr is no terminal."""
+  """Shows records, audio, speed and time left; nothing where stderr is no terminal."""
   from rich import progress
   from rich.console import Console
 
@@ -226,7 +229,7 @@ def _print_summary(summary: "ConvertSummary", out: str) -> None:
   if summary.repeated:
     typer.echo(f"{out}: complete already, nothing to do")
   if summary.kept:
-    typer.echo(f"kept {summary.kept} shards that were done before, and whose sources are the same")
+    typer.echo(f"kept {summary.kept} finished shards whose sources have not changed")
   left_out = sum(summary.left_out.values())
   typer.echo(
     f"read {summary.read} = written {summary.written} + quarantined {summary.quarantined}"

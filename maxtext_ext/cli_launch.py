@@ -1,4 +1,4 @@
-"""The commands `maxtext-ext launch ...`: parse, load, call."""
+"""Commands `maxtext-ext launch ...`: parse options, load modules, call them."""
 
 import os
 from collections.abc import Sequence
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 
 _TOKEN = "HF_TOKEN"
 
-launch_app = typer.Typer(help="Train or decode on machines that an engine finds and watches.")
+launch_app = typer.Typer(help="Train or decode on machines of SkyPilot, XPK, Ray or Hugging Face.")
 
 Config = Annotated[
   str, typer.Argument(metavar="CONFIG", help="A yml file of this checkout, as for train.")
 ]
 Overrides = Annotated[
   list[str] | None,
-  typer.Argument(metavar="[KEY=VALUE]...", help="Keys that win over the file's: split=test"),
+  typer.Argument(metavar="[KEY=VALUE]...", help="Keys that override the file's: split=test"),
 ]
 Task = Annotated[
-  Literal["train", "decode"], typer.Option(help="What runs there, with CONFIG and the keys.")
+  Literal["train", "decode"], typer.Option(help="Command to run with CONFIG and the keys.")
 ]
-Name = Annotated[str, typer.Option(help="Of the job; the run's, unless given.")]
+Name = Annotated[str, typer.Option(help="Name of the job; default: that of the run.")]
 Accelerator = Annotated[
   str,
   typer.Option("--accelerator", "--topology", help="A TPU slice such as v4-32, or a GPU: H100:8."),
@@ -32,26 +32,24 @@ Accelerator = Annotated[
 TpuSlice = Annotated[
   str, typer.Option("--accelerator", "--topology", help="A TPU slice: v4-32, v5p-64, v6e-16.")
 ]
-Restarts = Annotated[int, typer.Option(help="How often a failed job is started again.", min=0)]
-Output = Annotated[str, typer.Option(help="Write the file here.")]
-DryRun = Annotated[
-  bool, typer.Option("--dry-run", help="Print what would be started, and start nothing.")
-]
+Restarts = Annotated[int, typer.Option(help="How often a failed job is restarted.", min=0)]
+Output = Annotated[str, typer.Option(help="Path of the file to write.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the job without starting it.")]
 Secrets = Annotated[
   list[str] | None,
   typer.Option(
     "--secret",
     metavar="NAME",
-    help=f"A variable of this environment; its value is not written. Without: {_TOKEN}, if set.",
+    help=f"Environment variable to pass on; its value is not written. Default: {_TOKEN}.",
   ),
 ]
 
 
 @launch_app.callback()
 def describe_launch() -> None:
-  """Train or decode on machines that an engine finds and watches.
+  """Train or decode on machines of SkyPilot, XPK, Ray or Hugging Face.
 
-  What is sent is this checkout; data, weights and results belong in a bucket (gs://...).
+  This checkout is sent; data, weights and results belong in a bucket (gs://...).
   """
 
 
@@ -61,8 +59,12 @@ def launch_sky(
   overrides: Overrides = None,
   task: Task = "train",
   accelerator: Accelerator = "v4-32",
-  spot: Annotated[bool, typer.Option("--spot", help="Cheaper; may be taken away.")] = False,
-  zone: Annotated[str, typer.Option(help="Of Google Cloud, if not any: us-central2-b.")] = "",
+  spot: Annotated[
+    bool, typer.Option("--spot", help="Use spot machines: cheaper, may be preempted.")
+  ] = False,
+  zone: Annotated[
+    str, typer.Option(help="Zone of Google Cloud, such as us-central2-b; default: any.")
+  ] = "",
   restarts: Restarts = 3,
   secret: Secrets = None,
   name: Name = "",
@@ -71,8 +73,8 @@ def launch_sky(
 ) -> None:
   """SkyPilot: a task file, started as a managed job.
 
-  A TPU slice of Google Cloud by a queued resource, or a GPU of any cloud. Lost machines are
-  replaced, and the run goes on from its last checkpoint.
+  Runs on a TPU slice of Google Cloud by a queued resource, or on a GPU of any cloud. Lost machines
+  are replaced, and training resumes from its last checkpoint.
   """
   from maxtext_ext.launch import sky
 
@@ -96,14 +98,16 @@ def launch_xpk(
   task: Task = "train",
   accelerator: TpuSlice = "v4-32",
   cluster: Annotated[
-    str, typer.Option(help="Of GKE, made by `xpk cluster create`.", envvar="CLUSTER")
+    str, typer.Option(help="GKE cluster, created by `xpk cluster create`.", envvar="CLUSTER")
   ] = "maxtext",
-  slices: Annotated[int, typer.Option(help="How many slices.", min=1)] = 1,
+  slices: Annotated[int, typer.Option(help="Number of slices.", min=1)] = 1,
   image: Annotated[
-    str, typer.Option(help="With the code and its environment; without, XPK builds one.")
+    str, typer.Option(help="Image with the code and its environment; by default XPK builds one.")
   ] = "",
-  project: Annotated[str, typer.Option(help="Of Google Cloud.", envvar="PROJECT")] = "",
-  zone: Annotated[str, typer.Option(help="Of the cluster: us-central2-b.", envvar="ZONE")] = "",
+  project: Annotated[str, typer.Option(help="Google Cloud project.", envvar="PROJECT")] = "",
+  zone: Annotated[
+    str, typer.Option(help="Zone of the cluster: us-central2-b.", envvar="ZONE")
+  ] = "",
   restarts: Restarts = 10,
   name: Name = "",
   output: Output = "",
@@ -111,7 +115,7 @@ def launch_xpk(
 ) -> None:
   """XPK: a JobSet on TPU node pools of GKE; for TPU VMs use tools/ or `launch sky`.
 
-  Prints the command of XPK and the JobSet that it makes. Secrets cannot be passed on by XPK.
+  Prints the XPK command and the JobSet that it creates. XPK cannot pass on secrets.
   """
   from maxtext_ext.launch import xpk
 
@@ -135,16 +139,17 @@ def launch_ray(
   task: Task = "train",
   accelerator: Accelerator = "v4-32",
   address: Annotated[
-    str, typer.Option(help="Of the cluster's dashboard: http://HOST:8265", envvar="RAY_ADDRESS")
+    str,
+    typer.Option(help="Address of the cluster's dashboard: http://HOST:8265", envvar="RAY_ADDRESS"),
   ] = "",
   restarts: Restarts = 3,
   name: Name = "",
   output: Output = "",
   dry_run: DryRun = False,
 ) -> None:
-  """Ray: an entry with JaxTrainer, submitted to a cluster (KubeRay) that has the machines.
+  """Ray: a JaxTrainer entry point, submitted to an existing cluster (KubeRay).
 
-  The cluster's image has this project installed; its pods hold the secrets.
+  The cluster's image must have this project installed, and its pods the secrets.
   """
   from maxtext_ext.launch import ray
 
@@ -161,36 +166,38 @@ def launch_hf(
   overrides: Overrides = None,
   task: Task = "train",
   flavor: Annotated[
-    str, typer.Option(help="The machine: a100-large, h200, ...; `hf jobs hardware` lists them.")
+    str, typer.Option(help="Machine type: a100-large, h200, ...; `hf jobs hardware` lists them.")
   ] = "a100-large",
   monitor: Annotated[
-    bool, typer.Option("--monitor", help="Follow the log; a failed job fails the command.")
+    bool, typer.Option("--monitor", help="Follow the log; the command fails if the job fails.")
   ] = False,
   cancel: Annotated[
-    bool, typer.Option("--cancel-on-interrupt", help="Ctrl-C ends the job, not its log alone.")
+    bool, typer.Option("--cancel-on-interrupt", help="Ctrl-C cancels the job, not only the log.")
   ] = False,
-  timeout: Annotated[str, typer.Option(help="The hub ends the job then: 8h, 30m.")] = "8h",
+  timeout: Annotated[str, typer.Option(help="Time limit of the job: 8h, 30m.")] = "8h",
   restarts: Restarts = 0,
   volume: Annotated[
     list[str] | None,
-    typer.Option(help="Mounted there: hf://buckets/OWNER/NAME:/data; for data and results."),
+    typer.Option(help="Volume to mount, for data and results: hf://buckets/OWNER/NAME:/data."),
   ] = None,
   secret: Secrets = None,
   code: Annotated[
     Literal["auto", "git", "inline"],
-    typer.Option(help="git: the pushed commit; inline: this checkout, in the request."),
+    typer.Option(help="git: clone the pushed commit; inline: send this checkout in the request."),
   ] = "auto",
-  image: Annotated[str, typer.Option(help="With Python 3.12, git, tar and xz.")] = "python:3.12",
+  image: Annotated[
+    str, typer.Option(help="Image with Python 3.12, git, tar and xz.")
+  ] = "python:3.12",
   namespace: Annotated[
-    str, typer.Option(help="User or organisation that pays; the token's user, unless given.")
+    str, typer.Option(help="User or organisation that pays; default: the token's user.")
   ] = "",
   name: Name = "",
   output: Output = "",
   dry_run: DryRun = False,
 ) -> None:
-  """Hugging Face Jobs: one machine of the hub, with one GPU or several.
+  """Hugging Face Jobs: one machine with one or more GPUs.
 
-  The job's own token is yours. The disk is gone at its end: give a bucket with --volume, and
+  The job uses your token. Its disk is deleted at its end: give a bucket with --volume, and a
   base_output_directory in it.
   """
   from maxtext_ext.launch import huggingface
@@ -223,7 +230,7 @@ def launch_hf(
 def _read(
   task: Literal["train", "decode"], config: str, overrides: Sequence[str] | None, name: str
 ) -> "Job":
-  """Checks the configuration and describes the job; says what its machine has to have."""
+  """Checks the configuration and describes the job; prints the folders that its machine needs."""
   from maxtext_ext.launch.job import read_job
   from maxtext_ext.progress import say
 

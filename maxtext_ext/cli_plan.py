@@ -1,4 +1,4 @@
-"""The command `maxtext-ext plan`: parse, load, call."""
+"""Command `maxtext-ext plan`: parses options, loads modules, calls them."""
 
 from typing import Annotated
 
@@ -9,31 +9,32 @@ def plan(
   config: Annotated[str, typer.Argument(metavar="CONFIG", help="A yml file, as for train.")],
   overrides: Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Keys that win over the file's."),
+    typer.Argument(metavar="[KEY=VALUE]...", help="Keys that override the file's."),
   ] = None,
   topology: Annotated[
     str, typer.Option(help="v4-8 to v4-128, v5p-..., v5e-..., v6e-..., or gpu:80GB.")
   ] = "v4-8",
   search: Annotated[
-    bool, typer.Option("--search", help="Find the most rows, and the cheapest remat, that fit.")
+    bool,
+    typer.Option("--search", help="Find the most rows and the cheapest remat that fit."),
   ] = False,
   hours: Annotated[
-    float | None, typer.Option(help="Hours of audio: time and price of an epoch.", min=0.0)
+    float | None, typer.Option(help="Hours of audio, for time and price of an epoch.", min=0.0)
   ] = None,
   exact: Annotated[
     bool,
-    typer.Option("--exact", help="Compile as a run would: memory to the byte, 5 times as long."),
+    typer.Option("--exact", help="Compile as training does: exact memory, 5 times slower."),
   ] = False,
   json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
 ) -> None:
-  """Does it fit, how fast, how much: of a slice that need not be here.
+  """Estimate memory, speed and price of training on a slice, which need not be present.
 
   Exit status 1 when it does not fit.
   """
   from maxtext_ext.keys.settings import read, refuse_repeats
   from maxtext_ext.planning.topology import parse_topology
 
-  # Mistakes are told before the rest is imported.
+  # Report mistakes before importing the rest.
   keys, target = list(overrides or []), parse_topology(topology)
   refuse_repeats(keys)
   read(config, keys)

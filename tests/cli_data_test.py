@@ -170,7 +170,7 @@ def test_interrupted(tmp_path, workers):
   os.killpg(process.pid, signal.SIGINT)
   _, err = process.communicate(timeout=600)
   assert process.returncode == 130
-  assert err == "interrupted; run the same command again to go on from here\n"
+  assert err == "interrupted; run the same command again to resume\n"
   assert not list(out.glob("*.tmp-*"))
   assert subprocess.run(args, cwd=ROOT, capture_output=True).returncode == 0
   assert sum(map(len, ids_of(out))) == 4000

@@ -71,9 +71,9 @@ class View(io.RawIOBase):
     return self._position
 
   def readable(self) -> bool:
-    """It is."""
+    """Returns True."""
     return True
 
   def seekable(self) -> bool:
-    """It is."""
+    """Returns True."""
     return True
