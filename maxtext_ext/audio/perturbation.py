@@ -25,10 +25,10 @@ class SoundChanges(SubConfig):
     (1.0, 1.0),
     description="Factors of speed, such as [0.9, 1.1]; tempo and pitch change together.",
   )
-  gain_db: Range = Field((0.0, 0.0), description="Factors of loudness in dB, such as [-6, 6].")
-  noise_snr_db: Range = Field((5.0, 30.0), description="Power of a clip over its noise, dB.")
-  noise_probability: float = Field(0.0, ge=0, le=1, description="Of a clip to get noise.")
-  rir_probability: float = Field(0.0, ge=0, le=1, description="Of a clip to be put into a room.")
+  gain_db: Range = Field((0.0, 0.0), description="Range of the gain in dB, such as [-6, 6].")
+  noise_snr_db: Range = Field((5.0, 30.0), description="Range of the signal-to-noise ratio, dB.")
+  noise_probability: float = Field(0.0, ge=0, le=1, description="Probability of added noise.")
+  rir_probability: float = Field(0.0, ge=0, le=1, description="Probability of room reverberation.")
 
   @pydantic.model_validator(mode="after")
   def _check_ranges(self) -> Self:

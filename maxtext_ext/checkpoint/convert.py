@@ -146,7 +146,9 @@ def _origins(
   """Says where each part of the model comes from, by root of its parameters."""
   origins = {rule.ours.split("/")[0]: f"{rule.source}={given[rule.source]}" for rule in rules}
   for path in drawn:
-    origins[path.split("/")[0]] = f"drawn anew, init_weights_seed={seed_of_drawing(model)}"
+    origins[path.split("/")[0]] = (
+      f"initialised randomly, init_weights_seed={seed_of_drawing(model)}"
+    )
   return origins
 
 

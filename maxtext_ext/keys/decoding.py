@@ -18,7 +18,7 @@ class DecodingKeys(SubConfig, title="Decoding"):
     "best",
     description=(
       "best (the lowest eval/wer; without any, the latest), latest or a step of the run, base:"
-      " load_parameters_path, or untrained: as drawn."
+      " load_parameters_path, or untrained: random weights."
     ),
   )
   decode_rows: Count = Field(32, description="Clips decoded together on one device.")

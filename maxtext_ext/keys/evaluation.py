@@ -13,16 +13,16 @@ class EvaluationKeys(SubConfig, title="Evaluation"):
   """Evaluation of `eval_split`, every `eval_interval` steps of training and at its end."""
 
   eval_clips: Size = Field(
-    500, description="Clips that are transcribed at each, always the same; 0: the loss alone."
+    500, description="Clips transcribed at each evaluation, always the same; 0: loss only."
   )
   eval_samples: Size = Field(
-    20, description="Of these, so many go to TensorBoard and to samples.jsonl to be read."
+    20, description="Number of these transcripts shown in TensorBoard and samples.jsonl."
   )
   normalizer: str = Field(
-    "basic", description=f"Of both sides before scoring: {', '.join(NORMALIZERS)}."
+    "basic", description=f"Normaliser of references and hypotheses: {', '.join(NORMALIZERS)}."
   )
   early_stopping_patience: Size = Field(
-    0, description="The run ends after so many without a lower eval/wer; 0: it never does."
+    0, description="Evaluations without a lower eval/wer before training stops; 0: off."
   )
 
   @pydantic.model_validator(mode="after")

@@ -13,14 +13,14 @@ class RunKeys(SubConfig, title="Run"):
   """Length of a run, and what happens when it resumes or runs out of memory."""
 
   epochs: float = Field(
-    0.0, ge=0, description="Passes over the data; 0, or steps given after it: so many steps."
+    0.0, ge=0, description="Passes over the data; 0, or where steps is set later: use steps."
   )
   accept_changes: list[str] = Field(
     [],
-    description="Of the keys that make a run what it is, those that may change when it goes on.",
+    description="Keys of the run's fingerprint that may change when it resumes.",
   )
   on_oom: Literal["fail", "shrink"] = Field(
-    "shrink", description="Out of memory: go on with the same batches in smaller pieces, or fail."
+    "shrink", description="Out of memory: split the same batches into smaller pieces, or fail."
   )
   verbose: bool = Field(False, description="Show MaxText's and Orbax's information lines.")
 

@@ -20,14 +20,14 @@ class ModelKeys(SubConfig, title="Model"):
   speech_model: str = Field("speech_lm", description="A key of models.make.MODELS.")
   speech_encoder: str = Field("qwen3_audio", description="A key of models.encoders.ENCODERS.")
   encoder: dict[str, Any] = Field(
-    {}, description="Shape of the encoder; of qwen3_audio the *_for_audio keys give it."
+    {}, description="Shape of the encoder; for qwen3_audio use the *_for_audio keys."
   )
   projector: str = Field("mlp", description="A key of models.projector.PROJECTORS.")
   checkpoint_family: str = Field(
     "",
     description=(
-      "Whose names the weights have on Hugging Face; a key of checkpoint.families.FAMILIES. Empty:"
+      "Naming scheme of the weights on Hugging Face; a key of checkpoint.families.FAMILIES. Empty:"
       " by decoder_block."
     ),
   )
-  embedding_init_std: float = Field(0.02, gt=0, description="Of a token embedding made new.")
+  embedding_init_std: float = Field(0.02, gt=0, description="Standard deviation of new embeddings.")

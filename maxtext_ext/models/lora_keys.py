@@ -9,10 +9,10 @@ from maxtext_ext.subconfig import Size, SubConfig
 
 
 class LoraKeys(SubConfig, title="LoRA"):
-  """Low-rank adapters beside weights that stay as they are."""
+  """Low-rank adapters beside frozen weights."""
 
   lora_rank: Size = Field(0, description="Rank of the adapters; 0: train every weight.")
-  lora_alpha: float = Field(32.0, gt=0, description="An update counts lora_alpha / lora_rank.")
+  lora_alpha: float = Field(32.0, gt=0, description="Updates are scaled by lora_alpha / lora_rank.")
   lora_targets: list[str] = Field(
     ["attention", "ffn"], description="Keys of models.lora.TARGETS, or regexes of kernel names."
   )

@@ -12,7 +12,7 @@ ADAPTERS, ROUTER = "adapters", "router"  # the groups of any model; others are t
 
 
 class PartKeys(SubConfig, title="What trains"):
-  """Each part of the model trains at its own rate."""
+  """Learning rates for each part of the model."""
 
   train_parts: dict[str, float] = Field(
     {},

@@ -119,7 +119,7 @@ def test_each_part_comes_from_its_source(tmp_path, sources, scanned):
     "speech_encoder": f"encoder={sources['encoder']}",
     "token_embedder": f"lm={sources['lm']}",
     "decoder": f"lm={sources['lm']}",
-    "projector": "drawn anew, init_weights_seed=0",
+    "projector": "initialised randomly, init_weights_seed=0",
   }
   assert report.skipped == ("encoder: decoder.bias",)
   assert (out / "vocab.json").read_text() == '{"a": 0}', "the tokenizer of the language model"
@@ -156,7 +156,7 @@ def test_the_command_says_which_part_came_from_where(tmp_path, sources, capsys):
   count = len(files.weights("original", odd.REFERENCE)) - 4  # without the projector
   assert lines[0].startswith(f"{out}: two_parts, only names, {count} tensors")
   assert f"  speech_encoder: {given[0]}" in lines
-  assert "  projector: drawn anew, init_weights_seed=0" in lines
+  assert "  projector: initialised randomly, init_weights_seed=0" in lines
 
 
 def test_a_tensor_that_a_source_lacks_is_named_with_it(tmp_path, sources):
