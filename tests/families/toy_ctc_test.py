@@ -1,15 +1,26 @@
 """A model of its own is one file, one line in MODELS and one yml; nothing else changes."""
 
+import pathlib
+
 import numpy as np
 import pytest
 
+from maxtext_ext import Transcriber
+from maxtext_ext.audio.limits import SAMPLE_RATE
+from maxtext_ext.decode import decode
+from maxtext_ext.evaluate.evaluate import evaluate
+from maxtext_ext.files.jsonl import METRICS_FILE, read_metrics
 from maxtext_ext.models.encoders import ENCODERS
 from maxtext_ext.models.make import MODELS
 from maxtext_ext.planning.compile_step import load_for
 from maxtext_ext.planning.topology import parse_topology
+from maxtext_ext.records.schema import Record
+from maxtext_ext.text.alphabet import Alphabet
+from maxtext_ext.train.loop import main
 from tests import tiny
 from tests.families.toy_ctc import ToyCTC
 from tests.families.toy_encoder import ToyEncoder
+from tests.train.loop_test import assert_same_weights, losses, weights
 from tests.train.steps import Steps
 
 TOY = (
@@ -18,6 +29,16 @@ TOY = (
   "encoder={width: 24, num_mel_bins: 40}",
   "vocab_size=8",
 )
+
+YML = """
+base_config: configs/experiments/demo.yml
+speech_model: toy_ctc
+speech_encoder: toy
+encoder: {width: 24, num_mel_bins: 40}
+template: letters
+vocab_size: 5
+"""
+LETTERS = " abc"  # each a tone of its own
 
 
 @pytest.fixture(autouse=True)
@@ -60,3 +81,66 @@ def test_it_learns_and_leaves_out_clips_that_are_too_short_for_their_letters():
 def test_a_plan_refuses_it_in_one_line():
   with pytest.raises(ValueError, match="speech_model=toy_ctc has no decoder of MaxText's"):
     load_for(tiny.DEMO, TOY, parse_topology("gpu:80GB"))
+
+
+def tones(text: str) -> np.ndarray:
+  """A clip that says a text: 0.2 s of a tone for each letter, 0.1 s of silence behind it."""
+  time = np.arange(SAMPLE_RATE // 5) / SAMPLE_RATE
+  silence = np.zeros(SAMPLE_RATE // 10)
+  hertz = [400 * 2 ** LETTERS.index(letter) for letter in text]
+  sound = [part for f in hertz for part in (0.3 * np.sin(2 * np.pi * f * time), silence)]
+  return np.concatenate(sound).astype(np.float32)
+
+
+def clips(count: int, seed: int) -> list[Record]:
+  """Clips of one to three words of up to four letters; 0.3 to 4.2 s."""
+  rng = np.random.default_rng(seed)
+  made = []
+  for number in range(count):
+    words = [
+      "".join(rng.choice(list("abc"), rng.integers(1, 5))) for _ in range(rng.integers(1, 4))
+    ]
+    text = " ".join(words)
+    made.append(Record(sample_id=f"clip{seed}-{number:03d}", audio=tones(text), text=text))
+  return made
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+  """The yml and `key=value` strings of a run with data."""
+  folder = tmp_path_factory.mktemp("ctc")
+  (folder / "toy.yml").write_text(YML)
+  tiny.write_split(folder / "data", "train", clips(64, seed=0))
+  tiny.write_split(folder / "data", "validation", clips(6, seed=1), shards=1)
+  tiny.write_split(folder / "data", "test", clips(6, seed=2), shards=1)
+  Alphabet(LETTERS).write(folder / "alphabet")
+  return [
+    str(folder / "toy.yml"),
+    *(f"data_dir={folder / 'data'}", f"tokenizer_path={folder / 'alphabet'}"),
+    *(f"base_output_directory={folder / 'runs'}", f"jax_cache_dir={folder / 'programs'}"),
+    *("curriculum=[]", "max_target_length=64", "per_device_batch_size=8", "max_seconds=6"),
+    *("steps=20", "checkpoint_period=10", "learning_rate=0.05", "eval_interval=10"),
+  ]
+
+
+@pytest.mark.integration_test
+def test_a_toy_ctc_model_trains_resumes_decodes_and_is_scored(keys: list[str]):
+  yml, *keys = keys
+  whole = main(yml, [*keys, "run_name=whole"])
+  half = ["run_name=cut", "steps=10", "learning_rate_schedule_steps=20"]
+  main(yml, tiny.last_wins([*keys, *half]))
+  resumed = main(yml, [*keys, "run_name=cut"])
+  assert losses(resumed.run_dir) == losses(whole.run_dir)
+  assert_same_weights(weights(resumed.run_dir, 20), weights(whole.run_dir, 20))
+  metrics = pathlib.Path(whole.run_dir, METRICS_FILE)
+  assert len(read_metrics(metrics, "token_fill")) == 20
+  wers = read_metrics(metrics, "eval_wer")
+  assert [step for step, _ in wers] == [10, 20]
+
+  decoded = decode.main(yml, [*keys, "run_name=whole"])
+  assert (decoded.clips, decoded.cut) == (6, 0)
+  assert evaluate(decoded.output).overall.words.rate < 0.2
+
+  transcriber = Transcriber.from_pretrained(whole.run_dir)
+  said = transcriber.transcribe([tones("cab a"), tones("b")])
+  assert [clip.text for clip in said] == ["cab a", "b"]
