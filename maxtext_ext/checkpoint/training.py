@@ -66,6 +66,7 @@ class TrainingCheckpoints:
     saved: InGroups | None = None,
     metadata: dict[str, Any] | None = None,
   ) -> None:
+    assert (adapter is None) == (saved is None), "only a LoRA run's checkpoints leave weights out"
     self._manager = manager
     self._background = background
     self._adapter, self._saved = adapter, saved

@@ -127,7 +127,7 @@ def prepare(config: bridge.Config) -> Run:
     manager,
     background=config.async_checkpointing,
     adapter=adapter,
-    saved=trainable(config),
+    saved=trainable(config) if adapter else None,
     metadata=metadata_of(fingerprint),
   )
   with bridge.mesh_scope(config, mesh):

@@ -144,3 +144,18 @@ def test_a_toy_ctc_model_trains_resumes_decodes_and_is_scored(keys: list[str]):
   transcriber = Transcriber.from_pretrained(whole.run_dir)
   said = transcriber.transcribe([tones("cab a"), tones("b")])
   assert [clip.text for clip in said] == ["cab a", "b"]
+
+
+@pytest.mark.integration_test
+def test_frozen_parts_are_saved_too(keys: list[str]):
+  yml, *keys = keys
+  short = ["run_name=frozen", "train_parts={head: 0.05}", "checkpoint_period=1", "eval_interval=-1"]
+  frozen = tiny.last_wins([*keys, *short, "learning_rate_schedule_steps=2"])
+  run = main(yml, tiny.last_wins([*frozen, "steps=1"]))
+  main(yml, tiny.last_wins([*frozen, "steps=2"]))
+  first, second = weights(run.run_dir, 1), weights(run.run_dir, 2)
+  changed = {path for path in first if not np.array_equal(first[path], second[path])}
+  parameters = {path for path in first if path.startswith("/params")}
+  assert any("speech_encoder" in path for path in parameters - changed)
+  assert any("head" in path for path in parameters & changed)
+  assert decode.main(yml, tiny.last_wins([*frozen, "steps=2"])).clips == 6
