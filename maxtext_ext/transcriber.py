@@ -175,6 +175,7 @@ class Transcriber:
       template=self._template,
       language_in_prompt=True,
       context=context or "",
+      with_target=False,
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from maxtext_ext.audio.geometry import HOP, Geometry
 from maxtext_ext.audio.limits import SAMPLE_RATE
-from maxtext_ext.input.batch_spec import allocate, packed_spec, prompt_spec
+from maxtext_ext.input.batch_spec import allocate, audio_spec, packed_spec, prompt_spec
 from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.packing import Row
 from maxtext_ext.input.utterance import Utterance
@@ -169,7 +169,8 @@ def pack_batch(
       utterance = utterances[key]
       tokens = np.concatenate([utterance.prompt, utterance.target])
       _put_text(arrays, row_number, slot, segment, tokens[:-1])
-      _put_audio(arrays, row_number, slot, segment, utterance, place)
+      _put_audio_index(arrays, row_number, slot, utterance, place)
+      put_sound(arrays, row_number, segment, utterance, place)
       end = slot + utterance.tokens
       arrays["targets"][row_number, slot:end] = tokens[1:]
       answer = end - len(utterance.target)  # the prompt's last token predicts the answer's first
@@ -184,11 +185,13 @@ def decode_shape(utterance: Utterance) -> tuple[int, int]:
   """Windows and text slots of the decoding program that the clip takes, by its own length alone.
 
   Windows are 1, 2, 4, 8, ...; the text slots hold all their audio tokens and a rounded number of
-  other tokens.
+  other tokens. A clip without a prompt has no text slots.
   """
   geometry = utterance.geometry
   windows = -(-utterance.chunks // geometry.chunks_per_window)
   ladder = 1 << (windows - 1).bit_length()
+  if not len(utterance.prompt):
+    return ladder, 0
   other = max(0, len(utterance.prompt) - utterance.audio_tokens)  # a prompt may have no audio
   return ladder, ladder * geometry.tokens_per_window + -(-other // _OVERHEAD_STEP) * _OVERHEAD_STEP
 
@@ -203,6 +206,8 @@ def make_decode_batch(
   geometry: Geometry | None = None,
 ) -> DecodeBatch:
   """A batch of prompts without targets, one clip a row, from column 0 and window 0.
+
+  Without text slots it has the arrays of the sound alone.
 
   Args:
     utterances: at most `rows` clips.
@@ -227,7 +232,11 @@ def make_decode_batch(
   dtypes |= {audio_dtype} if audio_dtype else set()
   if len(dtypes) != 1:
     raise ValueError(f"the samples of a decoding batch must be of one type, got {sorted(dtypes)}")
-  arrays = allocate(prompt_spec(rows, slots, windows, dtypes.pop(), geometry, pad_id))
+  dtype = dtypes.pop()
+  if slots:
+    arrays = allocate(prompt_spec(rows, slots, windows, dtype, geometry, pad_id))
+  else:
+    arrays = allocate(audio_spec(rows, windows, dtype, geometry))
   for row, utterance in enumerate(utterances):
     alone, tail = alone_and_tail(utterance.chunks, geometry)
     if alone + (tail > 0) > windows or len(utterance.prompt) > slots:
@@ -235,8 +244,11 @@ def make_decode_batch(
         f"{utterance.sample_id}: {utterance.seconds:.1f} s and {len(utterance.prompt)} tokens "
         f"exceed a decoding batch of {windows} windows and {slots} tokens; leave the shape out"
       )
-    _put_text(arrays, row, 0, 1, utterance.prompt)
-    _put_audio(arrays, row, 0, 1, utterance, Placement(0, alone, 0) if tail else Placement(0))
+    place = Placement(0, alone, 0) if tail else Placement(0)
+    put_sound(arrays, row, 1, utterance, place)
+    if slots:
+      _put_text(arrays, row, 0, 1, utterance.prompt)
+      _put_audio_index(arrays, row, 0, utterance, place)
   return DecodeBatch(arrays=arrays, utterances=tuple(map(_info, utterances)))
 
 
@@ -257,14 +269,13 @@ def _put_text(arrays: Arrays, row: int, slot: int, segment: int, tokens: np.ndar
   arrays["inputs_segmentation"][row, slot:end] = segment
 
 
-def _put_audio(
-  arrays: Arrays, row: int, slot: int, segment: int, utterance: Utterance, place: Placement
+def _put_audio_index(
+  arrays: Arrays, row: int, slot: int, utterance: Utterance, place: Placement
 ) -> None:
-  geometry = utterance.geometry
   first = slot + utterance.audio_start
   tokens = utterance.audio_tokens
-  arrays["audio_index"][row, first : first + tokens] = audio_index(tokens, place, geometry)
-  put_sound(arrays, row, segment, utterance, place)
+  index = audio_index(tokens, place, utterance.geometry)
+  arrays["audio_index"][row, first : first + tokens] = index
 
 
 def put_sound(

@@ -200,7 +200,7 @@ def decode_split(
   data = open_data(config)
   silent = SilentData(data=data, scan=True, visible=host_index == 0)
   filters = (FilterClip(filters=config.filters),) if filtered else ()
-  build = BuildUtterance.from_config(config, tokenizer)
+  build = BuildUtterance.from_config(config, tokenizer).without_target()
   planned = Chain((ReadElement(datasets=(silent,)), DecodeRecord(), *filters, build.silent()))
   with_sound = Chain((ReadElement(datasets=(data,)), DecodeRecord(), *filters, build))
   order = SequentialOrder(len(data))

@@ -215,6 +215,7 @@ class BuildUtterance(Transform):
   audio_dtype: str
   language_in_prompt: bool
   context: str
+  with_target: bool = True
 
   @classmethod
   def from_config(cls, config: InputConfig, tokenizer: Vocabulary) -> Self:
@@ -232,6 +233,10 @@ class BuildUtterance(Transform):
     """The same for clips without sound, whose samples need not be converted."""
     return dataclasses.replace(self, audio_dtype="int16")
 
+  def without_target(self) -> Self:
+    """The same for decoding, where a reference may hold what the model cannot write."""
+    return dataclasses.replace(self, with_target=False)
+
   def apply(self, element: Clip) -> Utterance | Drop:
     """Builds the utterance of a clip."""
     try:
@@ -244,6 +249,7 @@ class BuildUtterance(Transform):
         language_in_prompt=self.language_in_prompt,
         context=self.context,
         epoch=element.epoch,
+        with_target=self.with_target,
       )
     except OutsideAlphabetError as error:
       return element.dropped(Drop("outside the alphabet", f"{element.record.sample_id}: {error}"))

@@ -85,6 +85,7 @@ def build_utterance(
   language_in_prompt: bool = False,
   context: str = "",
   epoch: int = 0,
+  with_target: bool = True,
 ) -> Utterance:
   """Prompt, target and samples of a record.
 
@@ -98,6 +99,7 @@ def build_utterance(
       the start of the target.
     context: text of the system turn.
     epoch: how often its dataset has been read before.
+    with_target: False leaves the target empty, as in decoding, where no text is out of reach.
 
   Raises:
     ValueError: the audio holds samples whose log-mel is no number, the language is no name, or
@@ -111,9 +113,10 @@ def build_utterance(
   prompt = np.full(len(before) + pads + len(after), pad or 0, np.int32)
   prompt[: len(before)] = before
   prompt[len(before) + pads :] = after
-  target = TEMPLATES[template].build_target(
-    tokenizer, record.text, language=language, forced=forced
-  )
+  target: list[int] = []
+  if with_target:
+    build_target = TEMPLATES[template].build_target
+    target = build_target(tokenizer, record.text, language=language, forced=forced)
   return Utterance(
     sample_id=record.sample_id,
     dataset_name=record.dataset_name,

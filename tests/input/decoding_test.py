@@ -3,7 +3,8 @@ import pytest
 from inputs import with_keys
 
 from maxtext_ext.input.filters import Filters
-from maxtext_ext.input.pipeline import decode_iterator, decode_split
+from maxtext_ext.input.pipeline import PromptKeys, decode_iterator, decode_split
+from maxtext_ext.text.alphabet import Alphabet
 
 CLIPS = 48  # of conftest.py
 
@@ -35,6 +36,16 @@ def test_decoding_counts_what_it_cannot_read(config, tokenizer, faulty_dir):
   batches = decode_iterator(config, tokenizer)
   assert sum(len(batch.utterances) for batch in batches) == 9  # of any length
   assert batches.dropped == {"unreadable": 2, "unusable": 1}
+
+
+def test_a_clip_without_prompt_is_decoded_whatever_its_reference_says(config, tmp_path):
+  alphabet = Alphabet("ab").write(tmp_path)  # the references hold numbers too
+  config = with_keys(config, prompt=PromptKeys(template="letters"))
+  batches = list(decode_iterator(config, alphabet))
+  assert sum(len(batch.utterances) for batch in batches) == CLIPS
+  sound = {"samples", "chunk_frames", "chunk_segment"}
+  assert all(batch.arrays.keys() == sound for batch in batches)
+  assert all(batch.arrays["chunk_frames"].any() for batch in batches)
 
 
 def test_too_much_that_cannot_be_read_is_an_error(config, tokenizer, faulty_dir):
