@@ -11,6 +11,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from maxtext_ext.audio.augment import apply_chunk_mask
 from maxtext_ext.audio.mel import log_mel
 from maxtext_ext.models.encoders import encoder_config, find_encoder
 from maxtext_ext.models.interface import Batch, Sums
@@ -44,6 +45,8 @@ class ToyCTC(nnx.Module):
     frames_BWC, segment_BWC = batch["chunk_frames"], batch["chunk_segment"]
     mels = self.speech_encoder.config.num_mel_bins
     mel_BWCFM = log_mel(batch["samples"], frames_BWC, segment_BWC, num_mel_bins=mels)
+    if "chunk_mask" in batch:
+      mel_BWCFM = apply_chunk_mask(mel_BWCFM, batch["chunk_mask"])
     tokens_BWAD = self.speech_encoder(mel_BWCFM, frames_BWC, segment_BWC)
     tokens_BFD = tokens_BWAD.reshape(tokens_BWAD.shape[0], -1, tokens_BWAD.shape[-1])
     return self.head(tokens_BFD).astype(jnp.float32), self.lengths(batch)
