@@ -3,7 +3,7 @@
 import functools
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from rich.console import Console
@@ -28,7 +28,11 @@ def say(text: str) -> None:
 
 
 def announce_first_call[**P, T](
-  function: Callable[P, T], what: str, *, visible: bool = True
+  function: Callable[P, T],
+  what: str,
+  *,
+  visible: bool = True,
+  program: Callable[P, Hashable] = lambda *_, **__: None,
 ) -> Callable[P, T]:
   """The function, whose first call says what it does and how long it took.
 
@@ -36,15 +40,15 @@ def announce_first_call[**P, T](
 
   Args:
     what: such as "compiling the training step".
+    program: arguments -> which program they need, where there are several; each is announced.
   """
-  called = not visible
+  announced: set[Hashable] = set()
 
   @functools.wraps(function)
   def call(*args: P.args, **kwargs: P.kwargs) -> T:
-    nonlocal called
-    if called:
+    if not visible or (needed := program(*args, **kwargs)) in announced:
       return function(*args, **kwargs)
-    called = True
+    announced.add(needed)
     say(f"{what} ...")
     began = time.monotonic()
     result = function(*args, **kwargs)

@@ -22,6 +22,12 @@ def test_the_first_call_is_announced_with_its_time(capsys):
   assert capsys.readouterr().err == ""
 
 
+def test_each_program_is_announced(capsys):
+  call = announce_first_call(abs, "compiling", program=lambda number: number > 0)
+  assert [call(n) for n in (1, 2, -1, 3, -2)] == [1, 2, 1, 3, 2]
+  assert capsys.readouterr().err.count("compiling ...") == 2
+
+
 def test_other_processes_than_the_first_say_nothing(capsys):
   assert announce_first_call(abs, "compiling", visible=False)(-1) == 1
   assert capsys.readouterr().err == ""

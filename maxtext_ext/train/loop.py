@@ -22,6 +22,7 @@ from maxtext_ext.train.evaluation import Findings
 from maxtext_ext.train.length import with_steps
 from maxtext_ext.train.setup import Run, prepare
 from maxtext_ext.train.signals import StopRequest
+from maxtext_ext.train.step import batch_shapes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +94,9 @@ def _train(config: bridge.Config, stop: StopRequest) -> TrainResult:
     ProgressLine("train", config.steps, start=run.start, visible=chief) as progress,
   ):
     state, log, done = run.state, run.log, run.start
-    step_fn = announce_first_call(run.step_fn, "compiling the training step", visible=chief)
+    step_fn = announce_first_call(
+      run.step_fn, "compiling the training step", visible=chief, program=batch_shapes
+    )
     if chief and run.start:
       say(_where_it_goes_on(config, run))
 

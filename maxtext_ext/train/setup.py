@@ -47,7 +47,7 @@ from maxtext_ext.text.templates import TEMPLATES
 from maxtext_ext.train.evaluation import Evaluation
 from maxtext_ext.train.metric_writer import MetricWriter
 from maxtext_ext.train.optimizer import make_optimizer
-from maxtext_ext.train.step import eval_step, make_init_fn, train_step
+from maxtext_ext.train.step import batch_shapes, eval_step, make_init_fn, train_step
 from maxtext_ext.train.step_metrics import StepLog
 
 _LINE = 300  # characters of an error of Orbax
@@ -157,7 +157,9 @@ def prepare(config: bridge.Config) -> Run:
     inputs.for_split(config.eval_split),
     tokenizer,
     evaluated=evaluated,
-    step_fn=announce_first_call(p_eval, "compiling the evaluation", visible=chief),
+    step_fn=announce_first_call(
+      p_eval, "compiling the evaluation", visible=chief, program=batch_shapes
+    ),
     placement=placement,
   )
   if chief:

@@ -86,6 +86,12 @@ def train_step(
   return state, {**metrics, "gradient_norm": norm, "updates": updates}
 
 
+def batch_shapes(state: nnx.State, batch: Batch) -> tuple[tuple[int, ...], ...]:
+  """Returns the shapes of a batch: each is a program of its own, and a layout may have several."""
+  del state  # the same at every step
+  return tuple(array.shape for array in batch.values())
+
+
 def split_rows(batch: Batch, pieces: int) -> Batch:
   """Splits the rows of a batch into micro-batches: [B, ...] -> [pieces, B / pieces, ...].
 
