@@ -35,6 +35,7 @@ def test_modules_and_files_exist():
   ("file", "name"),
   [
     ("models/encoders/__init__.py", "ENCODERS"),
+    ("models/make.py", "MODELS"),
     ("sources/formats.py", "SOURCES"),
     ("text/normalize/__init__.py", "NORMALIZERS"),
     ("text/normalize/__init__.py", "OF_LANGUAGES"),
