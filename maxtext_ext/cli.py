@@ -256,7 +256,7 @@ def merge_lora(
   from maxtext_ext.checkpoint.merge import merge_adapter
 
   merge_adapter(run, out, base=base)
-  typer.echo(f"{out}: whole weights; it goes where a converted checkpoint goes")
+  typer.echo(f"{out}: full weights; use it like a converted checkpoint")
 
 
 @convert_app.command("export-adapter")

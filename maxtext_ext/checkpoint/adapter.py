@@ -102,7 +102,7 @@ class AdapterRecord:
     if path and read_record(path) is not None:
       raise ValueError(
         f"load_parameters_path={path} holds adapters; give the weights that they belong to, or"
-        " what `maxtext-ext convert merge-adapter` makes of them"
+        " what `maxtext-ext convert merge-adapter` writes for them"
       )
     if (lora := LoraConfig.from_config(config)) is None:
       return None

@@ -221,8 +221,8 @@ def refusal(
   named = list(dict.fromkeys(_DATA if key == _DATA_CHECKSUMS else key for key in changed))
   remedy = "give the old values, or another run_name"
   if {*named} <= {*CHANGEABLE}:
-    remedy += f", or accept_changes=[{','.join(named)}] to go on with the new ones"
+    remedy += f", or accept_changes=[{','.join(named)}] to resume with the new ones"
   if _BASE in changed and (place := read_run(run_dir).get(BASE_PLACE)):
     remedy += f" (the base weights lay at {place}; a copy of them will do)"
   differences = "; ".join(describe_differences(ours, stored, keys=changed))
-  return f"{run_dir} holds a run that is not this one: {differences}. To go on, {remedy}"
+  return f"{run_dir} holds a different run: {differences}. To resume, {remedy}"

@@ -47,7 +47,7 @@ def merge_adapter(run: str, out: str, *, base: str = "") -> None:
   with pretrained_config(run, {}) as config:
     items, record = _find_adapters(config)
     if not record.base_path:
-      raise ValueError(f"{run}: its adapters belong to weights that were drawn and never saved")
+      raise ValueError(f"{run}: its adapters belong to random weights that were never saved")
     base_items = base_of(items, record, find_weights(base) if base else "")
     kernels = _adapted_kernels(config, record)
     weights, adapters = ParamsReader(base_items), ParamsReader(items)
@@ -91,7 +91,7 @@ def export_adapter(run: str, out: str, *, base_name: str | None = None) -> None:
     if beside := [part for part in record.parts if part != ADAPTERS]:
       raise ValueError(
         f"{run} trained {', '.join(beside)} beside its adapters, which PEFT's files cannot hold;"
-        " `maxtext-ext convert merge-adapter` makes whole weights of it"
+        " `maxtext-ext convert merge-adapter` merges all of it into full weights"
       )
     reader = ParamsReader(items)
     with Verification(items):
@@ -135,7 +135,7 @@ def import_adapter(
 def _find_adapters(config: bridge.Config) -> tuple[str, AdapterRecord]:
   items = config.load_parameters_path
   if (record := read_record(items)) is None:
-    raise ValueError(f"{items} holds whole weights, expected the adapters of a LoRA run")
+    raise ValueError(f"{items} holds full weights, expected the adapters of a LoRA run")
   return items, record
 
 

@@ -210,9 +210,7 @@ class ParamsReader:
   def __init__(self, items: str) -> None:
     metadata = epath.Path(items) / TREE_METADATA
     if not metadata.exists():
-      raise ValueError(
-        f"{items}: no checkpoint, or one that is not whole: no {TREE_METADATA} there"
-      )
+      raise ValueError(f"{items}: no checkpoint, or an incomplete one: no {TREE_METADATA} there")
     content = foreign_json.read_object(metadata, foreign_json.HEADER)
     tree = foreign_json.check(_TreeMetadata, content, str(metadata))
     self._driver = "zarr3" if tree.use_zarr3 else "zarr"

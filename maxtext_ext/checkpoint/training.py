@@ -85,9 +85,9 @@ class TrainingCheckpoints:
       self._adapter.require_same(stored, place)
       self._adapter = dataclasses.replace(self._adapter, peft=stored.peft)
     elif self._adapter is not None or stored is not None:
-      holds, remedy = ("whole weights", "0") if stored is None else ("adapters", stored.lora.rank)
+      holds, remedy = ("full weights", "0") if stored is None else ("adapters", stored.lora.rank)
       raise ValueError(
-        f"{place} holds {holds}: give lora_rank={remedy} to go on with them, or another run_name"
+        f"{place} holds {holds}: give lora_rank={remedy} to resume with them, or another run_name"
       )
 
   def latest(self) -> int | None:
@@ -172,7 +172,7 @@ class TrainingCheckpoints:
       kept = self._kept()
       raise UnfinishedWork(
         f"the checkpoint of step {step} could not be saved in {self._manager.directory}:"
-        f" {_reason(error)}; {kept}. Make room or mend the access, then give the same command"
+        f" {_reason(error)}; {kept}. Free space or fix the permissions, then run the same command"
       ) from error
     self._failed = False
 
@@ -181,9 +181,11 @@ class TrainingCheckpoints:
     assert self._manager is not None
     directory = str(self._manager.directory)
     if "://" in directory:
-      return "the newest that is whole stays"  # which it is cannot be asked there now
+      return "the newest complete one is kept"  # which it is cannot be asked there now
     there, _ = _newest_whole(directory)
-    return "no checkpoint is there" if there is None else f"that of step {there} is whole"
+    if there is None:
+      return "there is no checkpoint"
+    return f"the checkpoint of step {there} is complete"
 
   def read_by(self, base: str) -> list[str]:
     """The weights that a run with these checkpoints begins with.

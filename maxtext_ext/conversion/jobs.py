@@ -331,7 +331,7 @@ class _State:
       return dict(json.loads(storage.read_bytes(path)))
     except (ValueError, TypeError) as error:
       raise ValueError(
-        f"{path} is damaged ({error}), so what the conversion was is not known; begin anew with "
+        f"{path} is damaged ({error}), so its conversion cannot be resumed; start over with "
         "--overwrite"
       ) from error
 

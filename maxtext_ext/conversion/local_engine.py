@@ -156,8 +156,8 @@ class _Pool:
           call.result()
         except BrokenProcessPool as error:
           raise ValueError(
-            "a worker process was killed, perhaps for want of memory; run the same command again "
-            "and it goes on from here, with fewer --workers if it happens again"
+            "a worker process was killed, perhaps out of memory; run the same command again "
+            "to resume, with fewer --workers if it happens again"
           ) from error
       if not self._watch(self._board.total()):
         return False

@@ -173,7 +173,7 @@ def print_report(splits: Sequence[SplitCheck]) -> bool:
     if not each.has_manifest:
       name = f"'{each.split}'" if each.split else "files of other names"
       errors.print(
-        f"{name}: no manifest, so there are no checksums to hold the files against",
+        f"{name}: no manifest, so there are no checksums to compare with",
         markup=False,
         highlight=False,
         soft_wrap=True,
@@ -182,7 +182,7 @@ def print_report(splits: Sequence[SplitCheck]) -> bool:
       errors.print(f"bad: {printable(problem)}", markup=False, highlight=False, soft_wrap=True)
   is_well = not any(each.all_problems for each in splits)
   if not is_well:
-    errors.print("copy what is bad again, or convert it again with --overwrite")
+    errors.print("copy the bad files again, or convert them again with --overwrite")
   return is_well
 
 
@@ -247,8 +247,7 @@ def _check_lengths(shard: str, expected: ShardLengths, problems: "_Problems") ->
     return
   if stored is not None and not stored.equals(expected):
     problems.add(
-      f"{os.path.basename(path)} is not of this shard; remove it, it is made again where it is "
-      "needed"
+      f"{os.path.basename(path)} is not of this shard; remove it, it is rebuilt when needed"
     )
 
 

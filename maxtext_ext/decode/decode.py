@@ -102,7 +102,7 @@ def _decode(config: bridge.Config, output: str) -> DecodeResult:
   batches = decode_iterator(inputs, tokenizer, config.split, host_index=host, host_count=hosts)
   source = decoded.Decoded.of(config, weights)
   if host == 0:
-    say(f"weights: {weights or 'as drawn'}")
+    say(f"weights: {weights or 'random, untrained'}")
     decoded.remove(output)
   clips, cut, seconds = 0, 0, 0.0
   with (

@@ -39,7 +39,7 @@ def run_command(console: Console, name: str, config: str, keys: Mapping[str, str
     for number, handler in before.items():
       signal.signal(number, handler)
   if status in {code for number in _FORWARDED for code in (-number, 128 + number)}:
-    console.print(f"{name} was broken off: nothing is scored")
+    console.print(f"{name} was interrupted: nothing is scored")
     raise SystemExit(128 - status if status < 0 else status)
   if status:
     raise ValueError(f"{name} ended with exit status {status}; see its line above")

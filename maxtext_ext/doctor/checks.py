@@ -86,13 +86,13 @@ def check_accelerator(tpus: Sequence[str], libtpu: bool, cuda: bool, expected: s
   try:
     gpus = find_gpus()
   except OSError as error:
-    remedy = "mend the driver: sudo nvidia-smi, or reboot after an update of it"
+    remedy = "repair the driver: sudo nvidia-smi, or reboot after an update of it"
     return Finding(name=name, status="error", said=str(error), remedy=remedy)
   if gpus and expected != "tpu":
     return _check_gpus(name, gpus, cuda)
   if expected:
     missing = {"tpu": "no TPU chips (/dev/accel*, /dev/vfio/*)", "gpu": "no GPU (nvidia-smi)"}
-    remedy = "run this on a worker of the slice, or have the machine made anew"
+    remedy = "run this on a worker of the slice, or recreate the machine"
     return Finding(name=name, status="error", said=missing[expected], remedy=remedy)
   return Finding(name=name, status="ok", said="none on this machine: JAX computes on the CPU")
 

@@ -52,7 +52,7 @@ def _look_at(trial: Trial) -> list[Finding]:
     return [Finding(name="devices", status="error", said=said, remedy=remedy)]
   if platform == here and len(trial.devices) < count:
     said = f"JAX sees {len(trial.devices)} of {count} {_NAMES[here]}"
-    remedy = "have the machine made anew, or unset CUDA_VISIBLE_DEVICES"
+    remedy = "recreate the machine, or unset CUDA_VISIBLE_DEVICES"
     return [Finding(name="devices", status="warning", said=said, remedy=remedy)]
   return []
 

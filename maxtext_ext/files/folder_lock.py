@@ -25,7 +25,7 @@ from maxtext_ext.errors import Unreachable, leave
 from maxtext_ext.files import remote, storage
 from maxtext_ext.files.writing import writing
 
-# Seconds from one sign of life of a URL's lock to the next, and without one until it is left over.
+# Seconds between heartbeats of a URL's lock, and without one until the lock is stale.
 BEAT = 15.0
 STALE = 60.0
 _POLL = 1.0  # seconds between two looks at a lock that may be left over
@@ -254,7 +254,7 @@ def _wait_until_left_over(url: str, refusal: _Refusal) -> None:
   holder = Holder.from_json(first)
   if first is None or (holder and holder.is_gone):
     return
-  _log.warning("%s: waiting up to %.0f s for a sign of life of %s", url, STALE, holder)
+  _log.warning("%s: waiting up to %.0f s for a heartbeat of %s", url, STALE, holder)
   end = time.monotonic() + STALE
   while time.monotonic() < end:
     time.sleep(_POLL)
@@ -289,7 +289,7 @@ def _beat(url: str, me: Holder, ended: threading.Event) -> None:
         remote.write_bytes(url, me.to_json(count))
       else:
         sys.stderr.write(
-          f"error: {os.path.dirname(url)}: this process gave no sign of life for {STALE:.0f} s, and"
+          f"error: {os.path.dirname(url)}: this process sent no heartbeat for {STALE:.0f} s, and"
           f" {Holder.from_json(data)} writes there now\n"
         )
         leave(_STATUS)

@@ -361,7 +361,7 @@ def reaching(url: str) -> Iterator[None]:
   try:
     yield
   except failures(url) as error:
-    raise Unreachable(f"{url}: {one_line(error)}; the same command goes on from there") from error
+    raise Unreachable(f"{url}: {one_line(error)}; the same command resumes from there") from error
 
 
 @contextlib.contextmanager

@@ -102,7 +102,7 @@ class HostMonitor:
         self._silent[index] += 1
         if self._silent[index] > MISSED:
           await self._end(
-            f"{self._name(index)} has given no sign of life for {seconds * MISSED:g} s: it is"
+            f"{self._name(index)} has sent no heartbeat for {seconds * MISSED:g} s: it is"
             " stopped (SIGSTOP, a debugger), or its machine or the network to it hangs"
           )
 
@@ -164,6 +164,6 @@ class HostMonitor:
     await self._tell(text, status)
     shown = "\n\x1b[?25h" if os.isatty(STDERR) else ""  # a progress bar hides the cursor
     text = printable(text[:MAX_TEXT])
-    line = f"{shown}error: {text}; to go on, give the same command on every host\n"
+    line = f"{shown}error: {text}; to resume, run the same command on every host\n"
     os.write(STDERR, line.encode())
     os._exit(status)

@@ -43,7 +43,7 @@ class Chain:
     """Raises ConfigError for a configuration of some keys that stands on no other one."""
     if len(self.files) == 1 and _COMPLETE not in self.files[0][1]:
       raise ConfigError(
-        f"{self.path} stands on no other configuration; give it `{BASE_CONFIG}:"
+        f"{self.path} has no base configuration; give it `{BASE_CONFIG}:"
         f" configs/speech.yml`, or `{BASE_CONFIG}: base.yml` for MaxText's own training on text"
       )
 
@@ -122,7 +122,7 @@ def read_chain(path: str) -> Chain:
   current: str | None = path
   while current is not None:
     if (real := os.path.realpath(current)) in seen:
-      raise ConfigError(f"{current} stands on itself through {BASE_CONFIG}")
+      raise ConfigError(f"{current} refers to itself through {BASE_CONFIG}")
     seen.add(real)
     keys = read_yml(current)
     base = keys.pop(BASE_CONFIG, None)

@@ -213,7 +213,7 @@ def _monitor(api: "HfApi", job: "JobInfo", where: str, pace: "Pace", *, cancel: 
       say(f"job {where} is cancelled")
     else:
       say(
-        f"job {where} goes on; `hf jobs logs -f {where}` follows it, `hf jobs cancel {where}`"
+        f"job {where} continues; `hf jobs logs -f {where}` follows it, `hf jobs cancel {where}`"
         " ends it"
       )
     raise

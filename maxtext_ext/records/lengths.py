@@ -181,7 +181,7 @@ def read_lengths(path: str) -> ShardLengths | None:
   try:
     return ShardLengths.from_bytes(data)
   except ValueError as error:
-    raise ValueError(f"{path}: {error}; remove it, it is made again where it is needed") from error
+    raise ValueError(f"{path}: {error}; remove it, it is rebuilt when needed") from error
 
 
 def write_lengths(shard: str, lengths: ShardLengths) -> None:

@@ -162,7 +162,7 @@ class _Child:
     if max_size is not None and size > max_size:
       raise ValueError(
         f"its columns have {size} bytes, expected at most {max_size} where the system does not "
-        "limit memory; write it anew with smaller row groups"
+        "limit memory; rewrite it with smaller row groups"
       )
     start = 0
     seconds = min(size, self._memory) // _BYTES_PER_SECOND

@@ -133,7 +133,7 @@ class ParquetReader:
     self.is_idle = False
     if status == parquet_child.OUT_OF_MEMORY:
       return ReaderEndedError(
-        f"out of memory, of which it may take {_MEMORY / 2**30:.3g} GiB; write the file anew with "
+        f"out of memory, of which it may use {_MEMORY / 2**30:.3g} GiB; rewrite the file with "
         "smaller row groups, such as row_group_size=100"
       )
     if status == -signal.SIGXCPU:

@@ -91,7 +91,7 @@ class Transcripts:
     if self._config.on_oom == "fail" or rows == devices:
       raise ValueError(f"{now}: give fewer, a lower max_new_tokens, or eval_clips=0") from error
     fewer = max(1, rows // devices // 2)
-    _log.warning("%s; going on with %d", now, fewer)
+    _log.warning("%s; continuing with %d", now, fewer)
     self._split = self._split.with_rows(fewer * devices)
 
 

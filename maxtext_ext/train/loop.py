@@ -150,7 +150,7 @@ def _note(run: Run, step: int, findings: Findings) -> bool:
 
 def _where_it_goes_on(config: bridge.Config, run: Run) -> str:
   if run.start < config.steps:
-    return f"{run.run_dir}: goes on after step {run.start} of {config.steps}"
+    return f"{run.run_dir}: resumes after step {run.start} of {config.steps}"
   return (
     f"{run.run_dir}: all {config.steps} steps were done before; to train more, give more steps, or"
     " another run_name"
@@ -168,9 +168,9 @@ def _why_it_ended(config: bridge.Config, run: Run, done: int, stop: StopRequest)
   if run.best.ends_run:
     return (
       f"{ended}: in {run.best.since} evaluations no better word error rate than"
-      f" {run.best.lowest:.2%}; to go on, give an early_stopping_patience above"
+      f" {run.best.lowest:.2%}; to continue, give an early_stopping_patience above"
       f" {run.best.since}, or 0"
     )
-  kept = "the same command goes on from there"
+  kept = "the same command resumes from there"
   kept = kept if config.enable_checkpointing else "nothing is saved: enable_checkpointing=false"
   return f"{stop.name or 'a signal to another host'}: {ended}; {kept}"

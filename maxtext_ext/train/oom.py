@@ -38,7 +38,7 @@ def with_fewer_rows(config: bridge.Config, error: jax.errors.JaxRuntimeError) ->
     )
   fewer = next(n for n in range(rows // 2, 0, -1) if rows % n == 0)
   factor = rows // fewer
-  _log.warning("%s; going on with %d and %d: the same batches", now, fewer, pieces * factor)
+  _log.warning("%s; continuing with %d and %d: the same batches", now, fewer, pieces * factor)
   return bridge.replace(
     config,
     per_device_batch_size=fewer,

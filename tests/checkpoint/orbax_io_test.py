@@ -95,7 +95,7 @@ def check_reader(reader):
 def test_nothing_looks_whole_before_the_end(tmp_path):
   writer = write(tmp_path)
   items = tmp_path / "0" / "items"
-  with pytest.raises(ValueError, match="not whole"):
+  with pytest.raises(ValueError, match="incomplete"):
     ParamsReader(str(items))
   with pytest.raises(ValueError):  # Orbax's InvalidLayoutError is one
     ocp.load(tmp_path / "0", checkpointable_name="items")

@@ -44,7 +44,7 @@ def test_what_follows_a_command_that_was_broken_off_is_not_run(monkeypatch, cons
   with pytest.raises(SystemExit) as exited:
     run_command(console, "train", "a.yml", {})
   assert exited.value.code == status
-  assert "train was broken off: nothing is scored" in capfd.readouterr().err
+  assert "train was interrupted: nothing is scored" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -81,7 +81,7 @@ def test_a_driver_that_fails(machine):
   add_program(machine, "nvidia-smi", "echo couldn\\'t communicate with the driver; exit 9")
   found = accelerator(cuda=True)
   assert found.status == "error"
-  assert "status 9: couldn't communicate with the driver; mend the driver" in str(found)
+  assert "status 9: couldn't communicate with the driver; repair the driver" in str(found)
 
 
 def test_sound():

@@ -133,7 +133,7 @@ def test_in_a_bucket_a_lock_that_stands_still_is_taken_over(bucket, caplog):
   storage.write_bytes(f"{bucket}/.work.lock", elsewhere())
   with caplog.at_level(logging.WARNING, "maxtext_ext.files.folder_lock"):
     assert is_free(bucket)
-  assert "waiting up to 2 s for a sign of life of process 7 on far" in caplog.text
+  assert "waiting up to 2 s for a heartbeat of process 7 on far" in caplog.text
   assert not storage.exists(f"{bucket}/.work.lock")
 
 

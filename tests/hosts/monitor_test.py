@@ -118,7 +118,7 @@ def test_one_that_is_frozen_is_named_and_ends_when_it_goes_on(begin, frozen):
   for errors, status in ended:
     assert status == PEER_LOST
     assert errors.startswith(
-      f"error: process {frozen} ({HOST}) has given no sign of life for 4 s: it is stopped"
+      f"error: process {frozen} ({HOST}) has sent no heartbeat for 4 s: it is stopped"
     )
     assert len(errors.splitlines()) == 1
 

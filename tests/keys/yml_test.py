@@ -32,7 +32,7 @@ BAD_FILES = {
   "not text": (b"\xff\xfe\x00steps", "cannot be read"),
   "a list": ("- steps\n", "holds a list"),
   "a word": ("steps\n", "holds a text"),
-  "stands on itself": ("base_config: bad.yml\n", "stands on itself"),
+  "refers to itself": ("base_config: bad.yml\n", "refers to itself"),
 }
 
 
@@ -74,7 +74,7 @@ def test_a_file_of_endless_depth_is_refused(tmp_path, mark, depth):
 
 def test_keys_that_stand_on_nothing_are_refused(tmp_path):
   path = write(tmp_path / "mine.yml", "learning_rate: 1.0e-5\n")
-  with pytest.raises(ConfigError, match=r"mine.yml stands on no other .* configs/speech.yml"):
+  with pytest.raises(ConfigError, match=r"mine.yml has no base .* configs/speech.yml"):
     read_chain(path).require_base()
   read_chain(write(tmp_path / "text.yml", "base_config: base.yml\nsteps: 1\n")).require_base()
   read_chain(os.path.join(configs_folder(), "base.yml")).require_base()

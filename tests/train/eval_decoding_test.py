@@ -55,7 +55,7 @@ def test_out_of_memory_fewer_clips_are_decoded_together(run, caplog):
   clips, rows = run("decode_rows=5")
   assert len(clips) == 8
   assert rows == [5, 2, 2, 2, 2]
-  assert "out of memory in evaluation at decode_rows=5; going on with 2" in caplog.text
+  assert "out of memory in evaluation at decode_rows=5; continuing with 2" in caplog.text
   with pytest.raises(ValueError, match=r"at decode_rows=3: give fewer"):
     run("decode_rows=3", "on_oom=fail")
 

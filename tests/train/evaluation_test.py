@@ -124,7 +124,7 @@ def test_a_run_that_is_cut_in_evaluations_chooses_as_one_that_is_not(args, whole
   for step, calls in ((2, 0), (6, 3)):
     result = loop._train(config, AskedIn(folder, step, calls))
     assert (result.steps, result.status) == (step, 143)
-    assert step not in evaluations(str(folder)), "it was broken off"
+    assert step not in evaluations(str(folder)), "it was interrupted"
     assert f"SIGTERM: stopped after step {step} of 7; the same" in capsys.readouterr().err
     # As if it had been killed when its samples were written, and its numbers were not.
     with (folder / "samples.jsonl").open("a") as file:
@@ -145,7 +145,7 @@ def test_a_run_ends_when_nothing_gets_better_and_says_so_when_it_is_started_agai
     assert saved(ended.run_dir) == {1, 2, 3}, "the newest of equals is the best"
     said = capsys.readouterr().err
     assert "stopped after step 3 of 40: in 2 evaluations no better word error rate than" in said
-    assert "%; to go on, give an early_stopping_patience above 2, or 0" in said
+    assert "%; to continue, give an early_stopping_patience above 2, or 0" in said
 
 
 @pytest.mark.cpu_only

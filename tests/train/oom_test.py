@@ -82,8 +82,8 @@ def test_a_run_goes_on_with_the_same_batches(tmp_path, monkeypatch, caplog):
 
   monkeypatch.setattr(loop, "to_device", to_device)
   shrunk = main(tiny.DEMO, [*keys, "run_name=shrunk"])
-  assert "batch_size=4 gradient_accumulation_steps=1; going on with 2 and 2" in caplog.text
-  assert "batch_size=2 gradient_accumulation_steps=2; going on with 1 and 4" in caplog.text
+  assert "batch_size=4 gradient_accumulation_steps=1; continuing with 2 and 2" in caplog.text
+  assert "batch_size=2 gradient_accumulation_steps=2; continuing with 1 and 4" in caplog.text
   assert len(batches) == 1 + 4 + 3
   for again, first in ((1, 0), (5, 3), (6, 4)):
     assert all((batches[again][key] == batches[first][key]).all() for key in batches[first])

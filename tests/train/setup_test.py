@@ -80,7 +80,7 @@ def goes_on(keys: list[str], *changes: str) -> int:
 )
 def test_a_key_that_counts_is_refused_with_both_values(keys, change, said):
   line = refused(keys, change)
-  assert f"held holds a run that is not this one: {said}. To go on, give the old values" in line
+  assert f"held holds a different run: {said}. To resume, give the old values" in line
 
 
 def test_every_difference_is_named(keys):

@@ -89,7 +89,7 @@ def test_a_run_that_is_asked_to_stop_saves_and_ends_well(start):
     assert done > before and saved_steps(folder)[-1] == done
     last = process.errors.splitlines()[-1]
     assert last.startswith(f"{number.name}: stopped after step {done} of 100000")
-    assert "the same command goes on from there" in last
+    assert "the same command resumes from there" in last
   process, _ = start("run_name=asked", "checkpoint_period=100000", f"steps={done + 2}")
   assert process.wait() == 0, process.errors
   assert len(losses(str(folder))) == done + 2
@@ -111,7 +111,7 @@ def test_a_disk_that_takes_no_more_stops_the_run_with_the_last_checkpoint_whole(
   assert process.wait() == 2, process.errors
   last = process.errors.splitlines()[-1]
   assert last.startswith(f"error: the checkpoint of step 4 could not be saved in {folder}")
-  assert "File too large; that of step 2 is whole" in last
+  assert "File too large; the checkpoint of step 2 is complete" in last
   assert "Traceback" not in process.errors, "of what else failed nothing is said"
   assert find_checkpoint(str(folder / "checkpoints"), "latest").endswith("/2/items")
   assert_same_weights(weights(str(folder), 2), before)

@@ -169,7 +169,7 @@ def test_a_run_that_loses_a_worker_ends_as_if_it_had_not(pod: Pod) -> None:
   said = pod.finish(runner)
   assert "worker 2 was ended by signal 9 (SIGKILL); stopping the others" in said
   assert "failure 1, of 1 allowed: worker 2 was ended by signal 9 (SIGKILL)" in said
-  assert f"{RUNS}/disturbed: goes on after step 2 of {STEPS}" in said
+  assert f"{RUNS}/disturbed: resumes after step 2 of {STEPS}" in said
   assert list(pod.losses("disturbed")) == [1, 2, 3, 4]
   assert pod.losses("disturbed") == pod.losses("undisturbed")
 
