@@ -1,1 +1,1 @@
-"""Checkpoints: of a training run and its weights."""
+"""Checkpoints: of training runs, converted models and LoRA adapters."""

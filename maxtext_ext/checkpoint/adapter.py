@@ -2,8 +2,8 @@
 
 The part `adapter` of a checkpoint says in JSON what the adapters are; the base weights stay where
 they were, but for those of parts that train beside the adapters (`train_parts`): they are saved
-with them. A run, a checkpoint of it and its `items` are all taken where weights are wanted: base
-and adapters are put together.
+with them. A run, one of its checkpoints and the checkpoint's `items` are all accepted as weights:
+base and adapters are then joined.
 """
 
 import dataclasses
@@ -61,8 +61,8 @@ class AdapterRecord:
 
   Attributes:
     lora: rank, alpha and targets.
-    base_path: the weights that they were trained on; empty: those drawn from a seed.
-    base_identity: tells other weights at that path from these.
+    base_path: the weights that they were trained on; empty: random ones from a seed.
+    base_identity: distinguishes these weights from others at that path.
     parts: the parts of the model that trained, whose weights lie with the adapters.
     peft: of an imported adapter, what its files said beside the numbers (`checkpoint.peft`).
   """
@@ -251,7 +251,7 @@ def load_adapters(items: str, abstract: nnx.State) -> nnx.State:
 def restore(manager: Any, step: int, name: str, state: nnx.State, saved: InGroups) -> nnx.State:
   """The train state with what trains, optimizer and random streams from a checkpoint of the run.
 
-  A checkpoint of step 0 is an imported adapter: it holds no more than that.
+  A checkpoint of step 0 holds only an imported adapter.
   """
   if step == 0:
     items = os.path.join(manager.directory, "0", name)

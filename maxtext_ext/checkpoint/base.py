@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 def identify(items: str) -> str:
-  """A name for saved weights that a copy keeps and no other weights have.
+  """Returns an identity of saved weights that copies share and other weights do not.
 
   Raises:
     ValueError: nothing was saved there.
@@ -54,9 +54,9 @@ def find_base(items: str, *, path: str, identity: str, given: str = "") -> str:
 
   Args:
     items: the adapters' part of a checkpoint.
-    path: where the weights lay in training.
+    path: of the weights in training.
     identity: of those weights, see `identify`.
-    given: where they may lie now; other weights there are passed over with a warning.
+    given: where they may lie now; other weights there are ignored with a warning.
 
   Raises:
     ValueError: they are nowhere.
@@ -89,7 +89,7 @@ def run_of(items: str) -> str:
 
 
 def remember_base(run_dir: str, place: str) -> None:
-  """Notes in `run.json` where the base weights of a run lie now, if it can be written to."""
+  """Records the path of a run's base weights in `run.json`, if that is writable."""
   try:
     write_run(run_dir, **{BASE_PLACE: place})
   except PermissionError as error:

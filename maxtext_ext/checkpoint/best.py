@@ -1,8 +1,8 @@
 """The best checkpoint of a run: the lowest word error rate in evaluation, the newest of equals.
 
-What the evaluations found stands in `metrics.jsonl`, step by step. A run that goes on from a
-checkpoint drops what was written after it, so the file says what was known at that step, and a run
-that was cut chooses as one that was not.
+`metrics.jsonl` has the results of evaluations, step by step. A run that resumes from a checkpoint
+drops what was written after it, so an interrupted run makes the same choices as an uninterrupted
+one.
 """
 
 import os
@@ -38,7 +38,7 @@ def read_evaluations(run_dir: str, until: int | None = None) -> list[tuple[int, 
 
 
 def ranked(run_dir: str, there: Collection[int]) -> list[int]:
-  """Those steps among `there` that were transcribed, the best first, and of equals the newest."""
+  """Ranks the steps in `there` with transcripts: the best first, and of equals the newest."""
   evaluated = read_evaluations(run_dir)
   found = [(wer, -step) for step, wer in evaluated if wer is not None and step in there]
   return [-step for _, step in sorted(found)]
@@ -64,7 +64,7 @@ class Best:
     self.since = 0
 
   def restore(self, past: Iterable[tuple[int, float | None]], there: Collection[int]) -> None:
-    """Takes the evaluations before a run was cut; `there` are the steps of its checkpoints."""
+    """Takes the evaluations before an interruption; `there` are the steps of its checkpoints."""
     for step, wer in past:
       if wer is None:
         continue
@@ -74,7 +74,7 @@ class Best:
         self._count(wer)
 
   def note(self, step: int, wer: float) -> bool:
-    """Takes the next evaluation; whether it is the best, none before having been better."""
+    """Takes the next evaluation; returns whether none before was better."""
     self._count(wer)
     best = self.step is None or wer <= self.wer
     if best:
@@ -91,6 +91,6 @@ class Best:
     return 0 < self._patience <= self.since
 
   def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-    """Orbax asks this of all checkpoints at every save; what is not kept goes when it is whole."""
+    """Tells Orbax at every save which checkpoints to keep; it removes the others when complete."""
     del context
     return [checkpoint.step == self.step for checkpoint in checkpoints]

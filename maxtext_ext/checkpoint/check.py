@@ -1,4 +1,4 @@
-"""A checkpoint held to logits that somebody else's program computed from the same weights."""
+"""Comparison of a checkpoint with logits that another program computed from the same weights."""
 
 import functools
 import os
@@ -36,7 +36,7 @@ EXACT = {
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceClip:
-  """A clip of a reference file: what went in, and the logits that came out.
+  """Clip of a reference file: inputs and logits.
 
   Attributes:
     number: k in the names `samples_k`, `input_ids_k`, `logits_k`.

@@ -1,4 +1,4 @@
-"""Schemas of config.json: each setting is one that the models honour, a harmless one, or refused.
+"""Schemas of config.json: each setting is applied, known to be harmless, or rejected.
 
 Source: the configuration classes of Qwen3-ASR and Qwen3-Omni in transformers, the published
 config.json files, and `PretrainedConfig` of transformers 4 and 5, whose keys any section may hold.

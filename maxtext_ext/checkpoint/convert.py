@@ -1,6 +1,6 @@
-"""Checkpoints of Hugging Face to MaxText's layout and back, tensor by tensor.
+"""Conversion of Hugging Face checkpoints to MaxText's layout and back, tensor by tensor.
 
-No tensor is held whole, so memory does not grow with the model. A converted checkpoint is a folder:
+Tensors are read in pieces, so memory does not grow with the model. A converted checkpoint is:
 
   0/items/      the parameters, as training writes them
   model.yml     the model's shape
@@ -71,13 +71,13 @@ def to_maxtext(
   allow_nonfinite: bool = False,
   progress: Progress | None = None,
 ) -> Report:
-  """Converts a Hugging Face checkpoint, or several that make one model.
+  """Converts a Hugging Face checkpoint, or several that form one model.
 
-  Parts that no checkpoint has, such as a new projector, are drawn as a new model draws them.
+  Parts that no checkpoint has, such as a new projector, are initialised as in a new model.
 
   Args:
     source: its folder, or an id of the hub; by name where they are several (`Family.parts`).
-    out: the new folder, local or a URL. A local one has another name until it is whole.
+    out: the new folder, local or a URL. A local one has a temporary name until it is complete.
     dtype: of the parameters: float32, bfloat16, or "stored", the one that they have (float32 for
       float16, which it holds exactly).
     scanned: stack the decoder's layers, as MaxText's key `scan_layers` has it.
@@ -86,7 +86,7 @@ def to_maxtext(
   Raises:
     KeyTableError: a tensor is unknown, missing or misshapen; lists them all. Nothing is written.
     NonfiniteError: weights are NaN or infinite.
-    ValueError: a model that cannot be converted, a damaged file, or something in the way at `out`.
+    ValueError: a model that cannot be converted, a damaged file, or `out` exists.
   """
   sources = open_sources({SOLE: source} if isinstance(source, str) else source)
   family, model = sources.family, sources.model_keys()
@@ -162,19 +162,19 @@ def to_hf(
   max_shard_bytes: int = MAX_SHARD_BYTES,
   progress: Progress | None = None,
 ) -> Report:
-  """Writes a checkpoint as Hugging Face has it, with its configuration, tokenizer and templates.
+  """Writes a checkpoint in Hugging Face's layout, with its configuration, tokenizer and templates.
 
   Args:
     checkpoint: a converted checkpoint, a run trained from one, or a checkpoint of that run.
     out: the new folder, local or a URL.
     naming: of the tensors, one of the family's; default: the one that the model came with.
     base: the converted checkpoint that a run started from; default: `checkpoint` itself.
-    dtype: of the tensors: float32, bfloat16, or "recorded", each the one that it came with.
+    dtype: of the tensors: float32, bfloat16, or "recorded", as in the source checkpoint.
     max_shard_bytes: of one file.
 
   Raises:
     KeyTableError: the checkpoint's parameters are not those of the model. Nothing is written.
-    ValueError: there is no such checkpoint, it holds adapters, or nothing says how it came to be.
+    ValueError: there is no such checkpoint, it holds adapters, or its conversion is not recorded.
   """
   checkpoint = bridge.absolute(checkpoint)
   items = find_weights(checkpoint)
@@ -260,9 +260,9 @@ def _head_paths(family: Family, naming: str) -> set[str]:
 def _recorded_dtypes(
   record: Record, rules: list[Rule], source_rules: list[Rule], sizes: Sizes
 ) -> dict[str, np.dtype]:
-  """The type that every tensor came with, also where it had another name then.
+  """Returns the source's type of every tensor, also under another naming scheme.
 
-  The part of ours that a tensor is tells which it was.
+  Tensors are matched by the part of ours that they hold.
   """
   others = {name: np.dtype(dtype) for name, dtype in record.other_dtypes.items()}
   usual = np.dtype(record.dtype)

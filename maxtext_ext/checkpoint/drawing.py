@@ -1,4 +1,4 @@
-"""Weights that no checkpoint has: drawn as a new model draws them."""
+"""Initialisation of weights that no checkpoint has, as in a new model."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Run fingerprint: the settings that define a run, stored with it, compared when it goes on.
+"""Run fingerprint: the settings that define a run, stored with it and compared on resuming.
 
 It holds the keys that count (`run_identity`) and the contents of what they name: tokenizer, data,
 noise, base weights. It stands in `run.json` of the run's folder and in each checkpoint. A run of an
@@ -140,9 +140,9 @@ def _of_files_beside(run_dir: str) -> Fingerprint:
 def check_model(
   config: bridge.Config, items: str, *, tokenizer: bool = True, prompt: bool = True
 ) -> None:
-  """Holds a configuration against the model that saved weights are of.
+  """Compares a configuration with the model of saved weights.
 
-  What only training or the terminal needs may differ. Prompts may be meant to: a warning.
+  Keys of training or display may differ. Prompts may differ on purpose, so they cause a warning.
 
   Args:
     config: its model is to be given the weights.
@@ -164,7 +164,7 @@ def check_model(
 
 
 def warn_of_other_model(config: bridge.Config, items: str) -> None:
-  """Says where the model that starts from saved weights is not the one that they are of."""
+  """Warns where a model that starts from saved weights differs from theirs."""
   wrong, _ = _differences(config, items, tokenizer=True)
   if wrong:
     _log.warning("training starts from weights of another model, %s: %s", items, "; ".join(wrong))
@@ -173,7 +173,7 @@ def warn_of_other_model(config: bridge.Config, items: str) -> None:
 def _differences(
   config: bridge.Config, items: str, *, tokenizer: bool
 ) -> tuple[list[str], list[str]]:
-  """Describes the differences in the model, and those in how it is asked."""
+  """Describes the differences in the model, and those in its prompts."""
   stored = _beside(items)
   ours = fingerprint_of_keys(bridge.keys_of(config))
   if tokenizer:
@@ -199,20 +199,20 @@ def metadata_of(fingerprint: Fingerprint) -> dict[str, Any]:
 
 
 def write_fingerprint(run_dir: str, fingerprint: Fingerprint, base_path: str) -> None:
-  """Stores it in `run.json`, and where the base weights lie."""
+  """Stores it in `run.json`, with the path of the base weights."""
   write_run(run_dir, **metadata_of(fingerprint), **({BASE_PLACE: base_path} if base_path else {}))
 
 
 def refusal(
   stored: Fingerprint, ours: Fingerprint, run_dir: str, *, accepted: Sequence[str] = ()
 ) -> str:
-  """Explains in one line why a configuration may not go on with a run; empty: it may.
+  """Explains in one line why a configuration may not resume a run; empty: it may.
 
   Args:
     stored: of the run; what it lacks is not compared.
     ours: of the configuration.
     run_dir: the run's folder.
-    accepted: keys whose new values are meant (`accept_changes`).
+    accepted: keys whose new values are intended (`accept_changes`).
   """
   taken = {*accepted, *([_DATA_CHECKSUMS] if _DATA in accepted else [])}
   changed = [key for key in differing_keys(ours, stored, both=True) if key not in taken]

@@ -1,7 +1,7 @@
 """Tensors of Hugging Face checkpoints, read and written in pieces: safetensors, single or sharded.
 
-The `safetensors` package maps whole files or writes whole models, so the memory that a process
-shows grows with the checkpoint; here it holds what was asked for.
+The `safetensors` package maps whole files or writes whole models, so resident memory grows with the
+checkpoint; here only the requested pieces are in memory.
 """
 
 import io

@@ -1,8 +1,8 @@
 """Checkpoint integrity: sizes and checksums of its files, written with it and compared on reading.
 
 When a checkpoint is committed, each process that saved it lists its files in the folder of the step
-(`checksums-0-of-1.json`; Orbax and MaxText pass over files there, while a folder would be a part of
-the checkpoint to them). A process that is killed between the two leaves a checkpoint without a
+(`checksums-0-of-1.json`; Orbax and MaxText ignore files there, but treat a folder as a part of the
+checkpoint). A process that is killed between the two leaves a checkpoint without a
 list, which is read unchecked, as are those of older versions and of other programs.
 """
 
@@ -85,11 +85,13 @@ def write_checksums(checkpoint: str) -> None:
     OSError: a file cannot be read, or the list not be written.
   """
   index, count = jax.process_index(), jax.process_count()
+  # Each process lists the files that it wrote, as they are in its page cache.
   own = {
     name: info
     for name, info in sorted(storage.walk(checkpoint).items())
     if _owner(name) % count == index and not _LIST.fullmatch(name)
   }
+  # Checksums release the GIL, so threads compute them in parallel.
   with ThreadPoolExecutor(_THREADS) as pool:
     sums = pool.map(lambda name: _checksum(checkpoint, name, own[name]), own)
     files = {
@@ -103,20 +105,22 @@ def write_checksums(checkpoint: str) -> None:
 def find_corruption(checkpoint: str) -> str | None:
   """Finds signs, without reading the arrays, that a checkpoint is incomplete; None: there are none.
 
-  The sizes of listed files are compared. Of a checkpoint without a list only what says which parts
-  and arrays it has is read.
+  The sizes of listed files are compared. For a checkpoint without a list only the metadata of its
+  parts and arrays is read.
 
   Args:
     checkpoint: the folder of the step, an absolute path or a URL.
   """
   there = storage.walk(checkpoint)
-  # A folder on a disk gets its name when it is complete; one in a bucket has it from the start.
+  # A bucket cannot rename a folder at commit as a disk does, so Orbax's marker has to be there.
   if "://" in checkpoint and COMMITTED not in there:
     return f"no {COMMITTED}"
   try:
     listed, complete = _read_lists(checkpoint, there)
+    # Without the lists of all processes, missing arrays show in the metadata only.
     if not complete:
       _check_metadata(checkpoint, there)
+    # Sizes reveal truncated and missing files without reading the arrays.
     for name, file in listed.items():
       size = there[name].size if name in there else 0
       if size != file.size:
@@ -127,20 +131,20 @@ def find_corruption(checkpoint: str) -> str | None:
 
 
 class Verification:
-  """A comparison of checkpoints' files with their lists, in threads beside the block that reads.
+  """Comparison of checkpoints' files with their lists, in threads beside the block that reads.
 
   with Verification("run/checkpoints/4/items"):
     ... load
 
-  Of several processes each compares a share, since all see the same files, as Orbax asks for. Where
-  one finds damage, its error ends all.
+  Of several processes each compares a share, since all see the same files, as Orbax asks for. An
+  error of one ends all.
 
   Args:
-    items: the weights of checkpoints (`{step}/items`), absolute or URLs; "" is passed over.
+    items: the weights of checkpoints (`{step}/items`), absolute or URLs; "" is ignored.
 
   Raises:
-    DamagedError: at the end of the block, in place of an error of reading: a file is damaged; it is
-      named. Of a checkpoint without a list: what Orbax could not read.
+    DamagedError: at the end of the block, instead of a read error: names a damaged file; without a
+      list, the arrays that Orbax could not read.
   """
 
   def __init__(self, *items: str) -> None:
@@ -170,7 +174,7 @@ class Verification:
       self._pool.shutdown(wait=False, cancel_futures=True)
       return
     with self._pool:
-      damage = [found for pending in self._pending if (found := pending.result())]
+      damage = [fault for pending in self._pending if (fault := pending.result())]
     if damage:
       raise DamagedError(damage[0])
     if said := _unreadable(error):
@@ -196,8 +200,8 @@ def _find_damage(checkpoint: str, name: str, there: FileInfo | None, listed: _Fi
     fault = "is gone"
   elif there.size != listed.size:
     fault = f"has {there.size} bytes of {listed.size}"
-  elif (found := _checksum(checkpoint, name, there)) != listed.crc32c:
-    fault = f"is damaged: its CRC32C is {found}, {listed.crc32c} when it was saved"
+  elif (crc32c := _checksum(checkpoint, name, there)) != listed.crc32c:
+    fault = f"is damaged: its CRC32C is {crc32c}, {listed.crc32c} when it was saved"
   else:
     return None
   return f"{storage.join(checkpoint, name)} {fault}; {_REMEDY}"
@@ -208,7 +212,7 @@ def _checksum(checkpoint: str, name: str, info: FileInfo) -> str:
 
 
 def _owner(name: str) -> int:
-  """The process that wrote a file: it has it in memory still."""
+  """Returns the process that wrote a file, and may still have it in its page cache."""
   match = _OF_PROCESS.search(name)
   return int(match[1]) if match else 0
 

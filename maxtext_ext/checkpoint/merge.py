@@ -31,7 +31,7 @@ from maxtext_ext.models.parts import ADAPTERS
 
 
 def merge_adapter(run: str, out: str, *, base: str = "") -> None:
-  """Writes the base weights of a LoRA run with its best adapters added, as a whole checkpoint.
+  """Writes the base weights of a LoRA run with its best adapters merged, as a full checkpoint.
 
   Layer by layer, so memory does not grow with the model. `out` is a converted checkpoint where the
   base is one.
@@ -178,7 +178,7 @@ def _nested(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _copy_hf(base_items: str, target: str) -> None:
-  """Takes over what the way back to Hugging Face needs, where the base is converted from there."""
+  """Copies the files for conversion back to Hugging Face, if the base was converted from there."""
   source = epath.Path(base_items).parent.parent / staging.HF_FOLDER
   if not source.exists():
     return

@@ -60,7 +60,7 @@ def write_model(config: bridge.Config, folder: str) -> None:
 
 
 def _unusual_keys(config: bridge.Config) -> list[str]:
-  """Other keys on which what the model writes depends, where they are not as in BASE."""
+  """Returns other keys that transcripts depend on, where they differ from BASE."""
   ours, usual = fingerprint_of_keys(bridge.keys_of(config)), _usual_keys()
   return [
     key
@@ -78,7 +78,7 @@ def _usual_keys() -> dict[str, str]:
 
 
 def dump_model(keys: Mapping[str, Any]) -> str:
-  """The text of a model.yml; OmegaConf, which knows `${...}`, has no part in it."""
+  """Returns the text of a model.yml, written without OmegaConf, which would expand `${...}`."""
   return yaml.safe_dump(dict(keys), sort_keys=False, allow_unicode=True)
 
 
@@ -102,7 +102,7 @@ def pretrained_config(
 
   Args:
     path: the folder, or its URL.
-    overrides: keys that win over the folder's; of a LoRA run's folder, `load_parameters_path` names
+    overrides: keys that override the folder's; of a LoRA run's folder, `load_parameters_path` names
       its base weights and is left to `base_among`.
 
   Raises:

@@ -62,7 +62,7 @@ def _name(path: str) -> str:
 
 
 class ParamsWriter:
-  """Writes the parameters of step 0 of a checkpoint; `finish` makes it whole.
+  """Writer of the parameters of step 0 of a checkpoint; `finish` completes it.
 
   Args:
     folder: of the checkpoint, absolute or a URL; the arrays go to `{folder}/0/items`.
@@ -92,7 +92,7 @@ class ParamsWriter:
       self._commit()
 
   def _commit(self) -> None:
-    """Begins to write what is pending; at most one batch is on its way while the caller goes on."""
+    """Starts to write what is pending; at most one batch is written in the background."""
     self._wait()
     self._committing = self._transaction.commit_async()
     self._transaction = ts.Transaction()
@@ -118,7 +118,7 @@ class ParamsWriter:
     return ts.open(spec, create=True, context=self._context)
 
   def finish(self) -> None:
-    """Writes what is still held back, and then what says that the checkpoint is whole."""
+    """Writes the rest, and then the metadata that marks the checkpoint complete."""
     self._commit()
     self._wait()
     tree = {}
@@ -155,7 +155,7 @@ class ParamsWriter:
 
 
 class StoredArray:
-  """A parameter on disk; slices of it are read when they are asked for."""
+  """Parameter on disk, of which slices are read on demand."""
 
   def __init__(self, store: ts.TensorStore) -> None:
     self._store = store
@@ -166,8 +166,8 @@ class StoredArray:
   def read(self, index: Index) -> np.ndarray:
     """Some of the array.
 
-    Where its chunks are larger than that, as in what Orbax saved, the array is read once and kept,
-    since every part costs more than it is.
+    With chunks larger than that, as in Orbax's own checkpoints, the array is read once and cached,
+    since each read decodes a full chunk.
     """
     chunks: tuple[int, ...] = self._store.chunk_layout.read_chunk_template.shape
     extents = (
@@ -204,7 +204,7 @@ class ParamsReader:
     items: the folder that holds its `_METADATA`, absolute or a URL.
 
   Raises:
-    ValueError: it is none, or not whole.
+    ValueError: there is none, or it is incomplete.
   """
 
   def __init__(self, items: str) -> None:

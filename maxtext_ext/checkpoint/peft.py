@@ -1,4 +1,4 @@
-"""PEFT adapters: a folder with adapter_config.json and adapter_model.safetensors, in and out.
+"""PEFT adapters: a folder with adapter_config.json and adapter_model.safetensors, read and written.
 
 Names and axes follow from the key table of the model: a kernel's rule says where its A and B lie.
 Source: `peft.LoraConfig` and the files of `PeftModel.save_pretrained`, peft 0.21.
@@ -179,7 +179,7 @@ def _targets(used: Mapping[str, Any], config: bridge.Config, naming: str) -> tup
 def write_peft(
   folder: str, adapters: Adapters, config: bridge.Config, *, base_name: str | None = None
 ) -> None:
-  """Writes a PEFT folder; one that was imported comes out byte for byte as it came in.
+  """Writes a PEFT folder; an imported one is reproduced byte for byte.
 
   Args:
     folder: exists already.

@@ -1,4 +1,4 @@
-"""`run.json` of a run's folder: its fingerprint, and where its base weights were found last."""
+"""File `run.json` of a run: its fingerprint, and the last known path of its base weights."""
 
 import json
 import os
@@ -17,7 +17,7 @@ def read_run(run_dir: str) -> dict[str, Any]:
 
 
 def write_run(run_dir: str, **changes: Any) -> None:
-  """Writes `run.json` with these entries changed, in one go; nothing where it says so already."""
+  """Writes `run.json` with these entries changed, atomically; nothing if they are unchanged."""
   before = read_run(run_dir)
   content = {**before, **changes}
   if content != before:
@@ -32,7 +32,7 @@ def remembered_base(run_dir: str) -> str:
 
 
 def read_json(path: str) -> dict[str, Any]:
-  """The JSON object of a file; empty where there is none, or what was cut short."""
+  """The JSON object of a file; empty where there is none, or an incomplete one."""
   try:
     content = json.loads(storage.read_bytes(path)) if storage.is_file(path) else {}
   except ValueError:

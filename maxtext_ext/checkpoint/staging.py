@@ -1,4 +1,4 @@
-"""Folders of conversions: found, filled under another name; and the files beside the tensors."""
+"""Folders of conversions, filled under a temporary name, and the files beside the tensors."""
 
 import json
 import os
@@ -59,10 +59,10 @@ def find_source(source: str) -> str:
 
 @contextmanager
 def new_folder(path: str, *, local: bool = False) -> Iterator[str]:
-  """A folder to fill: renamed to `path` at the end, or removed after an error.
+  """Yields a folder to fill; it is renamed to `path` at the end, or removed after an error.
 
   A process that is killed leaves `{path}.partial`, which the next one removes. A URL is filled in
-  place, since object stores cannot rename; what makes it whole is written last.
+  place, since object stores cannot rename; the file that completes it is written last.
 
   Args:
     local: what is to be filled must be on this machine; for a URL it is copied there at the end,
@@ -195,7 +195,7 @@ def copy_back(
   """Writes config.json, and copies the tokenizer and the other files beside it.
 
   Args:
-    processor: what becomes of the processor's files; None: they are copied like the others.
+    processor: converted contents of the processor's files; None: copy them like the others.
   """
   (epath.Path(target) / CONFIG).write_text(_dump(hf_config))
   hf = epath.Path(base) / HF_FOLDER

@@ -61,8 +61,8 @@ class Report:
     naming: the names of the Hugging Face side.
     tensors, nbytes: of the Hugging Face side, without the skipped ones.
     skipped: names that were left out on purpose.
-    head: what became of the output head: "tied", "tied, stored", or "untied".
-    nonfinite: NaN and infinite values by tensor, which were asked for.
+    head: form of the output head: "tied", "tied, stored", or "untied".
+    nonfinite: NaN and infinite values by tensor, if allowed.
     origins: where each part of the model comes from, by root of its parameters; empty where all is
       of one checkpoint.
   """
@@ -145,7 +145,7 @@ class CheckpointPlan:
 def plan_from_hf(
   family: Family, readers: Readers, model: Mapping[str, Any], given: Mapping[str, str]
 ) -> CheckpointPlan:
-  """Chooses the rules that fit the tensors that are there.
+  """Chooses the rules that fit the tensors.
 
   Args:
     readers: of each source.

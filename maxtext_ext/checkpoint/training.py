@@ -54,7 +54,7 @@ class TrainingCheckpoints:
     metadata: goes into each checkpoint as JSON: what run it is of.
 
   Raises:
-    ValueError: the run's latest checkpoint is of other adapters, or of whole weights.
+    ValueError: the run's latest checkpoint is of other adapters, or of full weights.
   """
 
   def __init__(
@@ -78,7 +78,7 @@ class TrainingCheckpoints:
       self._check(step)
 
   def _check(self, step: int) -> None:
-    """The checkpoint must be of this kind of run; what an imported adapter said is kept."""
+    """Checks that the checkpoint is of this kind of run; keeps an imported adapter's record."""
     place = self._items(step)
     stored = read_record(place)
     if self._adapter is not None and stored is not None:
@@ -144,7 +144,7 @@ class TrainingCheckpoints:
     return os.path.join(self._folder(step), STATE)
 
   def check(self) -> None:
-    """Asks after the save in the background, without waiting.
+    """Checks the save in the background without waiting.
 
     Raises:
       UnfinishedWork: it failed.
@@ -163,7 +163,7 @@ class TrainingCheckpoints:
 
   @contextlib.contextmanager
   def _explained(self, step: int) -> Iterator[None]:
-    """Turns an error of saving into one line that says what is left."""
+    """Turns an error of saving into one line that names the remaining checkpoints."""
     self._failed = True
     try:
       yield
@@ -188,7 +188,7 @@ class TrainingCheckpoints:
     return f"the checkpoint of step {there} is complete"
 
   def read_by(self, base: str) -> list[str]:
-    """The weights that a run with these checkpoints begins with.
+    """Lists the weights that a run with these checkpoints starts from.
 
     Args:
       base: its `load_parameters_path`, which is read when there is no checkpoint, or an adapter.
@@ -213,7 +213,7 @@ class TrainingCheckpoints:
   def close(self) -> None:
     """Waits for a save in the background.
 
-    After a failed one nothing is waited for: Orbax's threads may wait for what never comes.
+    After a failed save it does not wait: Orbax's threads may never end.
 
     Raises:
       UnfinishedWork: it failed.
@@ -232,10 +232,10 @@ def _reason(error: Exception) -> str:
 
 
 def set_aside(checkpoint_dir: str) -> None:
-  """Takes what is not whole out of the way of a run that is to go on; on one host, before others.
+  """Moves incomplete checkpoints out of the way of a resuming run; on one host, before others.
 
-  A newest checkpoint that is cut short gets another name, and is not touched else: it may be a copy
-  that can be finished. What a save that was killed had begun is removed.
+  An incomplete newest checkpoint is renamed and otherwise kept: it may be a copy that can be
+  finished. Temporary folders of a killed save are removed.
   """
   _, torn = _newest_whole(checkpoint_dir)
   for step, reason in torn:
@@ -251,7 +251,7 @@ def set_aside(checkpoint_dir: str) -> None:
 
 
 def _newest_whole(checkpoint_dir: str) -> tuple[int | None, list[tuple[int, str]]]:
-  """The newest step whose checkpoint is whole, and newer ones with what is wrong with each."""
+  """Returns the newest step with a complete checkpoint, and newer ones with their faults."""
   torn: list[tuple[int, str]] = []
   for step in sorted(_steps(checkpoint_dir), reverse=True):
     if (
@@ -275,11 +275,11 @@ def find_checkpoint(checkpoint_dir: str, which: str) -> str:
   """The path of a run's weights: `best`, `latest` or a number of steps.
 
   The best has the lowest word error rate of all checkpoints that were evaluated; where none was, it
-  is the latest. The latest is the newest. One that is not whole is passed over with
-  a warning, unless its number was asked for.
+  is the latest. The latest is the newest. An incomplete one is skipped with a
+  warning, unless its number was given.
 
   Raises:
-    ValueError: when there is no such checkpoint, or it is cut short; lists those there are.
+    ValueError: when there is no such checkpoint, or it is incomplete; lists the existing ones.
   """
   if which == "best":
     wanted = _best_whole(checkpoint_dir)
@@ -348,7 +348,7 @@ def find_base_weights(path: str, run_dir: str) -> str:
 
   Args:
     path: as `find_weights` has it.
-    run_dir: the run's folder. Where `path` is gone, the place counts that the run has remembered.
+    run_dir: the run's folder. Where `path` is gone, the path remembered by the run is used.
 
   Raises:
     ValueError: there is nothing of the kind.
@@ -383,7 +383,7 @@ def _listdir(path: str) -> list[str]:
 
 @functools.cache
 def _drop_closed_loop_reports() -> None:
-  """Drops what a failed save would print beside its one line, for the rest of the process.
+  """Silences the follow-up reports of a failed save, for the rest of the process.
 
   At the first write that fails Orbax closes its event loop. Every other write then reports to the
   closed loop, which Python prints as an error that nobody can catch: hundreds of lines. The failure

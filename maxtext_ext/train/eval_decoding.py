@@ -1,4 +1,4 @@
-"""Transcripts of held-out clips by a model in training: what `decode` does, on its weights."""
+"""Transcripts of held-out clips during training, by the same code as `decode`."""
 
 import contextlib
 import dataclasses
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class BrokenOff(Exception):
-  """An evaluation ended before its end, because the run was asked to stop."""
+  """Evaluation was interrupted, because the run was asked to stop."""
 
 
 class Transcripts:
@@ -56,11 +56,11 @@ class Transcripts:
     """Decodes the clips of all hosts with these parameters; returns the result on every host.
 
     Args:
-      progress: under which its own is drawn.
-      asked: whether to break it off; every host gets the same answer.
+      progress: parent of its own progress line.
+      asked: whether to interrupt it; every host gets the same answer.
 
     Raises:
-      BrokenOff: it was asked for.
+      BrokenOff: it was interrupted.
     """
     while True:
       try:

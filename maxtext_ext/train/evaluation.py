@@ -28,7 +28,7 @@ class Findings:
     loss: nats a target token, over the whole split.
     scores: error rates of the clips that were transcribed; None when eval_clips=0.
     samples: some of the transcripts.
-    max_new_tokens: where they are cut.
+    max_new_tokens: limit of the transcripts.
   """
 
   loss: float
@@ -100,14 +100,14 @@ class Evaluation:
 
     Args:
       step: steps completed.
-      progress: under which its own is drawn.
-      asked: whether to break it off; every host gets the same answer.
+      progress: parent of its own progress line.
+      asked: whether to interrupt it; every host gets the same answer.
 
     Returns:
       the same on every host.
 
     Raises:
-      BrokenOff: it was asked for.
+      BrokenOff: it was interrupted.
       ValueError: there are no target tokens, or no words, in the split.
     """
     findings = self._evaluate(state, progress, asked)

@@ -1,4 +1,4 @@
-"""The training loop: restore, then for each step: evaluate, save, next batch, step, log."""
+"""Training loop: restore, then for each step: evaluate, save, next batch, step, log."""
 
 import contextlib
 import gc
@@ -30,7 +30,7 @@ class TrainResult:
   """Result of a run.
 
   Attributes:
-    status: of the process that ends with it: 0 when the run is over, else that of the signal that
+    status: exit status of the process: 0 when training is finished, else that of the signal that
       stopped it.
   """
 
@@ -62,8 +62,8 @@ def run(settings: Settings) -> TrainResult:
 def train(config: bridge.Config) -> TrainResult:
   """Trains until `config.steps`, from the run's latest checkpoint when there is one.
 
-  SIGTERM or Ctrl-C ends it earlier, saved, as do `early_stopping_patience` evaluations that were no
-  better than one before. When the device is out of memory, the run goes on from its latest
+  SIGTERM or Ctrl-C saves and ends it earlier, as do `early_stopping_patience` evaluations without
+  an improvement. When the device is out of memory, training resumes from the latest
   checkpoint with the same batches in smaller pieces.
 
   Raises:

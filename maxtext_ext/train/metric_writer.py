@@ -13,12 +13,12 @@ from maxtext_ext.train.samples import SAMPLES_FILE, Sample, to_markdown
 class MetricWriter:
   """Scalars of a run into `{run_dir}/metrics.jsonl` and a TensorBoard folder; samples beside them.
 
-  A disk that is full is noticed by the file, before TensorBoard's thread fails where nobody looks.
+  A full disk fails at the file, before it fails unnoticed in TensorBoard's thread.
 
   Args:
     start: steps completed before; what an earlier attempt wrote after it is dropped.
-    evaluated: the last step of an evaluation that counts, up to `start`. One after it was broken
-      off, and its samples are dropped.
+    evaluated: the last step of an evaluation that counts, up to `start`. A later one was
+      interrupted, and its samples are dropped.
   """
 
   def __init__(

@@ -26,7 +26,7 @@ def update_if(usable: Bool[Array, ""], new: Any, old: Any) -> Any:
 
 
 class NonFiniteGuard:
-  """Counts skipped steps, and stops a run that takes none."""
+  """Counter of skipped steps, which stops a run that only skips."""
 
   def __init__(self) -> None:
     self._records: list[Sequence[str]] = []

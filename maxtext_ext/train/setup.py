@@ -1,4 +1,4 @@
-"""Run setup: model state, restored or new, and everything the loop needs."""
+"""Run setup: the model state, restored or new, and the other inputs of the loop."""
 
 import contextlib
 import json
@@ -184,9 +184,9 @@ def prepare(config: bridge.Config) -> Run:
 
 @contextlib.contextmanager
 def _restoring(checkpoint_dir: str, step: int | None) -> Iterator[None]:
-  """Turns the error of a checkpoint without fingerprint that does not fit into one line.
+  """Shortens Orbax's error for a mismatched checkpoint without fingerprint to one line.
 
-  Orbax lists every parameter then, in tens of kilobytes.
+  Orbax lists every parameter, in tens of kilobytes.
   """
   try:
     yield

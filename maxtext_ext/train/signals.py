@@ -1,4 +1,4 @@
-"""Requests to stop a run, by SIGTERM or one Ctrl-C: it ends its step, saves, and says so."""
+"""Requests to stop a run by SIGTERM or Ctrl-C: it finishes its step, saves and reports."""
 
 import os
 import signal
@@ -17,9 +17,9 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
-  """Notes SIGTERM and the first SIGINT while it is entered; a second SIGINT interrupts at once.
+  """Handler of SIGTERM and the first SIGINT; a second SIGINT interrupts at once.
 
-  A signal that whoever started the process had ignored (`train &` in a script) stays so.
+  A signal that the parent process ignored (`train &` in a script) stays ignored.
 
   Attributes:
     name: of the signal that this process was sent; empty: none.
@@ -53,8 +53,8 @@ class StopRequest:
   def asked(self) -> bool:
     """Returns whether to stop before the next step; every host calls it and gets the same.
 
-    With several hosts the answer is that of the call before: their votes are counted on the devices
-    behind a step that has ended, so nobody waits for them.
+    With several hosts the answer is that of the previous call: votes are counted on the devices
+    after a finished step, so no host waits.
     """
     if jax.process_count() == 1:
       return bool(self.name)

@@ -20,7 +20,7 @@ GradientFn = Callable[..., tuple[nnx.State, tuple[Sums, nnx.State]]]
 
 
 def make_init_fn(config: bridge.Config, make: Any, tx: optax.GradientTransformation) -> Any:
-  """Returns the function that draws a train state: `make()` builds the model, AdamW's is zero."""
+  """Returns the function that makes a new train state; `make()` builds the model."""
 
   def init_fn() -> bridge.TrainState:
     model = make()
@@ -49,13 +49,14 @@ def train_step(
   del state_shardings, params_shardings
   # Merging may share the variables of `state`, and the update below would change them.
   state_before = jax.tree.map(lambda x: x, state)
+  # Split off the trainable parameters, so that only they are differentiated.
   train_state = nnx.merge(graphdef, state)
   nnx.pop(train_state.model, nnx.Intermediate)
   wrt = trainable(config)
   model_def, params, others = nnx.split(train_state.model, wrt, ...)
-  # Counted before the first micro-batch, so that the gradients of its parts simply add up.
+  # Count targets before the first micro-batch: with a common divisor the gradients simply add up.
   counts = train_state.model.count(batch)
-  # From the number of the update, so that a resumed run draws the same masks.
+  # Derive the key from the number of the update, so that a resumed run draws the same masks.
   updates = train_state.optimizer.step[...]
   step_key = jax.random.fold_in(jax.random.key(config.data_shuffle_seed), updates)
 
@@ -66,6 +67,7 @@ def train_step(
     sums = model.sums(rows, jax.random.fold_in(step_key, number))
     return model.objective(sums, counts), (sums, nnx.split(model, wrt, ...)[2])
 
+  # One pass over the batch, or several over micro-batches: less memory, the same gradients.
   gradient_fn = jax.grad(objective, has_aux=True)
   if config.gradient_accumulation_steps == 1:
     gradients, (sums, others) = gradient_fn(params, others, batch, 0)
@@ -74,10 +76,12 @@ def train_step(
     pieces = split_rows(batch, config.gradient_accumulation_steps)
     gradients, (sums, others) = accumulate(gradient_fn, params, others, zeros, pieces)
 
+  # The reported norm is the one before clipping, which shows instability first.
   norm = optax.global_norm(gradients)
   if config.gradient_clipping_threshold > 0:
     gradients = bridge.clip_gradients(gradients, config.gradient_clipping_threshold)
   metrics = train_state.model.metrics(sums, counts)
+  # Update, then keep the state before it if the loss or the gradients were not finite.
   nnx.update(train_state.model, others)
   train_state.apply_gradients(gradients)
   state_after = nnx.state(train_state, nnx.Not(nnx.Intermediate))
@@ -108,7 +112,7 @@ def accumulate(
   """Adds up gradients and sums over micro-batches, one after the other.
 
   Args:
-    zeros: sums of no rows.
+    zeros: initial sums.
     pieces: of `split_rows`.
   """
 
