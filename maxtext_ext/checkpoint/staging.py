@@ -15,7 +15,7 @@ from maxtext_ext.checkpoint import config_schema, model_file
 from maxtext_ext.checkpoint.keymap import Family
 from maxtext_ext.checkpoint.tensor_plan import Record
 from maxtext_ext.escape import printable
-from maxtext_ext.files import foreign_folder, foreign_json
+from maxtext_ext.files import foreign_folder, foreign_json, storage
 from maxtext_ext.keys.yml import MODEL_FILE
 from maxtext_ext.text import tokenizer_files
 from maxtext_ext.text.tokenizer import count_entries
@@ -179,7 +179,11 @@ def find_base(path: str) -> str:
     ValueError: it is none.
   """
   folder = epath.Path(path)
+  # Nothing is ours above a bucket, and below the root epath takes /hf/... for hf://...
+  highest = 3 if storage.is_url(path) else 2  # parts: ("/", "gs", "bucket"), ("/", "data")
   for _ in range(_PARENTS_SEARCHED):
+    if len(folder.parts) < highest:
+      break
     if (folder / HF_FOLDER / RECORD).exists():
       return os.fspath(folder)
     folder = folder.parent

@@ -1,0 +1,26 @@
+"""The folder of a conversion: where its record is looked for."""
+
+import pytest
+from etils import epath
+
+from maxtext_ext.checkpoint import staging
+
+
+@pytest.mark.parametrize("path", ["/", "/nowhere", "/nowhere/runs/one", "gs://", "gs://bucket"])
+def test_a_base_is_not_looked_for_above_the_highest_folder(monkeypatch, path):
+  asked = []
+
+  def exists(file):
+    asked.append(str(file))
+    return False
+
+  monkeypatch.setattr(type(epath.Path(path)), "exists", exists)
+  with pytest.raises(ValueError, match=r"no hf/conversion.json there.*--base"):
+    staging.find_base(path)
+  assert all(file.startswith(path.split("/runs")[0] + "/") for file in asked)
+
+
+def test_a_base_is_found_from_the_items_of_a_step(tmp_path):
+  (tmp_path / "hf").mkdir()
+  (tmp_path / "hf" / staging.RECORD).write_text("{}")
+  assert staging.find_base(str(tmp_path / "0" / "items")) == str(tmp_path)
