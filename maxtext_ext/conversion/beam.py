@@ -1,8 +1,8 @@
 """Beam engine: the conversion of conversion/convert.py on the machines of an Apache Beam runner.
 
-A pipeline is one step: `run_shard` for each job, wherever the runner wants it, as often as it
-wants. Everything else is done here, before and after: a job leaves its result beside its shards,
-and a worker that is given up for lost but lives cannot undo what the one in its place wrote.
+The pipeline has one step: `run_shard` for each job, on any worker, possibly more than once. All
+else is done here, before and after. A job stores its result beside its shards, and a worker that
+was wrongly declared lost cannot undo what its replacement wrote.
 """
 
 import contextlib
@@ -45,9 +45,9 @@ def convert(
   pipeline_args: Sequence[str] = (),
   tell: Callable[[str], None] | None = None,
 ) -> ConvertSummary:
-  """Does what convert.convert does, to the same bytes; also goes on where that was broken off.
+  """Does what convert.convert does, with the same bytes; also resumes what that left unfinished.
 
-  The rate of bad records is looked at when all shards are done, not before.
+  The share of bad records is checked when all shards are done, not before.
 
   Args:
     source: a file, a folder or a glob; URLs for DataflowRunner.
@@ -55,7 +55,7 @@ def convert(
     options: how, with `workers` left at 1.
     runner: as Beam names it.
     pipeline_args: Beam's options, as on a command line: ["--project=p", "--region=us-central1"].
-    tell: told in a line what is read.
+    tell: called with one line about the source.
 
   Raises:
     ValueError: an option is wrong or missing, or Beam is; the pipeline fails; and what
@@ -185,7 +185,7 @@ def _make_runner(name: str) -> "PipelineRunner":
 
 @contextlib.contextmanager
 def _muted(level: int) -> Iterator[None]:
-  """No log lines of this level or below."""
+  """Suppresses log lines of this level or below."""
   before = logging.root.manager.disable
   logging.disable(level)
   try:

@@ -65,18 +65,18 @@ def convert(
 ) -> ConvertSummary:
   """Converts a source to {out}/{split}-00000-of-0000N.array_record and {out}/quarantine.jsonl.
 
-  Every input shard gives one output shard a split: a TFRecord file is one, JSONL files are cut
-  after so many lines. Recordings at another rate are resampled, channels averaged. Files take their
-  names when they are complete, {split}.manifest.json last. Called again, only those shards are made
-  whose sources or named sound files have changed meanwhile, and those that are missing since it was
-  killed: the bytes are those of a conversion that begins anew.
+  Every input shard gives one output shard per split: a TFRecord file is one shard, JSONL files are
+  divided every so many lines. Recordings at another rate are resampled, channels averaged. Files
+  are renamed into place when complete, {split}.manifest.json last. When called again, it converts
+  only missing shards and those whose sources or named sound files have changed: the bytes equal
+  those of a fresh conversion.
 
   Args:
     source: a file, a folder or a glob; local or gs://.
     out: the folder to write to; local or gs://.
     options: how.
-    progress: called again and again, with one worker after each record.
-    tell: told in a line what is read.
+    progress: called repeatedly, with one worker after each record.
+    tell: called with one line about the source.
 
   Raises:
     ValueError: nothing is found, an option does not apply to the source, or `out` holds

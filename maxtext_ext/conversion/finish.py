@@ -41,7 +41,7 @@ Duplicates = dict[int, tuple[str, int]]
 
 
 def finish(plan: ConversionPlan, results: Iterable[ShardResult]) -> ConvertSummary:
-  """Ends a conversion; where it is killed, it is called again.
+  """Completes a conversion; after a kill it is called again.
 
   Args:
     plan: all its jobs are done.
@@ -117,10 +117,10 @@ def find_duplicates(results: Sequence[ShardResult]) -> list[Duplicates]:
 def _rename(
   jobs: Sequence[ShardJob], results: Sequence[ShardResult], duplicates: Sequence[Duplicates]
 ) -> list[dict[str, str]]:
-  """The ids of each shard that fall back to others; their rows are no duplicates any more.
+  """Replaces ids of each shard by their fallbacks, so that their rows are no longer duplicates.
 
-  What an id falls back to names its file and row, so no two are equal; should a source have it as
-  an id of its own, the record stays a duplicate.
+  A fallback names file and row, so no two are equal; if a source has it as an id of its own, the
+  record stays a duplicate.
   """
   taken = np.unique(np.concatenate([result.ids["high"] for result in results]))
   renamed: list[dict[str, str]] = []
@@ -184,7 +184,7 @@ def _duplicate_lines(
 def _without(
   job: ShardJob, result: ShardResult, rows: Duplicates, renamed: Mapping[str, str]
 ) -> list[WrittenShard]:
-  """The output shards of a job; those that hold one of these records are written anew.
+  """Returns the output shards of a job; rewrites those that hold one of these records.
 
   Args:
     job, result: of the shards.
@@ -208,7 +208,7 @@ def _without(
 def _rewrite(
   job: ShardJob, index: int, unwanted: Container[str], renamed: Mapping[str, str]
 ) -> WrittenShard:
-  """Writes a shard and its lengths anew without some ids, and with others for some."""
+  """Rewrites a shard and its lengths without some ids, and with new ones for others."""
   path = job.outputs[index]
   samples, lengths = 0, LengthsBuilder()
   with storage.local_copy(path) as local, ShardWriter(path) as writer:

@@ -1,8 +1,9 @@
 """Plan of a conversion: its jobs, and the state that an earlier one left in the output folder.
 
 A conversion that is not finished has a folder {out}/.progress-{split} for each of its splits, with
-its identity; `finish` removes it. What its jobs left stays in {out}/.shards-{first split}, where
-the next conversion by the same command finds what each shard was made of.
+its identity; `finish` removes it. The results of its jobs stay in
+{out}/.shards-{first split}, where the next conversion by the same command finds each shard's
+inputs.
 """
 
 import dataclasses
@@ -37,16 +38,16 @@ _REQUESTS_AT_ONCE = 16
 def plan_conversion(
   source: str, out: str, options: ConvertOptions, tell: Callable[[str], None] | None = None
 ) -> ConversionPlan:
-  """Opens the source, and makes the output folder ready for this conversion.
+  """Opens the source, and prepares the output folder for this conversion.
 
-  What an earlier conversion by the same command left is kept, shard by shard, where the source and
-  the sound files that it names are as they were; the rest is removed.
+  Shards of an earlier conversion by the same command are kept where the source and the sound files
+  that it names are unchanged; the rest is removed.
 
   Args:
     source: a file, a folder or a glob.
     out: the folder to write to.
     options: how.
-    tell: told in a line what is read.
+    tell: called with one line about the source.
 
   Raises:
     ValueError: nothing is found, an option does not apply, or `out` holds another
@@ -85,7 +86,7 @@ def plan_conversion(
 
 
 def _check_name(out: str) -> None:
-  """Refuses a folder without a name, which an empty shell variable gives, or not in UTF-8."""
+  """Rejects a folder without a name, as from an empty shell variable, or not in UTF-8."""
   if not out:
     raise ValueError("OUT is empty, expected the folder for the shards; give it a name")
   try:
@@ -107,7 +108,7 @@ def _results_folder(out: str, split: str) -> str:
 
 
 def end_conversion(plan: ConversionPlan) -> None:
-  """Removes what only an unfinished conversion needs."""
+  """Removes the files that only an unfinished conversion needs."""
   state = _State(plan.out, plan.options.splits)
   state.remove_temporaries()
   state.remove_progress()
@@ -154,7 +155,7 @@ def _digest_of(content: Any) -> str:
 
 
 def _current_results(jobs: Sequence[ShardJob], options: ConvertOptions) -> list[ShardResult]:
-  """The stored results of jobs for which nothing that they have read has changed."""
+  """Returns the stored results of jobs whose inputs have not changed."""
   with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
     results = [result for result in pool.map(read_result, jobs) if result]
   names = {name for result in results for name in result.named}
@@ -204,7 +205,7 @@ class _State:
     self._lengths = [path for path in storage.list_folder(out, LENGTHS_SUFFIX) if self._owns(path)]
 
   def read(self) -> None:
-    """Reads what conversions have left of themselves; `clear` has no need of it.
+    """Reads the state that conversions have left; `clear` does not need it.
 
     Raises:
       ValueError: a file of theirs is damaged.
@@ -270,7 +271,7 @@ class _State:
       )
 
   def clear(self) -> None:
-    """Removes all that is there of the splits; the manifests first, since they vouch for it."""
+    """Removes all files of the splits, the manifests first, since they vouch for the shards."""
     for split in self._splits:
       storage.remove(manifest.manifest_path(self._out, split))
     for path in [*self._shards, *self._lengths]:
@@ -282,7 +283,7 @@ class _State:
       storage.remove_folder(_results_folder(self._out, split))
 
   def begin(self, identity: Mapping[str, Any], kept: Sequence[ShardJob]) -> None:
-    """Leaves the mark of an unfinished conversion, and removes all but what some jobs left."""
+    """Marks the conversion as unfinished, and removes all but the results of some jobs."""
     data = json.dumps(identity, indent=1).encode()
     for split in self._splits:
       folder = progress_folder(self._out, split)

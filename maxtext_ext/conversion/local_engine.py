@@ -25,7 +25,7 @@ _FIELDS = ("done", "read", "samples", "bad")  # of ShardStatus, on the board
 
 
 class JobsStopped(Exception):
-  """`watch` has stopped the jobs; `status` is of all of them, with the first reasons in order."""
+  """`watch` has stopped the jobs; `status` sums all of them, with the first reasons in order."""
 
   def __init__(self, status: ShardStatus) -> None:
     super().__init__("stopped")
@@ -38,14 +38,14 @@ def run_jobs(
   """Calls `function(job, watch)` for each job; returns what it returns, in the order of the jobs.
 
   Args:
-    function: module-level; calls its `watch` often, and lets through what that raises.
+    function: module-level; calls its `watch` often, and does not catch what that raises.
     jobs: can be pickled.
     workers: processes; with 1 (or a single job) everything runs in this one.
     watch: called with the sum of all jobs (`done`: their mean).
 
   Raises:
     JobsStopped: `watch` said so.
-    ValueError: a process died. What jobs raise comes through too; the others are stopped then.
+    ValueError: a process died. Errors of jobs are raised too, after the others are stopped.
   """
   if min(workers, len(jobs)) <= 1:
     return _run_here(function, jobs, watch)
@@ -83,9 +83,9 @@ def _total(statuses: Sequence[ShardStatus], jobs: int) -> ShardStatus:
 
 
 class _Board:
-  """Memory that all processes share: a line of counts for each job, and the sign to stop.
+  """Shared memory of all processes: a row of counts for each job, and a stop flag.
 
-  No queue: a process that is killed while it writes to one leaves the others waiting for ever.
+  A queue would not do: a process killed while writing to one blocks the others forever.
   """
 
   def __init__(self, jobs: int) -> None:
@@ -110,7 +110,7 @@ class _Board:
 
 
 class _Pool:
-  """The jobs in processes of their own, and this process watching."""
+  """Pool of processes that run the jobs, watched by this one."""
 
   def __init__(
     self, function: Function, jobs: Sequence[Any], workers: int, watch: ProgressOfAll
@@ -166,9 +166,9 @@ class _Pool:
 
 @contextlib.contextmanager
 def _interrupts_ignored() -> Iterator[None]:
-  """Processes that start meanwhile ignore Ctrl-C, which reaches every process of a terminal.
+  """Makes processes started in the block ignore Ctrl-C, which reaches every process of a terminal.
 
-  The parent tells them when to stop.
+  The parent stops them instead.
   """
   if threading.current_thread() is not threading.main_thread():
     yield  # only the main thread may say what signals do
@@ -187,7 +187,7 @@ class _Outcome:
 
 
 class _StopJob(Exception):
-  """The board says stop."""
+  """Job was stopped through the board."""
 
 
 _board: _Board  # of a worker process
@@ -200,7 +200,7 @@ def _start_worker(board: _Board) -> None:
 
 
 def _end_with_parent() -> None:
-  """A parent that is killed cannot end its workers, and they would go on writing."""
+  """Ends this worker when its parent dies: a killed parent cannot stop its workers."""
   parent = multiprocessing.parent_process()
   assert parent
   parent.join()

@@ -19,12 +19,12 @@ class ConvertOptions:
     source_format: a key of SOURCES, or "auto": detected.
     splits: the first part of the shard names; more than one need a selector.
     audio: "keep" copies TFRecord records at 16 kHz byte for byte and writes all others as float32;
-      "pcm16" writes 16-bit samples, "flac" compresses them. A record written anew keeps only the
+      "pcm16" writes 16-bit samples, "flac" compresses them. A rewritten record keeps only the
       features of the schema.
     workers: processes that convert shards, 1: this one.
     max_bad_fraction: share of bad records above which the conversion stops.
     selector: chooses records and their splits; None: all.
-    overwrite: begin anew, whatever an earlier conversion left of these splits.
+    overwrite: start over, and replace what an earlier conversion left of these splits.
     source: how the source is read.
   """
 
@@ -95,8 +95,8 @@ class ConvertSummary:
     seconds: audio written, in seconds.
     shards: paths of the output, by split and number.
     reasons: the first few reasons for quarantine, with file and position.
-    repeated: it was complete before, and nothing was done.
-    kept: shards that were done before and whose sources are as they were then.
+    repeated: it was already complete, and nothing was done.
+    kept: earlier shards whose sources have not changed.
   """
 
   read: int
@@ -120,8 +120,8 @@ class ConversionPlan:
     options: how.
     identity: the command and a digest of the source's own files, for the manifest.
     jobs: one for each input shard.
-    done: results of the jobs that were done before and whose sources are as they were then.
-    finished: the summary, where this very conversion is complete already; then there are no jobs.
+    done: results of earlier jobs whose sources have not changed.
+    finished: the summary, if this conversion is already complete; then there are no jobs.
   """
 
   source: str

@@ -11,7 +11,7 @@ class Selected:
   """A record to write.
 
   Attributes:
-    record: it is written as it is; where it is the very object that the selector was given, the
+    record: it is written unchanged; if it is the same object that the selector received, the
       bytes of its source may be copied.
     split: one of the conversion's splits.
   """
@@ -37,7 +37,7 @@ Selector = Callable[[Record], Selected | Skipped]
 
 
 def describe_selector(selector: Selector | None) -> str | None:
-  """A text that is equal for equal selectors, in every process."""
+  """Returns a text that is equal for equal selectors, in every process."""
   if selector is None:
     return None
   if dataclasses.is_dataclass(selector):

@@ -46,9 +46,9 @@ class ShardJob:
     splits: names of the conversion's splits.
     outputs: path of the output shard of each split.
     audio: how samples are stored.
-    selector: what is taken; None: everything, into the only split.
-    state: path, without suffix, of what this job leaves for a later conversion.
-    fingerprint: of what it reads and writes; a result of another one counts as none.
+    selector: chooses records; None: all, into the only split.
+    state: path, without suffix, of the files that this job leaves for a later conversion.
+    fingerprint: of its inputs and outputs; a result with another fingerprint is ignored.
   """
 
   index: int
@@ -72,12 +72,12 @@ class ShardJob:
 
   @property
   def ids_path(self) -> str:
-    """File of the ids written and what each falls back to, see `read_ids`."""
+    """File of the written ids and their fallbacks, see `read_ids`."""
     return self.state + ".ids.json"
 
   @property
   def left_paths(self) -> tuple[str, ...]:
-    """All of these."""
+    """Paths of all these files."""
     return self.result_path, self.quarantine_path, self.ids_path
 
 
@@ -120,8 +120,8 @@ class ShardResult:
     ids: [records written] of ID_DTYPE, in order.
     fingerprint: of the job.
     named: the sound files that its records name, and the version of each that was read.
-    reduced: whether `finish` took records out of the shards afterwards, which a job that runs again
-      may have to bring back.
+    reduced: whether `finish` removed records from the shards, which a job that runs again may have
+      to restore.
   """
 
   index: int
@@ -153,13 +153,13 @@ class ShardResult:
 
 
 def run_shard(job: ShardJob, watch: ProgressCallback | None = None) -> ShardResult:
-  """Converts one input shard, unless that was done before.
+  """Converts one input shard, unless it is already done.
 
   Ids that occur twice within the shard are found here, those in two shards by `finish`. The result
-  is stored last, so a job that is killed is done again from its start, to the same bytes.
+  is stored last, so a killed job restarts from its beginning, with the same bytes.
 
   Raises:
-    ValueError: the selector names a split that the conversion has not.
+    ValueError: the selector names a split that the conversion lacks.
     OSError: reading or writing fails.
   """
   if result := stored_result(job):
@@ -186,7 +186,7 @@ def stored_result(job: ShardJob) -> ShardResult | None:
 
 
 def read_result(job: ShardJob) -> ShardResult | None:
-  """The result that was stored for a job like this, whether its shards are still there or not."""
+  """Reads the result stored for such a job, whether its shards still exist or not."""
   if not storage.is_file(job.result_path):
     return None
   try:
@@ -197,7 +197,7 @@ def read_result(job: ShardJob) -> ShardResult | None:
 
 
 def read_ids(job: ShardJob) -> tuple[list[str], list[str]]:
-  """The ids that a job has written, in the order of ShardResult.ids, and the fallback of each.
+  """Reads the ids that a job has written, in ShardResult.ids' order, and their fallbacks.
 
   An id falls back to another one where the source has none and several records would share it;
   empty: it does not.
@@ -213,12 +213,12 @@ def encode_as(record: Record, audio: str) -> bytes:
 
 
 def id_digest(sample_id: str) -> tuple[int, int]:
-  """128 bits of a hash, as ID_DTYPE has them."""
+  """Computes 128 bits of a hash, as in ID_DTYPE."""
   return struct.unpack("<QQ", hashlib.blake2b(sample_id.encode(), digest_size=16).digest())
 
 
 class _ShardRun:
-  """The state of one call of `run_shard`."""
+  """State of one call of `run_shard`."""
 
   def __init__(self, job: ShardJob) -> None:
     self._job = job

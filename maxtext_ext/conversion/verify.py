@@ -91,7 +91,7 @@ def verify(
   Args:
     path: the folder, local or gs://.
     workers: processes.
-    progress: called again and again.
+    progress: called repeatedly.
 
   Returns:
     The splits, by name; all is well where none has a problem.
@@ -146,7 +146,7 @@ def verify(
 
 
 def print_report(splits: Sequence[SplitCheck]) -> bool:
-  """Prints a table, and what is wrong on stderr; returns whether all is well."""
+  """Prints a table, and problems on stderr; returns whether there are none."""
   console, errors = Console(), Console(stderr=True)
   if not console.is_terminal:
     console.width = _TABLE_WIDTH
@@ -276,7 +276,7 @@ class _Problems:
 def _check_set(
   folder: str, split: str, shards: Sequence[str], manifest: Manifest | None
 ) -> Iterator[str]:
-  """Yields what is wrong with which files there are."""
+  """Yields problems of the set of files."""
   names = {os.path.basename(shard) for shard in shards}
   if split and storage.exists(progress_folder(folder, split)):
     yield f"the conversion of '{split}' is not finished; run its command again"
