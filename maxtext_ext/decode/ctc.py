@@ -1,4 +1,4 @@
-"""Greedy CTC decoding: the likeliest symbol of every frame, repeats and blanks left out.
+"""Greedy CTC decoding: the likeliest symbol of every frame, without repeats and blanks.
 
 Source: best path decoding of Graves et al. 2006, "Connectionist temporal classification".
 """
@@ -23,7 +23,7 @@ from maxtext_ext.text.vocabulary import Vocabulary
 
 
 def collapse(path_F: Int[np.ndarray, "F"]) -> list[int]:
-  """The labels of a path of frames: of equal neighbours one, and no blanks.
+  """Collapses a path of frames to labels: merges equal neighbours, then drops blanks.
 
   [1, 1, 0, 1, 2, 2, 0, 0, 3] -> [1, 1, 2, 3]
   """
@@ -47,7 +47,7 @@ class CTCEngine(Engine):
     self._programs = functools.cache(self._program)
 
   def write(self, params: nnx.State, arrays: dict[str, np.ndarray]) -> list[Written]:
-    """Reads off the best path of each row; it always ends by itself."""
+    """Decodes the best path of each row; answers are always complete."""
     batch = to_device(arrays, self._placement)
     shapes = tuple((name, array.shape, array.dtype.name) for name, array in sorted(batch.items()))
     with bridge.mesh_scope(self._config, self._mesh):
@@ -73,7 +73,7 @@ def _best_path(
   *,
   vocab_size: int,
 ) -> Int[Array, "B F"]:
-  """The likeliest symbol of every frame, the blank behind a row's end."""
+  """Returns the likeliest symbol of every frame, blank after a row's end."""
   rest = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), abstract_rest)
   logits_BFV, lengths_B = nnx.merge(graphdef, params, rest, copy=True).emissions(batch)
   path_BF = jnp.argmax(logits_BFV[..., :vocab_size], axis=-1).astype(jnp.int32)

@@ -1,4 +1,4 @@
-"""Decoding a split: checkpoint in, JSONL of hypotheses out."""
+"""Decoding of a split with a checkpoint into JSONL files of hypotheses."""
 
 import contextlib
 import os
@@ -34,7 +34,7 @@ class DecodeResult:
     output: the folder of the hypotheses.
     clips: of this host.
     audio_seconds: of these clips.
-    cut: their transcripts that max_new_tokens cut.
+    cut: transcripts that were cut at max_new_tokens.
     source: run, checkpoint and settings.
   """
 
@@ -122,7 +122,7 @@ def _decode(config: bridge.Config, output: str) -> DecodeResult:
 
 
 def find_weights(config: bridge.Config) -> str:
-  """The path of the weights that `decode_checkpoint` names; "" for weights as drawn.
+  """Returns the path of the weights of `decode_checkpoint`; "" for untrained weights.
 
   Raises:
     ValueError: there are no such weights.
@@ -139,7 +139,7 @@ def find_weights(config: bridge.Config) -> str:
 def load_weights(
   config: bridge.Config, mesh: Mesh, path: str | None = None
 ) -> tuple[bridge.Config, nnx.State]:
-  """The weights at a path that `find_weights` gave; None: those that `decode_checkpoint` names.
+  """Loads weights from a path of `find_weights`; None: those of `decode_checkpoint`.
 
   Returns:
     the configuration of that model, and its parameters.

@@ -1,7 +1,7 @@
 """Batched greedy generation with MaxText's KV cache.
 
-Prompts of different lengths stand left-aligned in one batch; what lies behind a prompt's end has
-segment 0 in the cache and is never attended to, so a row's tokens do not depend on its mates.
+Prompts of different lengths are left-aligned in one batch. Slots after a prompt's end have segment
+0 in the cache and are never attended to, so a row's tokens do not depend on the other rows.
 """
 
 import functools
@@ -31,7 +31,7 @@ class Generator:
     config: the model's configuration; lengths and rows are taken from each batch instead.
     eos_ids: tokens that end a transcript.
     vocab_size: tokens that may be written; a checkpoint's vocabulary is padded beyond them.
-    announce: whether compiling is told on the error stream.
+    announce: whether to report compilation on stderr.
   """
 
   def __init__(
@@ -53,7 +53,7 @@ class Generator:
     self._programs = functools.cache(self._program)
 
   def __call__(self, params: nnx.State, batch: dict[str, np.ndarray]) -> list[list[int]]:
-    """Tokens written for each of this host's rows, without the one that ended them.
+    """Generates tokens for each of this host's rows, without the final eos.
 
     Args:
       params: of a SpeechLM, as `load_params` or the model of a train state gives them.
@@ -68,7 +68,7 @@ class Generator:
     return [self._cut(row) for row in local_rows(tokens).tolist()]
 
   def is_complete(self, tokens: list[int]) -> bool:
-    """Returns whether the model ended what it wrote, and `max_new_tokens` did not."""
+    """Returns whether the model ended the transcript, rather than `max_new_tokens`."""
     return len(tokens) < self.max_new_tokens
 
   def _cut(self, tokens: list[int]) -> list[int]:
@@ -115,7 +115,7 @@ def _generate(
   vocab_size: int,
   max_new_tokens: int,
 ) -> Int[Array, "B N"]:
-  """The tokens of all rows; after a row's end its slots hold an eos token."""
+  """Generates the tokens of all rows; slots after a row's end hold an eos token."""
   cache, rest = (
     jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), state)
     for state in (abstract_cache, abstract_rest)

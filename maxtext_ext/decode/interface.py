@@ -1,4 +1,4 @@
-"""Interface of decoding engines: batches of clips in, answers out."""
+"""Interface of decoding engines, from batches of clips to answers."""
 
 import abc
 from collections.abc import Iterable, Iterator
@@ -17,11 +17,11 @@ from maxtext_ext.text.vocabulary import Vocabulary
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-  """Tokens that a model wrote for a row.
+  """Output tokens of a row.
 
   Attributes:
-    tokens: without the one that ended them.
-    complete: the model ended its answer itself; False where a limit cut it.
+    tokens: without the final eos.
+    complete: whether the model ended its answer; False where a limit cut it.
   """
 
   tokens: list[int]
@@ -66,7 +66,7 @@ class Engine(abc.ABC):
     config: the model's configuration.
     mesh: of the devices.
     tokenizer: of the model.
-    announce: tell on the error stream that a program is being compiled.
+    announce: report on stderr that a program is being compiled.
 
   Raises:
     ValueError: the model has fewer entries than the tokenizer.
