@@ -1,1 +1,1 @@
-"""Files, below all that knows what is in them: which may be opened, and how."""
+"""Files, independent of their content: access rules, URLs, locks and atomic writes."""

@@ -1,8 +1,8 @@
-"""Access rules for data: which of the paths and URLs in a manifest are read at all.
+"""Access rules for data: which paths and URLs of a manifest may be read.
 
-A manifest comes from elsewhere as often as not. It may name local files and, where it lies in a
-bucket, objects under its own scheme. Whatever else fsspec could open (ftp://, github://, chains
-such as zip://a.wav::http://host/b.zip) is refused, and the web is asked only if the user says so.
+Manifests are often downloaded. They may name local files and, if they are in a bucket, objects
+under the same scheme. Other URLs of fsspec (ftp://, github://, chains such as
+zip://a.wav::http://host/b.zip) are rejected, and http(s) is used only if the user allows it.
 """
 
 import os
@@ -18,7 +18,7 @@ class AccessError(ValueError):
 
 
 def allowed(reference: str, folder: str, *, allow_urls: bool = False) -> str:
-  """The path or URL that a reference in a manifest stands for.
+  """Resolves a reference in a manifest to a path or URL.
 
   Args:
     reference: as the manifest has it: a path, absolute or from `folder` on, or a URL.

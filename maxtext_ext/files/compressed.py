@@ -1,4 +1,4 @@
-"""Compressed files, told by their first bytes: gzip, bzip2, xz and zstd."""
+"""Compressed files, detected by their first bytes: gzip, bzip2, xz and zstd."""
 
 import bz2
 import gzip
@@ -44,7 +44,7 @@ def is_damage(error: Exception) -> bool:
 
 
 class _Lent:
-  """A file that stays open when Arrow is done with it."""
+  """File that stays open when Arrow closes it."""
 
   closed = False
 

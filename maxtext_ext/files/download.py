@@ -1,6 +1,6 @@
-"""Files of the web, fetched within limits of time, size, redirects and addresses.
+"""Downloads over http(s), with limits of time, size, redirects and addresses.
 
-urllib asks no package that only some installations have. httpx and requests were considered: their
+urllib needs no optional package. httpx and requests were considered: their
 time-outs start anew with every byte, and they tell the address only after the request is sent.
 """
 
@@ -129,7 +129,7 @@ def _reason(error: BaseException) -> str:
 
 
 class _Deadline:
-  """Ends the connections that are open when the time is over, whatever they wait for."""
+  """Timer that closes open connections when the time is over, whatever they wait for."""
 
   def __init__(self, seconds: float) -> None:
     self._sockets: list[socket.socket] = []
@@ -154,7 +154,7 @@ class _Deadline:
 
 
 class _Plain(http.client.HTTPConnection):
-  """A connection that looks where it leads before anything is asked."""
+  """Connection that checks its address before sending the request."""
 
   deadline: _Deadline
 

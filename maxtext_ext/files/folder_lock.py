@@ -1,9 +1,9 @@
-"""Locks of folders: one writer at a time, and none that outlives its process.
+"""Locks of folders: one writer at a time, released when its process ends.
 
 On a disk, local or shared, the lock is the operating system's on a file (`filelock`), which goes
 with the process; where the file system knows no such locks it is the file itself, with the number
 of its process. At a URL it is an object that only one process can create, and that its holder
-rewrites every few seconds; one that stands still is left over from a process that is gone.
+rewrites every few seconds; without these heartbeats the lock is stale.
 """
 
 import contextlib
@@ -82,7 +82,7 @@ class Holder:
 
   @property
   def is_gone(self) -> bool:
-    """Returns whether it is known to have ended: a process of this machine that is no more."""
+    """Returns whether it is known to have ended: a process of this machine that no longer runs."""
     return self.machine == _machine() and not _runs(self.pid)
 
 
@@ -107,16 +107,16 @@ def _runs(pid: int) -> bool:
 def sole_writer(
   folder: str, name: str, work: str, *, instead: str = "another folder"
 ) -> Iterator[None]:
-  """Keeps other processes from the same kind of work in a folder, which is made if missing.
+  """Keeps other processes from the same kind of work in a folder, which is created if missing.
 
   Args:
     folder: local, shared or a URL.
     name: of the kind of work, part of the lock's file name.
-    work: what writes, for the message: "run".
-    instead: what else the user can give.
+    work: name of the work for the message: "run".
+    instead: alternatives of the user, for the message.
 
   Raises:
-    LockedError: another process is at it; names process and host.
+    LockedError: another process holds the lock; names process and host.
     OSError: the folder cannot be written to.
     ValueError: it is a file.
   """
@@ -222,7 +222,7 @@ def _remote_lock(url: str, refusal: _Refusal) -> Iterator[None]:
 
 
 def _take(url: str, refusal: _Refusal, me: Holder) -> None:
-  """Creates the object, in the place of one that is left over.
+  """Creates the object, replacing a stale one.
 
   Raises:
     LockedError: it is another's.
@@ -245,10 +245,10 @@ def _create(url: str, me: Holder) -> bool:
 
 
 def _wait_until_left_over(url: str, refusal: _Refusal) -> None:
-  """Returns when the lock is known to be left over, or is gone.
+  """Waits until the lock is known to be stale, or is gone.
 
   Raises:
-    LockedError: its holder gives signs of life.
+    LockedError: its holder sends heartbeats.
   """
   first = _look(url)
   holder = Holder.from_json(first)
@@ -265,7 +265,7 @@ def _wait_until_left_over(url: str, refusal: _Refusal) -> None:
 
 
 def _look(url: str) -> bytes | None:
-  """The object; None where there is none."""
+  """Reads the object; None where there is none."""
   try:
     return storage.read_bytes(url)
   except FileNotFoundError:
@@ -277,7 +277,7 @@ def _is(me: Holder, data: bytes | None) -> bool:
 
 
 def _beat(url: str, me: Holder, ended: threading.Event) -> None:
-  """Rewrites the object again and again; ends the process when the lock is another's."""
+  """Rewrites the object periodically; ends the process when the lock is another's."""
   count = 0
   while not ended.wait(BEAT):
     count += 1

@@ -1,4 +1,4 @@
-"""Files of a folder from elsewhere: regular files that lie in it, and nothing that links out of it.
+"""Files of a downloaded folder: only regular files inside it, and no links out of it.
 
 A link in a downloaded folder could name any file of this machine, and a copy would publish it. The
 cache of the Hugging Face hub consists of links, into the `blobs` of the repository or of the whole

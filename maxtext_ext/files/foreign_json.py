@@ -1,7 +1,7 @@
-"""JSON from elsewhere: read within limits, checked against a schema, refused in one line.
+"""Downloaded JSON: read within limits, and checked against a schema with one-line errors.
 
 A few megabytes of brackets can fill gigabytes of objects, or nest deeper than a parser can follow.
-So brackets and commas are counted before anything is parsed.
+So brackets and commas are counted before parsing.
 """
 
 import json

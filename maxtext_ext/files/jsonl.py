@@ -13,8 +13,8 @@ METRICS_FILE = "metrics.jsonl"
 class StepLines:
   """Lines of JSON in the folder of a run, each with the `step` that it belongs to.
 
-  On a disk the file grows line by line, from the first; a bucket, which cannot append, gets it
-  whole at `flush`. A disk that is full is so noticed at once.
+  On a disk the file is appended line by line, so a full disk is noticed at once; a bucket, which
+  cannot append, gets the complete file at `flush`.
 
   Args:
     name: of the file.
@@ -69,8 +69,8 @@ class StepLines:
 def read_metrics(path: str | os.PathLike[str], name: str = "loss") -> list[tuple[int, float]]:
   """Reads one metric from JSON lines like {"step": 10, "loss": 2.5, ...}, by rising step.
 
-  Lines without the metric are passed over. A run that was resumed wrote some steps twice: the later
-  line counts. A last line without its line break was cut by the end of the run and is dropped.
+  Lines without the metric are ignored. A resumed run may have written steps twice: the later line
+  counts. A last line without a line break is incomplete and is dropped.
 
   Raises:
     ValueError: no such file, or a line that is not of this form; the message names the line.
