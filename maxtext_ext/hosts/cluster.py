@@ -45,7 +45,7 @@ class Cluster:
 def find(hardware: str, seconds: int) -> Cluster | None:
   """Finds the cluster of this process; None: it runs alone.
 
-  On a TPU the machine knows. Elsewhere the environment says: JAX_COORDINATOR_ADDRESS, then
+  On a TPU the machine's metadata has it. Elsewhere it is read from JAX_COORDINATOR_ADDRESS, then
   JAX_NUM_PROCESSES and JAX_PROCESS_ID or what Slurm and Open MPI set; or the names that MaxText
   reads on GPUs, JAX_COORDINATOR_IP, JAX_COORDINATOR_PORT, NNODES and NODE_RANK.
 
@@ -54,7 +54,7 @@ def find(hardware: str, seconds: int) -> Cluster | None:
     seconds: to wait for the name of the first machine to be known.
 
   Raises:
-    ValueError: the environment says something that cannot be.
+    ValueError: the environment is contradictory.
   """
   address = os.environ.get(ADDRESS)
   if not address and (ip := os.environ.get("JAX_COORDINATOR_IP")):

@@ -35,13 +35,13 @@ _UNREACHABLE = re.compile(
 
 @contextlib.contextmanager
 def joined(settings: Settings) -> Iterator[None]:
-  """Joins the other processes of a run on several hosts, if there are others; before any device.
+  """Joins the other processes of a multi-host run, if there are any; call it before using devices.
 
   When one of them is lost, all end with its name and `PEER_LOST`; when one fails, the others end
   with its error and its status.
 
   Raises:
-    OSError: not all have come in time; names those that have not.
+    OSError: not all have joined in time; names the missing ones.
     ValueError: the environment is wrong, or the configuration of another process differs.
   """
   seconds = settings.values[LIMIT]

@@ -23,8 +23,8 @@ _KEEP_ALIVE = (
 class Link:
   """One end of a connection.
 
-  The system of a process that dies closes its connections, however it dies, so the other end learns
-  it at once; of a machine that dies the system of the other end learns it by asking.
+  When a process dies, its system closes the connection, so the other end notices at once; when a
+  machine dies, TCP keep-alive detects it.
   """
 
   def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

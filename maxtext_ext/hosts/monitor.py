@@ -1,11 +1,11 @@
 """Monitor of a run's processes: when one is lost or frozen, the others exit and name it.
 
-A collective operation that waits for a lost process may wait for ever, in code that Python cannot
-interrupt, so the end is that of the whole process.
+A collective operation may wait forever for a lost process, in code that Python cannot interrupt, so
+the whole process is ended.
 
 JAX's heartbeats (0.12, heartbeat_timeout_seconds=30, four processes) cannot replace it. They name a
 process that is killed or frozen after 15 to 24 s, by its number, but never process 0, nor one that
-does not come at the start. The others end by SIGABRT under pages of C++, not with a status that
+is missing at the start. The others end by SIGABRT under pages of C++, not with a status that
 asks for a restart; the callback that could choose one ends in std::bad_cast.
 """
 
@@ -32,14 +32,14 @@ _LATER = 0.5  # seconds from the end of a process that failed to that of the nex
 class HostMonitor:
   """Heartbeats with the other processes, sent and checked by a thread.
 
-  Every process sends signs of life from that thread. Work in other threads delays them only while
+  Every process sends heartbeats from that thread. Work in other threads delays them only while
   it holds Python's lock, which compiling, computing and reading do not.
 
   Args:
     cluster: the processes of the run.
-    seconds: for all of them to come.
-    facts: what they must have in common.
-    beat: seconds between signs of life.
+    seconds: time limit for all to join.
+    facts: values that must be equal on all.
+    beat: seconds between heartbeats.
 
   Attributes:
     coordinator: the address of JAX's service for this process.
@@ -92,8 +92,8 @@ class HostMonitor:
   async def _beat(self, seconds: float) -> None:
     """Sends heartbeats, and counts missing ones of the others.
 
-    What counts is the number of own beats without one, not the time: a process that was frozen
-    itself, or had no turn, first reads what came meanwhile.
+    The number of own beats without one counts, not the time: a process that was frozen or not
+    scheduled first reads what arrived meanwhile.
     """
     while not self._over.is_set():
       await self._say(alive=True)
@@ -133,7 +133,7 @@ class HostMonitor:
     await asyncio.sleep(_LATER)
 
   async def _finish(self, index: int) -> None:
-    """Notes that a process is done; process 0 knows when all are, and says so."""
+    """Notes that a process is done; process 0 knows when all are, and reports it."""
     self._finished.add(index)
     if self._index == 0 and len(self._finished) == len(self._hosts):
       await self._say(finished=True)
@@ -155,8 +155,8 @@ class HostMonitor:
     """Ends this process, unless it is ending by itself.
 
     Args:
-      status: that of the process that failed, so that an error which no restart mends looks the
-        same on all hosts.
+      status: that of the process that failed, so that an error which no restart fixes has the
+        same status on all hosts.
     """
     if self._ending:
       return

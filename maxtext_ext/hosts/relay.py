@@ -1,8 +1,8 @@
 """TCP relay to JAX's service on process 0, whose connection outlives that process.
 
-When its connection to the service ends, JAX aborts a process with pages of C++, sooner than anybody
-could say which process was lost. Behind this relay it only waits, and HostMonitor ends the process
-with a line.
+When its connection to the service ends, JAX aborts the process with pages of C++ output, before the
+lost process can be named. Behind this relay it only waits, and HostMonitor ends the process with a
+one-line error.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class Relay:
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-  """Passes on what comes, until one of the ends is gone."""
+  """Forwards data until one of the ends is closed."""
   with contextlib.suppress(OSError):
     while piece := await reader.read(_PIECE):
       writer.write(piece)

@@ -1,10 +1,10 @@
 """Start-up barrier of a multi-host run: process 0 waits for all, and names those missing.
 
-Process 0 listens at the address where JAX's own service will be, and leaves the port to it: the
-connections stay open. It sends each that connects a challenge; the answer is a report with an HMAC
-over both, under the run's secret (`MAXTEXT_EXT_RUN_SECRET`, from whoever launches the run; empty
-without one). So the secret does not travel, and a report that was overheard cannot be used again.
-Whoever does not answer like that is turned away and changes nothing.
+Process 0 listens at the address of JAX's later service, and then frees the port; the connections
+stay open. It sends each that connects a challenge; the answer is a report with an HMAC
+over both, under the run's secret (`MAXTEXT_EXT_RUN_SECRET`, set by the launcher; empty without
+one). So the secret is never sent, and a recorded report cannot be replayed. Connections with
+another answer are rejected, without effect.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ class _Report(BaseModel):
 
 
 class _Stranger(Exception):
-  """A connection of something else than a process of this run; says why."""
+  """Connection that is not from a process of this run; the text says why."""
 
 
 def name(index: int, host: str) -> str:
@@ -58,10 +58,10 @@ def name(index: int, host: str) -> str:
 async def meet(
   cluster: Cluster, seconds: float, facts: Mapping[str, str] | None = None
 ) -> tuple[list[str], dict[int, Link]]:
-  """Waits until all processes of the run have come.
+  """Waits until all processes of the run have joined.
 
   Args:
-    facts: what all processes must have in common, a value by its name.
+    facts: values by name that must be equal on all processes.
 
   Returns:
     the names of their hosts, in order, and links: of process 0 to every other by its index, of the
@@ -162,7 +162,7 @@ class _Call:
       raise _Stranger("sent a report that cannot be") from error
 
   def _problem(self, report: _Report) -> str:
-    """Explains why the run cannot begin with this process; empty: it can."""
+    """Explains why the run cannot start with this process; empty: it can."""
     who = name(report.index, report.host)
     before = self.links.get(report.index)
     if report.count != self._cluster.count:
@@ -185,7 +185,7 @@ class _Call:
     return sorted({*range(1, self._cluster.count)} - there)
 
   def missing(self, seconds: float) -> str:
-    """Lists the missing processes, and those that came."""
+    """Lists the missing processes, and those that joined."""
     absent = self._absent()
     here = [index for index in range(self._cluster.count) if index not in absent]
     return (
