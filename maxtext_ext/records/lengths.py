@@ -1,7 +1,7 @@
-"""Lengths of the records of a shard, and their texts: all of a record but its sound.
+"""Lengths and texts of the records of a shard: everything except the audio.
 
-Batches are planned from them, so that no host decodes a record that it does not use. Beside a shard
-`train-00000-of-00055.array_record` lies `train-00000-of-00055.lengths.npz`, an archive of numpy:
+Batches are planned from them, so that no host decodes a record that it does not use. The shard
+`train-00000-of-00055.array_record` has the numpy archive `train-00000-of-00055.lengths.npz`:
 
   format       int: 1
   shard_bytes  int: size of the shard; with another one the file is out of date
@@ -34,12 +34,12 @@ _DAMAGED = (ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.Bad
 
 
 def lengths_path(shard: str) -> str:
-  """Path of the lengths of a shard."""
+  """Returns the path of the lengths of a shard."""
   return shard.removesuffix(SHARD_SUFFIX) + LENGTHS_SUFFIX
 
 
 def shard_of(path: str) -> str:
-  """The inverse of `lengths_path`."""
+  """Returns the shard of a path of lengths."""
   return path.removesuffix(LENGTHS_SUFFIX) + SHARD_SUFFIX
 
 
@@ -63,10 +63,7 @@ class ShardLengths:
     return len(self.samples)
 
   def records(self) -> list[Record | None]:
-    """The records with silence in place of their sound, which takes no memory.
-
-    None stands for a record that cannot be read.
-    """
+    """Returns the records with silence as audio, which takes no memory; None: an unreadable one."""
     silence = np.int16(0)
     return [
       Record(
@@ -84,14 +81,14 @@ class ShardLengths:
     ]
 
   def equals(self, other: "ShardLengths") -> bool:
-    """Returns whether both are of the same shard and say the same."""
+    """Returns whether both are of the same shard and equal."""
     return (self.shard_bytes, self.texts) == (other.shard_bytes, other.texts) and all(
       np.array_equal(getattr(self, name), getattr(other, name))
       for name in ("samples", "characters")
     )
 
   def to_bytes(self) -> bytes:
-    """Content of the file; equal lengths have equal bytes."""
+    """Serializes the lengths; equal lengths have equal bytes."""
     file = io.BytesIO()
     np.savez_compressed(
       file,
@@ -105,7 +102,7 @@ class ShardLengths:
 
   @classmethod
   def from_bytes(cls, data: bytes) -> "ShardLengths":
-    """The inverse of `to_bytes`.
+    """Parses what `to_bytes` returned.
 
     Raises:
       ValueError: the bytes are no such file.
@@ -130,7 +127,7 @@ class ShardLengths:
 
 
 class LengthsBuilder:
-  """Collects the lengths of a shard, record by record.
+  """Builder of a shard's lengths, record by record.
 
   Example:
     builder = LengthsBuilder()
@@ -155,7 +152,7 @@ class LengthsBuilder:
     self._texts.append((record.sample_id, record.text, record.language or None, record.prompt))
 
   def build(self, shard_bytes: int) -> ShardLengths:
-    """The lengths of all records that were added.
+    """Returns the lengths of all records that were added.
 
     Args:
       shard_bytes: size of the shard.

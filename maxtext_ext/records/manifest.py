@@ -81,7 +81,7 @@ def manifest_path(folder: str, split: str) -> str:
 
 
 def splits_with_manifest(folder: str) -> list[str]:
-  """The splits of a folder that have a manifest."""
+  """Lists the splits of a folder that have a manifest."""
   suffix = MANIFEST_NAME.format(split="")
   names = map(os.path.basename, storage.list_folder(folder, suffix))
   return [name.removesuffix(suffix) for name in names if name != suffix]
@@ -157,11 +157,11 @@ def shard_name(split: str, index: int, count: int) -> str:
 
 
 def parse_shard_name(path: str) -> tuple[str, int, int] | None:
-  """The inverse of `shard_name`: split, index and count, or None for a name of another form."""
+  """Parses `shard_name`: split, index and count, or None for a name of another form."""
   match = re.fullmatch(r"(.+)-(\d{5,})-of-(\d{5,})\.array_record", os.path.basename(path))
   return (match[1], int(match[2]), int(match[3])) if match else None
 
 
 def list_shards(folder: str) -> list[str]:
-  """All ArrayRecord files of a folder, sorted; none if there is no such folder."""
+  """Lists all ArrayRecord files of a folder, sorted; none if there is no such folder."""
   return storage.list_folder(folder, SHARD_SUFFIX)

@@ -24,9 +24,9 @@ _PARTICULAR = re.compile(r"'[^']*'|\"[^\"]*\"|\d+(?:\.\d+)?")
 
 
 class Quarantine:
-  """Collects bad records in a JSONL file: {"split", "id", "file", "position", "reason"} a line.
+  """Writer of bad records to a JSONL file: {"split", "id", "file", "position", "reason"} per line.
 
-  A context manager: the file takes its name when the block ends well.
+  A context manager: the file is renamed into place when the block ends without an error.
 
   Attributes:
     count: records added.
@@ -110,7 +110,7 @@ def quarantine_line(
 
 
 def as_text(line: dict[str, Any]) -> str:
-  """A line of the file as a person reads it: one line to print, whatever the names hold."""
+  """Formats a line of the file for printing: one line, whatever the names contain."""
   text = f"{line['file']}:{line['position']}: {line['reason']}"
   shown = printable(text[: _MAX_PRINTED + 1])
   return shown if len(shown) <= _MAX_PRINTED else f"{shown[:_MAX_PRINTED]}..."

@@ -16,8 +16,8 @@ def find_shards(data_dir: str, split: str) -> list[str]:
   """The shards of a split: {data_dir}/{split}-*.array_record, or else all of {data_dir}/{split}/.
 
   Raises:
-    ValueError: there are none, a numbered set of them is not whole, or two sets are mixed; or the
-      split has no name, by which all of `data_dir` would be meant.
+    ValueError: there are none, a numbered set of them is incomplete, or two sets are mixed; or the
+      split's name is empty, which would match all of `data_dir`.
   """
   if not {"", ".", ".."}.isdisjoint(split.split("/")):
     raise ValueError(f"split {split!r} is no name of one; expected train, validation, test or such")
@@ -45,8 +45,8 @@ class RecordSource:
   `grain.MapDataset.source(RecordSource(find_shards(data_dir, "train")))`.
 
   Shards may be at gs://, where each record is a request of its own: read by many threads at once,
-  as grain does. Where an epoch is read several times, a mounted bucket with a cache on disk asks
-  for less: `gcsfuse --implicit-dirs --file-cache-max-size-mb=-1 --cache-dir=DISK BUCKET FOLDER`.
+  as grain does. For several epochs a mounted bucket with a cache on disk needs fewer
+  requests: `gcsfuse --implicit-dirs --file-cache-max-size-mb=-1 --cache-dir=DISK BUCKET FOLDER`.
 
   Attributes:
     shards: their paths.
@@ -77,7 +77,7 @@ class RecordSource:
 
 
 def _missing(shards: Sequence[str]) -> list[str]:
-  """Those of the shards that are not there; a listing a folder where they are far away."""
+  """Returns the shards that are missing; remote folders are listed once."""
   folders = {shard.rpartition("/")[0] for shard in shards if remote.is_url(shard)}
   there = {path for folder in folders for path in storage.list_folder(folder)}
   return [
@@ -88,7 +88,7 @@ def _missing(shards: Sequence[str]) -> list[str]:
 
 
 def _require_google_storage(shards: Sequence[str]) -> None:
-  """Google's client in array_record asks a quarter of an hour for credentials before it fails."""
+  """Checks credentials: array_record's Google client retries for 15 minutes before it fails."""
   for shard in shards:
     if remote.is_url(shard) and not shard.startswith("gs://"):
       raise ValueError(f"{shard}: records are read from local shards and from gs://; copy it")

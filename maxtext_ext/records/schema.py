@@ -226,7 +226,7 @@ Feature = tuple[int, wire.Span]
 
 
 def read_features(data: bytes) -> dict[str, Feature]:
-  """Finds the features without looking into their values; of a repeated one the last counts."""
+  """Finds the features without parsing their values; of a repeated one the last counts."""
   features: dict[str, Feature] = {}
   for number, wire_type, features_span in wire.read_fields(data, (0, len(data))):
     if (number, wire_type) != (1, wire.LEN):

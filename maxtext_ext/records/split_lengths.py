@@ -1,8 +1,8 @@
 """Lengths of the records of a split: read from the files beside its shards, or scanned once.
 
-Shards that were written without the file (see records/lengths.py) are read by several threads, and
-the result is kept beside them, or in the user's cache where that folder cannot be written to. On
-several hosts each may do so: the files are equal, and each is replaced as a whole.
+Shards without the file (see records/lengths.py) are read by several threads, and the result is
+stored beside them, or in the user's cache if that folder is not writable. Several hosts may do so
+at once: the files are equal, and each is replaced atomically.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 class SplitLengths:
-  """The records of some shards, one after another, with silence in place of their sound.
+  """Records of some shards, in order, with silence as audio.
 
   None stands for a record that cannot be read.
   """
@@ -69,13 +69,13 @@ class SplitLengths:
 
 
 def find_lengths(shards: Sequence[str]) -> SplitLengths | None:
-  """Lengths of the records of all these shards; None where those of a shard are not stored."""
+  """Reads the lengths of all these shards; None if those of a shard are not stored."""
   stored = [each for each in _stored(shards) if each is not None]
   return SplitLengths(stored) if len(stored) == len(shards) else None
 
 
 def find_or_scan_lengths(shards: Sequence[str], *, visible: bool = True) -> SplitLengths:
-  """Lengths of the records of all these shards; those that are not stored are read and stored.
+  """Reads the lengths of all these shards; scans shards without them, and stores the result.
 
   Args:
     shards: paths, in order.

@@ -1,4 +1,4 @@
-"""The protobuf wire format, as much of it as a tf.train.Example needs.
+"""Protobuf wire format, as far as a tf.train.Example needs it.
 
 Source: https://protobuf.dev/programming-guides/encoding/. Written out here because TensorFlow is
 0.5 GB to install and the protobuf package would parse a float_list value by value.
@@ -15,7 +15,7 @@ Span = tuple[int, int]  # start and end of a part of the message
 
 
 class WireError(ValueError):
-  """The bytes are not a protobuf message; the text says where they stop being one."""
+  """The bytes are not a protobuf message; the text gives the position of the fault."""
 
 
 def read_varint(data: bytes, position: int, end: int) -> tuple[int, int]:
@@ -131,7 +131,7 @@ def read_integers(data: bytes, span: Span) -> list[int]:
 
 
 def read_integer_array(data: bytes, span: Span) -> np.ndarray:
-  """The same as int64 [N], for lists of samples: a packed list is taken apart as a whole."""
+  """Reads the same as int64 [N], for lists of samples: decodes a packed list at once."""
   start, stop = span
   fields = list(itertools.islice(read_fields(data, span), 2))
   if len(fields) != 1 or fields[0][:2] != (1, LEN):

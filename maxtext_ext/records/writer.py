@@ -20,15 +20,15 @@ WRITER_OPTIONS = "group_size:1,zstd:1"
 
 
 class ShardWriter:
-  """Writes serialized records to an ArrayRecord file.
+  """Writer of serialized records to an ArrayRecord file.
 
-  A context manager: the file takes its name when the block ends well, and is not there otherwise.
+  A context manager: the file is renamed into place when the block ends without an error.
   Where it cannot be written, each method raises WriteError.
 
   Attributes:
     records: how many were written.
-    bytes: size of the file, once it has its name.
-    crc32c: checksum of the file, as `checksum.of_file` has it, likewise.
+    bytes: size of the complete file.
+    crc32c: checksum of the complete file, as of `checksum.of_file`.
   """
 
   def __init__(self, path: str) -> None:
