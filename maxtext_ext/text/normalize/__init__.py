@@ -1,4 +1,4 @@
-"""Text normalisers by the name that a report gives: each maps a text to words and single spaces."""
+"""Text normalisers by name: each maps a text to words and single spaces."""
 
 from collections.abc import Callable
 

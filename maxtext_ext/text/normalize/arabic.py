@@ -42,9 +42,9 @@ def normalize(text: str) -> str:
 
 
 def normalize_strict(text: str) -> str:
-  """Counts every wrong letter, and nothing that is no letter.
+  """Normalises so that every wrong letter counts, and nothing else.
 
-  Whisper Basic, and without what writing may leave out or add unheard: vowel signs, dagger alef,
+  Whisper Basic, without marks that are optional or inaudible: vowel signs, dagger alef,
   tatweel, invisible marks; Eastern digits become Western. What the leaderboard's convention hides
   counts: hamza, the forms of alef, p and v, a waw apart from its word.
   """

@@ -1,4 +1,4 @@
-"""The multilingual normaliser: Whisper Basic with diacritics kept."""
+"""Multilingual normaliser: Whisper Basic with diacritics kept."""
 
 import functools
 import re
@@ -10,7 +10,7 @@ _PARENTHESISED = re.compile(r"\(([^)]+?)\)")
 
 
 def collapse_spaces(text: str) -> str:
-  """Single spaces between words, none around them; the text is otherwise as it was."""
+  """Reduces white space to single spaces between words."""
   return " ".join(text.split())
 
 

@@ -1,4 +1,4 @@
-"""Characters that are in a text and cannot be seen: bidi controls, zero-width marks."""
+"""Invisible characters of texts: bidi controls, zero-width marks."""
 
 import unicodedata
 
@@ -23,7 +23,7 @@ _TABLE_WITH_JOINERS = _TABLE | dict.fromkeys(map(ord, JOINERS))
 
 
 def remove_invisible(text: str, *, keep_joiners: bool = False) -> str:
-  """The text without bidi controls and zero-width characters; what they stood between is joined."""
+  """Removes bidi controls and zero-width characters, and joins what they separated."""
   return text.translate(_TABLE if keep_joiners else _TABLE_WITH_JOINERS)
 
 

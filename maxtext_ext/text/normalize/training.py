@@ -1,4 +1,4 @@
-"""Text to train on: cleaned of what nobody says or sees, its case and punctuation kept."""
+"""Cleaning of training texts: removes timestamps and invisible characters, keeps case and marks."""
 
 import re
 import unicodedata

@@ -1,4 +1,4 @@
-"""The letters template, for CTC models: an empty prompt, and the target letter by letter."""
+"""Letters template, for CTC models: an empty prompt, and the target letter by letter."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The Qwen3-ASR template: prompt around the audio, training target, and reading an answer back.
+"""Qwen3-ASR template: prompt around the audio, training target, and parsing of answers.
 
     <|im_start|>system\\n{context}<|im_end|>\\n
     <|im_start|>user\\n<|audio_start|>{<|audio_pad|> x N}<|audio_end|><|im_end|>\\n

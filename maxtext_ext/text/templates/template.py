@@ -1,4 +1,4 @@
-"""Interface of a template: what a model is asked, what it has to answer, how answers are read."""
+"""Interface of a template: prompt, target, and parsing of answers."""
 
 import os
 from collections.abc import Callable
