@@ -1,1 +1,1 @@
-"""From records to packed batches: windows of sound, rows of text, and the iterators over both."""
+"""Data chain from records to batches: windows of audio, rows of text, and their iterators."""

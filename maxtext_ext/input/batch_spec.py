@@ -8,14 +8,14 @@ from maxtext_ext.audio.geometry import Geometry
 
 
 class ArraySpec(NamedTuple):
-  """Shape and numpy dtype of an array, and what its empty places hold."""
+  """Shape and numpy dtype of an array, and the value of its empty places."""
 
   shape: tuple[int, ...]
   dtype: str = "int32"
   empty: int = 0
 
   def allocate(self) -> np.ndarray:
-    """Makes an empty array."""
+    """Allocates an empty array."""
     if self.empty:
       return np.full(self.shape, self.empty, self.dtype)
     return np.zeros(self.shape, self.dtype)
@@ -25,12 +25,12 @@ BatchSpec = dict[str, ArraySpec]
 
 
 def allocate(spec: BatchSpec) -> dict[str, np.ndarray]:
-  """Makes the arrays of a batch without a clip."""
+  """Allocates the arrays of an empty batch."""
   return {name: array.allocate() for name, array in spec.items()}
 
 
 def audio_spec(rows: int, windows: int, audio_dtype: str, geometry: Geometry) -> BatchSpec:
-  """Sound of [B, W] windows of C chunks.
+  """Describes the audio of [B, W] windows of C chunks.
 
   samples: chunks, as `windows.cut_chunks` makes them.
   chunk_frames: real frames of each chunk.
@@ -47,12 +47,12 @@ def audio_spec(rows: int, windows: int, audio_dtype: str, geometry: Geometry) ->
 def prompt_spec(
   rows: int, slots: int, windows: int, audio_dtype: str, geometry: Geometry, pad_id: int = 0
 ) -> BatchSpec:
-  """Sound and prompts: [B, L] text slots.
+  """Describes audio and prompts: [B, L] text slots.
 
   inputs: token ids; `pad_id` where a slot is empty.
   inputs_position: of each token in its utterance.
   inputs_segmentation: number of the token's utterance in its row, from 1; 0: empty.
-  audio_index: audio token of the row that stands in the slot; -1: none.
+  audio_index: index of the row's audio token in the slot; -1: none.
   """
   text = (rows, slots)
   return {
@@ -67,7 +67,7 @@ def prompt_spec(
 def packed_spec(
   rows: int, slots: int, windows: int, audio_dtype: str, geometry: Geometry, pad_id: int = 0
 ) -> BatchSpec:
-  """A training batch of packed rows: sound, prompts and targets.
+  """Describes a training batch of packed rows: audio, prompts and targets.
 
   targets: the token that follows each slot's.
   targets_segmentation: number of the utterance where the target counts, from 1; 0: it does not.

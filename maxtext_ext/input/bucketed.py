@@ -3,7 +3,8 @@
 A clip's bucket is the number of windows that it needs, rounded up to one of 1, 2, 3, 4, 6, 8, 12,
 ..., so that few programs are compiled and at most a third of the windows are empty. Clips wait in
 their order until their bucket has a batch for all hosts. Every host plans all batches from the
-stored lengths and reads the sound of its own rows, so all hosts have the same shapes at each step.
+stored lengths and reads only the audio of its own rows, so all hosts have the same shapes at each
+step.
 """
 
 import contextlib
@@ -32,18 +33,18 @@ from maxtext_ext.text.vocabulary import Vocabulary
 
 
 def bucket_windows(windows: int) -> int:
-  """Windows of the bucket of a clip that needs `windows`: 1, 2, 3, 4, 6, 8, 12, 16, ..."""
+  """Rounds a clip's windows up to those of its bucket: 1, 2, 3, 4, 6, 8, 12, 16, ..."""
   power = 1 << (windows - 1).bit_length()
   return power * 3 // 4 if power >= 4 and windows <= power * 3 // 4 else power
 
 
 def max_targets(config: InputConfig, windows: int) -> int:
-  """N of a bucket: a model that aligns targets with audio tokens needs no more than those."""
+  """Returns N of a bucket: models that align targets with audio tokens need no more than those."""
   return min(config.max_tokens, windows * config.geometry.tokens_per_window)
 
 
 def bucketed_spec(config: InputConfig, rows: int, windows: int, pad_id: int = 0) -> BatchSpec:
-  """A batch of one bucket: sound and [B, N] targets.
+  """Describes a batch of one bucket: audio and [B, N] targets.
 
   targets: token ids; `pad_id` behind the last.
   targets_segmentation: 1 for each target of the clip, 0 behind the last.
@@ -60,12 +61,12 @@ def bucketed_spec(config: InputConfig, rows: int, windows: int, pad_id: int = 0)
 
 
 def largest_spec(config: InputConfig, rows: int) -> BatchSpec:
-  """A batch of the bucket of the longest clips that pass the filters."""
+  """Describes a batch of the bucket of the longest clips that pass the filters."""
   return bucketed_spec(config, rows, _windows(config.filters.max_seconds, config.geometry))
 
 
 def bucketed_fill(batch: Mapping[str, np.ndarray]) -> Fill:
-  """Shares of real places and seconds of audio in a batch of this host."""
+  """Computes shares of used slots and seconds of audio in a batch of this host."""
   return Fill(
     token_fill=float((batch["targets_segmentation"] != 0).mean()),
     chunk_fill=float((batch["chunk_segment"] != 0).mean()),
@@ -97,8 +98,8 @@ class BucketRows:
 
   Attributes:
     config: rows of a batch on this host, and places for targets.
-    with_sound: from an element to its utterance.
-    slowest: factor of speed by which a clip may become longer than it is stored.
+    with_sound: reads an element's utterance.
+    slowest: lowest speed factor, by which a clip may become longer than stored.
   """
 
   config: InputConfig
@@ -106,22 +107,22 @@ class BucketRows:
   slowest: float = 1.0
 
   def dataset(self, elements: Elements, chain: Chain) -> grain.IterDataset[Bucketed]:
-    """The batches of elements that go through a chain."""
+    """Returns the batches of elements that go through a chain."""
     return _BucketedDataset(self, elements, chain)
 
   def position_of(self, positions: Sequence[Position], host: int, hosts: int) -> Position:
-    """The position of a host, from those of all hosts before."""
+    """Returns the position of a host, from those of all hosts before."""
     return for_planning_host(positions, host, hosts)
 
   def windows_of(self, clip: Utterance) -> int:
-    """Windows of a clip's bucket, however slow the clip becomes."""
+    """Returns the windows of a clip's bucket at its slowest speed."""
     limit = max(clip.seconds, self.config.filters.max_seconds)
     # A frame more: resampling rounds.
     seconds = clip.seconds / self.slowest + (HOP / SAMPLE_RATE if self.slowest < 1 else 0)
     return _windows(min(seconds, limit), clip.geometry)
 
   def unfit(self, clip: Utterance) -> Drop | None:
-    """Why a clip has no row; None: it has one."""
+    """Returns the reason why a clip fits no row; None if it fits."""
     places = max_targets(self.config, self.windows_of(clip))
     if len(clip.target) <= places:
       return None
@@ -169,7 +170,7 @@ class _BucketedIterator(grain.DatasetIterator[Bucketed]):
     return Bucketed(windows=windows, utterances=self._read_sound(mine, windows))
 
   def _next_batch(self) -> tuple[int, list[int]]:
-    """Windows and places of a batch of all hosts."""
+    """Returns windows and places of a batch of all hosts."""
     size = self._bucket.config.rows * self._elements.host_count
     while not (full := [w for w, places in self._waiting.items() if len(places) >= size]):
       try:
@@ -187,7 +188,7 @@ class _BucketedIterator(grain.DatasetIterator[Bucketed]):
     return windows, places[:size]
 
   def _take(self, place: int, planned: Utterance | Drop) -> None:
-    """Puts a planned clip into its bucket, or counts it where it is this host's to count."""
+    """Puts a planned clip into its bucket, or counts it as dropped if it is this host's."""
     mine = place % self._elements.host_count == self._elements.host_index
     if mine:
       self._counter.count()
@@ -210,7 +211,7 @@ class _BucketedIterator(grain.DatasetIterator[Bucketed]):
       )
 
   def _read_sound(self, places: list[int], windows: int) -> tuple[Utterance, ...]:
-    """Reads the clips of this host; those that turn out bad are dropped and leave a row empty."""
+    """Reads the clips of this host; bad ones are dropped and leave a row empty."""
     chain, order = self._bucket.with_sound, self._elements.order
     read = grain.MapDataset.source(places).map(lambda place: chain.map(order[place]))
     clips = []
@@ -231,7 +232,7 @@ class _BucketedIterator(grain.DatasetIterator[Bucketed]):
     return {**self._elements.identity, "max_tokens": config.max_tokens, "seed": config.seed}
 
   def get_state(self) -> dict[str, Any]:
-    """The position, as JSON can hold it."""
+    """Returns the position as JSON values."""
     return Position(
       host=self._elements.host_index,
       hosts=self._elements.host_count,
@@ -280,7 +281,7 @@ class CollateClips(grain.transforms.Map):
 
   @classmethod
   def from_config(cls, config: InputConfig, tokenizer: Vocabulary) -> Self:
-    """The transform of a run."""
+    """Makes the transform of a run."""
     return cls(config=config, pad_id=tokenizer.pad_id)
 
   def map(self, bucketed: Bucketed) -> Batch:

@@ -1,4 +1,4 @@
-"""From utterances to the arrays of a batch, packed for training and one a row for decoding."""
+"""Collation of utterances into arrays of a batch: packed for training, one per row for decoding."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ _OVERHEAD_STEP = 32  # tokens; prompts of about the same text overhead share a p
 
 @dataclass(frozen=True, kw_only=True)
 class Fill:
-  """How much of a batch is real."""
+  """Shares of a batch that are not padding."""
 
   token_fill: float  # share of the text slots
   chunk_fill: float  # share of the chunk slots
@@ -46,7 +46,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class PackedRows:
-  """The rows of a batch on this host, and their utterances by place in the order of reading."""
+  """Rows of a batch on this host, and their utterances by place in the order of reading."""
 
   rows: tuple[Row, ...]
   utterances: dict[int, Utterance]
@@ -59,8 +59,7 @@ class CollateRows(grain.transforms.Map):
   Two rows of clips 0, 2 and 1 -> inputs [[151644, ..., pad], ...] [2, L], samples
   [2, W, 8, 16240], inputs_segmentation [[1, 1, ..., 2, 2, ..., 0], [1, 1, ..., 0]], ...
 
-  Clips are cut straight into the arrays of the batch: chunks of their own would be a second copy
-  of all the sound.
+  Clips are cut directly into the arrays of the batch, which avoids a second copy of all the audio.
 
   Attributes:
     rows: B; those that are missing are empty.
@@ -80,7 +79,7 @@ class CollateRows(grain.transforms.Map):
 
   @classmethod
   def from_config(cls, config: InputConfig, windows: int, tokenizer: Vocabulary) -> Self:
-    """The transform of a run with so many windows in a row."""
+    """Makes the transform of a run with so many windows per row."""
     return cls(
       rows=config.rows,
       max_tokens=config.max_tokens,
@@ -108,7 +107,7 @@ class CollateRows(grain.transforms.Map):
 
 @dataclass(frozen=True, kw_only=True)
 class ClipInfo:
-  """What is known about a clip beside its arrays."""
+  """Metadata of a clip beside its arrays."""
 
   id: str
   dataset: str
@@ -119,14 +118,14 @@ class ClipInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeBatch:
-  """Prompts of one clip a row; `utterances` belong to the first rows, the others are empty."""
+  """Prompts of one clip per row; `utterances` belong to the first rows, the others are empty."""
 
   arrays: Arrays
   utterances: tuple[ClipInfo, ...]
 
 
 def fill(batch: Mapping[str, np.ndarray]) -> Fill:
-  """Shares of real slots and seconds of audio in a batch of this host."""
+  """Computes shares of used slots and seconds of audio in a batch of this host."""
   return Fill(
     token_fill=float((batch["inputs_segmentation"] != 0).mean()),
     chunk_fill=float((batch["chunk_segment"] != 0).mean()),
@@ -150,7 +149,7 @@ def pack_batch(
   audio_dtype: str,
   geometry: Geometry,
 ) -> Arrays:
-  """The arrays of a training or evaluation batch; rows beyond `rows` are empty.
+  """Makes the arrays of a training or evaluation batch; rows beyond `rows` are empty.
 
   Args:
     rows: at most `batch_rows` of them, by the keys of `utterances`.
@@ -182,7 +181,7 @@ def pack_batch(
 
 
 def decode_shape(utterance: Utterance) -> tuple[int, int]:
-  """Windows and text slots of the decoding program that the clip takes, by its own length alone.
+  """Returns a clip's windows and text slots in decoding, which depend on its own length only.
 
   Windows are 1, 2, 4, 8, ...; the text slots hold all their audio tokens and a rounded number of
   other tokens. A clip without a prompt has no text slots.
@@ -205,7 +204,7 @@ def make_decode_batch(
   audio_dtype: str | None = None,
   geometry: Geometry | None = None,
 ) -> DecodeBatch:
-  """A batch of prompts without targets, one clip a row, from column 0 and window 0.
+  """Makes a batch of prompts without targets, one clip per row, from column 0 and window 0.
 
   Without text slots it has the arrays of the sound alone.
 
@@ -303,9 +302,9 @@ def put_chunks(
 def _slots(
   windows: np.ndarray, chunks: int, place: Placement, geometry: Geometry
 ) -> Iterator[tuple[slice, np.ndarray]]:
-  """A clip's chunks, by their numbers, and their places in the windows of a row [W, C, ...].
+  """Returns a clip's chunk numbers, and their places in the windows of a row [W, C, ...].
 
-  The first chunks have windows alone, of which the last may be filled in part; the tail follows.
+  The first chunks fill windows of their own, the last of them perhaps in part; the tail follows.
   """
   size = geometry.chunks_per_window
   alone, tail = alone_and_tail(chunks, geometry)

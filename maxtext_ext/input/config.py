@@ -1,4 +1,4 @@
-"""Input configuration: the sub-configs of the data chain, and what a split and a host add."""
+"""Input configuration: sub-configs of the data chain, with the fields of a split and a host."""
 
 import dataclasses
 import math
@@ -17,25 +17,25 @@ from maxtext_ext.text.prompt_keys import PromptKeys
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InputConfig:
-  """The data of one split and how it becomes batches; `rows` is of one host.
+  """Configuration of one split's batches; `rows` is of one host.
 
   Attributes:
     geometry: how the encoder divides time.
     datasets: where the records are.
-    split: which of them.
+    split: name of the split.
     rows: B, rows of a batch on this host.
     max_tokens: L, text slots of a row.
     mel_bins: of the encoder.
     seed: of the order and of every random draw.
     packing: W, look-ahead and dtype of the samples.
-    prompt: what the model is told beside the sound.
+    prompt: of the model, beside the audio.
     filters: records that are left out and counted, except in decoding.
     augment: changes of the sound of training clips.
     noise_only: clips without speech among the training clips.
     spec_augment: masks of training batches.
     curriculum: limits of the texts in the first steps.
     read_threads: records read at once; 0 reads in the packing thread.
-    prefetch_batches: batches held ready; 0 makes each when it is asked for.
+    prefetch_batches: batches prepared ahead; 0: each on demand.
     layout: of a batch, a key of `layouts.LAYOUTS`.
   """
 
@@ -95,7 +95,7 @@ class InputConfig:
 
   @classmethod
   def from_config(cls, config: Any, *, split: str, rows: int) -> Self:
-    """The keys of a SpeechConfig that the input reads; `rows` as above.
+    """Reads the input's keys of a SpeechConfig; `rows` as above.
 
     Raises:
       ValueError: a key has a value that cannot be used.
@@ -123,5 +123,5 @@ class InputConfig:
     )
 
   def for_split(self, split: str) -> Self:
-    """The same for another split."""
+    """Returns the same for another split."""
     return dataclasses.replace(self, split=split)

@@ -11,7 +11,7 @@ from maxtext_ext.subconfig import SubConfig
 
 
 class Curriculum(SubConfig, title="Curriculum"):
-  """Stages of training that take in short texts only; none by default."""
+  """Stages of training with short texts only; none by default."""
 
   curriculum: list[tuple[float, int]] = Field(
     [], description="[until this fraction of the steps, only texts of at most so many words]."
@@ -29,7 +29,7 @@ class Curriculum(SubConfig, title="Curriculum"):
     return self
 
   def max_words(self, step: int, steps: int) -> int | None:
-    """Most words of a text that the batch of this step (from 0) takes in; None: any number."""
+    """Returns the most words of a text in the batch of this step (from 0); None: any number."""
     for until, words in self.curriculum:
       if step < math.floor(until * steps):
         return words

@@ -12,7 +12,7 @@ _PRECISION = 10**6  # proportions are rounded to one part in so many
 
 
 class NamedData(SubConfig):
-  """One dataset of `mixture`."""
+  """Dataset of `mixture`."""
 
   name: str = Field(description="By which its epochs and dropped records are counted.")
   data_dir: str = Field(description="Folder of {split}-*.array_record files.")
@@ -27,7 +27,7 @@ class NamedData(SubConfig):
 
 
 class Datasets(SubConfig, title="Datasets"):
-  """Where the records are: in `data_dir`, or for training in the folders of `mixture`."""
+  """Folders of the records: `data_dir`, or for training those of `mixture`."""
 
   data_dir: str = Field(
     "",
@@ -42,7 +42,7 @@ class Datasets(SubConfig, title="Datasets"):
   mixture_temperature: float = Field(
     1.0,
     gt=0,
-    description="n records count weight * n^(1/temperature): 1 by length, high all alike.",
+    description="Weight of n records: weight * n^(1/temperature); high: all datasets alike.",
   )
 
   @pydantic.model_validator(mode="after")
@@ -55,7 +55,7 @@ class Datasets(SubConfig, title="Datasets"):
     return self
 
   def proportions(self, lengths: Sequence[int]) -> tuple[int, ...]:
-    """Whole numbers in proportion to which datasets of these lengths are read."""
+    """Returns integer proportions in which datasets of these lengths are read."""
     weights = [data.weight for data in self.mixture] or [1.0]
     return tuple(
       max(1, round(_PRECISION * weight * length ** (1 / self.mixture_temperature)))

@@ -1,4 +1,4 @@
-"""Batches for decoding: prompts of one clip a row, in a few static shapes."""
+"""Batches for decoding: prompts of one clip per row, in a few static shapes."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ from maxtext_ext.text.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class _Planned:
-  """One batch of this host."""
+  """Planned batch of this host."""
 
   shape: tuple[int, int]  # windows, text slots
   records: tuple[int, ...]
@@ -36,7 +36,7 @@ class _Planned:
 def batches_of(
   utterances: Sequence[Utterance], *, pad_id: int, windows: int, devices: int
 ) -> Iterator[DecodeBatch]:
-  """Batches of clips in memory, each of clips of one shape (`decode_shape`).
+  """Makes batches of clips in memory, each of clips of one shape (`decode_shape`).
 
   Args:
     utterances: of one process; a batch has them in this order.
@@ -60,14 +60,14 @@ def batches_of(
 
 @dataclass(frozen=True)
 class _Made:
-  """A batch, and those of its records that turned out bad when their sound was read."""
+  """Batch, with those of its records that turned out bad when their audio was read."""
 
   batch: DecodeBatch
   drops: tuple[Drop, ...]
 
 
 class DecodeIterator(ClosingIterator, Iterator[DecodeBatch]):
-  """The batches of a split, made ahead by threads; `len` is their number.
+  """Batches of a split, prepared ahead by threads; `len` is their number.
 
   Raises ValueError where more than `max_bad_fraction` of the records turn out bad.
 
@@ -89,7 +89,7 @@ class DecodeIterator(ClosingIterator, Iterator[DecodeBatch]):
 
   @property
   def dropped(self) -> dict[str, int]:
-    """Records that cannot be decoded, by reason: of the plan, and of the batches so far."""
+    """Counts records that cannot be decoded, by reason: of the plan, and of the batches so far."""
     return dict(self._counter.dropped)
 
   def __len__(self) -> int:
@@ -130,7 +130,7 @@ class _MakeBatch(grain.transforms.Map):
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeSplit:
-  """The clips of a split by the shape of their batches; iterated, the batches of this host.
+  """Clips of a split by the shape of their batches; iterates over the batches of this host.
 
   Attributes:
     config: of the input; `rows` of a batch on this host.
@@ -148,7 +148,7 @@ class DecodeSplit:
   host_count: int
 
   def with_rows(self, rows: int) -> "DecodeSplit":
-    """The same clips in batches of so many rows."""
+    """Returns the same clips in batches of so many rows."""
     return replace(self, config=replace(self.config, rows=rows))
 
   def __len__(self) -> int:
@@ -181,7 +181,7 @@ def decode_split(
   most: int | None = None,
   filtered: bool = False,
 ) -> DecodeSplit:
-  """The clips of a split that can be read, as prompts without targets.
+  """Plans the readable clips of a split, as prompts without targets.
 
   A clip's shape follows from its own length (`decode_shape`), batches are made of clips of one
   shape, so few programs are compiled and no clip is padded to another. All hosts give the same
@@ -189,8 +189,8 @@ def decode_split(
   clips. Empty rows fill the last batch of a shape.
 
   Args:
-    most: so many records, always the same ones of a split, drawn from all of it; None: all.
-    filtered: leave out what the filters of the configuration do.
+    most: number of records, always the same random ones of the split; None: all.
+    filtered: apply the filters of the configuration.
 
   Raises:
     ValueError: no data, or more of it than `max_bad_fraction` cannot be read.
@@ -239,7 +239,7 @@ def decode_iterator(
   host_index: int = 0,
   host_count: int = 1,
 ) -> DecodeIterator:
-  """Every clip of a split that can be read, whatever the filters say, once (`decode_split`).
+  """Iterates once over all readable clips of a split, without filters (`decode_split`).
 
   Raises:
     ValueError: no data, or more of it than `max_bad_fraction` cannot be read.

@@ -1,4 +1,4 @@
-"""Records that are left out: why, how many, and when they are too many."""
+"""Dropped records: reasons, counts and the limit."""
 
 import logging
 from collections import Counter
@@ -15,11 +15,11 @@ _REASON_LENGTH = 200  # characters
 
 @dataclass(frozen=True)
 class Drop:
-  """A record that is left out.
+  """Dropped record.
 
   Attributes:
     reason: a word or two, by which it is counted.
-    detail: whose record, and why in full.
+    detail: id of the record, and the full reason.
     bad: the record itself cannot be used; otherwise it does not suit this run.
   """
 
@@ -29,7 +29,7 @@ class Drop:
 
 
 class DropCounter:
-  """Counts what is read and left out, and stops a run that reads too much of what is bad.
+  """Counter of read and dropped records, which stops a run with too many bad ones.
 
   Attributes:
     dropped: records left out, by reason.
@@ -46,14 +46,14 @@ class DropCounter:
     self.dropped: Counter[str] = Counter()
 
   def count(self) -> None:
-    """One more record has been read."""
+    """Counts a record that has been read."""
     self._read += 1
 
   def drop(self, dropped: Drop) -> None:
-    """The record is left out.
+    """Counts a record that is left out.
 
     Raises:
-      ValueError: more are bad than may be; shows the first ten.
+      ValueError: more are bad than allowed; shows the first ten.
     """
     if not self.dropped[dropped.reason]:
       _log.warning(
@@ -73,7 +73,7 @@ class DropCounter:
       )
 
   def get_state(self) -> dict[str, Any]:
-    """The counts, as JSON can hold them."""
+    """Returns the counts as JSON values."""
     return {
       "read": self._read,
       "bad": self._bad,
@@ -82,13 +82,13 @@ class DropCounter:
     }
 
   def set_state(self, state: dict[str, Any]) -> None:
-    """Goes on from counts."""
+    """Continues from counts."""
     self._read, self._bad = state["read"], state["bad"]
     self._reasons, self.dropped = list(state["reasons"]), Counter(state["dropped"])
 
   @classmethod
   def sum_states(cls, states: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """The counts of several tallies together."""
+    """Sums the counts of several counters."""
     total = cls(1.0)
     for state in states:
       total._read += state["read"]

@@ -1,4 +1,4 @@
-"""How many steps so many epochs are, from a sample of the data: schedules need to know before."""
+"""Number of steps in so many epochs, estimated from a sample: schedules need it in advance."""
 
 import math
 
@@ -14,7 +14,7 @@ from maxtext_ext.text.vocabulary import Vocabulary
 
 
 def steps_of(epochs: float, config: InputConfig, tokenizer: Vocabulary, *, rows: int) -> int:
-  """Steps of `rows` rows after which the data has been read `epochs` times, to a few percent.
+  """Estimates the steps of `rows` rows in `epochs` passes over the data, to a few percent.
 
   Of a mixture an epoch is as many clips as its datasets have together. The sample is the same on
   every host and after every restart, and so is the answer.
@@ -35,7 +35,7 @@ def steps_of(epochs: float, config: InputConfig, tokenizer: Vocabulary, *, rows:
 
 
 def _usable(config: InputConfig, sample: Sample) -> float:
-  """Share of the elements that have a row of their own."""
+  """Computes the share of the elements that have a row of their own."""
   read = [sample.chain.map(element) for element in sorted(sample.elements)]
   bucket = BucketRows(config=config, with_sound=sample.chain)
   usable = sum(isinstance(each, Utterance) and bucket.unfit(each) is None for each in read)
@@ -45,7 +45,7 @@ def _usable(config: InputConfig, sample: Sample) -> float:
 
 
 def _packed_rows(config: InputConfig, sample: Sample) -> float:
-  """Packed rows for each element."""
+  """Computes packed rows per element."""
   windows = row_windows(sample, config)
   budgets = {"max_tokens": config.max_tokens, "windows": windows}
   found = {}

@@ -1,4 +1,4 @@
-"""Filters: records that suit a run by length, by text, and by how fast the text would be said."""
+"""Filters of records by length, by text, and by characters per second."""
 
 import math
 from typing import Self
@@ -13,10 +13,11 @@ _MEASURES = ("seconds", "characters", "characters_per_second")
 
 
 class Filters(SubConfig, title="Filters"):
-  """Records outside the limits are left out and counted; a limit itself is inside.
+  """Limits of records; those outside are left out and counted, the limits are inclusive.
 
-  Characters are those of the transcript without white space around it. Many a second, or very few,
-  are mostly a transcript that is not of this clip. Decoding takes every record that can be read.
+  Characters are those of the transcript without white space around it. Very many or very
+  few per second mostly mean the transcript of another clip. Decoding takes every record that can be
+  read.
   """
 
   min_seconds: float = Field(0.0, ge=0, description="Shorter clips are dropped and counted.")

@@ -12,9 +12,9 @@ SPAN = 800  # frames, 8 s, in each of which SpecAugment masks some
 
 
 class HostAugment(SoundChanges, title="Augmentation of the sound"):
-  """Changes of training clips, each drawn anew in every epoch."""
+  """Changes of training clips, drawn again in every epoch."""
 
-  noise_dir: str = Field("", description="Local folder of sounds in which nobody speaks.")
+  noise_dir: str = Field("", description="Local folder of sounds without speech.")
   rir_dir: str = Field("", description="Local folder of room impulse responses.")
 
   @pydantic.model_validator(mode="after")
@@ -57,12 +57,12 @@ class NoiseOnly(SubConfig, title="Noise alone"):
 
 
 class SpecAugment(SubConfig, title="SpecAugment"):
-  """One masked band of mel bins a clip, and one masked span of frames in each window of it."""
+  """One masked band of mel bins per clip, and one masked span of frames per window."""
 
   spec_augment_mels: Size = Field(0, description="Widest masked band of mel bins; 0: off.")
   spec_augment_frames: Size = Field(0, description="Widest masked span, 10 ms; 0: off.")
 
   @property
   def on(self) -> bool:
-    """Whether anything is ever masked."""
+    """Returns whether anything is ever masked."""
     return self.spec_augment_mels > 0 or self.spec_augment_frames > 0

@@ -1,4 +1,4 @@
-"""Layouts of training batches, by the name that a model gives as its LAYOUT."""
+"""Layouts of training batches by name, the LAYOUT of a model."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from maxtext_ext.input.config import InputConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-  """What a batch holds and how full it is.
+  """Arrays of a batch, and measurement of its padding.
 
   Attributes:
     batch_spec: (config, rows) -> arrays of a batch; where there are several shapes, of the largest.

@@ -1,4 +1,4 @@
-"""The endless order of training: datasets mixed in proportion, each reshuffled in every epoch.
+"""Endless order of training: datasets mixed in proportion, each reshuffled in every epoch.
 
 Everything about an element follows from its number and the seed, so any host can find any element.
 """
@@ -17,7 +17,7 @@ _SMALL = 2**14  # records; the cipher takes 2 ** 16 / records steps to shuffle o
 
 
 class Element(NamedTuple):
-  """One reading of a record: which dataset, for the how-manyeth time, and which of its records."""
+  """One reading of a record: number of the dataset, epoch, and record in the dataset."""
 
   dataset: int
   epoch: int
@@ -27,13 +27,13 @@ class Element(NamedTuple):
 class MixtureOrder:
   """Element 0, 1, 2, ... without end.
 
-  Each dataset is read from beginning to end, and again and again, each time in another order. The
-  datasets take turns at random, so that a host that reads every other element meets all of them;
-  in every block of elements they have their shares.
+  Each dataset is read in full, again and again, each time in another order. The datasets alternate
+  at random, so that a host that reads every other element sees all of them; every block of elements
+  has the right proportions.
 
   Args:
     lengths: records of each dataset, at least 1.
-    proportions: of each dataset, whole and above 0.
+    proportions: of each dataset, positive integers.
     seed: of the shuffling.
   """
 
@@ -54,13 +54,13 @@ class MixtureOrder:
     return Element(dataset, epoch, record)
 
   def epochs(self, place: int) -> tuple[float, ...]:
-    """How often each dataset has been read before a place, to within a block."""
+    """Returns how often each dataset was read before a place, to within a block."""
     counts = _counts(self.proportions, place)
     return tuple(count / length for count, length in zip(counts, self.lengths, strict=True))
 
 
 class SequentialOrder:
-  """The order of evaluation: every record of one dataset once, as they are stored."""
+  """Order of evaluation: every record of one dataset once, in stored order."""
 
   def __init__(self, length: int) -> None:
     self.lengths = (length,)
@@ -72,12 +72,13 @@ class SequentialOrder:
     return Element(0, 0, place.__index__())
 
   def epochs(self, place: int) -> tuple[float, ...]:
-    """How much of the dataset has been read before a place."""
+    """Returns the share of the dataset that was read before a place."""
     return (place / self.lengths[0],)
 
 
 def _counts(proportions: tuple[int, ...], places: int) -> list[int]:
-  """How many of so many places each dataset takes; for more places, none takes fewer."""
+  """Divides places among datasets; with more places, none gets fewer."""
+  # Divide what the earlier datasets left, so that the counts add up to `places`.
   counts, remaining = [], sum(proportions)
   for proportion in proportions:
     counts.append(places * proportion // remaining)
@@ -88,11 +89,14 @@ def _counts(proportions: tuple[int, ...], places: int) -> list[int]:
 
 @functools.lru_cache(maxsize=32)
 def _deal(proportions: tuple[int, ...], block: int, seed: int) -> tuple[list[int], list[int]]:
-  """For each element of a block its dataset, and how many of that dataset come before it."""
+  """Returns each element's dataset in a block, and the number of earlier elements of it."""
+  # The difference of cumulative counts gives each dataset's share without rounding drift.
   before = _counts(proportions, block * _BLOCK)
   after = _counts(proportions, (block + 1) * _BLOCK)
+  # Shuffle the datasets within the block, so that every host sees all of them.
   in_turn = np.repeat(np.arange(len(before)), np.subtract(after, before))
   datasets = in_turn[_permutation(_BLOCK, (seed, block))]
+  # Number the elements of each dataset consecutively over all blocks.
   turns = np.empty(_BLOCK, np.int64)
   for dataset, (start, end) in enumerate(zip(before, after, strict=True)):
     turns[datasets == dataset] = np.arange(start, end)

@@ -33,10 +33,10 @@ class PackRows:
     steps: length of the run, of which the curriculum's stages are fractions; None: no curriculum,
       and an end.
     keep_index, keep_count: of every `keep_count` rows, the `keep_index`-th is kept. In evaluation,
-      where every host packs all elements, this divides the rows between the hosts, and each makes
-      as many batches; the rows of the last one may be missing.
-    with_sound: from an element to its utterance, for those in rows that are kept, where all that is
-      packed comes without its sound; None: it has its sound.
+      where every host packs all elements, this divides the rows among the hosts, each with equally
+      many batches; rows of the last one may be missing.
+    with_sound: reads the audio of utterances in kept rows, if rows are packed by stored lengths;
+      None: utterances already have their audio.
   """
 
   config: InputConfig
@@ -47,15 +47,15 @@ class PackRows:
   with_sound: Chain | None = None
 
   def dataset(self, elements: Elements, chain: Chain) -> grain.IterDataset[PackedRows]:
-    """The packed rows of elements that go through a chain."""
+    """Returns the packed rows of elements that go through a chain."""
     return _PackedDataset(self, elements, chain)
 
   def position_of(self, positions: Sequence[Position], host: int, hosts: int) -> Position:
-    """The position of a host, from those of all hosts before, see `position.for_host`."""
+    """Returns the position of a host, from those of all hosts before, see `position.for_host`."""
     return for_host(positions, host, hosts)
 
   def max_words(self, step: int) -> int | None:
-    """Most words of a text in the batch of a step; None: any number."""
+    """Returns the most words of a text in the batch of a step; None: any number."""
     return None if self.steps is None else self.config.curriculum.max_words(step, self.steps)
 
 
@@ -71,8 +71,8 @@ class _PackedDataset(grain.IterDataset[PackedRows]):
 class _PackedIterator(grain.DatasetIterator[PackedRows]):
   """Iterator of packed rows.
 
-  Its state holds places in the order, not audio; those that wait in the look-ahead buffer are read
-  again when the state is set.
+  Its state holds places in the order, not audio; utterances in the look-ahead buffer are read again
+  when the state is set.
   """
 
   def __init__(self, pack: PackRows, elements: Elements, chain: Chain) -> None:
@@ -179,7 +179,7 @@ class _PackedIterator(grain.DatasetIterator[PackedRows]):
     self._packer.add(place, tokens=utterance.tokens, chunks=utterance.chunks)
 
   def _check_progress(self, max_words: int | None) -> None:
-    """Stops a stream that repeats without anything to use, which would be read for ever."""
+    """Stops an endless stream without any usable record."""
     elements = self._elements
     # From the first record of an epoch to the last of the next there are all but two epochs.
     if self._pack.steps is None or self._passed_over <= 2 * elements.records:
@@ -201,7 +201,7 @@ class _PackedIterator(grain.DatasetIterator[PackedRows]):
     }
 
   def get_state(self) -> dict[str, Any]:
-    """The position, as JSON can hold it."""
+    """Returns the position as JSON values."""
     left = self._shard.after(self._taken)
     return Position(
       host=self._elements.host_index,

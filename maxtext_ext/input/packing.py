@@ -1,10 +1,10 @@
-"""Rows from utterances under two budgets: text slots, and windows of chunks. Pure numpy.
+"""Packing of utterances into rows with two budgets, text slots and audio windows. Pure numpy.
 
-A row takes the oldest utterances of a look-ahead buffer until little room is left, then fills that
-room with pairs of buffered utterances, one after another: those that leave least of both budgets,
-or, where that falls short, those that leave least of the windows they open. Every row begins with
-the oldest utterance: one that has n older ones before it is in one of the next n + 1 rows, so none
-waits for more rows than the buffer has places.
+A row takes the oldest utterances of a look-ahead buffer until little space is left, then fills that
+space with pairs of buffered utterances, one after another: those that use most of both budgets, or,
+if the row is then not well filled, those that waste least of the windows they open. Every row
+begins with the oldest utterance: one that has n older ones before it is in one of the next n + 1
+rows, so none waits for more rows than the buffer has places.
 """
 
 from collections.abc import Container, Iterable, Iterator, Sequence
@@ -24,12 +24,12 @@ _WELL_FILLED = 0.985  # of the better filled budget; below, a row is tried again
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-  """How a row is filled.
+  """Strategy of filling a row.
 
   Attributes:
-    room: in mean utterances; with less than this the search over pairs begins.
-    window_price: what an opened window costs, as a share of what it holds when it is full. 0 takes
-      what is longest, close to 1 what leaves least of its windows empty.
+    room: in mean utterances; with less space than this the search over pairs begins.
+    window_price: cost of an opened window, as a share of its full content. 0 prefers the longest
+      utterances, close to 1 those that waste least of their windows.
   """
 
   room: float
@@ -43,21 +43,21 @@ _WINDOWS_TRIED = 16  # numbers of windows, at most, among those that may suit th
 
 @dataclass(frozen=True, slots=True)
 class Row:
-  """The utterances of one row: their keys, and where the chunks of each stand."""
+  """Utterances of one row: their keys, and the places of their chunks."""
 
   keys: tuple[int, ...]
   places: tuple[Placement, ...]
 
   def only(self, keys: Container[int]) -> "Row":
-    """The row without the utterances of other keys; the others stay where they are."""
+    """Returns the row with only the utterances of these keys, at their places."""
     kept = [pair for pair in zip(self.keys, self.places, strict=True) if pair[0] in keys]
     return Row(tuple(key for key, _ in kept), tuple(place for _, place in kept))
 
 
 class RowPacker:
-  """Packs utterances, known by key, text tokens and chunks, into rows of two budgets.
+  """Packer of utterances, given by key, text tokens and chunks, into rows with two budgets.
 
-  A clip's full windows stand alone, tails share windows (where the geometry lets them), nothing is
+  Full windows are not shared, tails share windows (where the geometry allows it), nothing is
   split. Rows depend on the order of adding only.
 
   Example:
@@ -86,12 +86,12 @@ class RowPacker:
 
   @property
   def full(self) -> bool:
-    """Whether the look-ahead buffer has no place left."""
+    """Returns whether the look-ahead buffer is full."""
     return self._size == self.lookahead
 
   @property
   def keys(self) -> list[int]:
-    """Keys of the utterances that wait, the oldest first."""
+    """Keys of the waiting utterances, the oldest first."""
     return self._waiting[0, : self._size].tolist()
 
   def add(self, key: int, *, tokens: int, chunks: int) -> None:
@@ -110,11 +110,13 @@ class RowPacker:
     self._size += 1
 
   def pop(self) -> Row:
-    """The next row; the buffer should be full, unless the data is at its end."""
+    """Returns the next row; the buffer should be full, unless the data has ended."""
     assert self._size, "the buffer is empty"
     keys, tokens, chunks = self._waiting[:, : self._size]
+    # Choose the utterances of the row, and give their chunks places in its windows.
     picked, bins = _pick(tokens, chunks, self.geometry, self.max_tokens, self.windows)
     row = Row(tuple(keys[picked].tolist()), _places(chunks[picked].tolist(), bins, self.geometry))
+    # Close the gaps in the buffer, which stays sorted by age.
     left = np.ones(self._size, bool)
     left[picked] = False
     kept = self._waiting[:, : self._size][:, left]
@@ -126,7 +128,8 @@ class RowPacker:
 def _pick(
   tokens: np.ndarray, chunks: np.ndarray, geometry: Geometry, max_tokens: int, windows: int
 ) -> tuple[list[int], TailPacker]:
-  """Positions of the utterances of a row, and the bins of their tails in the same order."""
+  """Chooses the utterances of a row; returns their indices and the bins of their tails."""
+  # Try the strategies in turn, and stop at a well filled row: the search is the costly part.
   best = -1.0
   for way in _WAYS:
     tried, tried_bins = _fill_up(tokens, chunks, geometry, max_tokens, windows, way)
@@ -149,7 +152,8 @@ def _fill_up(
   windows: int,
   way: _Way,
 ) -> tuple[list[int], TailPacker]:
-  """A row of the oldest utterances and of the pairs that suit it best, one after another."""
+  """Fills a row with the oldest utterances, then with the best pairs, one after another."""
+  # Start with the oldest utterances, so that none waits for long.
   full, tail = alone_and_tail(chunks, geometry)
   count = _oldest(tokens, chunks, geometry, max_tokens, windows, way.room)
   picked = list(range(count))
@@ -163,12 +167,14 @@ def _fill_up(
   gain = (tokens / max_tokens + chunks / slots).astype(np.float32)
   price = np.float32(way.window_price * 2 / windows)
   while True:
+    # Keep the oldest candidates that fit, few enough for a search over all pairs.
     room = windows_left - bins.windows
     needed = full + bins.windows_for_one()[tail]
     fits = waiting & (tokens <= tokens_left) & (needed <= room)
     candidates = np.flatnonzero(fits)[:_PAIR_CANDIDATES]
     if not len(candidates):
       return picked, bins
+    # Take the best pair, unless a single utterance is worth more.
     worth = gain[candidates] - price * needed[candidates]
     pair, pair_worth = _best_pair(
       tokens[candidates],
@@ -181,6 +187,7 @@ def _fill_up(
       price,
     )
     best = pair if pair_worth > worth.max() else [int(worth.argmax())]
+    # Place the longer tail first, as `windows_for_two` assumes.
     for i in sorted(candidates[best].tolist(), key=lambda i: -tail[i]):
       bins.add(int(tail[i]))
       picked.append(i)
@@ -197,7 +204,8 @@ def _oldest(
   windows: int,
   room: float,
 ) -> int:
-  """How many of the oldest utterances leave room for so many mean ones; at least one."""
+  """Counts the oldest utterances that leave room for so many mean ones; at least one."""
+  # Count by both budgets as if chunks could be split freely over windows.
   tokens_before = np.cumsum(tokens)
   chunks_before = np.cumsum(chunks)
   token_limit = max_tokens - room * tokens.mean()
@@ -210,6 +218,7 @@ def _oldest(
   def windows_of(count: int) -> int:
     return int(full[:count].sum()) + TailPacker.of(tail[:count].tolist(), size).windows
 
+  # They cannot, so drop the newest until the windows suffice.
   while count > 1 and windows_of(count) > windows:
     count -= 1
   return count
@@ -225,7 +234,7 @@ def _best_pair(
   windows_for_two: np.ndarray,
   price: np.float32,
 ) -> tuple[list[int], float]:
-  """The two candidates that fit and are worth most, the oldest among equals; -inf if none fit."""
+  """Finds the best two candidates that fit, the oldest among equals; -inf if none fit."""
   needed = full[:, None] + full + windows_for_two[tail[:, None], tail]
   fits = (tokens[:, None] + tokens <= tokens_left) & (needed <= windows_left)
   np.fill_diagonal(fits, False)
@@ -235,7 +244,7 @@ def _best_pair(
 
 
 def _places(chunks: list[int], bins: TailPacker, geometry: Geometry) -> tuple[Placement, ...]:
-  """Full windows first, in order; the shared windows of the tails behind them."""
+  """Assigns windows: full ones first, in order, then the shared ones of the tails."""
   alone = [alone_and_tail(n, geometry)[0] for n in chunks]
   shared = sum(alone)
   places, window = [], 0
@@ -248,7 +257,7 @@ def _places(chunks: list[int], bins: TailPacker, geometry: Geometry) -> tuple[Pl
 def unfit_reason(
   tokens: int, chunks: int, *, geometry: Geometry, max_tokens: int, windows: int
 ) -> str:
-  """Why an utterance fits no row, and which key to raise; empty if it fits one."""
+  """Explains why an utterance fits no row, and which key to raise; empty if it fits."""
   if tokens > max_tokens:
     return (
       f"{tokens} text tokens exceed a row's max_target_length={max_tokens}; "
@@ -272,7 +281,7 @@ def pack(
   windows: int,
   lookahead: int = LOOKAHEAD,
 ) -> Iterator[Row]:
-  """Rows of all utterances, given as (text tokens, chunks); their keys are 0, 1, 2, ..."""
+  """Packs all utterances, given as (text tokens, chunks); their keys are 0, 1, 2, ..."""
   packer = RowPacker(geometry=geometry, max_tokens=max_tokens, windows=windows, lookahead=lookahead)
   for key, (tokens, chunks) in enumerate(lengths):
     packer.add(key, tokens=tokens, chunks=chunks)
@@ -285,7 +294,7 @@ def pack(
 def choose_windows(
   tokens: np.ndarray, chunks: np.ndarray, max_tokens: int, geometry: Geometry
 ) -> int:
-  """The number of windows a row should have, for utterances with these text tokens and chunks.
+  """Chooses the windows per row for utterances with these text tokens and chunks.
 
   Of the numbers around the data's own ratio of chunks to tokens, the one that leaves least of both
   budgets empty when the utterances are packed; never less than the longest clip needs. The ratio

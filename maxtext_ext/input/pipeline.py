@@ -1,4 +1,4 @@
-"""The input of training, evaluation and decoding: records -> utterances -> rows -> batches."""
+"""Input of training, evaluation and decoding: records -> utterances -> rows -> batches."""
 
 import dataclasses
 import time
@@ -89,17 +89,17 @@ Grouping = PackRows | BucketRows
 
 
 class BatchIterator(ClosingIterator, Iterator[Arrays]):
-  """Batches, made ahead by a thread; the position is that of the last batch given out.
+  """Batch iterator, prepared ahead by a thread; its position is that of the last batch returned.
 
   Attributes:
     layout: of the batches, a key of `layouts.LAYOUTS`.
-    records: ids of the records in the last batch given out, row by row.
-    waited: seconds that the last batch was not ready when it was asked for.
+    records: ids of the records in the last returned batch, row by row.
+    waited: seconds of waiting for the last batch.
 
   Args:
     elements: what is read.
     transforms: from an element to a batch; one of them puts utterances together.
-    prefetch: batches held ready; 0 makes each when it is asked for.
+    prefetch: batches prepared ahead; 0: each on demand.
   """
 
   def __init__(
@@ -123,7 +123,7 @@ class BatchIterator(ClosingIterator, Iterator[Arrays]):
     return batch.arrays
 
   def get_state(self) -> dict[str, Any]:
-    """Position behind the last batch, for JSON: places in the order, a few kilobytes."""
+    """Returns the position after the last batch as JSON values, a few kilobytes of places."""
     return self._iterator.get_state()
 
   def set_state(self, state: dict[str, Any]) -> None:
@@ -137,10 +137,11 @@ class BatchIterator(ClosingIterator, Iterator[Arrays]):
   def resume(self, states: Sequence[dict[str, Any]]) -> None:
     """Continues a training run from the states of all its hosts, in their order.
 
-    With as many hosts as then, every batch is the one that would have come. With more or fewer, the
-    new hosts share out what the old ones had left: over the whole run every record is still used
-    once an epoch, in other batches. Rows are no part of a position: a run on other hosts keeps its
-    global batch when `rows` times the hosts stays as it was, and has another batch otherwise.
+    With the same number of hosts, every batch is the one that would have followed. With another
+    number, the new hosts divide what the old ones had left: over the whole run every record is
+    still used once an epoch, in other batches. Rows are no part of a position: a run on other hosts
+    keeps its global batch when `rows` times the hosts stays as it was, and has another batch
+    otherwise.
 
     Raises:
       ValueError: data or packing are not those of the states, or a state is missing.
@@ -152,11 +153,11 @@ class BatchIterator(ClosingIterator, Iterator[Arrays]):
 
   @property
   def dropped(self) -> dict[str, int]:
-    """Records left out so far, by reason; a record counts again in every epoch."""
+    """Counts records left out so far, by reason; a record counts again in every epoch."""
     return dict(self.get_state()["tally"]["dropped"])
 
   def metrics(self) -> dict[str, float]:
-    """Scalars by this host's count: epochs read of each dataset, records dropped, and why.
+    """Returns scalars of this host: epochs read of each dataset, records dropped, and why.
 
     Over all hosts the epochs are the same to within a little, the dropped records add up.
     """
@@ -194,7 +195,7 @@ def train_iterator(
   host_count: int = 1,
   steps: int,
 ) -> BatchIterator:
-  """Training batches without end, mixed and reshuffled each epoch.
+  """Iterates endlessly over training batches, mixed and reshuffled each epoch.
 
   Every record is used once an epoch of its dataset, by one of the hosts (see
   `mixture.MixtureOrder` and `sharding.HostShard`). The hosts need not be in the same epoch, and
@@ -252,7 +253,7 @@ def train_iterator(
 def training_sample(
   config: InputConfig, tokenizer: Vocabulary
 ) -> tuple[tuple[Dataset, ...], MixtureOrder, Sample]:
-  """What a run reads and in which order, and the elements that its rows are planned from.
+  """Returns the elements of a run in order, and the sample that its rows are planned from.
 
   Raises:
     ValueError: no data.
@@ -285,11 +286,11 @@ def eval_iterator(
   host_index: int = 0,
   host_count: int = 1,
 ) -> BatchIterator:
-  """One pass over a split in the order of its shards, packed, without SpecAugment and curriculum.
+  """Iterates once over a split in shard order, packed, without SpecAugment and curriculum.
 
   Every host packs the whole split by its stored lengths and reads the clips of its share of the
   rows: so the rows are the same for any number of hosts, and all hosts give equally many batches.
-  The last one is filled up with empty rows. The sound is left as it is.
+  The last one is padded with empty rows. The audio is not augmented.
 
   Raises:
     ValueError: no data, or none that can be used.

@@ -1,4 +1,4 @@
-"""Where the input of a run stands: a small position that JSON can hold, of one host."""
+"""Position of one host in the input of a run, small and JSON-serializable."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ _FORMAT = 2  # of the JSON; 1 counted the places of each host apart
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Position:
-  """Where a host stands behind a batch.
+  """Position of a host after a batch.
 
   Attributes:
-    host, hosts: which host of how many.
+    host, hosts: index and number of hosts.
     step: batches so far.
-    first: elements that it reads next, before it goes on at `next`; see `HostShard`.
+    first: elements that it reads next, before it continues at `next`; see `HostShard`.
     next: first unread one of its regular elements.
     waiting: elements that were read and are in no batch yet, the oldest first.
     tally: state of the counts.
-    identity: figures that must not have changed when the run goes on from here.
+    identity: values that must be unchanged when the run resumes from here.
   """
 
   host: int
@@ -34,7 +34,7 @@ class Position:
   identity: dict[str, int]
 
   def to_json(self) -> dict[str, Any]:
-    """As JSON can hold it."""
+    """Returns it as JSON values."""
     values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
     return {
       "format": _FORMAT,
@@ -43,7 +43,7 @@ class Position:
 
   @classmethod
   def from_json(cls, state: dict[str, Any]) -> Self:
-    """The inverse of `to_json`.
+    """Parses what `to_json` returned.
 
     Raises:
       ValueError: the position was written in another format.
@@ -84,7 +84,7 @@ class Position:
 
 
 def for_planning_host(positions: Sequence[Position], host: int, hosts: int) -> Position:
-  """The position of a host where every host plans all batches: it is that of any host before.
+  """Returns the position of a host where every host plans all batches: that of any host.
 
   The counts of all go to the first.
 
@@ -99,10 +99,10 @@ def for_planning_host(positions: Sequence[Position], host: int, hosts: int) -> P
 
 
 def for_host(positions: Sequence[Position], host: int, hosts: int) -> Position:
-  """The position of a host, from those of all hosts at the same step, in their order.
+  """Returns the position of a host, from those of all hosts at the same step, in their order.
 
-  With as many hosts as before, each goes on as it would have. With more or fewer, they first share
-  out what was read and not used, or not read by the slower hosts: nothing is lost, and nothing seen
+  With the same number of hosts, each continues unchanged. With another number, they first divide
+  what was read and not used, or not read by the slower hosts: nothing is lost, and nothing seen
   twice. The counts of all go to the first.
 
   Raises:

@@ -20,10 +20,10 @@ from maxtext_ext.records.split_lengths import SplitLengths, find_lengths, find_o
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RecordData:
-  """The records of a dataset.
+  """Records of a dataset.
 
   Attributes:
-    name: by which it is counted; empty where there is only one.
+    name: of the dataset in counts; empty where there is only one.
     where: its folders and split, for messages.
     source: the stored records.
   """
@@ -42,7 +42,7 @@ class RecordData:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SilentData:
-  """The records of a dataset with silence in place of their sound, by their stored lengths.
+  """Records of a dataset with silence as audio, by their stored lengths.
 
   Rows, steps and shapes are planned from them. Records that cannot be read come as they are stored,
   so that they are dropped for the same reason.
@@ -93,7 +93,7 @@ class SilentData:
 
 @dataclasses.dataclass(frozen=True)
 class NoiseData:
-  """Noise alone as a dataset of one record, which is another clip in every epoch."""
+  """Noise as a dataset of one record, which is another clip in every epoch."""
 
   name: str = NOISE_ONLY
 
@@ -136,13 +136,13 @@ class ReadElement(grain.transforms.Map):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Elements:
-  """The elements that a host reads, in their order.
+  """Elements that a host reads, in order.
 
   Attributes:
     datasets: where they are.
     order: of all elements.
     shard: places in the order that are this host's.
-    host_index, host_count: which host this is.
+    host_index, host_count: of this host.
   """
 
   datasets: tuple[Dataset, ...]
@@ -163,7 +163,7 @@ class Elements:
 
   @property
   def identity(self) -> dict[str, int]:
-    """What tells one order of elements from another, beside the seed."""
+    """Returns what distinguishes orders of elements, beside the seed."""
     identity = {f"records {data.name}".rstrip(): len(data) for data in self.datasets}
     if isinstance(self.order, MixtureOrder) and len(self.datasets) > 1:
       shares = zip(self.datasets, self.order.proportions, strict=True)
@@ -171,7 +171,7 @@ class Elements:
     return identity
 
   def epochs(self, place: int) -> dict[str, float]:
-    """How often each dataset of records has been read before a place, by its name."""
+    """Returns how often each dataset of records was read before a place, by its name."""
     return {
       data.name: epochs
       for data, epochs in zip(self.datasets, self.order.epochs(place), strict=True)
@@ -180,12 +180,12 @@ class Elements:
 
 
 def describe_places(datasets: Sequence[Dataset]) -> str:
-  """Folders and splits of datasets, for messages."""
+  """Describes folders and splits of datasets, for messages."""
   return "; ".join(data.where for data in datasets if isinstance(data, RecordData))
 
 
 def open_data(config: InputConfig) -> RecordData:
-  """All records of the split: of `data_dir`, or else of the folders of the mixture, in turn.
+  """Opens all records of the split: of `data_dir`, or of the mixture's folders in order.
 
   Of a mixture, folders count that have the split: not every corpus was published with one.
 
@@ -203,13 +203,13 @@ def open_data(config: InputConfig) -> RecordData:
 
 
 def _has_others_only(folder: str, split: str) -> bool:
-  """Whether there are shards of other splits, but none of this one."""
+  """Returns whether there are only shards of other splits."""
   found = {name[0] for path in list_shards(folder) if (name := parse_shard_name(path))}
   return bool(found) and split not in found
 
 
 def open_training_data(config: InputConfig) -> tuple[RecordData, ...]:
-  """The datasets of the mixture; without a mixture, the one of `data_dir`.
+  """Opens the datasets of the mixture; without a mixture, the one of `data_dir`.
 
   Raises:
     ValueError: as `open_data`.
@@ -237,14 +237,14 @@ def check_hosts(host_index: int, host_count: int) -> None:
 
 
 def read_options(config: InputConfig) -> grain.ReadOptions:
-  """Threads and look-ahead of reading."""
+  """Returns threads and look-ahead of reading."""
   return grain.ReadOptions(
     num_threads=config.read_threads, prefetch_buffer_size=8 * config.read_threads
   )
 
 
 class ClosingIterator:
-  """Closes the grain iterator that it reads from, in time.
+  """Iterator that closes its grain iterator before the interpreter exits.
 
   Grain's iterators stop their threads in `__del__`, which at the end of a program runs after the
   modules it needs are gone; so they are closed and let go of before.

@@ -1,4 +1,4 @@
-"""How many windows a row of this run has: as asked for, or as suits its data."""
+"""Number of windows in a row: configured, or chosen from the data."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ SCANNED = 20_000  # up to so many records, the longest is looked for among all
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sample:
-  """Elements of a run that its rows are planned from.
+  """Sample of a run's elements, from which its rows are planned.
 
   Attributes:
     datasets: all that the run reads.
@@ -34,7 +34,7 @@ class Sample:
 
 
 def row_windows(sample: Sample, config: InputConfig) -> int:
-  """W: `windows_per_row`, or the number that suits the data, the same on every host.
+  """Returns W: `windows_per_row`, or the best number for the data, the same on every host.
 
   Raises:
     ValueError: none of the sampled records can be used.

@@ -1,4 +1,4 @@
-"""Which elements of an endless sequence each host reads, also when the number of hosts changes.
+"""Sharding of an endless sequence of elements among hosts, whose number may change.
 
 Of H hosts, host h reads the elements h, h + H, h + 2H, ..., so over all hosts each is read once.
 The hosts need not keep in step. When a run goes on with other hosts, they first share out what the
@@ -26,7 +26,7 @@ class HostShard:
 
   @classmethod
   def of_host(cls, host: int, hosts: int) -> "HostShard":
-    """What a host reads of the whole sequence."""
+    """Returns a host's shard of the whole sequence."""
     return cls((), host, hosts)
 
   def __len__(self) -> int:
@@ -39,7 +39,7 @@ class HostShard:
     return self.next + (index - len(self.first)) * self.stride
 
   def after(self, count: int) -> "HostShard":
-    """What is left of it when `count` elements have been read."""
+    """Returns the rest of the shard after `count` elements."""
     more = max(0, count - len(self.first))
     return dataclasses.replace(self, first=self.first[count:], next=self.next + more * self.stride)
 
@@ -47,7 +47,7 @@ class HostShard:
 def reshard(
   shares: Sequence[HostShard], waiting: Iterable[int], host: int, hosts: int
 ) -> HostShard:
-  """What a host of `hosts` reads, so that nothing of the old hosts' work is lost or done twice.
+  """Returns the shard of a host of `hosts`, so that no element is lost or read twice.
 
   Args:
     shares: what each of the old hosts has still to read, in their order.

@@ -1,4 +1,4 @@
-"""From a record to what a row needs of it: prompt, target, samples."""
+"""Utterances: prompt, target and samples of a record."""
 
 import functools
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""From the samples of a clip to the chunks that the device turns into mel frames. Pure numpy."""
+"""Cutting of a clip's samples into chunks for the log-mel on the device. Pure numpy."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ PAD = N_FFT // 2  # samples of reflection on both sides, as a centred STFT has
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-  """Where a clip's chunks stand among the windows of a row.
+  """Placement of a clip's chunks in the windows of a row.
 
   The windows that it has alone are `first_window`, `first_window + 1`, ...; its tail starts at
   chunk `tail_chunk` of window `tail_window` (both -1 where the clip has no tail).
