@@ -15,7 +15,7 @@ def complete_config(incomplete: str) -> list[str]:
 
 
 def complete_override(before: Sequence[str], incomplete: str) -> list[str]:
-  """Lists what may follow the beginning of a `key=value`.
+  """Lists completions of the beginning of a `key=value`.
 
   Args:
     before: the words before it. Bash takes `=` for the end of a word, and a word of its own.

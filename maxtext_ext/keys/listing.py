@@ -33,7 +33,7 @@ class Row:
   """A key in a list.
 
   Attributes:
-    group: heading that it stands under.
+    group: heading of the key.
     value: as it would be written in a yml file.
     origin: where the value comes from.
     description: what it means; of MaxText's keys the values that it takes.

@@ -67,7 +67,7 @@ class Settings:
     path: of the configuration file.
     values: of the keys.
     origins: of the values: a file, the command line, a variable of the environment, or DEFAULT.
-    files: paths of the configuration and of those that it stands on, base first.
+    files: paths of the configuration and its base files, base first.
   """
 
   path: str
@@ -149,7 +149,7 @@ def read(
 
 
 def refuse_repeats(overrides: Iterable[str]) -> None:
-  """Raises ConfigError when a person gives a key twice with different values."""
+  """Raises ConfigError when a key is given twice with different values."""
   texts: dict[str, str] = {}
   for item in overrides:
     key, _, text = item.partition("=")
@@ -234,7 +234,7 @@ def _variable(key: str) -> str:
 
 
 def _read_environment() -> dict[str, Any]:
-  """Reads the keys of `M_KEY` variables; refuses a variable whose name is nearly a key's."""
+  """Reads the keys of `M_KEY` variables; rejects a variable that looks like a misspelled key."""
   keys: dict[str, Any] = {}
   for name, text in os.environ.items():
     if not name.startswith(_PREFIX):
@@ -273,7 +273,7 @@ def _read_model(
 
 
 def _fill(asked: Mapping[str, Any]) -> dict[str, Any]:
-  """Fills in the machine's hardware and the places of its files where they are not asked for."""
+  """Fills in the machine's hardware and its paths where they are not set."""
   values: dict[str, Any] = {}
   hardware = asked.get("hardware", AUTO)
   if hardware == AUTO:
@@ -292,7 +292,7 @@ def _fill(asked: Mapping[str, Any]) -> dict[str, Any]:
 def _axis_rules(
   files: Mapping[str, Any], model: Mapping[str, Any], command: Mapping[str, Any]
 ) -> list[Any]:
-  """Merges MaxText's sharding rules: those of the model and the command line win."""
+  """Merges MaxText's sharding rules: those of the model and the command line take precedence."""
   rules = list(files.get(_RULES, []))
   for layer in (model, command):
     new = layer.get(_RULES, [])

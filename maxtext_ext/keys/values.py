@@ -1,6 +1,6 @@
 """Values of configuration keys: conversion of texts by the kind of the key.
 
-A text key takes its text as it stands. YAML is read only for keys that hold lists or maps.
+Text keys are taken literally. YAML is parsed only for keys with lists or maps.
 """
 
 import math
@@ -29,7 +29,7 @@ _Scalars: type[yaml.BaseLoader] = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
 class ConfigError(ValueError):
-  """A configuration that cannot be used; one line that says what, got, expected and remedy."""
+  """Invalid configuration; one line that says what, got, expected and remedy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +153,7 @@ def parse_yaml(text: str) -> yaml.Node | None:
 
 
 def _check_depth(text: str) -> None:
-  """Refuses nesting that would overflow the stack of the C parser, which is recursive."""
+  """Rejects nesting that would overflow the stack of the C parser, which is recursive."""
   depth = 0
   for event in yaml.parse(text, _Typed):
     if isinstance(event, yaml.CollectionStartEvent):

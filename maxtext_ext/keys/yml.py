@@ -40,7 +40,7 @@ class Chain:
     return any(SPEECH_KEY in keys for _, keys in self.files)
 
   def require_base(self) -> None:
-    """Raises ConfigError for a configuration of some keys that stands on no other one."""
+    """Raises ConfigError for a configuration that has keys but no base configuration."""
     if len(self.files) == 1 and _COMPLETE not in self.files[0][1]:
       raise ConfigError(
         f"{self.path} has no base configuration; give it `{BASE_CONFIG}:"
@@ -114,7 +114,7 @@ def read_chain(path: str) -> Chain:
   """Reads a configuration and the files that it builds on through `base_config`.
 
   Raises:
-    ConfigError: for a missing or unreadable file, or a file that stands on itself.
+    ConfigError: for a missing or unreadable file, or a file that refers to itself.
   """
   path = resolve(path)
   files: list[tuple[str, Nodes]] = []
