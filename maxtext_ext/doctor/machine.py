@@ -1,4 +1,4 @@
-"""Accelerators of this machine as the operating system shows them, without JAX."""
+"""Accelerators of this machine, found through the operating system without JAX."""
 
 import glob
 import os
@@ -30,12 +30,12 @@ class Gpu:
 
 
 def tpu_files(dev: str = "/dev") -> list[str]:
-  """The device files of TPU chips, one a chip."""
+  """Lists the device files of TPU chips, one per chip."""
   return sorted(path for name in _TPU_FILES for path in glob.glob(os.path.join(dev, name)))
 
 
 def find_gpus() -> list[Gpu]:
-  """The GPUs that nvidia-smi shows; none where there is no such program.
+  """Lists the GPUs that nvidia-smi shows; none where there is no such program.
 
   Raises:
     OSError: it is there and fails, as with a driver that is not loaded.
@@ -62,7 +62,7 @@ def _gpu(line: str) -> Gpu:
 
 
 def holders(files: Iterable[str], proc: str = "/proc") -> list[str]:
-  """The processes that have one of the device files open, as far as this user may see them."""
+  """Lists the processes that have a device file open, as far as this user may see them."""
   wanted = {os.path.realpath(file) for file in files}
   found = []
   for pid in sorted(filter(str.isdigit, os.listdir(proc)), key=int) if wanted else ():
@@ -78,7 +78,7 @@ def holders(files: Iterable[str], proc: str = "/proc") -> list[str]:
 
 
 def alone_environment(chips: int) -> dict[str, str]:
-  """Variables with which libtpu starts on this machine alone, also when it is one of a slice.
+  """Returns variables with which libtpu starts on this machine alone, also within a slice.
 
   Without them it waits for the other machines of the slice. Source: how JAX starts the processes of
   its own tests (jax/_src/test_multiprocess.py), here of one process.

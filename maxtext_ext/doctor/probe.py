@@ -1,7 +1,7 @@
-"""The process that tries JAX: finds the devices, then trains a tiny model on them.
+"""Process that tests JAX: finds the devices, then trains a tiny model on them.
 
-A process of its own, since an accelerator that hangs cannot be left from within. What it finds goes
-to a file as JSON lines, one a stage, so that it is known how far it came.
+It is a process of its own, since a hanging accelerator cannot be interrupted from within. It
+reports to a file as JSON lines, one per stage, so that the last completed stage is known.
 """
 
 import json
@@ -19,7 +19,7 @@ _WORDS = ("one", "two", "three", "four")
 
 
 def main(folder: str) -> None:
-  """Tries the devices and a training of three steps; writes everything into a folder."""
+  """Tests the devices and a training of three steps; writes everything into a folder."""
   with open(os.path.join(folder, REPORT), "a", encoding="utf-8", buffering=1) as report:
 
     def note(stage: str, **facts: object) -> None:

@@ -1,4 +1,4 @@
-"""The trial of JAX in a process of its own: what came of it, within a time limit."""
+"""Test of JAX in a process of its own, with a time limit."""
 
 import contextlib
 import json
@@ -30,8 +30,8 @@ class Trial:
 
   Attributes:
     devices: of this machine, as JAX has them: platform, kind, bytes of memory and of it used.
-    training: seconds of the trial, of its last step, and its loss; empty: it did not come so far.
-    findings: what went wrong or well.
+    training: seconds of the trial, of its last step, and its loss; empty: it was not reached.
+    findings: problems and successes.
   """
 
   devices: Sequence[Mapping[str, Any]] = ()
@@ -40,7 +40,7 @@ class Trial:
 
 
 def attempt(seconds: float, command: Sequence[str] | None = None) -> Trial:
-  """Tries JAX, on this machine alone; ends the process when it takes longer than so many seconds.
+  """Tests JAX on this machine alone; ends the process after a time limit in seconds.
 
   Args:
     command: instead of the probe; it is given the folder of its report.
@@ -92,7 +92,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _stages(folder: str) -> dict[str, dict[str, Any]]:
-  """Returns the process's report, by stage, without a line that was broken off by its end."""
+  """Returns the process's report, by stage, without an incomplete last line."""
   try:
     with open(os.path.join(folder, REPORT), encoding="utf-8") as report:
       lines = report.read().split("\n")[:-1]
