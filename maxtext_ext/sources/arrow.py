@@ -40,7 +40,7 @@ class Batch:
     place: byte at which it starts, or in a file of the other kind its number.
     row: number of its first row in the file.
     rows: how many.
-    problem: why it cannot be read, and all behind it.
+    problem: why it and all later batches cannot be read.
   """
 
   path: str
@@ -191,7 +191,7 @@ def _files_of(state: str) -> list[str]:
 
 
 class _File:
-  """An open Arrow file, of the one kind (a stream) or the other (with a footer)."""
+  """Open Arrow file, a stream or a file with a footer."""
 
   def __init__(self, source: pa.NativeFile) -> None:
     self._source = source
@@ -236,7 +236,7 @@ class _File:
 
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[_File]:
-  """Opens a file; a local one is mapped, so that only what is looked at is read."""
+  """Opens a file; a local one is memory-mapped, so that only accessed parts are read."""
   if storage.is_url(path):
     with storage.open_read(path) as file:
       yield _File(pa.PythonFile(file, "r"))

@@ -101,7 +101,7 @@ class Columns:
       values: of each of `leaves`.
       path: of the file, from whose folder on relative paths go.
       default_id: of a row that has neither an id nor a path.
-      options: what rows do not say themselves.
+      options: defaults for values that rows lack.
 
     Raises:
       RecordError: it cannot be used.
@@ -129,7 +129,7 @@ def _lists_of_samples(schema: pa.Schema, options: SourceOptions) -> bool:
 
 
 def row_of(columns: Mapping[str, pa.Array], index: int) -> dict[str, Any] | str:
-  """The values of a row, lists of numbers as arrays; or the reason why it cannot be read.
+  """Returns a row's values, lists of numbers as arrays; or the reason why it cannot be read.
 
   Args:
     columns: one for each leaf, see `column_of`.
@@ -194,7 +194,7 @@ def _can_be_audio(kind: pa.DataType, *, has_rate: bool) -> bool:
 
 
 def _members_of(kind: pa.DataType) -> tuple[str, ...]:
-  """The members of a struct that say something of its sound."""
+  """Returns the members of a struct that describe its audio."""
   types = {member.name: member.type for member in kind}
   fits = {
     "bytes": _is_binary,

@@ -29,7 +29,7 @@ _CLIPS = "clips"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Header:
-  """The first row of a table, and what follows from it.
+  """First row of a table, with the format that it implies.
 
   Attributes:
     names: of the columns.
@@ -184,7 +184,7 @@ def _scan_records(
 
 
 class _ProblemError(ValueError):
-  """A line in the midst of a row cannot be read."""
+  """A line within a row cannot be read."""
 
 
 class _Lines:
@@ -195,7 +195,7 @@ class _Lines:
     self._waiting: Line | None = None
 
   def begin(self) -> Line | None:
-    """The line that comes next, None at the end."""
+    """Returns the next line, None at the end."""
     self._waiting = self._waiting or next(self._lines, None)
     return self._waiting
 
@@ -214,7 +214,7 @@ class _Lines:
 
 
 def _value(name: str, field: str) -> str | float:
-  """Seconds as a number where they are one."""
+  """Converts seconds to a number if possible."""
   if name in ("offset", "duration"):
     try:
       return float(field)

@@ -47,7 +47,7 @@ def choose_files(
 
 
 def shared_folder(paths: Sequence[str]) -> str:
-  """The folder that all of them are below, ends in "/"; empty where there is none."""
+  """Returns their common folder, ending in "/"; empty where there is none."""
   levels = zip(*(path.split("/")[:-1] for path in paths), strict=False)
   shared = [level[0] for level in itertools.takewhile(lambda level: len(set(level)) == 1, levels)]
   return "".join(f"{name}/" for name in shared)

@@ -186,7 +186,7 @@ def _by_content(path: str) -> str | None:
 
 
 def _refine_json(path: str) -> str:
-  """JSON lines are a manifest, or cuts of Lhotse."""
+  """Distinguishes JSON lines of a manifest from cuts of Lhotse."""
   first = _first_object(path)
   is_cut = str(first.get("type", "")).endswith("Cut") or any(
     keys.issubset(first) for keys in ({"recording", "supervisions"}, {"recording_id", "start"})
@@ -198,7 +198,7 @@ def _refine_json(path: str) -> str:
 
 
 def _refine_tfrecord(path: str) -> str:
-  """Records of the project's schema name an id, others are as TFDS writes them."""
+  """Distinguishes the project's schema, whose records have an id, from TFDS."""
   from maxtext_ext.records.schema import feature_names
   from maxtext_ext.sources.tfrecord import read_tfrecord
 
@@ -212,7 +212,7 @@ _REFINED = {"jsonl": _refine_json, "tfrecord": _refine_tfrecord}
 
 
 def _first_object(path: str) -> dict[str, Any]:
-  """The first line as JSON; empty where it is none."""
+  """Parses the first line as JSON; empty where it is not."""
   for line in read_lines(path):
     try:
       content = json.loads(line.text())

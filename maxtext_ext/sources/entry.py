@@ -29,8 +29,8 @@ class Good(Place):
   Attributes:
     record: its content, mono 16 kHz.
     serialized: its bytes where the source holds the schema already, to be copied unchanged.
-    fallback_id: what to call it where another has its id already, since the source has none for it
-      and it was made of a name; empty where the id is the source's own.
+    fallback_id: unique id to use if another record has the same one, where the id was made from a
+      file name; empty where the source has an id.
   """
 
   record: Record
@@ -50,7 +50,7 @@ class Bad(Place):
 class InputShard(Protocol):
   """The records that one output shard is made of.
 
-  One that can tell more of itself than its files do has a method `identity`, see `identity_of`.
+  A shard that depends on more than its files has a method `identity`, see `identity_of`.
   """
 
   def entries(self) -> Iterator[Good | Bad]:
@@ -59,7 +59,7 @@ class InputShard(Protocol):
 
 
 def identity_of(shard: InputShard, versions: Mapping[str, str]) -> Any:
-  """Identifies what a shard reads, as JSON: it differs where its records might.
+  """Identifies a shard's input as JSON, which differs wherever the records might.
 
   Args:
     shard: a frozen dataclass. Its method `identity(versions)` says so; else its fields do, with the

@@ -119,7 +119,7 @@ def parse_object(content: bytes) -> dict[str, Any]:
 
 
 def _id_of_broken(content: bytes) -> str:
-  """The id of what is not UTF-8, so that the user can find it; empty if that fails too."""
+  """Extracts the id of an object that is not UTF-8, for messages; empty if that fails."""
   try:
     fields = json.loads(content.decode(errors="replace"))
     names = choose_names(fields, SourceOptions())
@@ -141,10 +141,10 @@ def read_id(values: Mapping[str, Any], names: Mapping[str, str], default: str) -
 def read_fields(
   values: Mapping[str, Any], names: Mapping[str, str], default_id: str, options: SourceOptions
 ) -> Fields:
-  """Reads what a record says of itself.
+  """Reads the fields of a record.
 
   Args:
-    values: by name, as JSON or parquet have them; None is as good as missing.
+    values: by name, as JSON or parquet have them; None counts as missing.
     names: the name of each field, see `choose_names`.
     default_id: for a record that has none.
     options: the language and data set of records that do not name theirs.

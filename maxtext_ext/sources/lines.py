@@ -169,7 +169,7 @@ def cut_lines(
 
 
 class _Index:
-  """Index of the rows of a file, their places and what they are: 24 bytes a row."""
+  """Index of the rows of a file, with their places and digests: 24 bytes per row."""
 
   def __init__(self, path: str, scan: Scan) -> None:
     self.offsets, self.numbers = array("q"), array("q")
@@ -189,7 +189,7 @@ class _Index:
 def find_values(path: str, keys: Iterable[str]) -> dict[str, str]:
   """Reads "key value" lines, of some keys only: {key: rest of the line}; the first of a key counts.
 
-  Lines that are not UTF-8 are passed over: their key then is one that has no line.
+  Lines that are not UTF-8 are ignored, as if their key had no line.
   """
   wanted, values = set(keys), {}
   for line in read_lines(path):

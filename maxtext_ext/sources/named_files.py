@@ -1,4 +1,4 @@
-"""Sound files that records name: which may be opened, and which version was read.
+"""Sound files named by records: access rules, and the versions that were read.
 
 A conversion resumes, and a finished shard is kept, only while these files are unchanged: the result
 of a shard stores the versions that `noting` collects, to be compared with `current_versions`.
@@ -39,7 +39,7 @@ def noting() -> Iterator[Versions]:
 
 @contextlib.contextmanager
 def open_named(reference: str, folder: str, *, allow_urls: bool = False) -> Iterator[SeekableFile]:
-  """Opens a file that a record names, as far as data may name it; every error is one of the record.
+  """Opens a file that a record names, if allowed; every error is one of the record.
 
   Args:
     reference: the path or URL as the record has it.

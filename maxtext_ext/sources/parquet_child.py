@@ -1,4 +1,4 @@
-"""Child process that reads parquet files: the side of the child, run as a script.
+"""Child process that reads parquet files: the child's side, run as a script.
 
 `python parquet_child.py MEMORY` talks to its parent over a socket, its standard input. It imports
 nothing of the package, so it starts in 0.15 s and takes 70 MB; and it opens no files: it asks the
@@ -223,7 +223,7 @@ def _limited(batches: Iterator[pa.RecordBatch], seconds: int) -> Iterator[pa.Rec
 
 
 def _limit_time(seconds: int) -> None:
-  """Has the system end the process when it takes longer from now on, in processor time."""
+  """Limits the further processor time of the process, after which the system ends it."""
   used = resource.getrusage(resource.RUSAGE_SELF)
   end = int(used.ru_utime + used.ru_stime) + 1 + SECONDS + seconds
   _set_limit(resource.RLIMIT_CPU, end)

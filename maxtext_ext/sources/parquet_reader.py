@@ -1,7 +1,7 @@
-"""Child process that reads parquet files: the side of the parent.
+"""Child process that reads parquet files: the parent's side.
 
-pyarrow ends the process on some contradictions in a footer, and makes room for whatever size the
-header of a page states. So it runs in a child (`parquet_child`) with 4 GiB of address space and 5 s
+pyarrow ends the process on some contradictions in a footer, and allocates any size that a page
+header states. So it runs in a child (`parquet_child`) with 4 GiB of address space and 5 s
 of processor time for an answer, 1 s more for each 100 MiB of a row group. The parent serves it the
 bytes of the file and gets one row at a time. pyarrow writes 1,024 values into a page by default: of
 recordings some 400 MB, for which the child takes 0.9 GB. Pages of up to 1.3 GB fit.
@@ -34,7 +34,7 @@ class ReaderEndedError(ReadError):
   """A child has ended.
 
   Attributes:
-    is_killed: from outside, as the kernel does when memory is short: the file may be sound.
+    is_killed: from outside, as by the kernel when memory is short: the file may be intact.
   """
 
   def __init__(self, text: str, *, is_killed: bool = False) -> None:
@@ -46,7 +46,7 @@ class ParquetReader:
   """A child process.
 
   Attributes:
-    is_idle: it has answered all that it was asked.
+    is_idle: whether all requests were answered.
 
   Raises:
     OSError: it does not start.
@@ -122,7 +122,7 @@ class ParquetReader:
       raise self._ended(error) from error
 
   def _ended(self, error: Exception) -> ReaderEndedError:
-    """Ends the process, if it has not ended; tells why it is of no more use."""
+    """Ends the process, if it is running; returns the reason of its failure."""
     if isinstance(error, TimeoutError | ValueError):
       self.end()
       is_silent = isinstance(error, TimeoutError)
@@ -151,7 +151,7 @@ _idle: list[ParquetReader] = []
 
 
 def take_reader() -> ParquetReader:
-  """A child that no file needs any more, or a new one."""
+  """Returns an idle child, or a new one."""
   while True:
     try:
       reader = _idle.pop()

@@ -1,4 +1,4 @@
-"""Rows of parquet files, whatever is in them.
+"""Rows of parquet files, also of damaged or forged ones.
 
 A child process reads the files, see `parquet_reader`. When it ends, the rest of its row group is
 bad, and a new child goes on with the next one.
