@@ -12,7 +12,7 @@ __all__ = ["Transcriber", "Transcription", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-  """Loads what users import from here when they do, so that the command's help stays quick."""
+  """Loads the public names on first use, so that the command's help stays quick."""
   if name not in _LAZY:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
   from maxtext_ext import transcriber

@@ -40,11 +40,11 @@ from maxtext_ext import log
 
 @contextmanager
 def _without_extras() -> Iterator[None]:
-  """Imports without TensorFlow, and without a line for every optional package that is absent.
+  """Imports without TensorFlow, and without a warning for every missing optional package.
 
   MaxText imports TensorFlow wherever it is installed, for the name of one error: 3 s and 450 MB a
-  process. Here it is hidden during the import, unless somebody has it already. Orbax adds a handler
-  to the root logger, behind which a program's own `logging.basicConfig` would do nothing.
+  process. Here it is hidden during the import, unless it is already loaded. Orbax adds a handler
+  to the root logger, which would make a program's own `logging.basicConfig` ineffective.
   """
   handlers = list(logging.root.handlers)
   modules: dict[str, Any] = sys.modules  # None hides a module
@@ -62,10 +62,10 @@ def _without_extras() -> Iterator[None]:
 
 @contextmanager
 def _without_collections() -> Iterator[None]:
-  """Imports without garbage collections, during it and of its objects.
+  """Imports without garbage collection, and exempts the imported objects from it.
 
-  The imports leave 600,000 objects that live as long as the process. Walking through them again
-  and again takes a third of the CPU time of a start: of the import and of tracing a training step.
+  The imports leave 600,000 objects that live as long as the process. Scanning them repeatedly
+  takes a third of the CPU time of a start: of the import and of tracing a training step.
   """
   enabled = gc.isenabled()
   gc.disable()
@@ -143,7 +143,7 @@ PreservationPolicy: TypeAlias = ocp.training.preservation_policies.PreservationP
 def initialize(
   values: Mapping[str, Any], literal: Collection[str], config_class: type[MaxTextConfig]
 ) -> Config:
-  """MaxText's configuration of the values of all keys.
+  """Builds MaxText's configuration from the values of all keys.
 
   MaxText's `pyconfig.initialize` would read files, arguments and environment itself, each in its
   own way; log a banner; join other processes; and end the process when a value is wrong.
@@ -169,7 +169,7 @@ def initialize(
 
 
 def _keep_programs(folder: str) -> None:
-  """Has JAX keep compiled programs in a folder; in none if it is "", whatever JAX was told."""
+  """Sets JAX's folder of compiled programs; "": none, whatever JAX's own setting is."""
   path = os.path.expanduser(folder) or None
   if path != jax.config.jax_compilation_cache_dir:
     compilation_cache.set_cache_dir(path)
@@ -182,7 +182,7 @@ def derived_keys() -> set[str]:
 
 
 def replace(config: Config, **changes: Any) -> Config:
-  """A copy of `config` with some keys changed and nothing derived anew (lengths, rows)."""
+  """Copies `config` with some keys changed; derived keys are not updated (lengths, rows)."""
   return Config(config._pydantic_config.model_copy(update=changes))
 
 
@@ -192,7 +192,7 @@ def keys_of(config: Config) -> dict[str, Any]:
 
 
 def quiet(verbose: bool = False) -> None:
-  """Shows no line of MaxText's and Orbax's, or every one.
+  """Silences MaxText's and Orbax's log lines, or shows all of them.
 
   Their errors are exceptions; of a save that fails, Orbax prints every thread's traceback before.
   In a program that imports the package, handlers and levels other than absl's stay as they are:
@@ -209,14 +209,14 @@ def _not_ours(record: logging.LogRecord) -> bool:
 
 
 def qwen3_tokenizer_path() -> str:
-  """The Qwen3 tokenizer that MaxText ships (151669 entries, without the audio tokens)."""
+  """Returns the Qwen3 tokenizer that MaxText ships (151669 entries, without the audio tokens)."""
   spec = importlib.util.find_spec("maxtext")
   assert spec is not None and spec.origin is not None
   return str(pathlib.Path(spec.origin).parent / "assets" / "tokenizers" / "qwen3-tokenizer")
 
 
 def train_text_only(argv: Sequence[str]) -> None:
-  """MaxText's own pre-training, for a configuration without speech. `argv` as on its command."""
+  """Runs MaxText's own pre-training, without speech. `argv` as on its command line."""
   from maxtext.trainers.pre_train import train
 
   train.main(argv)
@@ -226,7 +226,7 @@ def train_text_only(argv: Sequence[str]) -> None:
 
 
 def make_mesh(config: Config, devices: Sequence[jax.Device] | None = None) -> Mesh:
-  """The device mesh that MaxText's parallelism keys ask for, of all devices or of those given.
+  """Makes the device mesh of MaxText's parallelism keys, from all or from some devices.
 
   Raises:
     ValueError: JAX found none of the hardware that the configuration asks for, or too few devices.
@@ -248,18 +248,18 @@ def make_mesh(config: Config, devices: Sequence[jax.Device] | None = None) -> Me
 
 @contextmanager
 def mesh_scope(config: Config, mesh: Mesh) -> Iterator[None]:
-  """The scope in which a model is built, lowered and run: mesh and logical axis rules."""
+  """Enters the scope in which a model is built, lowered and run: mesh and axis rules."""
   with jax.set_mesh(mesh), logical_axis_rules(config.logical_axis_rules):
     yield
 
 
 def make_quantization(config: Config) -> Any:
-  """MaxText's quantization object of the configuration; None without quantization."""
+  """Makes MaxText's quantization object of the configuration; None without quantization."""
   return quantizations.configure_quantization(config)
 
 
 def make_rngs(config: Config, model_mode: str = MODEL_MODE_TRAIN) -> nnx.Rngs:
-  """Random streams for building a model, from `init_weights_seed`."""
+  """Makes random streams for building a model, from `init_weights_seed`."""
   return maxtext_utils_nnx.create_nnx_rngs(config, model_mode=model_mode)
 
 
@@ -269,21 +269,22 @@ def make_rngs(config: Config, model_mode: str = MODEL_MODE_TRAIN) -> nnx.Rngs:
 def make_optimizer(
   config: Config, mesh: Mesh
 ) -> tuple[Callable[[int], jax.Array], optax.GradientTransformation]:
-  """The learning rate schedule and the optimizer of the configuration."""
+  """Makes the learning rate schedule and the optimizer of the configuration."""
   return train_utils.create_training_optimizer(config, None, mesh=mesh)
 
 
 def clip_gradients(grads: Any, threshold: float) -> Any:
-  """Gradients with their global norm held under `threshold`."""
+  """Clips gradients to a global norm of `threshold`."""
   return maxtext_utils.apply_gradient_clipping(grads, None, threshold)
 
 
 def checkpoint_manager(
   config: Config, keep: PreservationPolicy
 ) -> ocp.training.Checkpointer | None:
-  """Orbax's manager of `checkpoint_dir`, or None when checkpointing is off.
+  """Makes Orbax's manager of `checkpoint_dir`, or None when checkpointing is off.
 
-  MaxText's own, but for what is kept: `max_num_checkpoints_to_keep` of the newest, and `keep`.
+  It is MaxText's own, except for the checkpoints that it keeps: the newest
+  `max_num_checkpoints_to_keep`, and `keep`.
   """
   if not config.enable_checkpointing:
     return None
@@ -309,14 +310,14 @@ def checkpoint_manager(
 
 
 def absolute(path: str) -> str:
-  """A local path from the root; a URL such as gs://bucket as it is."""
+  """Makes a local path absolute; returns a URL such as gs://bucket unchanged."""
   return path if "://" in path else os.path.abspath(path)
 
 
 def init_train_state(
   config: Config, mesh: Mesh, manager: Any | None, init_fn: Callable[[], TrainState]
 ) -> tuple[nnx.State, Any, bool]:
-  """The sharded train state: restored from `manager`, from `load_parameters_path`, or new.
+  """Makes the sharded train state: restored from `manager`, from `load_parameters_path`, or new.
 
   Returns:
     the state, its shardings, and whether anything was restored.
@@ -330,23 +331,23 @@ def init_train_state(
 def abstract_train_state(
   config: Config, mesh: Mesh, init_fn: Callable[[], TrainState]
 ) -> tuple[nnx.State, Any]:
-  """The train state's shapes and dtypes on the mesh, and its shardings; nothing is computed."""
+  """Returns the train state's shapes and dtypes on the mesh, and its shardings."""
   state, _, shardings = maxtext_utils.get_abstract_state(config, mesh, init_fn, is_training=True)
   return state, shardings
 
 
 def to_checkpoint(state: nnx.State) -> dict[str, Any]:
-  """The state in MaxText's layout on disk, which MaxText's own tools read."""
+  """Converts the state to MaxText's layout on disk, which MaxText's own tools read."""
   return to_checkpoint_dict(state)
 
 
 def from_checkpoint(items: dict[str, Any], abstract: nnx.State) -> nnx.State:
-  """The state that `to_checkpoint` was given, of the form of `abstract`."""
+  """Inverts `to_checkpoint`; returns a state of the form of `abstract`."""
   return checkpointing._linen_items_to_nnx(items, abstract)
 
 
 def load_params(config: Config, mesh: Mesh, path: str, make: Callable[[], nnx.Module]) -> nnx.State:
-  """The parameters of a checkpoint (its step folder or `items`), sharded for `mesh`.
+  """Loads the parameters of a checkpoint (its step folder or `items`), sharded for `mesh`.
 
   Raises:
     ValueError: when a parameter of the model is missing there or has another shape.
@@ -378,7 +379,7 @@ def jit_steps(
   train_step: Callable[..., Any],
   eval_step: Callable[..., Any],
 ) -> tuple[jax.stages.Wrapped, jax.stages.Wrapped]:
-  """The compiled-on-first-use train and eval steps, with MaxText's shardings and donation."""
+  """Makes train and eval steps, compiled on first use, with MaxText's shardings and donation."""
   params_shardings, state_shardings = sharding.maybe_update_params_sharding_with_opt(
     config, state_shardings
   )

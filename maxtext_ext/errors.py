@@ -23,15 +23,15 @@ PEER_LOST = 42
 
 
 class UnfinishedWork(OSError):
-  """Work in other threads failed or hangs; the process ends without waiting for them."""
+  """Other threads failed or hang; the process ends without waiting for them."""
 
 
 class Unreachable(UnfinishedWork):
-  """The storage cannot be reached, and threads may go on trying for a quarter of an hour."""
+  """The storage cannot be reached; threads may keep retrying for 15 minutes."""
 
 
 def exit_with_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
-  """Turns the errors a user can mend (ValueError, OSError) into `error: ...` and exit status 2.
+  """Turns the errors that a user can fix (ValueError, OSError) into `error: ...` and exit status 2.
 
   Set MAXTEXT_EXT_TRACEBACK=1 to see where they come from.
   """
@@ -57,10 +57,10 @@ def exit_with_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def leaving_at_interrupt() -> Iterator[None]:
-  """Lets Ctrl-C end the process at once, while there is nothing to save or to put in order.
+  """Lets Ctrl-C end the process at once, while there is nothing to save or to clean up.
 
   A KeyboardInterrupt in the middle of the imports of JAX and MaxText may be swallowed there, and
-  the command would go on to its end.
+  the command would continue to its end.
   """
   in_main = threading.current_thread() is threading.main_thread()
   if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:

@@ -11,7 +11,7 @@ _KEPT = _INVISIBLE | _SIGNS | _SPACES
 
 
 def printable(text: str) -> str:
-  r"""Escapes every character that a terminal obeys or that hides or reorders others.
+  r"""Escapes every character that controls a terminal, or hides or reorders others.
 
   Control characters (line breaks too, so that the result is one line), escape sequences,
   bidirectional embeddings, overrides and isolates, lone surrogates and characters without a meaning

@@ -7,7 +7,7 @@ from maxtext_ext.escape import printable
 
 
 class _Plain(logging.Handler):
-  """Writes to what `sys.stderr` is at that moment: a progress line may stand in for it."""
+  """Handler that writes to the current `sys.stderr`, which a progress line may replace."""
 
   def emit(self, record: logging.LogRecord) -> None:
     sys.stderr.write(f"{record.levelname.lower()}: {printable(record.getMessage())}\n")
@@ -17,7 +17,7 @@ _plain = _Plain()
 
 
 def show_warnings() -> None:
-  """Lets warnings of the package reach the user, whatever the libraries do to the root logger."""
+  """Shows warnings of the package, whatever the libraries do to the root logger."""
   logger = logging.getLogger("maxtext_ext")
   logger.setLevel(logging.WARNING)
   logger.addHandler(_plain)  # once, however often it is called

@@ -1,1 +1,1 @@
-"""MaxText's documented module names, for commands that people already have."""
+"""MaxText's documented module names, for existing commands."""
