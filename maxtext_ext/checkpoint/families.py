@@ -85,4 +85,4 @@ def describe_sources() -> str:
     for family in FAMILIES.values()
     if family.parts
   ]
-  return "; ".join([*several, "every other model takes one SOURCE"])
+  return "; ".join([*several, f"every {'other ' if several else ''}model takes one SOURCE"])

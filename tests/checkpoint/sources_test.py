@@ -191,6 +191,12 @@ def test_wrong_or_missing_sources_are_one_line(tmp_path, arguments, said):
     to_maxtext(parse_sources(arguments), str(tmp_path / "out"))
 
 
+def test_where_no_model_is_made_of_several_the_message_says_so(monkeypatch):
+  monkeypatch.delitem(families.FAMILIES, "two_parts")
+  with pytest.raises(ValueError, match=r"^a: expected .*; every model takes one SOURCE$"):
+    parse_sources(["a", "b"])
+
+
 def test_a_checkpoint_of_another_kind_is_refused(tmp_path, sources):
   swapped = {"encoder": sources["lm"], "lm": sources["lm"]}
   with pytest.raises(ValueError, match=r"^encoder=.*model_type 'text', expected tower$"):
