@@ -1,8 +1,9 @@
 """Settings of a run: files, command line and environment, merged and checked.
 
 Order, later ones win: declared defaults -> `configs/speech.yml` -> `configs/models/
-{model_name}.yml` -> the experiment's yml -> `key=value` on the command line -> `M_KEY` environment
-variables. MaxText and JAX are not imported, so that mistakes are reported at once.
+{model_name}.yml` -> the experiment's yml -> `key=value` on the command line or `M_KEY` environment
+variables, which must not give the same key. MaxText and JAX are not imported, so that mistakes are
+reported at once.
 """
 
 import difflib
@@ -117,7 +118,7 @@ def read(
   if first is None:
     for source, nodes in chain.files:
       _require_known(nodes, source)
-    raise ConfigError(f"{path} sets no {SPEECH_KEY}: give `{BASE_CONFIG}: ../speech.yml`")
+    raise ConfigError(f"{path} sets no {SPEECH_KEY}: give `{BASE_CONFIG}: configs/speech.yml`")
   files = [_read_nodes(nodes, source) for source, nodes in chain.files]
   command, environment = _read_overrides(overrides), _read_environment()
   for key in command.keys() & environment.keys():

@@ -11,7 +11,7 @@ from maxtext_ext.keys.yml import read_chain, read_yml
 from tests.config_test import DEMO, write
 
 BAD_FILES = {
-  "no base": ("steps: 5\n", "sets no speech_encoder"),
+  "no base": ("steps: 5\n", "sets no speech_encoder: give `base_config: configs/speech.yml`"),
   "empty": ("", "sets no speech_encoder"),
   "base not found": ("base_config: nowhere.yml\n", "base_config nowhere.yml not found"),
   "base is no name": ("base_config: [a]\n", "base_config is no text"),
