@@ -57,6 +57,7 @@ def show(listed: "list[Row]", console: "Console") -> None:
   from rich.table import Table
   from rich.text import Text
 
+  from maxtext_ext.escape import printable
   from maxtext_ext.keys.listing import show as as_yml
   from maxtext_ext.keys.settings import DEFAULT
 
@@ -70,8 +71,8 @@ def show(listed: "list[Row]", console: "Console") -> None:
     line.add_column(justify="right", max_width=max(20, console.width // 2), overflow="fold")
     style = "" if row.origin == DEFAULT else "bold"
     line.add_row(
-      Text.assemble((f"{row.key}: ", "cyan"), (as_yml(row.value) or '""', style)),
-      Text(row.origin, style="dim"),
+      Text.assemble((f"{row.key}: ", "cyan"), (printable(as_yml(row.value)) or '""', style)),
+      Text(printable(row.origin), style="dim"),
     )
     console.print(Padding(line, (0, 0, 0, 2)))
     console.print(Padding(Text(row.description, style="dim"), (0, 0, 0, 6)))

@@ -29,6 +29,11 @@ def test_keys_are_printed_in_80_columns(capsys, monkeypatch):
   assert "  steps: 1000" in run(capsys, "configs/speech.yml", "--all")
 
 
+def test_a_value_cannot_steer_the_terminal(capsys):
+  out = run(capsys, "configs/speech.yml", "context=\x1b[2Jשלום\nsecond line")
+  assert r"context: \x1b[2Jשלום\nsecond line " in out
+
+
 def test_json_and_markdown(capsys):
   rows = json.loads(run(capsys, LORA, "lora_rank=4", "--json"))
   (rank,) = [row for row in rows if row["key"] == "lora_rank"]
