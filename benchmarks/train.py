@@ -266,13 +266,13 @@ def main() -> None:
     answers = write_clips(folder, clips, tokenizer)
     base = package_configs() / "speech.yml"
     (folder / "run.yml").write_text(f"base_config: {base}\nmodel_name: {folder}\n", "utf-8")
-    given = [
+    overrides = [
       *(f"data_dir={folder}", f"base_output_directory={folder / 'runs'}"),
       *(f"jax_cache_dir={folder / 'compiled'}", "enable_checkpointing=false"),
       *setting.keys,
       *options.keys,
     ]
-    by_name = dict(item.split("=", 1) for item in given)  # the later ones win
+    by_name = dict(item.split("=", 1) for item in overrides)  # the later ones win
     keys = [f"{key}={value}" for key, value in by_name.items()]
     theirs, ours = [], []
     with PeerProcess(folder, options, answers) as peer:

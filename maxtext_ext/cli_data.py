@@ -111,7 +111,7 @@ def convert_data(
 
   if shards is not None and records_per_shard is not None:
     raise ValueError("got --shards and --records-per-shard, expected one of them; leave one out")
-  given: dict[str, Any] = {
+  explicit: dict[str, Any] = {
     "records_per_shard": records_per_shard,
     "shards": shards,
     "audio_key": audio_key,
@@ -121,7 +121,7 @@ def convert_data(
     "dataset_name": dataset,
     "allow_urls": allow_urls or None,
   }
-  given = {name: value for name, value in given.items() if value is not None}
+  explicit = {name: value for name, value in explicit.items() if value is not None}
   options = ConvertOptions(
     source_format=source_format,
     splits=(split,),
@@ -129,7 +129,7 @@ def convert_data(
     workers=workers,
     max_bad_fraction=max_bad_fraction,
     overwrite=overwrite,
-    source=SourceOptions(**given),
+    source=SourceOptions(**explicit),
   )
   if (beam_args or runner) and engine != "beam":
     got = " ".join([*(["--runner", runner] if runner else []), *(beam_args or [])])

@@ -38,8 +38,8 @@ class Geometry:
   min_samples: int
 
   def __post_init__(self) -> None:
-    whole = self._halve(self.frames_per_chunk)
-    assert whole % self.stack == 0, f"{whole} frames of a chunk are no stacks of {self.stack}"
+    halved = self._halve(self.frames_per_chunk)
+    assert halved % self.stack == 0, f"{halved} frames of a chunk are no stacks of {self.stack}"
     assert self.min_samples > N_FFT // 2, "a clip is reflected by half a frame at both ends"
     assert self.num_tokens(0) > 0, f"a clip of {self.min_samples} samples gives no token"
 

@@ -49,9 +49,9 @@ def find_damage(file: SeekableFile) -> str | None:
   size = file.seek(0, os.SEEK_END)
   file.seek(0)
   find = _FIND_DAMAGE.get(file.read(4))
-  found = find(file, size) if find else None
+  damage = find(file, size) if find else None
   file.seek(0)
-  return found
+  return damage
 
 
 def skip_id3(file: SeekableFile, start: int = 0) -> int:
@@ -179,13 +179,13 @@ def _find_sound_in_chunks(
     header = file.read(8)
     if len(header) < 8:
       break
-    found, length = struct.unpack(f"{order}4sI", header)
+    chunk, length = struct.unpack(f"{order}4sI", header)
     position += 8
-    if found == b"fmt " and (damage := _find_damage_in_fmt(file.read(16), order)):
+    if chunk == b"fmt " and (damage := _find_damage_in_fmt(file.read(16), order)):
       return damage
-    if found == b"ds64":
+    if chunk == b"ds64":
       wide = position + 8
-    if found == name:
+    if chunk == name:
       field, form = position - 4, f"{order}I"
       if wide is not None and length == 0xFFFF_FFFF:
         file.seek(wide)

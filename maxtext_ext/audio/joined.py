@@ -89,7 +89,7 @@ def _ends_with_file(head: bytes, size: int) -> bool:
 
 
 def _search(file: SeekableFile, beginning: _Beginning, start: int) -> list[int]:
-  found = []
+  starts = []
   file.seek(start)
   before, position = b"", start  # of `before` in the file
   while block := file.read(_BLOCK):
@@ -98,13 +98,13 @@ def _search(file: SeekableFile, beginning: _Beginning, start: int) -> list[int]:
     while at >= 0:
       first = at - beginning.at
       if first >= 0 and beginning.header.match(data, first):
-        found.append(position + first)
-        if len(found) >= _MAX_FILES:
-          return found
+        starts.append(position + first)
+        if len(starts) >= _MAX_FILES:
+          return starts
       at = data.find(beginning.mark, at + 1)
     keep = min(len(data), 2 * _HEADER)
     before, position = data[len(data) - keep :], position + len(data) - keep
-  return list(dict.fromkeys(found))
+  return list(dict.fromkeys(starts))
 
 
 def _without_tracks(file: SeekableFile, joints: list[int]) -> list[int]:
@@ -156,8 +156,8 @@ def _tag_of_mpeg(file: SeekableFile, start: int) -> bytes | None:
   """Returns what an encoder has written into a frame instead of sound, if it has."""
   file.seek(start)
   head = file.read(256)
-  found = _is_frame(head) and re.search(b"Xing|Info", head)
-  return head[found.start() :] if found else None
+  tag = _is_frame(head) and re.search(b"Xing|Info", head)
+  return head[tag.start() :] if tag else None
 
 
 def _is_mpeg(file: SeekableFile, start: int) -> bool:

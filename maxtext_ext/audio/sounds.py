@@ -59,18 +59,18 @@ def find_sounds(folder: str) -> tuple[str, ...]:
   Raises:
     ValueError: no such folder on this machine, or no sound in it.
   """
-  found = [
+  paths = [
     os.path.join(where, name)
     for where, _, names in os.walk(folder, followlinks=True)
     for name in names
     if name.lower().endswith(SUFFIXES)
   ]
-  if not found:
+  if not paths:
     raise ValueError(
       f"{folder}: no sounds found, expected a local folder with {', '.join(SUFFIXES)} files; "
       "check the path, and copy remote ones to every machine first"
     )
-  return tuple(sorted(found))
+  return tuple(sorted(paths))
 
 
 def load_noise(path: str) -> np.ndarray:

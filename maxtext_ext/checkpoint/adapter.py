@@ -128,10 +128,10 @@ class AdapterRecord:
         " name the same in train_parts, or give another run_name"
       )
     if self.base_identity != stored.base_identity:
-      given = self.base_path or f"none ({self.base_identity})"
+      actual = self.base_path or f"none ({self.base_identity})"
       wanted = stored.base_path or f"none, and {stored.base_identity}"
       raise ValueError(
-        f"{place} holds adapters of other weights: got load_parameters_path={given}, expected"
+        f"{place} holds adapters of other weights: got load_parameters_path={actual}, expected"
         f" {wanted} (or a copy of it, unchanged)"
       )
 
@@ -212,13 +212,13 @@ def load_weights(
   return config, nnx.merge_state(params, adapters)
 
 
-def base_of(items: str, record: AdapterRecord, given: str = "") -> str:
+def base_of(items: str, record: AdapterRecord, explicit: str = "") -> str:
   """Finds the weights that the adapters at `items` were trained on, and returns their path.
 
   Raises:
     ValueError: they are not found.
   """
-  return find_base(items, path=record.base_path, identity=record.base_identity, given=given)
+  return find_base(items, path=record.base_path, identity=record.base_identity, explicit=explicit)
 
 
 def load_adapters(items: str, abstract: nnx.State) -> nnx.State:

@@ -49,35 +49,35 @@ def is_identical(items: str, identity: str) -> bool:
   return bool(items) and (epath.Path(items) / _TREE).exists() and identify(items) == identity
 
 
-def find_base(items: str, *, path: str, identity: str, given: str = "") -> str:
+def find_base(items: str, *, path: str, identity: str, explicit: str = "") -> str:
   """Returns the path of the weights that adapters were trained on; remembers an explicit one.
 
   Args:
     items: the adapters' part of a checkpoint.
     path: of the weights in training.
     identity: of those weights, see `identify`.
-    given: where they may lie now; other weights there are ignored with a warning.
+    explicit: path that the user gave; other weights there are ignored with a warning.
 
   Raises:
     ValueError: they are nowhere.
   """
   run_dir = run_of(items)
   remembered = remembered_base(run_dir) if run_dir else ""
-  for place in (given, remembered, path):
+  for place in (explicit, remembered, path):
     if is_identical(place, identity):
-      if given and place != given:
+      if explicit and place != explicit:
         _log.warning(
           "load_parameters_path=%s holds other weights than the adapters at %s were trained on;"
           " those of %s are taken",
-          *(given, items, place),
+          *(explicit, items, place),
         )
-      if run_dir and place == given and place not in (remembered, path):
+      if run_dir and place == explicit and place not in (remembered, path):
         remember_base(run_dir, place)
       return place
-  problem = "other weights lie" if epath.Path(given or path).exists() else "nothing lies"
+  problem = "other weights are" if epath.Path(explicit or path).exists() else "nothing is"
   raise ValueError(
     f"{items}: the weights that its adapters were trained on are missing: {problem} at"
-    f" {given or path}; give load_parameters_path=FOLDER of them or of a copy, once (they lay at"
+    f" {explicit or path}; give load_parameters_path=FOLDER of them or of a copy, once (they were at"
     f" {path})"
   )
 

@@ -120,11 +120,11 @@ class Audio(_Section):
   def _under_one_name(cls, value: Any) -> Any:
     if not isinstance(value, dict):
       return value
-    found = dict(value)
+    renamed = dict(value)
     for ours, name in cls.ALIASES.items():
-      if name in found and found.setdefault(ours, found[name]) == found[name]:
-        del found[name]
-    return found
+      if name in renamed and renamed.setdefault(ours, renamed[name]) == renamed[name]:
+        del renamed[name]
+    return renamed
 
   @pydantic.model_validator(mode="after")
   def _divisible(self) -> Self:

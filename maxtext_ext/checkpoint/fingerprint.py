@@ -81,9 +81,9 @@ def _of_data(config: bridge.Config) -> Fingerprint:
     shards = find_shards(folder, split)
     label = f"{name} {split}".strip()
     sizes.append(f"{label} {_of_files(shards)}")
-    if found := manifest.read_manifest(folder, split):
-      parts = [f"{shard.name} {shard.records} {shard.crc32c}" for shard in found.shards]
-      checksums.append(f"{label} {found.records} records {_digest(parts)}")
+    if stored := manifest.read_manifest(folder, split):
+      parts = [f"{shard.name} {shard.records} {shard.crc32c}" for shard in stored.shards]
+      checksums.append(f"{label} {stored.records} records {_digest(parts)}")
   if len(checksums) < len(datasets):
     return {_DATA: ", ".join(sizes)}
   return {_DATA: ", ".join(sizes), _DATA_CHECKSUMS: ", ".join(checksums)}
@@ -126,15 +126,15 @@ def _metadata(checkpoint: epath.Path) -> Mapping[str, Any]:
 
 def _of_files_beside(run_dir: str) -> Fingerprint:
   """Computes it for a checkpoint without fingerprint, from its model.yml and tokenizer."""
-  found: Fingerprint = {}
+  result: Fingerprint = {}
   if (file := epath.Path(run_dir) / MODEL_FILE).exists():
     keys = fingerprint_of_keys(yaml.safe_load(file.read_text()))
-    found |= {key: value for key, value in keys.items() if is_of_model(key)}
+    result |= {key: value for key, value in keys.items() if is_of_model(key)}
   if Tokenizer.is_in(run_dir):
-    found[_TOKENIZER] = Tokenizer.from_directory(run_dir).checksum()
+    result[_TOKENIZER] = Tokenizer.from_directory(run_dir).checksum()
   elif Alphabet.is_in(run_dir):
-    found[_TOKENIZER] = Alphabet.from_directory(run_dir).checksum()
-  return found
+    result[_TOKENIZER] = Alphabet.from_directory(run_dir).checksum()
+  return result
 
 
 def check_model(

@@ -78,8 +78,8 @@ class Rule:
 
   def match(self, name: str) -> dict[str, int] | None:
     """Indices of a Hugging Face name, or None where it is not one of this rule's."""
-    found = self._pattern.fullmatch(name)
-    return None if found is None else {k: int(v) for k, v in found.groupdict().items()}
+    match = self._pattern.fullmatch(name)
+    return None if match is None else {k: int(v) for k, v in match.groupdict().items()}
 
   def hf_shape(self, sizes: Sizes) -> tuple[int, ...]:
     """Shape of the Hugging Face tensor."""
@@ -248,11 +248,11 @@ class KeyTableError(ValueError):
 
 def places_by_name(rules: Iterable[Rule], sizes: Sizes) -> dict[str, list[Place]]:
   """Hugging Face names of a whole model in sorted order, each with what it holds of ours."""
-  found: dict[str, list[Place]] = {}
+  places: dict[str, list[Place]] = {}
   for rule in rules:
     for place in rule.places(sizes):
-      found.setdefault(place.hf, []).append(place)
-  return {name: found[name] for name in sorted(found)}
+      places.setdefault(place.hf, []).append(place)
+  return {name: places[name] for name in sorted(places)}
 
 
 def count_places(rules: Iterable[Rule], sizes: Sizes) -> int:

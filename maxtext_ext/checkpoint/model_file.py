@@ -129,10 +129,10 @@ def pretrained_config(
 
 def base_among(overrides: Mapping[str, Any]) -> str:
   """The base weights that the overrides of a LoRA run name; empty: none."""
-  given = overrides.get(_WEIGHTS)
-  if not given or _holds_adapters(given):
+  explicit = overrides.get(_WEIGHTS)
+  if not explicit or _holds_adapters(explicit):
     return ""
-  return bridge.absolute(find_weights(os.fspath(given)))
+  return bridge.absolute(find_weights(os.fspath(explicit)))
 
 
 def _holds_adapters(path: str | os.PathLike[str]) -> bool:

@@ -77,24 +77,24 @@ def read_peft(folder: str, config: bridge.Config, *, allow_nonfinite: bool = Fal
     NonfiniteError: values are NaN or infinite.
     ValueError: no adapter there, or one that is more than LoRA.
   """
-  text, given = _read_config(folder)
+  text, settings = _read_config(folder)
   with HfReader(folder, [WEIGHTS]) as reader:
     dtype = _dtype_of(reader, folder)
     naming, used = _used_rules(reader.tensors, config)
     rules = [rule for pair in used.values() for rule in pair]
     known = [place for rule in rules for place in rule.places(sizes_of(config, 1))]
-    places = [place for place in known if given.is_adapted(_module(place))]
+    places = [place for place in known if settings.is_adapted(_module(place))]
     left_out = {place.hf for place in known} - {place.hf for place in places}
     if aside := sorted(left_out & reader.tensors.keys()):  # PEFT would pass over them
       raise ValueError(
         f"{os.path.join(folder, CONFIG)} adapts none of the modules of {len(aside)} tensors, such"
         f" as {aside[0]}"
       )
-    ranks = {_module(place): given.rank(_module(place)) for place in places}
-    sizes = {rank: sizes_of(config, rank) for rank in {*ranks.values(), given.r}}
+    ranks = {_module(place): settings.rank(_module(place)) for place in places}
+    sizes = {rank: sizes_of(config, rank) for rank in {*ranks.values(), settings.r}}
     expected = {p.hf: p.rule.hf_shape(sizes[ranks[_module(p)]]) for p in places}
     check_names(expected, {name: info.shape for name, info in reader.tensors.items()}, folder)
-    lora = _joint(given, ranks, _targets(used, config, naming))
+    lora = _joint(settings, ranks, _targets(used, config, naming))
     shapes = our_shapes(rules, sizes_of(config, lora.rank))
     arrays = {path: np.zeros(shape, np.float32) for path, shape in shapes.items()}
     nonfinite = {}
@@ -104,7 +104,7 @@ def read_peft(folder: str, config: bridge.Config, *, allow_nonfinite: bool = Fal
         nonfinite[place.hf] = count
       value = place.rule.view(tensor, sizes[ranks[_module(place)]])
       arrays[place.path][_slot(place, ranks[_module(place)])] = _scaled(
-        place, value, given.scale(_module(place)) / lora.scale
+        place, value, settings.scale(_module(place)) / lora.scale
       )
   if nonfinite and not allow_nonfinite:
     raise NonfiniteError(folder, nonfinite)
@@ -148,15 +148,15 @@ def _scaled(place: Place, values: np.ndarray, factor: float) -> np.ndarray:
   return (values.astype(np.float64) * factor).astype(np.float32)
 
 
-def _joint(given: PeftConfig, ranks: Mapping[str, int], targets: tuple[str, ...]) -> LoraConfig:
+def _joint(settings: PeftConfig, ranks: Mapping[str, int], targets: tuple[str, ...]) -> LoraConfig:
   """One rank for all modules, the largest, and the scale that most of them have."""
-  rank = max(ranks.values(), default=given.r)
-  scales = Counter(given.scale(module) for module in ranks)
-  scale = scales.most_common(1)[0][0] if scales else given.scale("")
-  model = next((module for module in ranks if given.scale(module) == scale), "")
-  own = given.rank(model)
+  rank = max(ranks.values(), default=settings.r)
+  scales = Counter(settings.scale(module) for module in ranks)
+  scale = scales.most_common(1)[0][0] if scales else settings.scale("")
+  model = next((module for module in ranks if settings.scale(module) == scale), "")
+  own = settings.rank(model)
   # For one rank without rsLoRA exactly the file's alpha.
-  alpha = given.alpha(model) * (rank / (math.sqrt(own) if given.use_rslora else own))
+  alpha = settings.alpha(model) * (rank / (math.sqrt(own) if settings.use_rslora else own))
   return LoraConfig(rank=rank, alpha=alpha, targets=targets)
 
 
@@ -187,7 +187,7 @@ def write_peft(
   """
   peft = adapters.peft or {"naming": MODULES, "dtype": "F32", "metadata": {"format": "pt"}}
   text = peft.get("config")
-  given = peft_config.read(text.encode(), CONFIG) if text else None
+  settings = peft_config.read(text.encode(), CONFIG) if text else None
   sizes = sizes_of(config, adapters.lora.rank)
   pairs = adapter_rules(config, peft["naming"])
   kept = [
@@ -202,11 +202,11 @@ def write_peft(
   tensors = {}
   for place in (place for rule in kept for place in rule.places(sizes)):
     rank, factor = adapters.lora.rank, 1.0
-    if given is not None:
-      if not given.is_adapted(_module(place)):
+    if settings is not None:
+      if not settings.is_adapted(_module(place)):
         continue
-      rank = given.rank(_module(place))
-      factor = adapters.lora.scale / given.scale(_module(place))
+      rank = settings.rank(_module(place))
+      factor = adapters.lora.scale / settings.scale(_module(place))
     own_sizes = {**sizes, RANK: rank}
     value = np.empty(place.rule.hf_shape(own_sizes), DTYPES[peft["dtype"]])
     stored = adapters.arrays[place.path][_slot(place, rank)]

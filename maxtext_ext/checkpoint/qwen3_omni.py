@@ -74,10 +74,10 @@ def rules(naming: str, tied: bool) -> list[Rule]:
   """Returns rules for every tensor that is kept, the decoder's layers stacked."""
   prefix = "thinker." if naming in (ORIGINAL, ORIGINAL_FUSED) else ""
   tower, text = f"{prefix}audio_tower", f"{prefix}model"
-  found = qwen3_asr.audio_rules(tower, f"{tower}.proj1", f"{tower}.proj2")
-  found += qwen3_asr.attention_rules(text)
-  found += expert_rules(text, fused=naming in (ORIGINAL_FUSED, NATIVE_FUSED))
-  return found if tied else [*found, qwen3_asr.head_rule(f"{prefix}lm_head")]
+  result = qwen3_asr.audio_rules(tower, f"{tower}.proj1", f"{tower}.proj2")
+  result += qwen3_asr.attention_rules(text)
+  result += expert_rules(text, fused=naming in (ORIGINAL_FUSED, NATIVE_FUSED))
+  return result if tied else [*result, qwen3_asr.head_rule(f"{prefix}lm_head")]
 
 
 def sizes(model: Mapping[str, Any]) -> dict[str, int]:
@@ -124,21 +124,21 @@ def hf_config(source: Mapping[str, Any], naming: str, tied: bool) -> dict[str, A
     source: the config.json that the model came with, of the whole model or of its thinker.
     tied: whether the output head is the embedding.
   """
-  found = copy.deepcopy(dict(source))
+  result = copy.deepcopy(dict(source))
   versions: dict[str, Any] = {
-    key: found[key] for key in ("transformers_version", "dtype") if key in found
+    key: result[key] for key in ("transformers_version", "dtype") if key in result
   }
   if naming in (NATIVE, NATIVE_FUSED):
-    found = {**versions, **found.get("thinker_config", found)}
-    found |= {"architectures": [_THINKER_CLASS], "model_type": THINKER_TYPE}
+    result = {**versions, **result.get("thinker_config", result)}
+    result |= {"architectures": [_THINKER_CLASS], "model_type": THINKER_TYPE}
   else:
-    if "thinker_config" not in found:
-      found = {"architectures": [_FULL_CLASS], **versions, "thinker_config": found}
+    if "thinker_config" not in result:
+      result = {"architectures": [_FULL_CLASS], **versions, "thinker_config": result}
     # The talker's tensors are not written, so it must not be built.
-    found |= {"model_type": FULL_TYPE, "enable_audio_output": False}
-  inside = found.get("thinker_config", found)
+    result |= {"model_type": FULL_TYPE, "enable_audio_output": False}
+  inside = result.get("thinker_config", result)
   inside["tie_word_embeddings"] = tied
-  return found
+  return result
 
 
 FAMILY = Family(

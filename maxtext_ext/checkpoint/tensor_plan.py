@@ -156,14 +156,14 @@ def plan_from_hf(
     KeyTableError: a tensor is unknown, missing or misshapen.
     ValueError: config.json is of a model of another size.
   """
-  skipped, found = [], {}
+  skipped, shapes_of = [], {}
   for source, reader in readers.items():
     kind = family.sources[source]
     skipped += [(source, name) for name in sorted(reader.tensors) if kind.skipped(name)]
     left_out = {name for of, name in skipped if of == source}
-    found[source] = {k: info.shape for k, info in reader.tensors.items() if k not in left_out}
+    shapes_of[source] = {k: info.shape for k, info in reader.tensors.items() if k not in left_out}
   sizes = family.sizes(model)
-  for source, shapes in found.items():
+  for source, shapes in shapes_of.items():
     counts = [
       count_places(rules_of(family.rules(naming, True), source), sizes) for naming in family.namings
     ]
@@ -171,16 +171,16 @@ def plan_from_hf(
       raise ValueError(
         f"{given[source]}: {len(shapes)} tensors, but config.json describes a model of {counts[0]}"
       )
-  naming = family.naming_of(name for shapes in found.values() for name in shapes)
+  naming = family.naming_of(name for shapes in shapes_of.values() for name in shapes)
   tied, stored_head = bool(model["logits_via_embedding"]), None
   head = family.tied_head(naming) if tied and family.tied_head is not None else None
-  if head is not None and head.hf in (shapes := found[head.source]):
+  if head is not None and head.hf in (shapes := shapes_of[head.source]):
     embedding = next(rule.hf for rule in family.rules(naming, True) if rule.ours == head.ours)
     tied = shapes.get(embedding) == shapes[head.hf]
     tied = tied and _equal(readers[head.source], embedding, head.hf)
     stored_head = head if tied else None
   rules = family.rules(naming, tied)
-  for source, shapes in found.items():
+  for source, shapes in shapes_of.items():
     places = places_by_name(rules_of(rules, source), sizes)
     expected = {name: p[0].rule.hf_shape(sizes) for name, p in places.items()}
     if stored_head is not None and stored_head.source == source:

@@ -179,15 +179,15 @@ def _summary_of(out: str, manifests: Sequence[Manifest]) -> ConvertSummary:
   """Rebuilds the summary of a finished conversion from its manifests."""
   first = manifests[0]
   lines = quarantine.read_lines(storage.join(out, quarantine.QUARANTINE_NAME))
-  label = quarantine.label_of([found.split for found in manifests])
+  label = quarantine.label_of([each.split for each in manifests])
   ours = (quarantine.as_text(line) for line in lines if line["split"] == label)
   return ConvertSummary(
     read=first.read,
-    written=sum(found.records for found in manifests),
+    written=sum(each.records for each in manifests),
     quarantined=first.quarantined,
     left_out=first.left_out,
-    seconds=sum(found.seconds for found in manifests),
-    shards=tuple(storage.join(out, shard.name) for found in manifests for shard in found.shards),
+    seconds=sum(each.seconds for each in manifests),
+    shards=tuple(storage.join(out, shard.name) for each in manifests for shard in each.shards),
     reasons=tuple(itertools.islice(ours, quarantine.REASONS_KEPT)),
     repeated=True,
   )
@@ -210,8 +210,8 @@ class _State:
     Raises:
       ValueError: a file of theirs is damaged.
     """
-    found = (manifest.read_manifest(self._out, split) for split in self._splits)
-    self.manifests = [each for each in found if each]
+    manifests = (manifest.read_manifest(self._out, split) for split in self._splits)
+    self.manifests = [each for each in manifests if each]
     self._plans = [self._read_plan(split) for split in self._splits]
 
   def is_finished(
@@ -229,13 +229,13 @@ class _State:
     """
     names = {os.path.basename(path) for path in self._shards}
     if len(self.manifests) < len(self._splits) or not all(
-      names.issuperset(shard.name for shard in found.shards) for found in self.manifests
+      names.issuperset(shard.name for shard in each.shards) for each in self.manifests
     ):
       return False
     if storage.list_folder(_results_folder(self._out, self._splits[0])):
       return are_all_current
     # An earlier version did not note of what each shard was made, or that was not copied with them.
-    if any(self._is_outdated(found, identity, files) for found in self.manifests):
+    if any(self._is_outdated(each, identity, files) for each in self.manifests):
       raise ValueError(
         f"{self._out} holds a conversion of {self._names()} whose source has changed since, and "
         "not which shards were made of what; replace it with --overwrite, or choose another folder"
@@ -243,16 +243,16 @@ class _State:
     return True
 
   def _is_outdated(
-    self, found: Manifest, identity: Mapping[str, Any], files: Sequence[str]
+    self, stored: Manifest, identity: Mapping[str, Any], files: Sequence[str]
   ) -> bool:
-    if _FILES in found.conversion:
-      return found.conversion[_FILES] != identity[_FILES]
-    written = storage.modified(manifest.manifest_path(self._out, found.split))
+    if _FILES in stored.conversion:
+      return stored.conversion[_FILES] != identity[_FILES]
+    written = storage.modified(manifest.manifest_path(self._out, stored.split))
     return any(storage.modified(path) > written for path in files)
 
   def refuse_other(self, settings: Mapping[str, Any]) -> None:
     """Raises ValueError where the splits are those of another command."""
-    others = [found.conversion for found in self.manifests]
+    others = [each.conversion for each in self.manifests]
     others += [plan for plan in self._plans if plan is not None]
     for other in others:
       # What an earlier version of this program did not know yet was as it is now by default.
@@ -301,8 +301,8 @@ class _State:
       self._remove_others(storage.list_folder(_results_folder(self._out, split)), results)
     self.remove_temporaries()
 
-  def _remove_others(self, found: Iterable[str], kept: Container[str]) -> None:
-    for path in found:
+  def _remove_others(self, paths: Iterable[str], kept: Container[str]) -> None:
+    for path in paths:
       if path not in kept:
         storage.remove(path)
 

@@ -101,17 +101,17 @@ def verify(
   """
   if workers < 1:
     raise ValueError(f"workers is {workers}, expected 1 or more")
-  found: dict[str, list[str]] = {split: [] for split in splits_with_manifest(path)}
+  shards_of: dict[str, list[str]] = {split: [] for split in splits_with_manifest(path)}
   for shard in list_shards(path):
     name = parse_shard_name(shard)
-    found.setdefault(name[0] if name else "", []).append(shard)
-  if not found:
+    shards_of.setdefault(name[0] if name else "", []).append(shard)
+  if not shards_of:
     raise ValueError(
       f"{path}: no shards, expected a folder with *{SHARD_SUFFIX} files; check the path"
     )
-  manifests = {split: read_manifest(path, split) if split else None for split in found}
+  manifests = {split: read_manifest(path, split) if split else None for split in shards_of}
   jobs = []
-  for split, shards in found.items():
+  for split, shards in shards_of.items():
     manifest = manifests[split]
     expected = {shard.name: shard for shard in manifest.shards} if manifest else {}
     jobs += [_Job(path=each, expected=expected.get(os.path.basename(each))) for each in shards]
@@ -141,7 +141,7 @@ def verify(
       has_manifest=manifests[split] is not None,
       problems=tuple(_check_set(path, split, shards, manifests[split])),
     )
-    for split, shards in sorted(found.items())
+    for split, shards in sorted(shards_of.items())
   ]
 
 

@@ -110,15 +110,15 @@ def pieces(text: str) -> list[Piece]:
     start = text.index(word, start)
     marked[start : start + len(word)] = [True] * len(word)
     start += len(word)
-  found: list[Piece] = []
+  result: list[Piece] = []
   for character, in_mixed_word in zip(text, marked, strict=True):
     kind = kind_of(character)
     if kind in _AS_CODE:
-      found.append(Piece(text=f"U+{ord(character):04X}", kind="code"))
+      result.append(Piece(text=f"U+{ord(character):04X}", kind="code"))
       continue
     wanted: Literal["mark", ""] = "mark" if in_mixed_word or kind == "symbol" else ""
-    if found and found[-1].kind == wanted:
-      found[-1] = Piece(text=found[-1].text + character, kind=wanted)
+    if result and result[-1].kind == wanted:
+      result[-1] = Piece(text=result[-1].text + character, kind=wanted)
     else:
-      found.append(Piece(text=character, kind=wanted))
-  return found
+      result.append(Piece(text=character, kind=wanted))
+  return result

@@ -50,13 +50,13 @@ class Finding:
 
 def versions() -> dict[str, str]:
   """The versions of Python, of this package and of what it stands on, as far as installed."""
-  found = {"python": platform.python_version(), "maxtext_ext": __version__}
+  result = {"python": platform.python_version(), "maxtext_ext": __version__}
   for name in _PACKAGES:
     try:
-      found[name] = importlib.metadata.version(name)
+      result[name] = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
       continue
-  return found
+  return result
 
 
 def check_machine(expected: str = "") -> list[Finding]:

@@ -24,18 +24,18 @@ def examine(seconds: float, *, expected: str = "", as_json: bool = False) -> boo
     expected: the accelerator that must be there, tpu or gpu; empty: none need be.
     as_json: one JSON object instead of lines.
   """
-  found, installed = check_machine(expected), versions()
-  busy = any(finding.name == "accelerator" and finding.status == "error" for finding in found)
+  findings, installed = check_machine(expected), versions()
+  busy = any(finding.name == "accelerator" and finding.status == "error" for finding in findings)
   trial = Trial()
   if not busy:  # else the trial would wait for what is known to be wrong
     say("trying JAX and a tiny training; up to a minute ...")
     trial = attempt(seconds)
-    found += [*_look_at(trial), *trial.findings]
-  well = all(finding.status != "error" for finding in found)
+    findings += [*_look_at(trial), *trial.findings]
+  well = all(finding.status != "error" for finding in findings)
   if as_json:
-    print_json(installed, found, trial, well)
+    print_json(installed, findings, trial, well)
   else:
-    print_lines(installed, found, trial)
+    print_lines(installed, findings, trial)
   return well
 
 
@@ -64,7 +64,7 @@ def _accelerators() -> tuple[str, int]:
   return "gpu", len(find_gpus())
 
 
-def print_lines(installed: Mapping[str, str], found: Sequence[Finding], trial: Trial) -> None:
+def print_lines(installed: Mapping[str, str], findings: Sequence[Finding], trial: Trial) -> None:
   """Prints the examination, a line each."""
   out = sys.stdout
   out.write(f"versions: {', '.join(f'{name} {text}' for name, text in installed.items())}\n")
@@ -72,9 +72,9 @@ def print_lines(installed: Mapping[str, str], found: Sequence[Finding], trial: T
     out.write(f"devices: {describe_devices(trial.devices)}\n")
   if trial.training:
     out.write(f"training: {describe_training(trial.training)}\n")
-  for finding in found:
+  for finding in findings:
     out.write(f"{finding.status:<8}{printable(str(finding))}\n")
-  errors = sum(finding.status == "error" for finding in found)
+  errors = sum(finding.status == "error" for finding in findings)
   out.write(f"not ready: {errors} of these are errors\n" if errors else "ready to train\n")
   out.flush()
 
@@ -95,7 +95,7 @@ def describe_training(training: Mapping[str, float]) -> str:
 
 
 def print_json(
-  installed: Mapping[str, str], found: Sequence[Finding], trial: Trial, well: bool
+  installed: Mapping[str, str], findings: Sequence[Finding], trial: Trial, well: bool
 ) -> None:
   """Prints the examination as one JSON object."""
   facts = {
@@ -103,7 +103,7 @@ def print_json(
     "versions": installed,
     "devices": list(trial.devices),
     "training": dict(trial.training),
-    "findings": [dataclasses.asdict(finding) for finding in found],
+    "findings": [dataclasses.asdict(finding) for finding in findings],
   }
   sys.stdout.write(f"{json.dumps(facts, ensure_ascii=False)}\n")
   sys.stdout.flush()

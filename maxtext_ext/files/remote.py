@@ -65,10 +65,10 @@ def walk(url: str) -> dict[str, FileInfo]:
   """All files below a folder, by path from there; none if there is no such folder."""
   folder = url.rstrip("/") + "/"
   with _explained("list", url):
-    found = _file_system(url).find(folder, detail=True)
+    entries = _file_system(url).find(folder, detail=True)
   return {
     _url(url, name).removeprefix(folder): FileInfo(size=entry["size"], crc32c=entry.get("crc32c"))
-    for name, entry in found.items()
+    for name, entry in entries.items()
     if entry["type"] == "file" and not name.endswith("/")
   }
 
@@ -86,8 +86,8 @@ def find_files(url: str, *patterns: str) -> list[str]:
   if not re.search(r"[*?\[]", url):
     return []
   with _explained("list", url):
-    found = _file_system(url).glob(url, detail=True)
-  return sorted(_url(url, name) for name, entry in found.items() if entry["type"] == "file")
+    entries = _file_system(url).glob(url, detail=True)
+  return sorted(_url(url, name) for name, entry in entries.items() if entry["type"] == "file")
 
 
 def kind_of(url: str) -> str | None:

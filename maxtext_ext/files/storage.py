@@ -59,20 +59,20 @@ def walk(folder: str) -> dict[str, FileInfo]:
   """All files below a folder, by path from there; none if there is no such folder."""
   if remote.is_url(folder):
     return remote.walk(folder)
-  found = {}
+  infos = {}
   for place, _, names in os.walk(folder, followlinks=True):
     for name in names:
       path = os.path.join(place, name)
-      found[os.path.relpath(path, folder)] = FileInfo(size=os.path.getsize(path))
-  return found
+      infos[os.path.relpath(path, folder)] = FileInfo(size=os.path.getsize(path))
+  return infos
 
 
 def find_below(folder: str, pattern: str) -> list[str]:
   """The files of a folder, and of those below it, that match a glob ("*/metadata.csv"), sorted."""
   if remote.is_url(folder):
     return remote.find_files(f"{folder.rstrip('/')}/{pattern}")
-  found = glob.glob(os.path.join(glob.escape(folder), pattern), recursive=True)
-  return sorted(path for path in found if os.path.isfile(path))
+  paths = glob.glob(os.path.join(glob.escape(folder), pattern), recursive=True)
+  return sorted(path for path in paths if os.path.isfile(path))
 
 
 def is_url(path: str) -> bool:
@@ -291,5 +291,5 @@ def _find_local(source: str, patterns: Sequence[str]) -> list[str]:
     places = [os.path.join(glob.escape(source), pattern) for pattern in patterns]
   else:
     places = [source]
-  found = {path for place in places for path in glob.glob(place, recursive=True)}
-  return sorted(path for path in found if os.path.isfile(path))
+  paths = {path for place in places for path in glob.glob(place, recursive=True)}
+  return sorted(path for path in paths if os.path.isfile(path))

@@ -57,9 +57,9 @@ class Job:
   def local_places(self) -> list[str]:
     """Keys that name folders of the job's machine, as `key=folder`."""
     keys = [key for key in _PLACES if key != "output" or self.task == "decode"]
-    given = [(key, str(self.settings.values.get(key) or "")) for key in keys]
-    given += [("mixture", data["data_dir"]) for data in self.settings.mixture[:1]]
-    return [f"{key}={path}" for key, path in given if path and not is_url(path)]
+    folders = [(key, str(self.settings.values.get(key) or "")) for key in keys]
+    folders += [("mixture", data["data_dir"]) for data in self.settings.mixture[:1]]
+    return [f"{key}={path}" for key, path in folders if path and not is_url(path)]
 
 
 def read_job(task: Task, config: str, overrides: Sequence[str], name: str) -> Job:

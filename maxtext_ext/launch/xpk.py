@@ -64,8 +64,8 @@ def _command(job: Job, workload: Workload) -> list[str]:
   else:
     words |= {"base-docker-image": BASE_IMAGE, "script-dir": "."}
   words["command"] = _in_container(job, workload)
-  given = [f"--{name}={value}" for name, value in words.items() if value]
-  return ["xpk", "workload", "create", *given]
+  flags = [f"--{name}={value}" for name, value in words.items() if value]
+  return ["xpk", "workload", "create", *flags]
 
 
 def _manifest(job: Job, workload: Workload) -> str:

@@ -75,11 +75,11 @@ def sent_bytes(hlo: str, chips: int) -> Mapping[str, float]:
     if n < 2 or not sizes:
       continue
     # A started operation's result holds its operands too; the whole array is the largest.
-    whole = max(sizes) if match["start"] else sum(sizes)
+    nbytes = max(sizes) if match["start"] else sum(sizes)
     if kind == "reduce-scatter":
-      whole *= n
+      nbytes *= n
     # The TPU's reduce-scatter is a fusion: an all-reduce of which each chip keeps a part.
     if kind == "all-reduce" and computation.startswith("all-reduce-scatter"):
       kind = "reduce-scatter"
-    total[kind] += whole * _SENT[kind](n)
+    total[kind] += nbytes * _SENT[kind](n)
   return dict(total)

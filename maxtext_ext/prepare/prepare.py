@@ -116,10 +116,10 @@ class _Task:
 
 
 def _place_of(source: Source, part: Part, where: str) -> str:
-  given = DatasetSource.parse(where or source.hub)
+  dataset = DatasetSource.parse(where or source.hub)
   # The files of a source of one part are all of that part, however they are called.
-  split = part.split if len(source.parts) > 1 or not where else given.split
-  return str(dataclasses.replace(given, config=given.config or source.config, split=split))
+  split = part.split if len(source.parts) > 1 or not where else dataset.split
+  return str(dataclasses.replace(dataset, config=dataset.config or source.config, split=split))
 
 
 def _convert(task: _Task, options: PrepareOptions, watch: ProgressCallback | None) -> Prepared:
