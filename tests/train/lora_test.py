@@ -175,7 +175,7 @@ def test_a_base_that_is_given_once_is_remembered(keys, whole, tmp_path):
     with pytest.raises(ValueError, match="if it was moved, give the folder where it is now"):
       load_weights(load(tiny.DEMO, [*others, gone]), mesh, items)
     wrong = [*others, f"load_parameters_path={copy / 'whole'}"]
-    with pytest.raises(ValueError, match="other weights lie at"):
+    with pytest.raises(ValueError, match="other weights are at"):
       load_weights(load(tiny.DEMO, wrong), mesh, items)
     config = load(tiny.DEMO, [*others, f"load_parameters_path={moved}"])
     _, params = load_weights(config, mesh, items)
