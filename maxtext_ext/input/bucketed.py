@@ -25,6 +25,7 @@ from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.drops import Drop, DropCounter
 from maxtext_ext.input.position import Position, for_planning_host
 from maxtext_ext.input.reading import Elements, read_options
+from maxtext_ext.input.row_windows import Sample
 from maxtext_ext.input.sharding import HostShard
 from maxtext_ext.input.transforms import Chain
 from maxtext_ext.input.utterance import Utterance
@@ -298,3 +299,17 @@ class CollateClips(grain.transforms.Map):
       arrays["targets_segmentation"][row, : len(clip.target)] = np.int32(1)
     records = tuple(clip.sample_id for clip in bucketed.utterances)
     return Batch(arrays=arrays, records=records)
+
+
+def usable_share(config: InputConfig, sample: Sample) -> float:
+  """Computes the share of a sample's elements that can be used.
+
+  Raises:
+    ValueError: none can.
+  """
+  read = [sample.chain.map(element) for element in sorted(sample.elements)]
+  bucket = BucketRows(config=config, with_sound=sample.chain)
+  usable = sum(isinstance(each, Utterance) and bucket.unfit(each) is None for each in read)
+  if not usable:
+    raise ValueError(f"none of {len(sample.elements)} records can be used")
+  return usable / len(read)

@@ -1,36 +1,205 @@
-"""Layouts of training batches by name, the LAYOUT of a model."""
+"""Layouts of batches, by the name that a model gives as its LAYOUT."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import abc
+import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar
 
+import grain
 import numpy as np
 
 from maxtext_ext.input.batch_spec import BatchSpec, packed_spec
-from maxtext_ext.input.bucketed import bucketed_fill, largest_spec
-from maxtext_ext.input.collate import Fill, fill
+from maxtext_ext.input.bucketed import (
+  BucketRows,
+  CollateClips,
+  bucketed_fill,
+  largest_spec,
+  usable_share,
+)
+from maxtext_ext.input.collate import CollateRows, Fill, fill
 from maxtext_ext.input.config import InputConfig
+from maxtext_ext.input.packed_dataset import PackRows
+from maxtext_ext.input.reading import Elements
+from maxtext_ext.input.row_windows import Sample, packed_rows, row_windows
+from maxtext_ext.input.sharding import HostShard
+from maxtext_ext.input.transforms import Chain
+from maxtext_ext.text.vocabulary import Vocabulary
+
+Grouping = PackRows | BucketRows
+Transforms = tuple[grain.transforms.Map | Grouping, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-  """Arrays of a batch, and measurement of its padding.
+class Layout(abc.ABC):
+  """Form of batches, and how utterances become them.
 
   Attributes:
-    batch_spec: (config, rows) -> arrays of a batch; where there are several shapes, of the largest.
-      The only definition of them: batches are allocated from it, and plans are made by it.
-    fill: batch -> shares of its places that are used.
+    plans_every_batch: batches are planned from the lengths of all clips, so these must be there.
   """
 
-  batch_spec: Callable[[InputConfig, int], BatchSpec]
-  fill: Callable[[Mapping[str, np.ndarray]], Fill]
+  plans_every_batch: ClassVar[bool] = False
+
+  @abc.abstractmethod
+  def batch_spec(self, config: InputConfig, rows: int) -> BatchSpec:
+    """Describes the arrays of a batch; where there are several shapes, of the largest.
+
+    The only definition of them: batches are allocated from it, and plans are made by it.
+    """
+
+  @abc.abstractmethod
+  def fill(self, batch: Mapping[str, np.ndarray]) -> Fill:
+    """Computes the shares of used slots in a batch."""
+
+  @abc.abstractmethod
+  def rows_per_element(self, config: InputConfig, sample: Sample) -> float:
+    """Estimates how many rows an element of the order takes.
+
+    Raises:
+      ValueError: none of the sample can be used.
+    """
+
+  @abc.abstractmethod
+  def train(
+    self,
+    config: InputConfig,
+    tokenizer: Vocabulary,
+    elements: Elements,
+    utterances: Transforms,
+    sample: Sample,
+    steps: int,
+  ) -> tuple[Elements, Transforms]:
+    """Completes the chain of training.
+
+    Args:
+      elements: of this host.
+      utterances: transforms from an element to its utterance.
+      sample: elements that rows are planned from, and the chain that reads them without sound.
+      steps: length of the run.
+
+    Returns:
+      what this host reads, and the transforms from an element to a batch.
+    """
+
+  @abc.abstractmethod
+  def evaluate(
+    self,
+    config: InputConfig,
+    tokenizer: Vocabulary,
+    elements: Elements,
+    utterances: Transforms,
+    sample: Sample,
+  ) -> Transforms:
+    """Completes the chain of one pass over a split, which every host plans from the lengths.
+
+    Args:
+      elements: all of the split.
+      utterances, sample: as of `train`.
+    """
 
 
-def _packed(config: InputConfig, rows: int) -> BatchSpec:
-  windows, dtype = config.packing.windows_per_row, config.packing.audio_dtype
-  return packed_spec(rows, config.max_tokens, windows, dtype, config.geometry)
+class PackedLayout(Layout):
+  """Rows of several utterances: text slots, and windows of chunks that clips share."""
+
+  def batch_spec(self, config: InputConfig, rows: int) -> BatchSpec:
+    """Describes packed rows with the configured number of windows."""
+    windows, dtype = config.packing.windows_per_row, config.packing.audio_dtype
+    return packed_spec(rows, config.max_tokens, windows, dtype, config.geometry)
+
+  def fill(self, batch: Mapping[str, np.ndarray]) -> Fill:
+    """Computes the shares of text slots and chunks that are used."""
+    return fill(batch)
+
+  def rows_per_element(self, config: InputConfig, sample: Sample) -> float:
+    """Packs the sample."""
+    return packed_rows(config, sample)
+
+  def train(
+    self,
+    config: InputConfig,
+    tokenizer: Vocabulary,
+    elements: Elements,
+    utterances: Transforms,
+    sample: Sample,
+    steps: int,
+  ) -> tuple[Elements, Transforms]:
+    """Packs the utterances of this host as they come."""
+    windows = row_windows(sample, config)
+    return elements, (
+      *utterances,
+      PackRows(config=config, windows=windows, steps=steps),
+      CollateRows.from_config(config, windows, tokenizer),
+    )
+
+  def evaluate(
+    self,
+    config: InputConfig,
+    tokenizer: Vocabulary,
+    elements: Elements,
+    utterances: Transforms,
+    sample: Sample,
+  ) -> Transforms:
+    """Packs the whole split by its lengths, and reads the sound of this host's rows."""
+    windows = row_windows(sample, config)
+    return (
+      *sample.chain.transforms,
+      PackRows(
+        config=config,
+        windows=windows,
+        keep_index=elements.host_index,
+        keep_count=elements.host_count,
+        with_sound=Chain(utterances),
+      ),
+      CollateRows.from_config(config, windows, tokenizer),
+    )
 
 
-LAYOUTS: dict[str, Layout] = {
-  "packed": Layout(batch_spec=_packed, fill=fill),
-  "bucketed": Layout(batch_spec=largest_spec, fill=bucketed_fill),
-}
+class BucketedLayout(Layout):
+  """Rows of one clip each, in batches of clips of about one length."""
+
+  plans_every_batch: ClassVar[bool] = True
+
+  def batch_spec(self, config: InputConfig, rows: int) -> BatchSpec:
+    """Describes a batch of the longest clips."""
+    return largest_spec(config, rows)
+
+  def fill(self, batch: Mapping[str, np.ndarray]) -> Fill:
+    """Computes the shares of targets and chunks that are used."""
+    return bucketed_fill(batch)
+
+  def rows_per_element(self, config: InputConfig, sample: Sample) -> float:
+    """Computes the share of the sample that can be used, as each clip has a row of its own."""
+    return usable_share(config, sample)
+
+  def train(
+    self,
+    config: InputConfig,
+    tokenizer: Vocabulary,
+    elements: Elements,
+    utterances: Transforms,
+    sample: Sample,
+    steps: int,
+  ) -> tuple[Elements, Transforms]:
+    """Puts clips into buckets; every host plans the batches of all, by the lengths."""
+    everything = dataclasses.replace(elements, shard=HostShard.of_host(0, 1))
+    rows = BucketRows(
+      config=config, with_sound=Chain(utterances), slowest=config.augment.speed_range[0]
+    )
+    collate = CollateClips.from_config(config, tokenizer)
+    return everything, (*sample.chain.transforms, rows, collate)
+
+  def evaluate(
+    self,
+    config: InputConfig,
+    tokenizer: Vocabulary,
+    elements: Elements,
+    utterances: Transforms,
+    sample: Sample,
+  ) -> Transforms:
+    """Puts the clips of the split into buckets."""
+    return (
+      *sample.chain.transforms,
+      BucketRows(config=config, with_sound=Chain(utterances)),
+      CollateClips.from_config(config, tokenizer),
+    )
+
+
+LAYOUTS: dict[str, Layout] = {"packed": PackedLayout(), "bucketed": BucketedLayout()}

@@ -1,6 +1,5 @@
 """Input of training, evaluation and decoding: records -> utterances -> rows -> batches."""
 
-import dataclasses
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -8,11 +7,9 @@ from typing import Any
 import grain
 import numpy as np
 
-from maxtext_ext.input.bucketed import BucketRows, CollateClips
 from maxtext_ext.input.collate import (
   Arrays,
   Batch,
-  CollateRows,
   DecodeBatch,
   Fill,
   fill,
@@ -29,8 +26,8 @@ from maxtext_ext.input.decoding import (
 )
 from maxtext_ext.input.filters import Filters
 from maxtext_ext.input.host_augment import HostAugment, NoiseOnly, SpecAugment
+from maxtext_ext.input.layouts import LAYOUTS, Grouping, Transforms
 from maxtext_ext.input.mixture import MixtureOrder, SequentialOrder
-from maxtext_ext.input.packed_dataset import PackRows
 from maxtext_ext.input.packing_config import Packing
 from maxtext_ext.input.position import Position
 from maxtext_ext.input.reading import (
@@ -45,7 +42,7 @@ from maxtext_ext.input.reading import (
   open_data,
   open_training_data,
 )
-from maxtext_ext.input.row_windows import SAMPLED, SCANNED, Sample, row_windows
+from maxtext_ext.input.row_windows import SAMPLED, SCANNED, Sample
 from maxtext_ext.input.sharding import HostShard
 from maxtext_ext.input.transforms import (
   BuildUtterance,
@@ -85,9 +82,6 @@ __all__ = [
 ]
 
 
-Grouping = PackRows | BucketRows
-
-
 class BatchIterator(ClosingIterator, Iterator[Arrays]):
   """Batch iterator, prepared ahead by a thread; its position is that of the last batch returned.
 
@@ -102,9 +96,7 @@ class BatchIterator(ClosingIterator, Iterator[Arrays]):
     prefetch: batches prepared ahead; 0: each on demand.
   """
 
-  def __init__(
-    self, elements: Elements, transforms: Sequence[grain.transforms.Map | Grouping], prefetch: int
-  ) -> None:
+  def __init__(self, elements: Elements, transforms: Transforms, prefetch: int) -> None:
     self._grouping = transforms[_find_grouping(transforms)]
     ahead = grain.experimental.ThreadPrefetchIterDataset(
       _batches(elements, transforms), prefetch_buffer_size=prefetch
@@ -171,9 +163,7 @@ class BatchIterator(ClosingIterator, Iterator[Arrays]):
     return scalars
 
 
-def _batches(
-  elements: Elements, transforms: Sequence[grain.transforms.Map | Grouping]
-) -> grain.IterDataset[Batch]:
+def _batches(elements: Elements, transforms: Transforms) -> grain.IterDataset[Batch]:
   """Applies transforms: those before the grouping to an element, those behind it to a batch."""
   at = _find_grouping(transforms)
   dataset = transforms[at].dataset(elements, Chain(tuple(transforms[:at])))
@@ -182,7 +172,7 @@ def _batches(
   return dataset
 
 
-def _find_grouping(transforms: Sequence[grain.transforms.Map | Grouping]) -> int:
+def _find_grouping(transforms: Transforms) -> int:
   (at,) = (i for i, transform in enumerate(transforms) if isinstance(transform, Grouping))
   return at
 
@@ -231,22 +221,9 @@ def train_iterator(
     BuildUtterance.from_config(config, tokenizer),
     DrawMasks(spec_augment=config.spec_augment, mel_bins=config.mel_bins, seed=config.seed),
   )
-  if config.layout == "bucketed":
-    # Every host plans all batches, by the lengths.
-    elements = dataclasses.replace(elements, shard=HostShard.of_host(0, 1))
-    slowest = config.augment.speed_range[0]
-    transforms = (
-      *sample.chain.transforms,
-      BucketRows(config=config, with_sound=Chain(utterances), slowest=slowest),
-      CollateClips.from_config(config, tokenizer),
-    )
-  else:
-    windows = row_windows(sample, config)
-    transforms = (
-      *utterances,
-      PackRows(config=config, windows=windows, steps=steps),
-      CollateRows.from_config(config, windows, tokenizer),
-    )
+  elements, transforms = LAYOUTS[config.layout].train(
+    config, tokenizer, elements, utterances, sample, steps
+  )
   return BatchIterator(elements, transforms, config.prefetch_batches)
 
 
@@ -260,7 +237,8 @@ def training_sample(
   """
   records = open_training_data(config)
   # Of more records than that only the sampled ones are read, where lengths are not stored.
-  scan = config.layout == "bucketed" or sum(map(len, records)) <= SCANNED
+  every = LAYOUTS[config.layout].plans_every_batch
+  scan = every or sum(map(len, records)) <= SCANNED
   silent = tuple(SilentData(data=data, scan=scan) for data in records)
   noise = (NoiseData(),) if config.noise_only.noise_only_rate else ()
   order = _training_order(config, (*records, *noise))
@@ -309,29 +287,12 @@ def eval_iterator(
   silent.load()
   filters, build = FilterClip(filters=config.filters), BuildUtterance.from_config(config, tokenizer)
   planned = (ReadElement(datasets=(silent,)), DecodeRecord(), filters, build.silent())
-  with_sound = (ReadElement(datasets=(data,)), DecodeRecord(), filters, build)
-  if config.layout == "bucketed":
-    bucketed = (
-      *planned,
-      BucketRows(config=config, with_sound=Chain(with_sound)),
-      CollateClips.from_config(config, tokenizer),
-    )
-    return BatchIterator(elements, bucketed, config.prefetch_batches)
+  utterances = (ReadElement(datasets=(data,)), DecodeRecord(), filters, build)
   drawn = np.random.default_rng(config.seed).permutation(len(data))[:SAMPLED].tolist()
   sampled = tuple(elements.order[place] for place in drawn)
   sample = Sample(datasets=(silent,), chain=Chain(planned), elements=sampled)
-  windows = row_windows(sample, config)
-  transforms = (
-    *planned,
-    PackRows(
-      config=config,
-      windows=windows,
-      keep_index=host_index,
-      keep_count=host_count,
-      with_sound=Chain(with_sound),
-    ),
-    CollateRows.from_config(config, windows, tokenizer),
-  )
+  layout = LAYOUTS[config.layout]
+  transforms = layout.evaluate(config, tokenizer, elements, utterances, sample)
   return BatchIterator(elements, transforms, config.prefetch_batches)
 
 

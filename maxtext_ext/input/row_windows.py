@@ -1,4 +1,4 @@
-"""Number of windows in a row: configured, or chosen from the data."""
+"""Rows of packed batches planned from a sample: windows of a row, rows an element."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.drops import Drop
 from maxtext_ext.input.mixture import Element
-from maxtext_ext.input.packing import choose_windows, unfit_reason
+from maxtext_ext.input.packing import choose_windows, pack, unfit_reason
 from maxtext_ext.input.reading import NoiseData, Silent, SilentData
 from maxtext_ext.input.transforms import Chain
 from maxtext_ext.input.utterance import Utterance
@@ -86,3 +86,30 @@ def _longest(number: int, data: Silent, chain: Chain, config: InputConfig) -> fl
 
 def _windows_for(seconds: float, geometry: Geometry) -> int:
   return -(-geometry.num_chunks(round(seconds * SAMPLE_RATE)) // geometry.chunks_per_window)
+
+
+def packed_rows(config: InputConfig, sample: Sample) -> float:
+  """Computes rows per element by packing a sample.
+
+  Raises:
+    ValueError: none of it fits a row.
+  """
+  windows = row_windows(sample, config)
+  budgets = {"max_tokens": config.max_tokens, "windows": windows}
+  found = {}
+  for element in sorted(sample.elements):  # as they are stored
+    read = sample.chain.map(element)
+    if isinstance(read, Drop):
+      continue
+    if not unfit_reason(read.tokens, read.chunks, geometry=config.geometry, **budgets):
+      found[element] = read.tokens, read.chunks
+  lengths = [found[element] for element in sample.elements if element in found]
+  if not lengths:
+    raise ValueError(f"none of {len(sample.elements)} records fits windows_per_row={windows}")
+  lookahead = config.packing.packing_lookahead
+  # A run has no half empty rows at its end, so those of the sample do not count.
+  repeated = lengths * -(-4 * lookahead // len(lengths))
+  packed = list(pack(repeated, geometry=config.geometry, lookahead=lookahead, **budgets))
+  packed = packed[: max(1, len(packed) * 3 // 4)]
+  usable = len(lengths) / len(sample.elements)
+  return usable * len(packed) / sum(len(row.keys) for row in packed)
