@@ -19,7 +19,7 @@ from maxtext_ext.checkpoint.fingerprint import (
 from maxtext_ext.checkpoint.model_file import shape_keys, write_model
 from maxtext_ext.config import load, run_dir_of
 from maxtext_ext.decode.decode import find_weights
-from maxtext_ext.decode.generate import Generator
+from maxtext_ext.decode.engines import make_engine
 from maxtext_ext.files.folder_lock import LockedError, sole_writer
 from maxtext_ext.text.tokenizer import Tokenizer, train_char_tokenizer
 from maxtext_ext.train.loop import train
@@ -98,7 +98,7 @@ def test_a_tokenizer_with_more_entries_than_the_model_is_refused_in_training_and
     prepare(config)
   tokenizer = Tokenizer.from_directory(config.tokenizer_path)
   with pytest.raises(ValueError, match=r"entries, the model vocab_size=64; give the tokenizer"):
-    Generator.of(config, bridge.make_mesh(config), tokenizer)
+    make_engine(config, bridge.make_mesh(config), tokenizer)
 
 
 def test_another_tokenizer_is_refused_wherever_it_lies(keys, tmp_path):
