@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import Any, TypeAlias
 
-# MaxText imports Google Cloud clients that nobody needs outside Google Cloud unless this is set.
+# Without this, MaxText imports Google Cloud clients, which are useless elsewhere.
 os.environ.setdefault("DECOUPLE_GCLOUD", "TRUE")
 # transformers warns at its import that torch is absent, which is as it should be.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -173,7 +173,7 @@ def _keep_programs(folder: str) -> None:
   path = os.path.expanduser(folder) or None
   if path != jax.config.jax_compilation_cache_dir:
     compilation_cache.set_cache_dir(path)
-    compilation_cache.reset_cache()  # else JAX goes on with the folder that it used first
+    compilation_cache.reset_cache()  # else JAX keeps the folder that it used first
 
 
 def derived_keys() -> set[str]:

@@ -17,7 +17,7 @@ TRACEBACK_VARIABLE = "MAXTEXT_EXT_TRACEBACK"
 _OF_USERS = (ValueError, OSError)
 _INTERRUPTED = 130
 STDERR = 2  # its file descriptor, which is there whatever sys.stderr is
-# Of a process that ends because another of its run was lost: the same command may go on. Engines
+# Of a process that ends because another of its run was lost: the same command resumes. Engines
 # that restart by exit status take this one alone, so it is none that a user's error ends with.
 PEER_LOST = 42
 

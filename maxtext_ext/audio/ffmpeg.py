@@ -30,7 +30,7 @@ _CAN_SEEK = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 _EVEN_FRAMES = ("aac", "mp2", "mp3", "opus", "ac3", "eac3")
 _SEEK_FROM = 30.0  # seconds; to here it decodes as fast
 _WARM_UP = 1.0  # seconds that a decoder starts before the part, as it leans on what it had before
-_MAX_SKIPPED = 24 * 3600.0  # seconds decoded in vain, where it cannot seek
+_MAX_SKIPPED = 24 * 3600.0  # seconds decoded and discarded, where it cannot seek
 
 
 class FFmpegError(AudioError):
@@ -73,7 +73,7 @@ class Recording:
       self._container.close()
       raise FFmpegError("no sound track")
     self._stream = self._container.streams.audio[0]
-    # There is none for an encoding that FFmpeg does not know, or that nobody does.
+    # There is none for an encoding that FFmpeg does not know.
     if self._stream.codec_context is None:
       self._container.close()
       raise FFmpegError("unknown encoding of the sound")

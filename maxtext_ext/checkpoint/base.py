@@ -77,8 +77,8 @@ def find_base(items: str, *, path: str, identity: str, explicit: str = "") -> st
   problem = "other weights are" if epath.Path(explicit or path).exists() else "nothing is"
   raise ValueError(
     f"{items}: the weights that its adapters were trained on are missing: {problem} at"
-    f" {explicit or path}; give load_parameters_path=FOLDER of them or of a copy, once (they were at"
-    f" {path})"
+    f" {explicit or path}; give load_parameters_path=FOLDER of them or of a copy, once (they were"
+    f" at {path})"
   )
 
 

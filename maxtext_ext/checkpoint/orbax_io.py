@@ -33,7 +33,7 @@ PREFIX = ("params", "params")
 BATCH_BYTES = 32 * 2**20  # written together: memory against number of files
 _HANDLER = "orbax.checkpoint.experimental.v1._src.handlers.pytree_handler.PyTreeHandler"
 _DICT_KEY = 2  # orbax: this level of the tree is a dict
-# Every commit writes nodes of the store's index anew, so they are smaller than Orbax's 100 MB.
+# Every commit rewrites nodes of the store's index, so they are smaller than Orbax's 100 MB.
 _STORE_CONFIG = {
   "compression": {"id": "zstd"},
   "max_inline_value_bytes": 1024,

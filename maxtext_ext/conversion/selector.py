@@ -32,7 +32,7 @@ class Skipped:
 
 
 # A module-level function or an object of a frozen dataclass: worker processes unpickle it, and a
-# conversion that goes on compares it with the one that was broken off.
+# resumed conversion compares it with that of the interrupted one.
 Selector = Callable[[Record], Selected | Skipped]
 
 

@@ -289,7 +289,7 @@ class _ShardRun:
     return encode_as(record, self._job.audio)
 
   def finish(self, named: Versions) -> ShardResult:
-    """Stores the lengths, and what a conversion that goes on has to know; the result last."""
+    """Stores the lengths and the state for a resumed conversion; the result last."""
     rows = [(*id_digest(sample_id), *place) for sample_id, place in self._ids.items()]
     shards = zip(self._job.outputs, self.writers, self._samples, strict=True)
     result = ShardResult(

@@ -81,7 +81,7 @@ def main(
   source_format = "tfrecord" if data is None else "jsonl"
   for split, source in sources.items():
     with console.status(f"converting {split}"):
-      # Whatever the share of bad recordings: the demo goes on with the others, and tells the count.
+      # Whatever the share of bad recordings, the demo continues with the others and prints it.
       options = ConvertOptions(
         source_format=source_format, splits=(split,), audio="pcm16", max_bad_fraction=1.0
       )

@@ -163,7 +163,7 @@ def _local_lock(path: str, refusal: _Refusal) -> Iterator[None]:
     yield
   finally:
     if not is_file_itself:
-      # While it is held: who waits for it sees that it has no name any more, and tries anew.
+      # Remove it while it is held: waiting processes see that it has no name, and try again.
       with contextlib.suppress(FileNotFoundError):
         os.remove(path)
     lock.release()

@@ -1,4 +1,4 @@
-"""Files at URLs (gs://bucket/...), through fsspec: whole or not there, each error one clear line.
+"""Files at URLs (gs://bucket/...), through fsspec: atomic writes, and one-line errors.
 
 gs:// needs the extra `gcs`. Other schemes work where fsspec's package for them is installed.
 A bucket shows an object when its upload is complete, under the name it was uploaded to: so there is
@@ -105,7 +105,7 @@ def size_of(url: str) -> int:
 
 
 def version_of(url: str) -> str:
-  """A text that changes when the file is written anew."""
+  """Returns a text that changes when the file is rewritten."""
   entry = _info(url)
   if entry is None:
     raise FileNotFoundError(_missing(url))
@@ -142,7 +142,7 @@ def version_of_open(file: BinaryIO) -> str | None:
 
 
 def open_read(url: str) -> BinaryIO:
-  """Opens a file for reading bytes: can be seeked, and fetches ahead of a reader that goes on.
+  """Opens a file for reading bytes: can be seeked, and prefetches for sequential reading.
 
   Holds at most 33 MiB at a time.
   """
@@ -164,7 +164,7 @@ def write_bytes(url: str, data: bytes) -> None:
 
 
 def create(url: str, data: bytes) -> bool:
-  """Writes a small file in one go where there is none; returns whether it did."""
+  """Creates a small file; returns False if it already exists."""
   with _explained("write", url):
     try:
       _file_system(url).pipe_file(url, data, mode="create")
@@ -175,10 +175,10 @@ def create(url: str, data: bytes) -> bool:
 
 @contextlib.contextmanager
 def atomic_write(url: str) -> Iterator[str]:
-  """Gives the name of a local file to write; it is uploaded when the block ends well.
+  """Gives the name of a local file to write; it is uploaded when the block succeeds.
 
-  Two processes that both make a new file (a worker that was given up for lost, and the one in its
-  place) cannot undo each other's: the first upload stands, and the second is an error unless its
+  Two processes that both create a file (a worker that was declared lost, and its replacement)
+  cannot overwrite each other's: the first upload is kept, and the second is an error unless its
   bytes are the same. A file that was there before is replaced, by the upload that ends last.
   """
   mode = "create" if _info(url) is None else "overwrite"
@@ -208,7 +208,7 @@ def local_copy(url: str) -> Iterator[str]:
 
 
 def remove(url: str) -> None:
-  """Removes a file; none there is fine."""
+  """Removes a file, if there is one."""
   with _explained("remove", url), contextlib.suppress(FileNotFoundError):
     _file_system(url).rm_file(url)
 
@@ -237,7 +237,7 @@ def _as_version(entry: Mapping[str, Any]) -> str:
 
 
 class _Reading(io.RawIOBase):
-  """A file of fsspec whose errors are one clear line."""
+  """File of fsspec with one-line errors."""
 
   mode = "rb"
 

@@ -1,4 +1,4 @@
-"""The files of records, local or at a URL such as gs://bucket/folder.
+"""Files of records, local or at a URL such as gs://bucket/folder.
 
 Conversion and reading meet the file system here and nowhere else. Local paths take the plain
 functions of the operating system; URLs go through `remote`.
@@ -112,7 +112,7 @@ def versions(paths: Sequence[str]) -> list[str]:
 
 
 def versions_if_there(paths: Sequence[str]) -> list[str | None]:
-  """The same, ABSENT where there is no such file; None where that cannot be told."""
+  """Returns the same, ABSENT where there is no such file, None where that is not known."""
   remotes = remote.versions_if_there([path for path in paths if remote.is_url(path)])
   return [remotes[path] if remote.is_url(path) else _version_if_there(path) for path in paths]
 
@@ -146,7 +146,7 @@ def read_bytes(path: str) -> bytes:
 
 
 def write_bytes(path: str, data: bytes) -> None:
-  """Writes a file in one go: it is there whole, or as it was before."""
+  """Writes a file atomically."""
   if remote.is_url(path):
     remote.write_bytes(path, data)
     return
@@ -158,7 +158,7 @@ def write_bytes(path: str, data: bytes) -> None:
 def atomic_write(path: str) -> Iterator[str]:
   """Gives a temporary local name to write to; it becomes `path` at the end.
 
-  On an error it vanishes and `path` is as it was. For a URL the file is uploaded at the end: the
+  On an error it is removed and `path` is unchanged. For a URL the file is uploaded at the end: the
   folder for temporary files (TMPDIR) then needs room for it.
 
   Raises:
@@ -180,9 +180,9 @@ def atomic_write(path: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def atomic_open(path: str | os.PathLike[str]) -> Iterator[IO[str]]:
-  """Opens a UTF-8 text file for writing that appears under its name only when all went well.
+  """Opens a UTF-8 text file for writing, which is renamed into place on success.
 
-  The directory is made if missing. When the block raises, `path` stays as it was. A URL such as
+  The directory is created if missing. When the block raises, `path` is unchanged. A URL such as
   gs://bucket/file gets the file when it is complete.
   """
   with (
@@ -234,7 +234,7 @@ def local_copy(path: str) -> Iterator[str]:
 
 
 def remove(path: str) -> None:
-  """Removes a file; none there is fine."""
+  """Removes a file, if there is one."""
   if remote.is_url(path):
     remote.remove(path)
     return
@@ -243,7 +243,7 @@ def remove(path: str) -> None:
 
 
 def remove_folder(folder: str) -> None:
-  """Removes a folder of files; none there is fine."""
+  """Removes a folder of files, if there is one."""
   if remote.is_url(folder):
     for path in remote.list_folder(folder):
       remote.remove(path)
@@ -252,7 +252,7 @@ def remove_folder(folder: str) -> None:
 
 
 def join(*parts: str) -> str:
-  """A path of its parts; one that starts anew (an absolute path, a URL) drops those before it."""
+  """Joins a path; an absolute path or a URL drops the parts before it."""
   start = max((i for i, part in enumerate(parts) if remote.is_url(part)), default=0)
   return os.path.join(*parts[start:])
 
@@ -276,7 +276,7 @@ def _as_version(facts: os.stat_result) -> str:
 
 
 def _open_file(path: str, flags: int) -> int:
-  """An opener that does not wait for who writes to a pipe, as data may name one."""
+  """Opens without waiting for the writer of a pipe, which data may name."""
   descriptor = os.open(path, flags | os.O_NONBLOCK)
   if not stat.S_ISREG(os.fstat(descriptor).st_mode):
     os.close(descriptor)

@@ -49,7 +49,7 @@ class SilentData:
 
   Attributes:
     data: the dataset.
-    scan: make lengths that are not stored; otherwise all records come as they are stored then.
+    scan: compute missing lengths; otherwise records without them are read in full.
     visible: whether to show the progress of that.
   """
 
@@ -187,7 +187,7 @@ def describe_places(datasets: Sequence[Dataset]) -> str:
 def open_data(config: InputConfig) -> RecordData:
   """Opens all records of the split: of `data_dir`, or of the mixture's folders in order.
 
-  Of a mixture, folders count that have the split: not every corpus was published with one.
+  Folders of a mixture without the split are skipped: not every corpus was published with one.
 
   Raises:
     ValueError: there are no shards, or no records in them.
@@ -247,7 +247,7 @@ class ClosingIterator:
   """Iterator that closes its grain iterator before the interpreter exits.
 
   Grain's iterators stop their threads in `__del__`, which at the end of a program runs after the
-  modules it needs are gone; so they are closed and let go of before.
+  modules it needs are gone; so they are closed and released before.
   """
 
   def __init__(self, iterator: Any) -> None:

@@ -51,7 +51,7 @@ def row_windows(sample: Sample, config: InputConfig) -> int:
 
 
 def _lengths(sample: Sample, config: InputConfig) -> tuple[np.ndarray, np.ndarray]:
-  """Text tokens and chunks of the usable ones."""
+  """Returns text tokens and chunks of the usable elements."""
   found, reason = [], ""
   for element in sorted(sample.elements):
     read = sample.chain.map(element)
@@ -74,7 +74,7 @@ def _lengths(sample: Sample, config: InputConfig) -> tuple[np.ndarray, np.ndarra
 
 
 def _longest(number: int, data: Silent, chain: Chain, config: InputConfig) -> float:
-  """Seconds of the longest clip, as slow as it may become; 0 when none can be used."""
+  """Returns the seconds of the longest clip at its slowest speed; 0 when none can be used."""
   if isinstance(data, NoiseData):
     return config.noise_only.noise_only_seconds[1]
   assert data.lengths is not None, "so few records are scanned"

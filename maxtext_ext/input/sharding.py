@@ -1,8 +1,8 @@
 """Sharding of an endless sequence of elements among hosts, whose number may change.
 
 Of H hosts, host h reads the elements h, h + H, h + 2H, ..., so over all hosts each is read once.
-The hosts need not keep in step. When a run goes on with other hosts, they first share out what the
-old ones had left behind, then go on from where the foremost of them was.
+Hosts need not be synchronous. When a run resumes with other hosts, they first divide what the old
+ones had not finished, then continue from the position of the fastest of them.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ _ENDLESS = 2**62  # elements; a million a second for longer than there have been
 
 @dataclasses.dataclass(frozen=True)
 class HostShard:
-  """The elements that one host reads: `first`, then `next`, `next + stride`, ... below `end`.
+  """Elements that one host reads: `first`, then `next`, `next + stride`, ... below `end`.
 
   Can be the source of a grain dataset.
   """

@@ -9,14 +9,14 @@ from maxtext_ext.input.host_augment import SPAN, SpecAugment
 
 
 def record_seed(seed: int, epoch: int, sample_id: str) -> tuple[int, int, int]:
-  """Seed of a record's random draws: new in every epoch, the same on any host and in any order."""
+  """Computes a record's random seed: new in every epoch, independent of host and order."""
   return seed, epoch, zlib.crc32(sample_id.encode())
 
 
 def chunk_masks(
   config: SpecAugment, frames: int, seed: tuple[int, ...], *, mel_bins: int, geometry: Geometry
 ) -> np.ndarray:
-  """int32 [n, 4]: mel_from, mel_to, frame_from, frame_to of each chunk of a clip.
+  """Draws int32 [n, 4]: mel_from, mel_to, frame_from, frame_to of each chunk of a clip.
 
   Ends are exclusive and count inside the chunk; 0, 0 masks nothing. Widths are uniform from 0 to
   the widest.

@@ -46,7 +46,7 @@ class Serialized:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NoiseTurn:
-  """A place in the order that noise alone takes, for the `epoch`-th time."""
+  """Place of a noise clip in the order, for the `epoch`-th time."""
 
   epoch: int
 
@@ -60,7 +60,7 @@ class Clip:
   epoch: int = 0
 
   def dropped(self, drop: Drop) -> Drop:
-    """The drop, counted under the clip's dataset."""
+    """Returns the drop, counted under the clip's dataset."""
     return _counted_under(self.dataset, drop)
 
 
@@ -79,7 +79,7 @@ class Transform(grain.transforms.Map, abc.ABC):
 
   @abc.abstractmethod
   def apply(self, element: Any) -> Any:
-    """Changes an element; a Drop takes the place of one that is left out."""
+    """Changes an element, or returns a Drop for one that is left out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +138,7 @@ class FilterClip(Transform):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PerturbClip(Transform):
-  """Clip -> Clip with other speed, room, noise and gain, drawn anew in every epoch.
+  """Clip -> Clip with other speed, room, noise and gain, drawn again in every epoch.
 
   At speed 0.5: audio [0, 3, ...] int16 [80000] -> [0.0, 0.0001, ...] float32 [160000]
 
@@ -180,7 +180,7 @@ class MakeNoise(Transform):
 
   @classmethod
   def from_config(cls, config: InputConfig) -> Self:
-    """The transform of a run; without noise alone in it, no files are looked for.
+    """Makes the transform of a run; lists noise files only if the run uses them.
 
     Raises:
       ValueError: the folder of noise holds no files.
@@ -230,11 +230,11 @@ class BuildUtterance(Transform):
     )
 
   def silent(self) -> Self:
-    """The same for clips without sound, whose samples need not be converted."""
+    """Returns the same for clips without audio, whose samples need not be converted."""
     return dataclasses.replace(self, audio_dtype="int16")
 
   def without_target(self) -> Self:
-    """The same for decoding, where a reference may hold what the model cannot write."""
+    """Returns the same for decoding, where references may have characters outside the alphabet."""
     return dataclasses.replace(self, with_target=False)
 
   def apply(self, element: Clip) -> Utterance | Drop:
@@ -260,7 +260,7 @@ class BuildUtterance(Transform):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DrawMasks(Transform):
-  """Utterance -> Utterance with SpecAugment's masks of its chunks, drawn anew in every epoch.
+  """Utterance -> Utterance with SpecAugment's masks of its chunks, drawn again in every epoch.
 
   2 chunks -> chunk_mask [[40, 52, 0, 0], [40, 52, 17, 60]]: mel bins 40 to 51 of the clip, and
   frames 17 to 59 of its second chunk; see `spec_augment.chunk_masks`.

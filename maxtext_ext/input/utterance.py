@@ -87,7 +87,7 @@ def build_utterance(
   epoch: int = 0,
   with_target: bool = True,
 ) -> Utterance:
-  """Prompt, target and samples of a record.
+  """Builds prompt, target and samples of a record.
 
   Args:
     record: the clip; its own `prompt`, if it has one, takes the place of `context`.
@@ -99,7 +99,7 @@ def build_utterance(
       the start of the target.
     context: text of the system turn.
     epoch: how often its dataset has been read before.
-    with_target: False leaves the target empty, as in decoding, where no text is out of reach.
+    with_target: False leaves the target empty, as in decoding.
 
   Raises:
     ValueError: the audio holds samples whose log-mel is no number, the language is no name, or

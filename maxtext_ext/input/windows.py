@@ -23,7 +23,7 @@ class Placement:
 
 
 def alone_and_tail[T: (int, np.ndarray)](chunks: T, geometry: Geometry) -> tuple[T, T]:
-  """Windows that a clip has alone, and the chunks of its tail, which shares a window.
+  """Counts the windows that a clip fills alone, and the chunks of its tail in a shared window.
 
   With 8 chunks a window: 19 -> (2, 3); where tails share no windows, 19 -> (3, 0).
   """
@@ -47,8 +47,8 @@ def cut_chunks(samples: np.ndarray, geometry: Geometry) -> np.ndarray:
 
   [T] -> [n, chunk_samples], same dtype; n = geometry.num_chunks(T). The clip is zero-padded to
   `min_samples` and reflected by 200 samples at both ends, so frame f of chunk k is the frame
-  frames_per_chunk * k + f of the clip's centred STFT (Whisper's log-mel). Behind the last chunk's
-  samples stand zeros, which no real frame sees.
+  frames_per_chunk * k + f of the clip's centred STFT (Whisper's log-mel). The last chunk's
+  samples are followed by zeros, which no real frame covers.
   """
   chunks = np.empty((geometry.num_chunks(len(samples)), geometry.chunk_samples), samples.dtype)
   write_chunks(samples, 0, chunks, geometry)
@@ -61,7 +61,7 @@ def write_chunks(samples: np.ndarray, first: int, out: np.ndarray, geometry: Geo
   Args:
     samples: [T] of the type of `out`, not necessarily aligned.
     first: the first chunk of the clip that is wanted; it has at least first + m.
-    out: overwritten, no matter what it holds.
+    out: overwritten.
   """
   if (missing := geometry.min_samples - len(samples)) > 0:
     samples = np.concatenate([samples, np.zeros(missing, samples.dtype)])
@@ -99,7 +99,7 @@ def _write_at_the_end(samples: np.ndarray, chunk: int, out: np.ndarray, hop: int
 
 
 def audio_index(tokens: int, place: Placement, geometry: Geometry) -> np.ndarray:
-  """int32 [tokens]: the clip's tokens among the row's.
+  """Returns int32 [tokens]: the clip's tokens among the row's.
 
   With 13 tokens a chunk and 8 chunks a window: window * 104 + chunk * 13 + token.
   """

@@ -23,7 +23,7 @@ TOKEN = "HF_TOKEN"
 _HIDDEN = "***"
 _SHOWN = 60  # characters of a longer word of the command
 _MARK = "launch"  # label by which a job is found whose acceptance was lost on the way
-_SUBMISSION = 60.0  # seconds without an answer; somebody waits, and nothing is lost yet
+_SUBMISSION = 60.0  # seconds without an answer; short, as the user waits and nothing is lost yet
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 

@@ -110,7 +110,7 @@ class SpeechLM(bridge.Transformer):
     """
     inputs_BL, positions_BL = batch["inputs"], batch["inputs_position"]
     embeddings = self.embed(inputs_BL, batch, model_mode) if "audio_index" in batch else None
-    # The decoder computes logits too; under jit what nobody reads is never run.
+    # The decoder computes logits too; under jit, unused results are not computed.
     _, hidden_BLD, *_ = self.decoder(
       shared_embedding=self.token_embedder,
       decoder_input_tokens=inputs_BL,

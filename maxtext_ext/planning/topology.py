@@ -1,4 +1,4 @@
-"""Chips and slices: published peaks, prices, and how the compiler is told of a slice.
+"""Chips and slices: published peaks, prices, and the compiler's names for slices.
 
 Peaks and memory are those of Google's pages on each generation (docs.cloud.google.com/tpu/docs/v4,
 v5e, v5p, v6e) and of NVIDIA's data sheet of the H100 SXM. Bandwidths of the interconnect are one

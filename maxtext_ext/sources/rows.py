@@ -33,8 +33,8 @@ class Row:
   """A row of a manifest.
 
   Attributes:
-    values: what it says of the clip, under the usual names, see `fields`.
-    clip: its sound; None: `values` say that too.
+    values: fields of the clip, under the usual names, see `fields`.
+    clip: its audio; None: it is in `values` too.
   """
 
   values: Mapping[str, Any]
@@ -43,7 +43,7 @@ class Row:
 
 @runtime_checkable
 class RowReader(Protocol):
-  """A format: small, can be pickled, and its repr says all that decides on the result."""
+  """Format of rows: small, can be pickled, and its repr determines the result."""
 
   def rows(self, part: LineRange) -> Iterator[tuple[int, Row | RecordError]]:
     """Yields the line number of each row, and the row or why it cannot be read."""
@@ -135,7 +135,7 @@ def read_row(
   Args:
     row: see there.
     folder: what a relative audio path starts from.
-    options: names of keys, and what rows do not say themselves.
+    options: names of keys, and defaults for values that rows lack.
     prefix: of ids that are made of relative paths.
     default_id: of rows that have neither an id nor a path.
 
@@ -192,7 +192,7 @@ def batched(lines: Iterable[Line]) -> Iterator[list[Line]]:
 
 
 def from_working_folder(path: str, folder: str) -> str:
-  """A relative path as tools write it that are called in the folder of an experiment.
+  """Resolves a relative path of tools that run in the folder of an experiment.
 
   Args:
     path: of a sound file, relative to the manifest, to the working folder, or neither.
@@ -264,7 +264,7 @@ def _default_id(row: Row, names: Mapping[str, str], prefix: str) -> str:
 
 
 def _seconds(value: Any) -> Any:
-  """A number that was written as a text, "2.5", as the number; anything else as it is."""
+  """Converts a number written as text, "2.5"; returns anything else unchanged."""
   if isinstance(value, str):
     with contextlib.suppress(ValueError):
       return float(value)

@@ -151,7 +151,7 @@ class _Recent:
       self._before, self._last = self._last, data
       self._position += len(data)
     else:
-      # To the end of a member of 2**60 bytes tarfile would go on for years.
+      # tarfile would read a forged member of 2**60 bytes for years.
       self._reads_at_end += 1
       if self._reads_at_end > _MAX_READS_AT_END:
         raise EOFError("unexpected end of data")

@@ -165,7 +165,7 @@ def open_files(files: list[str], options: SourceOptions) -> list[TfdsShard]:
   """One shard for each file, or `options.shards` of several files.
 
   Raises:
-    ValueError: fewer files than `options.shards`, or features.json is not what it should be.
+    ValueError: fewer files than `options.shards`, or features.json is malformed.
   """
   schemas = {os.path.dirname(path): path for path in files if os.path.basename(path) == _SCHEMA}
   records = [path for path in files if path not in schemas.values()]
@@ -224,7 +224,7 @@ def _integer(value: Any) -> int | None:
 
 
 def _value(feature: Feature, data: bytes) -> bytes | int | None:
-  """The one value of a feature that is a text or an integer; None of all others."""
+  """Returns the only value of a text or integer feature; None for all others."""
   kind, span = feature
   if kind == FLOAT_LIST:
     return None

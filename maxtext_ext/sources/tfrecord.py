@@ -37,7 +37,7 @@ def masked_crc32c(data: bytes) -> int:
 
 
 def write_tfrecord(path: str, records: Iterable[bytes]) -> None:
-  """Writes a TFRecord file; it takes its name when all records are in it."""
+  """Writes a TFRecord file atomically."""
   with storage.atomic_write(path) as temporary, open(temporary, "wb") as file:
     for data in records:
       length = struct.pack("<Q", len(data))
@@ -56,7 +56,7 @@ def read_tfrecord(
 
   Args:
     path: the file, compressed or not.
-    on_error: told the position and the reason for each bad record.
+    on_error: called with position and reason of each bad record.
 
   Yields:
     Position (records from 0, bad ones counted too) and data.
@@ -113,7 +113,7 @@ class TFRecordShard:
     return Good(**place, record=record, serialized=data if record is stored.record else None)
 
   def _with_defaults(self, record: Record) -> Record:
-    """The very same record where it has nothing to add: its bytes can be copied then."""
+    """Adds defaults; returns the same object if there are none, so its bytes can be copied."""
     missing = {
       name: getattr(self, name)
       for name in ("language", "dataset_name")
@@ -145,7 +145,7 @@ def scan(path: str) -> Iterator[tuple[int, float, bytes | str]]:
   with storage.open_read(path) as file:
     plain = cast(io.BufferedIOBase, file)
     stream = decompress(plain)
-    # Where it is compressed nobody knows how much would have followed.
+    # In a compressed file the amount of missing data is unknown.
     total = size if stream is plain else None
     try:
       while header := stream.read(_HEADER.size):
@@ -187,7 +187,7 @@ def _describe_rest(total: int | None, offset: int) -> str:
 
 
 def _skip(stream: io.BufferedIOBase, count: int, total: int | None, offset: int) -> bool:
-  """Passes over so many bytes; tells whether there are as many."""
+  """Skips so many bytes; returns whether there are as many."""
   if total is not None:
     stream.seek(min(total, offset + count))
     return offset + count <= total

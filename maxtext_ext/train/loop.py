@@ -106,7 +106,7 @@ def _train(config: bridge.Config, stop: StopRequest) -> TrainResult:
 
     while True:
       best = False
-      if run.evaluation.due(done):  # of a resumed run also where it stands, if it was broken off
+      if run.evaluation.due(done):  # also at the start of a resumed run, if it was interrupted
         show()
         try:
           best = _note(run, done, run.evaluation(done, state, progress, stop.asked))
