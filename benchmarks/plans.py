@@ -218,7 +218,7 @@ def page(results: dict[str, dict[str, Any]]) -> str:
   )
   shardings = [(f"{plan['model']} | {chips}", plan) for chips, plan in (*omni, *asr)]
   lines = [
-    "# What fits, and how fast it would be",
+    "# Memory and estimated speed on TPU slices",
     "",
     *prose(
       f"""Made by `python benchmarks/plans.py`; nothing here was run on a TPU. Each row is the real
@@ -231,11 +231,11 @@ def page(results: dict[str, dict[str, Any]]) -> str:
       configuration, and `--search` finds the largest."""
     ),
     "",
-    "## As asked for",
+    "## With the experiments' rows",
     "",
     *table(asked),
     "",
-    "## The largest that fit",
+    "## With the most rows that fit",
     "",
     *table(largest),
     "",
@@ -250,7 +250,7 @@ def page(results: dict[str, dict[str, Any]]) -> str:
     "",
     *limits(scaling, "slice"),
     "",
-    "## How to divide a model",
+    "## Sharding of a model",
     "",
     *prose(
       f"""The same rows on the 16 chips of a v4-32, divided in other ways (`ici_fsdp_parallelism=8
@@ -264,7 +264,7 @@ def page(results: dict[str, dict[str, Any]]) -> str:
     "",
     *limits(shardings, "", "chips"),
     "",
-    "## How far estimates of time are off",
+    "## Errors of the time estimates",
     "",
     *prose(
       """FLOPs, bytes of memory and bytes between chips are counted in unrolled steps of one layer

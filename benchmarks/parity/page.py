@@ -29,13 +29,13 @@ OUT = pathlib.Path("docs/parity.md")
 TRANSFORMERS = "transformers 5.23, torch 2.13"  # of the stored references
 INTRODUCTION = """# Parity
 
-What this project computes, held to what other programs compute from the same numbers. `make parity`
-measures every line and writes this page; the tests hold the same comparisons to these tolerances.
-The models are tiny and their weights random and large (standard deviation up to 0.3), so that an
-error anywhere shows. Their clips last {clips} seconds.
+Comparison of this project's results with those of other programs on the same inputs. `make parity`
+measures every line and writes this page; the tests make the same comparisons with these tolerances.
+The models are tiny and their weights random and large (standard deviation up to 0.3), so that any
+error shows. Their clips last {clips} seconds.
 
-An error is the largest difference as a part of the reference's largest value, in float32;
-`differ` counts what is not exactly equal.
+An error is the largest difference relative to the reference's largest value, in float32; `differ`
+counts values that are not exactly equal.
 
 | Comparison | Reference | Measured | Tolerance |
 |---|---|---:|---:|
@@ -121,7 +121,7 @@ COMPARISONS = [
   *(
     Comparison(
       name=f"greedy transcripts of a batch, with a cache, {_form(scanned)} layers",
-      reference="this project, the whole sequence anew for every token",
+      reference="this project, the full sequence again for every token",
       measure=functools.partial(generation.count_differences, scanned),
       tolerance=0,
     )
@@ -147,7 +147,7 @@ COMPARISONS = [
   ),
   *(
     Comparison(
-      name=f"Qwen3-ASR: tensors of {naming} names there and back, types and forms; head: {head}",
+      name=f"Qwen3-ASR: tensors of {naming} names, round trip, types and forms; head: {head}",
       reference="the checkpoint itself",
       measure=functools.partial(checkpoints.round_trip_differences, naming, head),
       tolerance=0,
@@ -156,7 +156,7 @@ COMPARISONS = [
   ),
   *(
     Comparison(
-      name=f"Qwen3-Omni thinker: tensors of {naming} names there and back, both forms",
+      name=f"Qwen3-Omni thinker: tensors of {naming} names, round trip, both forms",
       reference="the checkpoint itself",
       measure=functools.partial(checkpoints.omni_round_trip_differences, naming),
       tolerance=0,
@@ -184,7 +184,7 @@ COMPARISONS = [
   ),
   *(
     Comparison(
-      name=f"PEFT adapter: files there and back, {_form(scanned)} layers",
+      name=f"PEFT adapter: files, round trip, {_form(scanned)} layers",
       reference="the adapter itself",
       measure=functools.partial(peft.count_differences, scanned),
       tolerance=0,
