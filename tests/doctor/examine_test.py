@@ -92,7 +92,7 @@ def test_jax_that_computes_beside_the_accelerator(doctor, there, said):
 def test_chips_that_are_missing(doctor):
   status, out = doctor(checks=[WELL], trial=Trial(devices=[CHIP], training=TRAINING), chips=4)
   assert status == 0
-  assert "warning devices: JAX sees 1 of 4 TPU chips; have" in out
+  assert "warning devices: JAX sees 1 of 4 TPU chips; recreate" in out
 
 
 def test_json(doctor):
