@@ -167,7 +167,7 @@ def test_page_is_bounded(tmp_path, monkeypatch):
   ]
   page = write(tmp_path, clipped)
   clip_count = len([a for tag, a in page.elements if tag == "article"])
-  assert clip_count <= page.SAMPLE_CLIPS + page.CLIPS_OF_A_FINDING * 3
+  assert clip_count <= page_module.SAMPLE_CLIPS + page_module.CLIPS_OF_A_FINDING * 3
   assert 0 < sum(len(source) - len(PLAYER) for source in players(page)) <= 50_000
   assert any(text.startswith("no player") for text in page.inside("sound"))
   assert len(page.inside("glyph")) == 50
