@@ -17,6 +17,7 @@ from maxtext_ext.checkpoint.fingerprint import (
   warn_of_other_model,
 )
 from maxtext_ext.checkpoint.model_file import shape_keys, write_model
+from maxtext_ext.checkpoint.training import with_base_weights
 from maxtext_ext.config import load, run_dir_of
 from maxtext_ext.decode.decode import find_weights
 from maxtext_ext.decode.engines import make_engine
@@ -226,6 +227,7 @@ def test_a_transcriber_takes_the_model_of_the_run(keys):
 def test_a_run_that_starts_from_weights_of_another_model_is_told(keys, caplog):
   path = f"load_parameters_path={value(keys, 'base_output_directory') / 'held'}"
   config = load(tiny.DEMO, [*keys, path, "run_name=new", "rope_max_timescale=100"])
+  config = with_base_weights(config)
   with caplog.at_level(logging.WARNING, "maxtext_ext.checkpoint.fingerprint"):
     warn_of_other_model(config, config.load_parameters_path)
   (record,) = caplog.records
