@@ -3,6 +3,7 @@
 import functools
 import gc
 import os
+import signal
 import sys
 import tempfile
 import types
@@ -33,6 +34,11 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
   programs = tempfile.TemporaryDirectory(prefix="maxtext_ext-programs-")
   os.environ["JAX_COMPILATION_CACHE_DIR"] = programs.name
   os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+
+# A suite that is started in the background ignores SIGINT, and so would the processes that tests
+# start and interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+  signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The garbage collector need not walk through what the tests import, neither now nor when they run:
 # see pytest_collection_finish.

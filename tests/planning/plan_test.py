@@ -11,7 +11,10 @@ from maxtext_ext.planning.compiler import Compiler, environment
 from maxtext_ext.planning.memory import GIB
 from maxtext_ext.planning.topology import parse_topology
 
-TINY = ["model_name=qwen3-asr-tiny", "windows_per_row=1", "max_target_length=256"]
+TINY = [
+  *("model_name=qwen3-asr-tiny", "windows_per_row=1", "max_target_length=256"),
+  "max_seconds=15",  # of a clip that such a row holds
+]
 CONFIG = "configs/speech.yml"
 
 
