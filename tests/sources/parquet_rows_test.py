@@ -171,7 +171,7 @@ def test_errors_of_the_file_are_raised(tmp_path):
     ("junk", r"is damaged from row 2 on \(a row that is none"),
     (
       "exhaust",
-      r"cannot be read from row 2 on \(out of memory, of which it may take 4 GiB; write .*size=100",
+      r"cannot be read from row 2 on \(out of memory, of which it may use 4 GiB; rewrite .*=100",
     ),
   ],
 )
