@@ -50,7 +50,7 @@ def modules() -> dict[str, pathlib.Path]:
 
 
 def imported(path: pathlib.Path) -> set[str]:
-  """What a file imports, at its head or in a function: module names, `from a import b` as a.b.
+  """Returns what a file imports, at its head or in a function; `from a import b` as a.b.
 
   Imports under `if TYPE_CHECKING:` do not run and are left out.
   """

@@ -86,7 +86,6 @@ class BatchIterator(ClosingIterator, Iterator[Arrays]):
   """Batch iterator, prepared ahead by a thread; its position is that of the last batch returned.
 
   Attributes:
-    layout: of the batches, a key of `layouts.LAYOUTS`.
     records: ids of the records in the last returned batch, row by row.
     waited: seconds of waiting for the last batch.
 
@@ -103,7 +102,6 @@ class BatchIterator(ClosingIterator, Iterator[Arrays]):
     )
     super().__init__(iter(ahead))
     self._elements = elements
-    self.layout = self._grouping.config.layout
     self.records: tuple[str, ...] = ()
     self.waited = 0.0
 

@@ -1,4 +1,4 @@
-"""Which family a model belongs to: by its key, and as folders without the key tell."""
+"""Family of a model: by its key, and as folders without the key tell."""
 
 import types
 

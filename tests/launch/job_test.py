@@ -1,4 +1,4 @@
-"""What is checked before a job is described."""
+"""Checks before a job is described."""
 
 import os
 import pathlib

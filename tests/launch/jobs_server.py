@@ -19,7 +19,7 @@ COMMENT = b": keep-alive\n\n"  # also before lines, as of a server that is slow 
 
 @dataclasses.dataclass
 class Break:
-  """How a stream of a log ends.
+  """End of a stream of a log.
 
   Attributes:
     lines: that are sent before.

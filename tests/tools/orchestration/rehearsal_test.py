@@ -111,7 +111,7 @@ class Pod:
     return self.cloud.folder / "said"
 
   def finish(self, runner: subprocess.Popen) -> str:
-    """What the runner said, which must succeed."""
+    """Returns what the runner said; it must succeed."""
     status = runner.wait(timeout=600)
     said = self._said.read_text()
     assert status == 0, said
