@@ -29,6 +29,23 @@ Grouping = PackRows | BucketRows
 Transforms = tuple[grain.transforms.Map | Grouping, ...]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reading:
+  """What is read, before it is put into batches.
+
+  Attributes:
+    elements: in training those of this host, in evaluation all of the split.
+    utterances: transforms from an element to its utterance.
+    sample: elements that rows are planned from, and the chain that reads them without sound.
+  """
+
+  config: InputConfig
+  tokenizer: Vocabulary
+  elements: Elements
+  utterances: Transforms
+  sample: Sample
+
+
 class Layout(abc.ABC):
   """Form of batches, and how utterances become them.
 
@@ -58,21 +75,10 @@ class Layout(abc.ABC):
     """
 
   @abc.abstractmethod
-  def train(
-    self,
-    config: InputConfig,
-    tokenizer: Vocabulary,
-    elements: Elements,
-    utterances: Transforms,
-    sample: Sample,
-    steps: int,
-  ) -> tuple[Elements, Transforms]:
+  def train(self, reading: Reading, steps: int) -> tuple[Elements, Transforms]:
     """Completes the chain of training.
 
     Args:
-      elements: of this host.
-      utterances: transforms from an element to its utterance.
-      sample: elements that rows are planned from, and the chain that reads them without sound.
       steps: length of the run.
 
     Returns:
@@ -80,20 +86,8 @@ class Layout(abc.ABC):
     """
 
   @abc.abstractmethod
-  def evaluate(
-    self,
-    config: InputConfig,
-    tokenizer: Vocabulary,
-    elements: Elements,
-    utterances: Transforms,
-    sample: Sample,
-  ) -> Transforms:
-    """Completes the chain of one pass over a split, which every host plans from the lengths.
-
-    Args:
-      elements: all of the split.
-      utterances, sample: as of `train`.
-    """
+  def evaluate(self, reading: Reading) -> Transforms:
+    """Completes the chain of one pass over a split, which every host plans from the lengths."""
 
 
 class PackedLayout(Layout):
@@ -112,43 +106,30 @@ class PackedLayout(Layout):
     """Packs the sample."""
     return packed_rows(config, sample)
 
-  def train(
-    self,
-    config: InputConfig,
-    tokenizer: Vocabulary,
-    elements: Elements,
-    utterances: Transforms,
-    sample: Sample,
-    steps: int,
-  ) -> tuple[Elements, Transforms]:
+  def train(self, reading: Reading, steps: int) -> tuple[Elements, Transforms]:
     """Packs the utterances of this host as they come."""
-    windows = row_windows(sample, config)
-    return elements, (
-      *utterances,
+    config = reading.config
+    windows = row_windows(reading.sample, config)
+    return reading.elements, (
+      *reading.utterances,
       PackRows(config=config, windows=windows, steps=steps),
-      CollateRows.from_config(config, windows, tokenizer),
+      CollateRows.from_config(config, windows, reading.tokenizer),
     )
 
-  def evaluate(
-    self,
-    config: InputConfig,
-    tokenizer: Vocabulary,
-    elements: Elements,
-    utterances: Transforms,
-    sample: Sample,
-  ) -> Transforms:
+  def evaluate(self, reading: Reading) -> Transforms:
     """Packs the whole split by its lengths, and reads the sound of this host's rows."""
-    windows = row_windows(sample, config)
+    config = reading.config
+    windows = row_windows(reading.sample, config)
     return (
-      *sample.chain.transforms,
+      *reading.sample.chain.transforms,
       PackRows(
         config=config,
         windows=windows,
-        keep_index=elements.host_index,
-        keep_count=elements.host_count,
-        with_sound=Chain(utterances),
+        keep_index=reading.elements.host_index,
+        keep_count=reading.elements.host_count,
+        with_sound=Chain(reading.utterances),
       ),
-      CollateRows.from_config(config, windows, tokenizer),
+      CollateRows.from_config(config, windows, reading.tokenizer),
     )
 
 
@@ -169,36 +150,23 @@ class BucketedLayout(Layout):
     """Computes the share of the sample that can be used, as each clip has a row of its own."""
     return usable_share(config, sample)
 
-  def train(
-    self,
-    config: InputConfig,
-    tokenizer: Vocabulary,
-    elements: Elements,
-    utterances: Transforms,
-    sample: Sample,
-    steps: int,
-  ) -> tuple[Elements, Transforms]:
+  def train(self, reading: Reading, steps: int) -> tuple[Elements, Transforms]:
     """Puts clips into buckets; every host plans the batches of all, by the lengths."""
-    everything = dataclasses.replace(elements, shard=HostShard.of_host(0, 1))
+    everything = dataclasses.replace(reading.elements, shard=HostShard.of_host(0, 1))
     rows = BucketRows(
-      config=config, with_sound=Chain(utterances), slowest=config.augment.speed_range[0]
+      config=reading.config,
+      with_sound=Chain(reading.utterances),
+      slowest=reading.config.augment.speed_range[0],
     )
-    collate = CollateClips.from_config(config, tokenizer)
-    return everything, (*sample.chain.transforms, rows, collate)
+    collate = CollateClips.from_config(reading.config, reading.tokenizer)
+    return everything, (*reading.sample.chain.transforms, rows, collate)
 
-  def evaluate(
-    self,
-    config: InputConfig,
-    tokenizer: Vocabulary,
-    elements: Elements,
-    utterances: Transforms,
-    sample: Sample,
-  ) -> Transforms:
+  def evaluate(self, reading: Reading) -> Transforms:
     """Puts the clips of the split into buckets."""
     return (
-      *sample.chain.transforms,
-      BucketRows(config=config, with_sound=Chain(utterances)),
-      CollateClips.from_config(config, tokenizer),
+      *reading.sample.chain.transforms,
+      BucketRows(config=reading.config, with_sound=Chain(reading.utterances)),
+      CollateClips.from_config(reading.config, reading.tokenizer),
     )
 
 

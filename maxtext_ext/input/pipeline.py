@@ -26,7 +26,7 @@ from maxtext_ext.input.decoding import (
 )
 from maxtext_ext.input.filters import Filters
 from maxtext_ext.input.host_augment import HostAugment, NoiseOnly, SpecAugment
-from maxtext_ext.input.layouts import LAYOUTS, Grouping, Transforms
+from maxtext_ext.input.layouts import LAYOUTS, Grouping, Reading, Transforms
 from maxtext_ext.input.mixture import MixtureOrder, SequentialOrder
 from maxtext_ext.input.packing_config import Packing
 from maxtext_ext.input.position import Position
@@ -219,9 +219,10 @@ def train_iterator(
     BuildUtterance.from_config(config, tokenizer),
     DrawMasks(spec_augment=config.spec_augment, mel_bins=config.mel_bins, seed=config.seed),
   )
-  elements, transforms = LAYOUTS[config.layout].train(
-    config, tokenizer, elements, utterances, sample, steps
+  reading = Reading(
+    config=config, tokenizer=tokenizer, elements=elements, utterances=utterances, sample=sample
   )
+  elements, transforms = LAYOUTS[config.layout].train(reading, steps)
   return BatchIterator(elements, transforms, config.prefetch_batches)
 
 
@@ -289,8 +290,10 @@ def eval_iterator(
   drawn = np.random.default_rng(config.seed).permutation(len(data))[:SAMPLED].tolist()
   sampled = tuple(elements.order[place] for place in drawn)
   sample = Sample(datasets=(silent,), chain=Chain(planned), elements=sampled)
-  layout = LAYOUTS[config.layout]
-  transforms = layout.evaluate(config, tokenizer, elements, utterances, sample)
+  reading = Reading(
+    config=config, tokenizer=tokenizer, elements=elements, utterances=utterances, sample=sample
+  )
+  transforms = LAYOUTS[config.layout].evaluate(reading)
   return BatchIterator(elements, transforms, config.prefetch_batches)
 
 
