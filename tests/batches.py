@@ -1,4 +1,4 @@
-"""What is in a batch: transcripts of the clips, which end with the clip's number."""
+"""Contents of a batch: transcripts of the clips, which end with the clip's number."""
 
 import numpy as np
 

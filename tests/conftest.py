@@ -1,4 +1,4 @@
-"""What every test shares: the device it runs on, no network, reproducible examples."""
+"""Set-up of every test: the device it runs on, no network, reproducible examples."""
 
 import functools
 import gc

@@ -1,4 +1,4 @@
-"""How commands end."""
+"""Ends of commands: status and message."""
 
 import signal
 import subprocess

@@ -117,7 +117,7 @@ class GcsServer:
       self.buckets[bucket][name] = StoredObject(data=data, generation=next(self.numbers))
 
   def files(self, folder: str) -> dict[str, bytes]:
-    """What lies in a folder, by the name from there."""
+    """Objects of a folder, by the name from there."""
     bucket, _, prefix = folder.removeprefix("gs://").partition("/")
     prefix = prefix.rstrip("/") + "/" if prefix else ""
     with self.lock:

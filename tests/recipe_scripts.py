@@ -15,7 +15,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def run(script: str, *args: object, ok: bool = True, **environment: str) -> str:
-  """What a script prints; of a failure its last lines on stderr."""
+  """Runs a script; returns its output, of a failure the last lines of stderr."""
   process = subprocess.run(
     [sys.executable, os.path.join(ROOT, "data", script), *map(str, args)],
     capture_output=True,

@@ -31,7 +31,7 @@ Transforms = tuple[grain.transforms.Map | Grouping, ...]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Reading:
-  """What is read, before it is put into batches.
+  """Elements that are read, before they are put into batches.
 
   Attributes:
     elements: in training those of this host, in evaluation all of the split.

@@ -17,12 +17,17 @@ class ModelKeys(SubConfig, title="Model"):
     "default",
     description="A file of configs/models, without .yml; or a model.yml, or its folder or URL.",
   )
-  speech_model: str = Field("speech_lm", description="A key of models.make.MODELS.")
-  speech_encoder: str = Field("qwen3_audio", description="A key of models.encoders.ENCODERS.")
+  speech_model: str = Field("speech_lm", description="Kind of model: its class in models/make.py.")
+  speech_encoder: str = Field(
+    "qwen3_audio", description="Kind of encoder: its class in models/encoders/."
+  )
   encoder: dict[str, Any] = Field(
     {}, description="Shape of the encoder; for qwen3_audio use the *_for_audio keys."
   )
-  projector: str = Field("mlp", description="A key of models.projector.PROJECTORS.")
+  projector: str = Field(
+    "mlp",
+    description="Kind of projector between encoder and decoder: its class in models/projector.py.",
+  )
   checkpoint_family: str = Field(
     "",
     description=(

@@ -1,4 +1,4 @@
-"""What libsndfile does not know or cannot measure; damage and forgery of it."""
+"""Formats that libsndfile does not know or cannot measure, damaged and forged ones too."""
 
 import io
 import os

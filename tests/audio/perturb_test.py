@@ -1,4 +1,4 @@
-"""What is done to a clip is measured on the result."""
+"""Changes of a clip, measured on the result."""
 
 import numpy as np
 import pytest

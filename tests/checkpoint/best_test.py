@@ -1,4 +1,4 @@
-"""Which evaluation is the best, when there were enough, and which checkpoints that keeps."""
+"""Choice of the best evaluation and of the checkpoints to keep; the end after enough of them."""
 
 import json
 import pathlib

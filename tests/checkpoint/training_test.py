@@ -1,4 +1,4 @@
-"""Which checkpoint of a run is taken, and what becomes of one that is cut short."""
+"""Choice of a run's checkpoint, and treatment of one that is cut short."""
 
 import pathlib
 

@@ -36,7 +36,7 @@ def source(tmp_path, gcs):
 
 
 def without_paths(files: dict[str, bytes], source: str) -> dict[str, bytes]:
-  """What a conversion wrote, but for the names of its input and what they decide on."""
+  """Files of a conversion, but for the names of its input and what they decide on."""
   files = {name: data.replace(source.encode(), b"SOURCE") for name, data in files.items()}
   for name, data in files.items():
     if name.endswith(".manifest.json"):

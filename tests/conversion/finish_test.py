@@ -1,4 +1,4 @@
-"""What happens after the shards: ids over all of them, quarantine, splits, the rate of bad ones."""
+"""Work after the shards: ids over all of them, quarantine, splits, the rate of bad ones."""
 
 import dataclasses
 import json

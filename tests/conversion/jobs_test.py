@@ -1,4 +1,4 @@
-"""What a conversion does about what it finds in the output folder."""
+"""Conversions into a folder that is not empty."""
 
 import json
 import os

@@ -28,7 +28,7 @@ SHARDS = {
 
 
 def columns(name, key, number):
-  """What a row holds beside its audio; columns named as the source names them."""
+  """Values of a row beside its audio; columns named as the source names them."""
   text = f"جملة رقم {key} {number}"
   match name:
     case "sada22":

@@ -1,4 +1,4 @@
-"""What the command prints, and its exit status."""
+"""Output of the command, and its exit status."""
 
 import json
 

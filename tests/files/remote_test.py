@@ -1,4 +1,4 @@
-"""What a bucket can do to us: writers that race, uploads that are cut, refusals, silence."""
+"""Faults of a bucket: writers that race, uploads that are cut, refusals, silence."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Who takes part, from the environment."""
+"""Processes that take part, from the environment."""
 
 import inspect
 import re

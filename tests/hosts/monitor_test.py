@@ -1,4 +1,4 @@
-"""Who is lost is named by all others; a run that ends well ends for all."""
+"""A lost host is named by all others; a run that ends well ends for all."""
 
 import contextlib
 import signal

@@ -1,4 +1,4 @@
-"""What is passed on, and what is not: the end of the service."""
+"""Lines that are passed on; the end of the service is not."""
 
 import asyncio
 

@@ -16,7 +16,7 @@ HOST = socket.gethostname()
 
 
 def call(*indices: int, count: int, seconds: float, address: str = "") -> list:
-  """What each of these processes, at one address, is told: hosts, or an error."""
+  """Answers to each of these processes, at one address: hosts, or an error."""
   address = address or free_address()
 
   async def one(index: int) -> list[str]:

@@ -42,7 +42,7 @@ class Run:
     ]
 
   def states(self):
-    """What a checkpoint holds of all hosts."""
+    """Positions of all hosts, as a checkpoint holds them."""
     return [json.loads(json.dumps(batches.get_state())) for batches in self.hosts]
 
   def close(self):
@@ -70,7 +70,7 @@ def clips_of(places, config, clip_numbers):
 
 
 def share_of_epoch(epoch, host, hosts):
-  """How many of an epoch's elements are this host's."""
+  """Number of this host's elements in an epoch."""
   return len([p for p in range(epoch * CLIPS, (epoch + 1) * CLIPS) if p % hosts == host])
 
 

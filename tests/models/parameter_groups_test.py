@@ -22,7 +22,7 @@ BATCH = noise_rows([3, 20])
 
 
 def moved(before: dict, after: dict) -> dict[str, set[str]]:
-  """Which parts' parameters moved, all or some of them, and which did not."""
+  """Parts whose parameters moved, all or some of them, and which did not."""
   found: dict[str, set[str]] = {"moved": set(), "still": set()}
   for path, value in after.items():
     same = np.array_equal(before[path], value)

@@ -1,4 +1,4 @@
-"""What tests of plans share: compilation as users have it."""
+"""Fixtures of the tests of plans: compilation as users have it."""
 
 import pytest
 

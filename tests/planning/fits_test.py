@@ -1,4 +1,4 @@
-"""What is promised to fit: the real step, audio encoder included, compiled for its slice."""
+"""Promises of what fits: the real step, audio encoder included, compiled for its slice."""
 
 import pytest
 

@@ -14,7 +14,7 @@ DECODER_LAYERS, ENCODER_LAYERS, ACCUMULATION = 28, 18, 3
 
 
 def amount(rows: float, decoder: int, encoder: int) -> float:
-  """What a step costs: of every layer and of the rest, some with every row and some without."""
+  """Cost of a step: of every layer and of the rest, some with every row and some without."""
   return decoder * (7 + 5 * rows) + encoder * (2 + 3 * rows) + 11 + 13 * rows
 
 

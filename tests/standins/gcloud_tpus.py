@@ -140,7 +140,7 @@ def not_found(name: str, flags: dict[str, str]) -> int:
 
 
 def reachable(cloud: Cloud, name: str, worker: int) -> bool:
-  """Whether a worker answers; says it if not."""
+  """Returns whether a worker answers; says it if not."""
   with cloud.state() as state:
     node = state["nodes"].get(name)
   if node is None:

@@ -38,7 +38,7 @@ def on_pod(script: str, *arguments: str, **environment: str) -> dict[str, str]:
 
 
 def settings(**environment: str) -> dict[str, str]:
-  """What env_vars.sh exports."""
+  """Variables that env_vars.sh exports."""
   script = f"source {shlex.quote(str(ROOT / 'env_vars.sh'))} && env -0"
   done = subprocess.run(
     ["bash", "-euc", script], env=environment, capture_output=True, text=True, check=True

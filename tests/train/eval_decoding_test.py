@@ -1,4 +1,4 @@
-"""Which clips an evaluation transcribes, and in how large batches."""
+"""Clips of an evaluation, and sizes of its batches."""
 
 import jax
 import pytest

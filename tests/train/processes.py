@@ -56,7 +56,7 @@ class Training:
 
   @property
   def alive(self) -> bool:
-    """Whether it has not ended."""
+    """Returns whether it has not ended."""
     if self._status is not None:
       return False
     state = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -70,7 +70,7 @@ class Training:
 
   @property
   def errors(self) -> str:
-    """What it wrote for people."""
+    """Text that it wrote for people."""
     return self._errors.read_text("utf-8")
 
 
@@ -132,7 +132,7 @@ class Launcher:
 
 
 def environment(**more: str) -> dict[str, str]:
-  """That of a process that finds the package in the repository."""
+  """Environment of a process that finds the package in the repository."""
   path = os.pathsep.join([str(ROOT), str(ROOT / "maxtext_ext" / "compat")])
   return {**os.environ, "PYTHONPATH": path, **more}
 

@@ -1,4 +1,4 @@
-"""What a signal does to a process that trains; several hosts agree (`hosts_test` has real ones)."""
+"""Signals to a process that trains; several hosts agree (`hosts_test` has real ones)."""
 
 import os
 import signal

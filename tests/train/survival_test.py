@@ -1,4 +1,4 @@
-"""What can end a training process, and that it goes on as if nothing had been."""
+"""Ends of a training process, after each of which it resumes as if nothing had been."""
 
 import random
 import re

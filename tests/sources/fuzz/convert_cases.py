@@ -61,7 +61,7 @@ def _convert(job: dict[str, str]) -> dict[str, Any]:
 
 
 def _describe(record: Record) -> dict[str, Any]:
-  """What tells a tone from another, a louder or a longer one."""
+  """Features that tell a tone from another, a louder or a longer one."""
   audio = record.as_float32()
   spectrum = np.abs(np.fft.rfft(audio))
   return {

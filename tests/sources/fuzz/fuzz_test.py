@@ -28,7 +28,7 @@ pytestmark = pytest.mark.integration_test
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
-  """What the conversion of a case did: a result line, and the folder in which it happened."""
+  """Outcome of the conversion of a case: a result line, and the folder in which it happened."""
 
   folder: pathlib.Path
   result: dict[str, Any]

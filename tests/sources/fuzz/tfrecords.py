@@ -219,7 +219,7 @@ def _between(name: str, data: bytes, reason: str | None, sample_id: str = CASE) 
 
 
 def _structure(data: bytes, span: wire.Span, depth: int = 0) -> Iterator[int]:
-  """Where the fields of an Example start and where their payloads do, down to the values."""
+  """Places where the fields of an Example start and where their payloads do, down to the values."""
   for number, _, (start, stop) in wire.read_fields(data, span):
     yield from (start, stop)
     # Example, Features, entry (name and Feature), Feature, list.

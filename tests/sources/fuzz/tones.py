@@ -130,7 +130,7 @@ def rifx() -> bytes:
 
 
 def last_page(data: bytes) -> int:
-  """Where the last page of an Ogg file starts."""
+  """Place where the last page of an Ogg file starts."""
   return data.rfind(b"OggS")
 
 

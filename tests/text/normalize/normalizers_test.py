@@ -1,4 +1,4 @@
-"""What holds for every normaliser of the registry."""
+"""Laws of every normaliser of the registry."""
 
 import pytest
 from hypothesis import given, settings
