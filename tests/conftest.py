@@ -10,7 +10,9 @@ import types
 from importlib.machinery import SourceFileLoader
 from unittest import mock
 
+import jaxtyping
 import pytest
+from checked import jaxtyped_where_shaped
 from hypothesis import settings
 from jaxtyping import _import_hook
 
@@ -62,6 +64,8 @@ def _code_of(loader: _import_hook._JaxtypingLoader, name: str) -> types.CodeType
 # 3000 modules of MaxText, transformers and others from their source in each process.
 _import_hook._JaxtypingLoader.exec_module = SourceFileLoader.exec_module
 _import_hook._JaxtypingLoader.get_code = _code_of
+
+jaxtyping.jaxtyped = jaxtyped_where_shaped
 
 # Wall-clock deadlines fail on a busy machine, and the first call of a jitted function compiles.
 settings.register_profile("project", deadline=None, max_examples=50, derandomize=True)
