@@ -37,7 +37,7 @@ if words[:2] == ["-m", "venv"]:
     shutil.copy(os.path.abspath(__file__), bin / name)
 elif words[:1] == ["-c"]:
   print("3.12")
-elif words[:2] in (["-m", "pip"], ["-m", "ensurepip"]) or "compileall" in words:
+elif words[:2] in (["-m", "pip"], ["-m", "ensurepip"], ["-W", "ignore"]):
   pass
 elif words[:1] == ["launch"]:
   os.execv(sys.executable, [sys.executable, "-m", "maxtext_ext.cli", *words])

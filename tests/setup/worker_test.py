@@ -9,7 +9,7 @@ import pytest
 from tests.setup import install_test
 
 ROOT = pathlib.Path(__file__).parents[2]
-TOOLS = ("chmod", "cut", "env", "head", "id", "ln", "uname", "wc")
+TOOLS = ("chmod", "cut", "head", "id", "ln", "uname", "wc")
 # As that of install_test; an installation brings the command, whose doctor says where it is.
 PYTHON = install_test.PYTHON.replace(
   '    echo "Collecting something"\n',
