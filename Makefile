@@ -3,9 +3,9 @@
 .PHONY: help env engines demo test parity lint format clean
 
 python := .venv/bin/python
-# One more than cores, as some tests wait for processes; each first imports what all tests need, for
-# 15 s of CPU time, so more than four cost more than they save.
-workers := $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$(( n < 4 ? n + 1 : 4 )))
+# Four, also on two cores, as many tests wait for processes; each worker first imports what all tests
+# need, for 12 s of CPU time.
+workers := 4
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -10,6 +10,8 @@ from orchestration import multihost_job
 from standins.cloud import VARIABLE, Cloud, wait_for
 from standins.gcloud_queued_resources import advance, plan, restart_machine, start_machine
 
+pytestmark = pytest.mark.slow
+
 STANDINS = Path(__file__).parents[2] / "standins"
 QUICK = ("--POLL_SECS=0.2", "--LOG_SECS=1", "--VENV=false", "--PROJECT=p", "--ZONE=z")
 

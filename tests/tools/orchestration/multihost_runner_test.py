@@ -11,6 +11,8 @@ import pytest
 from standins.cloud import Cloud, wait_for
 from standins.running import PLACE, command, environment, plain, run, started
 
+pytestmark = pytest.mark.slow
+
 SLICE = ("--TPU_PREFIX=qr-v4-32", *PLACE)
 HERE = ("--USE_EXISTING_FOLDER=true", "--RUN_NAME=work")  # in a folder that the workers have
 

@@ -9,7 +9,7 @@ from orchestration.remote_sessions import Session, find_session
 from orchestration.ssh_host import HostError
 from standins.gpu_host import TOKEN, wait_until
 
-pytestmark = pytest.mark.integration_test
+pytestmark = [pytest.mark.integration_test, pytest.mark.slow]
 
 
 @pytest.fixture
