@@ -48,10 +48,10 @@ def main() -> None:
     config = InputConfig(
       geometry=GEOMETRY, datasets=Datasets(data_dir=folder), split="test", rows=16
     )
-    scan, stored = (seconds_to_first_batch(config, tokenizer) for _ in range(2))
+    scan, stored = (seconds_to_first_clip(config, tokenizer) for _ in range(2))
     peer = stored + seconds_to_read(config, tokenizer)
     reads = [records_read(config, tokenizer, host) for host in range(HOSTS)]
-  report("first_batch_of_decoding", stored, peer, "s", without_lengths=round(scan, 3))
+  report("first_clip_of_decoding", stored, peer, "s", without_lengths=round(scan, 3))
   report("records_read_by_a_host", max(reads), options.records, "records", of_each_host=reads)
 
 
@@ -68,13 +68,13 @@ def write_split(folder: Path, count: int, audio: str) -> None:
         writer.write(encode_example(record, audio=audio))
 
 
-def seconds_to_first_batch(config: InputConfig, tokenizer: Tokenizer) -> float:
-  """Seconds from opening the split to its first batch."""
+def seconds_to_first_clip(config: InputConfig, tokenizer: Tokenizer) -> float:
+  """Seconds from opening the split to its first clip."""
   began = time.perf_counter()
-  batches = iter(decode_split(config, tokenizer))
-  next(batches)
+  clips = iter(decode_split(config, tokenizer))
+  next(clips)
   seconds = time.perf_counter() - began
-  batches.close()
+  clips.close()
   return seconds
 
 

@@ -31,3 +31,10 @@ def gather_texts(text: str) -> list[str]:
   padded[: len(data)] = data
   rows = multihost_utils.process_allgather(padded)
   return [bytes(row[:length]).decode() for row, length in zip(rows, lengths, strict=True)]
+
+
+def largest_of_hosts(values: np.ndarray) -> np.ndarray:
+  """Returns the largest of every value over all hosts, on every host."""
+  if jax.process_count() == 1:
+    return values
+  return np.asarray(multihost_utils.process_allgather(values)).max(axis=0)

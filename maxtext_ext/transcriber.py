@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Any, Self, cast, overload
 
-import jax
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
@@ -24,7 +23,6 @@ from maxtext_ext.checkpoint.fingerprint import check_model
 from maxtext_ext.checkpoint.model_file import base_among, pretrained_config
 from maxtext_ext.decode.engines import make_engine
 from maxtext_ext.decode.interface import Answer
-from maxtext_ext.input.decoding import batches_of
 from maxtext_ext.input.utterance import Utterance, build_utterance
 from maxtext_ext.models.encoders import encoder_config
 from maxtext_ext.models.make import make_model
@@ -60,8 +58,8 @@ class Transcription:
 class Transcriber:
   """A model with its tokenizer, ready to transcribe. Make one with `Transcriber.from_pretrained`.
 
-  A clip's text does not depend on what is transcribed together with it. The first clip of a length
-  class (1, 2, 4, 8, ... windows of 8 s) compiles a program, later ones are quick.
+  A clip's text does not depend on what is transcribed together with it. The first clip compiles the
+  programs, and so does a clip that is far longer than all before; others are quick.
   """
 
   def __init__(
@@ -69,10 +67,9 @@ class Transcriber:
   ) -> None:
     self._tokenizer, self._template = tokenizer, config.template
     self._geometry = encoder_config(config).geometry
-    self._devices = jax.device_count()
-    self._windows = config.decode_rows
-    self._params = params
+    config = bridge.replace(config, audio_dtype="float32")  # as audio comes here
     self._engine = make_engine(config, mesh, tokenizer, announce=sys.stderr.isatty())
+    self._weights = self._engine.prepare(params)
 
   @classmethod
   def from_pretrained(cls, path: str | os.PathLike[str], **overrides: Any) -> Self:
@@ -144,14 +141,7 @@ class Transcriber:
       self._utterance(number, len(audio), *item)
       for number, item in enumerate(zip(audio, languages, contexts, strict=True))
     ]
-    batches = batches_of(
-      clips, pad_id=self._tokenizer.pad_id, windows=self._windows, devices=self._devices
-    )
-    answers = {
-      answer.clip.id: answer
-      for batch in self._engine.run(self._params, batches)
-      for answer in batch
-    }
+    answers = {answer.clip.id: answer for answer in self._engine.run(self._weights, clips)}
     return [_transcription(clip, answers[clip.sample_id]) for clip in clips]
 
   def _utterance(

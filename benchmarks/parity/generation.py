@@ -1,4 +1,4 @@
-"""Cached, batched generation against a forward pass over the whole text for every token."""
+"""Generation in slots against a forward pass over the whole text for every token."""
 
 import functools
 import tempfile
@@ -13,7 +13,8 @@ from flax import nnx
 from benchmarks.parity import tiny
 from maxtext_ext import bridge
 from maxtext_ext.config import load
-from maxtext_ext.decode.generate import Generator
+from maxtext_ext.decode.engine import SlotEngine
+from maxtext_ext.decode.interface import Written
 from maxtext_ext.input.collate import make_decode_batch
 from maxtext_ext.input.utterance import Utterance, build_utterance
 from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY
@@ -56,56 +57,70 @@ def clips(
   """Utterances of noise, of different lengths."""
   records = [tiny.records(1, seed=i, seconds=(s, s + 1e-3))[0] for i, s in enumerate(seconds)]
   return [
-    build_utterance(record, tokenizer, geometry=GEOMETRY, language_in_prompt=i % 2 == 0)
+    build_utterance(
+      record, tokenizer, geometry=GEOMETRY, language_in_prompt=i % 2 == 0, with_target=False
+    )
     for i, record in enumerate(records)
   ]
 
 
-def generator(
-  directory: str, scanned: bool, eos_ids: Collection[int]
-) -> Callable[[dict[str, np.ndarray]], list[list[int]]]:
-  """Cached generation: batch -> tokens of each row."""
+def engine(directory: str, scanned: bool, **keys: Any) -> tuple[SlotEngine, Any]:
+  """The engine, and its weights; `keys` change the configuration."""
   config, mesh, params, tokenizer = setup(directory, scanned)
-  generate = Generator(
-    config,
-    mesh,
-    eos_ids=eos_ids,
-    vocab_size=tokenizer.vocab_size,
-    max_new_tokens=NEW_TOKENS,
-  )
-  return functools.partial(generate, params)
+  keys = {"decode_rows": 4, "max_new_tokens": NEW_TOKENS, "audio_dtype": "float32", **keys}
+  made = SlotEngine(bridge.replace(config, **keys), mesh, tokenizer)
+  return made, made.prepare(params)
 
 
-def uncached(directory: str, scanned: bool, clip: Utterance, eos_ids: Collection[int]) -> list[int]:
-  """Generates greedily, running the whole sequence again for every token."""
-  config, mesh, params, tokenizer = setup(directory, scanned)
+def write(made: SlotEngine, weights: Any, utterances: Sequence[Utterance]) -> dict[str, Written]:
+  """What the engine writes for each clip, by its id."""
+  return {answer.clip.id: answer.written for answer in made.run(weights, utterances)}
+
+
+def uncached(
+  directory: str, scanned: bool, clip: Utterance, eos_ids: Collection[int]
+) -> tuple[list[int], list[float]]:
+  """Generates greedily, running the whole sequence again for every token.
+
+  Returns:
+    tokens without the eos, and the log-probability of each and of the eos.
+  """
+  config, mesh, _, tokenizer = setup(directory, scanned)
+  run = _whole_pass(directory, scanned)
+  batch = make_decode_batch([clip], pad_id=tokenizer.pad_id, shape=(2, SLOTS)).arrays
+  written: list[int] = []
+  log_probs: list[float] = []
+  while len(written) < NEW_TOKENS:
+    end = len(clip.prompt) + len(written)
+    batch["inputs"][0, len(clip.prompt) : end] = written
+    batch["inputs_position"][0, :end] = np.arange(end)
+    batch["inputs_segmentation"][0, :end] = 1
+    with bridge.mesh_scope(config, mesh):
+      logits = run(jax.tree.map(jnp.asarray, batch))[0, end - 1, : tokenizer.vocab_size]
+    token = int(jnp.argmax(logits))
+    log_probs.append(float(jax.nn.log_softmax(logits)[token]))
+    if token in eos_ids:
+      break
+    written.append(token)
+  return written, log_probs
+
+
+@functools.cache
+def _whole_pass(directory: str, scanned: bool) -> Callable[[dict[str, Any]], jax.Array]:
+  config, mesh, params, _ = setup(directory, scanned)
   with bridge.mesh_scope(config, mesh):
     graphdef, _, rest = nnx.split(make_model(config, mesh), nnx.Param, ...)
-    run = jax.jit(lambda batch: nnx.merge(graphdef, params, rest, copy=True)(batch))
-    batch = make_decode_batch([clip], pad_id=tokenizer.pad_id, shape=(2, SLOTS)).arrays
-    written: list[int] = []
-    while len(written) < NEW_TOKENS:
-      end = len(clip.prompt) + len(written)
-      batch["inputs"][0, len(clip.prompt) : end] = written
-      batch["inputs_position"][0, :end] = np.arange(end)
-      batch["inputs_segmentation"][0, :end] = 1
-      logits = run(jax.tree.map(jnp.asarray, batch))[0, end - 1, : tokenizer.vocab_size]
-      token = int(jnp.argmax(logits))
-      if token in eos_ids:
-        break
-      written.append(token)
-  return written
+  return jax.jit(lambda batch: nnx.merge(graphdef, params, rest, copy=True)(batch))
 
 
 def count_differences(scanned: bool) -> float:
-  """Counts clips for which batched generation with a cache writes other tokens than without."""
+  """Counts clips for which generation in slots writes other tokens than without a cache."""
   with tempfile.TemporaryDirectory() as folder:
     train_char_tokenizer(tiny.WORDS, folder, ["English", "Hebrew"])
     tokenizer = setup(folder, scanned)[3]
     utterances = clips(tokenizer)
-    run = generator(folder, scanned, tokenizer.eos_ids)
-    written = run(make_decode_batch(utterances, pad_id=tokenizer.pad_id).arrays)
+    written = write(*engine(folder, scanned), utterances)
     return sum(
-      tokens != uncached(folder, scanned, clip, tokenizer.eos_ids)
-      for tokens, clip in zip(written, utterances, strict=True)
+      written[clip.sample_id].tokens != uncached(folder, scanned, clip, tokenizer.eos_ids)[0]
+      for clip in utterances
     )

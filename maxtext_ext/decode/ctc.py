@@ -4,6 +4,9 @@ Source: best path decoding of Graves et al. 2006, "Connectionist temporal classi
 """
 
 import functools
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +16,19 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
 from maxtext_ext import bridge
-from maxtext_ext.decode.interface import Engine, Written
+from maxtext_ext.decode.interface import Answer, Engine, Written
+from maxtext_ext.input.collate import decode_shape, make_decode_batch
+from maxtext_ext.input.utterance import Utterance
+from maxtext_ext.models.encoders import encoder_config
 from maxtext_ext.models.interface import Batch
 from maxtext_ext.models.make import make_model
-from maxtext_ext.parallel import local_rows, to_device
+from maxtext_ext.parallel import largest_of_hosts, local_rows, to_device
 from maxtext_ext.progress import announce_first_call
 from maxtext_ext.text.alphabet import BLANK
 from maxtext_ext.text.vocabulary import Vocabulary
+
+_SHAPES = 16  # clips of 1, 2, 4, ... windows
+_READ_AHEAD = 4  # batches
 
 
 def collapse(path_F: Int[np.ndarray, "F"]) -> list[int]:
@@ -33,7 +42,7 @@ def collapse(path_F: Int[np.ndarray, "F"]) -> list[int]:
 
 
 class CTCEngine(Engine):
-  """Greedy best path of a CTC model.
+  """Greedy best path of a CTC model, in batches of clips of about one length.
 
   The model has `emissions(batch) -> (logits [B, F, V], lengths [B])`: logits of every frame with
   the blank at index 0, and how many frames of each row are of its clip; 0 for an empty row.
@@ -46,13 +55,61 @@ class CTCEngine(Engine):
     self._placement = bridge.input_sharding(config, mesh)
     self._programs = functools.cache(self._program)
 
+  def run(
+    self,
+    weights: nnx.State,
+    clips: Iterable[Utterance],
+    *,
+    each_round: Callable[[], None] | None = None,
+  ) -> Iterator[Answer]:
+    """Decodes clips; their answers are always complete.
+
+    In each round all processes decode a batch of one shape, that of which some process has most
+    clips.
+    """
+    clips, waiting = iter(clips), defaultdict[int, list[Utterance]](list)
+    devices = jax.local_device_count()
+    ahead = _READ_AHEAD * self._config.decode_rows * devices
+    while True:
+      if each_round is not None:
+        each_round()
+      room = ahead - sum(map(len, waiting.values()))
+      for clip in itertools.islice(clips, room):
+        waiting[(decode_shape(clip)[0] - 1).bit_length()].append(clip)
+      counts = largest_of_hosts(np.array([len(waiting[shape]) for shape in range(_SHAPES)]))
+      if not counts.any():
+        return
+      shape = int(counts.argmax())
+      # Long clips come in smaller batches. Rows are few where clips are, in powers of two.
+      most = max(1, self._config.decode_rows >> shape) * devices
+      rows = devices
+      while rows < min(int(counts[shape]), most):
+        rows *= 2
+      batch, waiting[shape] = waiting[shape][:rows], waiting[shape][rows:]
+      yield from self._decode(weights, batch, 1 << shape, rows)
+
+  def _decode(
+    self, params: nnx.State, clips: list[Utterance], windows: int, rows: int
+  ) -> Iterator[Answer]:
+    batch = make_decode_batch(
+      clips,
+      pad_id=self._tokenizer.pad_id,
+      rows=rows,
+      shape=(windows, 0),
+      audio_dtype=self._config.audio_dtype,
+      geometry=encoder_config(self._config).geometry,
+    )
+    # Rows behind the last clip are empty.
+    for clip, written in zip(batch.utterances, self.write(params, batch.arrays), strict=False):
+      yield self._answer(clip, written)
+
   def write(self, params: nnx.State, arrays: dict[str, np.ndarray]) -> list[Written]:
     """Decodes the best path of each row; answers are always complete."""
     batch = to_device(arrays, self._placement)
     shapes = tuple((name, array.shape, array.dtype.name) for name, array in sorted(batch.items()))
     with bridge.mesh_scope(self._config, self._mesh):
       path_BF = local_rows(self._programs(shapes)(params, batch))
-    return [Written(tokens=collapse(path_F), complete=True) for path_F in path_BF]
+    return [Written(tokens=collapse(path_F), finish_reason="stop") for path_F in path_BF]
 
   def _program(self, shapes: tuple[tuple[str, tuple[int, ...], str], ...]):
     abstract = nnx.eval_shape(lambda: make_model(self._config, self._mesh))

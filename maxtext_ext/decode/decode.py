@@ -96,29 +96,29 @@ def _decode(config: bridge.Config, output: str) -> DecodeResult:
   weights = find_weights(config)
   config, params = load_weights(config, mesh, weights)
   engine = make_engine(config, mesh, tokenizer, announce=jax.process_index() == 0)
-  rows = config.decode_rows * jax.local_device_count()
-  inputs = InputConfig.from_config(config, split=config.split, rows=rows)
+  inputs = InputConfig.from_config(config, split=config.split)
   host, hosts = jax.process_index(), jax.process_count()
-  batches = decode_iterator(inputs, tokenizer, config.split, host_index=host, host_count=hosts)
+  clips = decode_iterator(inputs, tokenizer, config.split, host_index=host, host_count=hosts)
   source = decoded.Decoded.of(config, weights)
   if host == 0:
     say(f"weights: {weights or 'random, untrained'}")
     decoded.remove(output)
-  clips, cut, seconds = 0, 0, 0.0
+  done, cut, seconds = 0, 0, 0.0
+  prepared = engine.prepare(params)
+  del params  # scanned layers were copied
   with (
     HypothesisWriter(shard_path(output, host, hosts)) as writer,
-    ProgressLine("decode", len(batches), visible=host == 0) as progress,
+    ProgressLine("decode", len(clips), visible=host == 0) as progress,
   ):
-    for number, answers in enumerate(engine.run(params, batches), 1):
-      for answer in answers:
-        writer.write(answer.hypothesis())
-        clips, seconds = clips + 1, seconds + answer.clip.seconds
-        cut += not answer.complete
-      note = f"{clips} clips, {seconds:.0f} s of audio"
-      progress.update(number, f"{note}, {cut} cut" if cut else note)
+    for answer in engine.run(prepared, clips):
+      writer.write(answer.hypothesis())
+      done, seconds = done + 1, seconds + answer.clip.seconds
+      cut += not answer.complete
+      note = f"{seconds:.0f} s of audio"
+      progress.update(done, f"{note}, {cut} cut" if cut else note)
   if host == 0:
     source.write(output)
-  return DecodeResult(output=output, clips=clips, audio_seconds=seconds, cut=cut, source=source)
+  return DecodeResult(output=output, clips=done, audio_seconds=seconds, cut=cut, source=source)
 
 
 def find_weights(config: bridge.Config) -> str:

@@ -4,12 +4,12 @@ from jax.sharding import Mesh
 
 from maxtext_ext import bridge
 from maxtext_ext.decode.ctc import CTCEngine
-from maxtext_ext.decode.generate import GreedyBatchEngine
+from maxtext_ext.decode.engine import SlotEngine
 from maxtext_ext.decode.interface import Engine
 from maxtext_ext.models.make import model_class
 from maxtext_ext.text.vocabulary import Vocabulary
 
-ENGINES: dict[str, type[Engine]] = {"greedy_batch": GreedyBatchEngine, "ctc": CTCEngine}
+ENGINES: dict[str, type[Engine]] = {"slots": SlotEngine, "ctc": CTCEngine}
 
 
 def make_engine(
@@ -18,6 +18,6 @@ def make_engine(
   """Makes the engine of the model that a configuration describes.
 
   Raises:
-    ValueError: the model has fewer entries than the tokenizer.
+    ValueError: the model has fewer entries than the tokenizer, or it cannot be decoded.
   """
   return ENGINES[model_class(config).ENGINE](config, mesh, tokenizer, announce=announce)

@@ -1,31 +1,41 @@
-"""Interface of decoding engines, from batches of clips to answers."""
+"""Interface of decoding engines: clips in, answers out as they are finished."""
 
 import abc
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
 from maxtext_ext import bridge
 from maxtext_ext.evaluate.hypotheses import Hypothesis
-from maxtext_ext.input.collate import ClipInfo, DecodeBatch
+from maxtext_ext.input.collate import ClipInfo
+from maxtext_ext.input.utterance import Utterance
 from maxtext_ext.text.templates import TEMPLATES
 from maxtext_ext.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-  """Output tokens of a row.
+  """Output tokens of a clip.
 
   Attributes:
     tokens: without the final eos.
-    complete: whether the model ended its answer; False where a limit cut it.
+    finish_reason: "stop" where the model ended its answer, "length" where `max_new_tokens` cut it,
+      "loop" where it repeated itself.
+    log_probs: natural logarithm of the probability of each token, and of the eos after them where
+      the model wrote it; empty where the engine gives none.
   """
 
   tokens: list[int]
-  complete: bool
+  finish_reason: str
+  log_probs: tuple[float, ...] = ()
+
+  @property
+  def complete(self) -> bool:
+    """Returns whether the model ended its answer."""
+    return self.finish_reason == "stop"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +45,18 @@ class Answer:
   Attributes:
     language: that the model named; None where it named none.
     text: the transcript.
-    complete: as in Written.
+    written: the tokens.
   """
 
   clip: ClipInfo
   language: str | None
   text: str
-  complete: bool
+  written: Written
+
+  @property
+  def complete(self) -> bool:
+    """Returns whether the model ended its answer; False where a limit cut it."""
+    return self.written.complete
 
   def hypothesis(self) -> Hypothesis:
     """Returns the line of a folder of hypotheses."""
@@ -60,7 +75,7 @@ class Engine(abc.ABC):
   """A way to decode a model; chosen by the model's `ENGINE`, a key of `decode.engines.ENGINES`.
 
   A clip's answer does not depend on the clips that are decoded with it. Programs are compiled when
-  a batch first needs them, one for each shape.
+  a clip first needs them.
 
   Args:
     config: the model's configuration.
@@ -69,7 +84,7 @@ class Engine(abc.ABC):
     announce: report on stderr that a program is being compiled.
 
   Raises:
-    ValueError: the model has fewer entries than the tokenizer.
+    ValueError: the model has fewer entries than the tokenizer, or the engine cannot decode it.
   """
 
   def __init__(
@@ -80,25 +95,29 @@ class Engine(abc.ABC):
     self._parse = TEMPLATES[config.template].parse
     self._announce = announce
 
+  def prepare(self, params: nnx.State) -> Any:
+    """Brings parameters of the model into the form that `run` takes, once for many runs."""
+    return params
+
   @abc.abstractmethod
-  def write(self, params: nnx.State, arrays: dict[str, np.ndarray]) -> list[Written]:
-    """Decodes this host's rows of a batch.
+  def run(
+    self,
+    weights: Any,
+    clips: Iterable[Utterance],
+    *,
+    each_round: Callable[[], None] | None = None,
+  ) -> Iterator[Answer]:
+    """Decodes clips; yields the answer of each when it is finished, in any order.
+
+    Every process of a run calls it, each with clips of its own, of any number.
 
     Args:
-      params: of the model.
-      arrays: of a `DecodeBatch`.
+      weights: as `prepare` returns them.
+      clips: read a few at a time, while others are decoded.
+      each_round: called again and again between programs, by all processes alike; what it raises
+        ends the run.
     """
 
-  def run(self, params: nnx.State, batches: Iterable[DecodeBatch]) -> Iterator[list[Answer]]:
-    """Decodes batches one after the other; yields the answers of each, in the order of its clips.
-
-    Every process of a run gives batches of the same shapes in the same order, each its own clips.
-    """
-    for batch in batches:
-      rows = self.write(params, batch.arrays)
-      # Rows behind the last clip are empty.
-      yield [self._answer(*pair) for pair in zip(batch.utterances, rows, strict=False)]
-
-  def _answer(self, clip: ClipInfo, row: Written) -> Answer:
-    language, text = self._parse(self._tokenizer.decode(row.tokens))
-    return Answer(clip=clip, language=language, text=text, complete=row.complete)
+  def _answer(self, clip: ClipInfo, written: Written) -> Answer:
+    language, text = self._parse(self._tokenizer.decode(written.tokens))
+    return Answer(clip=clip, language=language, text=text, written=written)

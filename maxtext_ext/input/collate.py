@@ -167,8 +167,8 @@ def pack_batch(
     for segment, (key, place) in enumerate(zip(row.keys, row.places, strict=True), 1):
       utterance = utterances[key]
       tokens = np.concatenate([utterance.prompt, utterance.target])
-      _put_text(arrays, row_number, slot, segment, tokens[:-1])
-      _put_audio_index(arrays, row_number, slot, utterance, place)
+      put_text(arrays, row_number, slot, segment, tokens[:-1])
+      put_audio_index(arrays, row_number, slot, utterance, place)
       put_sound(arrays, row_number, segment, utterance, place)
       end = slot + utterance.tokens
       arrays["targets"][row_number, slot:end] = tokens[1:]
@@ -246,12 +246,13 @@ def make_decode_batch(
     place = Placement(0, alone, 0) if tail else Placement(0)
     put_sound(arrays, row, 1, utterance, place)
     if slots:
-      _put_text(arrays, row, 0, 1, utterance.prompt)
-      _put_audio_index(arrays, row, 0, utterance, place)
-  return DecodeBatch(arrays=arrays, utterances=tuple(map(_info, utterances)))
+      put_text(arrays, row, 0, 1, utterance.prompt)
+      put_audio_index(arrays, row, 0, utterance, place)
+  return DecodeBatch(arrays=arrays, utterances=tuple(map(info, utterances)))
 
 
-def _info(utterance: Utterance) -> ClipInfo:
+def info(utterance: Utterance) -> ClipInfo:
+  """Returns what describes a clip without its arrays."""
   return ClipInfo(
     id=utterance.sample_id,
     dataset=utterance.dataset_name,
@@ -261,16 +262,18 @@ def _info(utterance: Utterance) -> ClipInfo:
   )
 
 
-def _put_text(arrays: Arrays, row: int, slot: int, segment: int, tokens: np.ndarray) -> None:
+def put_text(arrays: Arrays, row: int, slot: int, segment: int, tokens: np.ndarray) -> None:
+  """Writes tokens into a row from a slot on, with their positions and segment."""
   end = slot + len(tokens)
   arrays["inputs"][row, slot:end] = tokens
   arrays["inputs_position"][row, slot:end] = np.arange(len(tokens))
   arrays["inputs_segmentation"][row, slot:end] = segment
 
 
-def _put_audio_index(
+def put_audio_index(
   arrays: Arrays, row: int, slot: int, utterance: Utterance, place: Placement
 ) -> None:
+  """Writes where the audio tokens of a prompt, which begins at a slot, are computed."""
   first = slot + utterance.audio_start
   tokens = utterance.audio_tokens
   index = audio_index(tokens, place, utterance.geometry)

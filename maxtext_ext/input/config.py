@@ -94,7 +94,7 @@ class InputConfig:
       )
 
   @classmethod
-  def from_config(cls, config: Any, *, split: str, rows: int) -> Self:
+  def from_config(cls, config: Any, *, split: str, rows: int = 1) -> Self:
     """Reads the input's keys of a SpeechConfig; `rows` as above.
 
     Raises:

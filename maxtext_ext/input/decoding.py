@@ -1,15 +1,12 @@
-"""Batches for decoding: prompts of one clip per row, in a few static shapes."""
+"""Clips of a split for decoding: utterances with prompts and no targets."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import grain
 import numpy as np
 
-from maxtext_ext.audio.geometry import Geometry
-from maxtext_ext.input.collate import DecodeBatch, decode_shape, make_decode_batch
 from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.drops import Drop, DropCounter
 from maxtext_ext.input.mixture import SequentialOrder
@@ -19,6 +16,7 @@ from maxtext_ext.input.reading import (
   SilentData,
   check_hosts,
   open_data,
+  read_options,
 )
 from maxtext_ext.input.transforms import BuildUtterance, Chain, DecodeRecord, FilterClip
 from maxtext_ext.input.utterance import Utterance, require_planned
@@ -27,148 +25,87 @@ from maxtext_ext.text.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class _Planned:
-  """Planned batch of this host."""
+  """A record, and its prompt tokens and chunks by its stored lengths."""
 
-  shape: tuple[int, int]  # windows, text slots
-  records: tuple[int, ...]
-
-
-def batches_of(
-  utterances: Sequence[Utterance], *, pad_id: int, windows: int, devices: int
-) -> Iterator[DecodeBatch]:
-  """Makes batches of clips in memory, each of clips of one shape (`decode_shape`).
-
-  Args:
-    utterances: of one process; a batch has them in this order.
-    pad_id: token of empty slots.
-    windows: of sound in a batch, for each device; a longer clip still gets its device. So long
-      clips come in smaller batches.
-    devices: a batch has as many rows, or 2, 4, 8, ... times as many: few shapes, few programs.
-  """
-  by_shape: dict[tuple[int, int], list[Utterance]] = defaultdict(list)
-  for utterance in utterances:
-    by_shape[decode_shape(utterance)].append(utterance)
-  for shape, clips in by_shape.items():
-    most = max(1, windows // shape[0]) * devices
-    for start in range(0, len(clips), most):
-      part = clips[start : start + most]
-      rows = devices
-      while rows < len(part):
-        rows *= 2
-      yield make_decode_batch(part, pad_id=pad_id, rows=rows, shape=shape)
+  record: int
+  size: tuple[int, int]
 
 
-@dataclass(frozen=True)
-class _Made:
-  """Batch, with those of its records that turned out bad when their audio was read."""
-
-  batch: DecodeBatch
-  drops: tuple[Drop, ...]
-
-
-class DecodeIterator(ClosingIterator, Iterator[DecodeBatch]):
-  """Batches of a split, prepared ahead by threads; `len` is their number.
+class DecodeIterator(ClosingIterator, Iterator[Utterance]):
+  """Clips of a split, read ahead by threads; `len` is their number by their stored lengths.
 
   Raises ValueError where more than `max_bad_fraction` of the records turn out bad.
 
   Args:
-    batches: of _Made.
-    counts: state of the drop counter when the batches were planned.
+    clips: of Utterance or Drop.
+    counts: state of the drop counter when the clips were planned.
   """
 
-  def __init__(
-    self, batches: grain.MapDataset, config: InputConfig, counts: dict[str, Any]
-  ) -> None:
-    ahead = grain.ReadOptions(
-      num_threads=min(1, config.prefetch_batches), prefetch_buffer_size=config.prefetch_batches
-    )
-    self._length = len(batches)
-    super().__init__(iter(batches.to_iter_dataset(ahead)))
+  def __init__(self, clips: grain.MapDataset, config: InputConfig, counts: dict[str, Any]) -> None:
+    self._length = len(clips)
+    super().__init__(iter(clips.to_iter_dataset(read_options(config))))
     self._counter = DropCounter(config.filters.max_bad_fraction)
     self._counter.set_state(counts)
 
   @property
   def dropped(self) -> dict[str, int]:
-    """Counts records that cannot be decoded, by reason: of the plan, and of the batches so far."""
+    """Counts records that cannot be decoded, by reason: of the plan, and of the clips so far."""
     return dict(self._counter.dropped)
 
   def __len__(self) -> int:
     return self._length
 
-  def __next__(self) -> DecodeBatch:
-    made = next(self._iterator)
-    for drop in made.drops:
-      self._counter.drop(drop)
-    return made.batch
+  def __next__(self) -> Utterance:
+    while isinstance(read := next(self._iterator), Drop):
+      self._counter.drop(read)
+    return read
 
 
 @dataclass(frozen=True)
-class _MakeBatch(grain.transforms.Map):
-  """_Planned -> _Made."""
+class _ReadPlanned(grain.transforms.Map):
+  """_Planned -> Utterance, or a Drop where its audio turns out bad."""
 
   utterances: grain.MapDataset
-  rows: int
-  pad_id: int
-  audio_dtype: str
-  geometry: Geometry
 
-  def map(self, planned: _Planned) -> _Made:
-    read = [self.utterances[i] for i in planned.records]
-    clips = [each for each in read if not isinstance(each, Drop)]
-    for clip in clips:
-      require_planned(clip.sample_id, decode_shape(clip), planned.shape)
-    batch = make_decode_batch(
-      clips,
-      geometry=self.geometry,
-      pad_id=self.pad_id,
-      rows=self.rows,
-      shape=planned.shape,
-      audio_dtype=self.audio_dtype,
-    )
-    return _Made(batch, tuple(each for each in read if isinstance(each, Drop)))
+  def map(self, planned: _Planned) -> Utterance | Drop:
+    read = self.utterances[planned.record]
+    if not isinstance(read, Drop):
+      require_planned(read.sample_id, _size(read), planned.size)
+    return read
+
+
+def _size(utterance: Utterance) -> tuple[int, int]:
+  return len(utterance.prompt), utterance.chunks
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeSplit:
-  """Clips of a split by the shape of their batches; iterates over the batches of this host.
+  """Clips of a split that can be decoded; iterates over those of this host.
 
   Attributes:
-    config: of the input; `rows` of a batch on this host.
+    config: of the input.
     utterances: all records of the split.
-    clips: shape of a batch (windows, text slots) -> numbers of the records that go into such ones.
+    clips: those that are decoded, in the order of reading.
     counts: state of the drop counter, of the records that cannot be decoded.
   """
 
   config: InputConfig
   utterances: grain.MapDataset
-  clips: dict[tuple[int, int], list[int]]
+  clips: tuple[_Planned, ...]
   counts: dict[str, Any]
-  pad_id: int
   host_index: int
   host_count: int
 
-  def with_rows(self, rows: int) -> "DecodeSplit":
-    """Returns the same clips in batches of so many rows."""
-    return replace(self, config=replace(self.config, rows=rows))
-
   def __len__(self) -> int:
-    return len(self._plan())
+    return len(self._own)
 
   def __iter__(self) -> DecodeIterator:
-    config = self.config
-    make = _MakeBatch(
-      self.utterances, config.rows, self.pad_id, config.packing.audio_dtype, config.geometry
-    )
-    batches = grain.MapDataset.source(self._plan()).map(make)
-    return DecodeIterator(batches, config, self.counts)
+    clips = grain.MapDataset.source(self._own).map(_ReadPlanned(self.utterances))
+    return DecodeIterator(clips, self.config, self.counts)
 
-  def _plan(self) -> list[_Planned]:
-    rows, planned = self.config.rows, []
-    for shape, indices in sorted(self.clips.items()):
-      for start in range(0, len(indices), rows * self.host_count):
-        first = start + self.host_index * rows
-        planned.append(_Planned(shape, tuple(indices[first : first + rows])))
-    return planned
+  @property
+  def _own(self) -> tuple[_Planned, ...]:
+    return self.clips[self.host_index :: self.host_count]
 
 
 def decode_split(
@@ -183,10 +120,10 @@ def decode_split(
 ) -> DecodeSplit:
   """Plans the readable clips of a split, as prompts without targets.
 
-  A clip's shape follows from its own length (`decode_shape`), batches are made of clips of one
-  shape, so few programs are compiled and no clip is padded to another. All hosts give the same
-  shapes in the same order: each plans the whole split by its stored lengths, and reads only its own
-  clips. Empty rows fill the last batch of a shape.
+  The longest come first, by their windows of audio rounded up to 1, 2, 4, ..., and otherwise in
+  the order of the split: then clips that are decoded together are of about one length, and the last
+  ones are short. Each host plans the whole split by its stored lengths, and reads every
+  `host_count`-th clip.
 
   Args:
     most: number of records, always the same random ones of the split; None: all.
@@ -207,7 +144,7 @@ def decode_split(
   chosen: Sequence[int] = range(len(data))
   if most is not None and most < len(data):
     chosen = sorted(np.random.default_rng(0).permutation(len(data))[:most].tolist())
-  clips: dict[tuple[int, int], list[int]] = defaultdict(list)
+  clips: list[_Planned] = []
   counter = DropCounter(config.filters.max_bad_fraction)
   for index in chosen:
     utterance = planned.map(order[index])
@@ -215,17 +152,21 @@ def decode_split(
     if isinstance(utterance, Drop):
       counter.drop(utterance)
     else:
-      clips[decode_shape(utterance)].append(index)
+      clips.append(_Planned(index, _size(utterance)))
   if not clips:
     raise ValueError(
       f"{data.where}: none of {len(chosen)} records can be decoded: {dict(counter.dropped)}"
     )
+  window = config.geometry.chunks_per_window
+
+  def windows(clip: _Planned) -> int:
+    return (-(-clip.size[1] // window) - 1).bit_length()
+
   return DecodeSplit(
     config=config,
     utterances=grain.MapDataset.source(order).map(with_sound),
-    clips=dict(clips),
+    clips=tuple(sorted(clips, key=windows, reverse=True)),
     counts=counter.get_state(),
-    pad_id=tokenizer.pad_id,
     host_index=host_index,
     host_count=host_count,
   )

@@ -3,7 +3,7 @@
 import pydantic
 from pydantic import Field
 
-from maxtext_ext.subconfig import Count, SubConfig
+from maxtext_ext.subconfig import Count, Size, SubConfig
 
 # Weights that `decode_checkpoint` names, beside those of a step of the run.
 CHECKPOINTS = ("best", "latest", "base", "untrained")
@@ -23,6 +23,18 @@ class DecodingKeys(SubConfig, title="Decoding"):
   )
   decode_rows: Count = Field(32, description="Clips decoded together on one device.")
   max_new_tokens: Count = Field(512, description="Longest transcript, in tokens.")
+  tokens_per_second: float = Field(
+    6.0,
+    gt=0,
+    description=(
+      "Usual length of a transcript; memory is kept for so many tokens a second of audio, and more"
+      " is given to a clip that needs it."
+    ),
+  )
+  loop_repeats: Size = Field(
+    32,
+    description="End a transcript that repeats its last 1 to 16 tokens so often; 0: never.",
+  )
 
   @pydantic.field_validator("decode_checkpoint")
   @classmethod

@@ -32,7 +32,7 @@ class SpeechLM(bridge.Transformer):
   """
 
   LAYOUT = "packed"
-  ENGINE = "greedy_batch"
+  ENGINE = "slots"
   GROUPS: ClassVar[dict[str, str]] = {
     "speech_encoder": "encoder",
     "projector": "projector",
@@ -77,26 +77,48 @@ class SpeechLM(bridge.Transformer):
 
   def encode(self, batch: Batch) -> Float[Array, "B W A D"]:
     """Computes the audio tokens of every window slot; those of no clip hold anything."""
-    mel_BWCFM = log_mel(
+    mel_BWCFM = self.mel(batch)
+    if "chunk_mask" in batch:
+      mel_BWCFM = apply_chunk_mask(mel_BWCFM, batch["chunk_mask"])
+    return self.encode_mel(mel_BWCFM, batch["chunk_frames"], batch["chunk_segment"])
+
+  def mel(self, batch: Batch) -> Float[Array, "B W C F M"]:
+    """Computes the log-mel of every chunk, without masks."""
+    return log_mel(
       batch["samples"],
       batch["chunk_frames"],
       batch["chunk_segment"],
       num_mel_bins=self.speech_encoder.config.num_mel_bins,
     )
-    if "chunk_mask" in batch:
-      mel_BWCFM = apply_chunk_mask(mel_BWCFM, batch["chunk_mask"])
-    tokens_BWAD = self.speech_encoder(mel_BWCFM, batch["chunk_frames"], batch["chunk_segment"])
+
+  def encode_mel(
+    self,
+    mel_BWCFM: Float[Array, "B W C F M"],
+    chunk_frames_BWC: Int[Array, "B W C"],
+    chunk_segment_BWC: Int[Array, "B W C"],
+  ) -> Float[Array, "B W A D"]:
+    """Computes the audio tokens of windows from their log-mel; windows do not see each other."""
+    tokens_BWAD = self.speech_encoder(mel_BWCFM, chunk_frames_BWC, chunk_segment_BWC)
     return self.projector(tokens_BWAD)
 
   def embed(
     self, inputs_BL: Int[Array, "B L"], batch: Batch, model_mode: str
   ) -> Float[Array, "B L D"]:
-    """Puts audio tokens at `audio_index` and token embeddings elsewhere."""
+    """Puts the audio tokens of a batch at `audio_index` and token embeddings elsewhere."""
+    return self.place_audio(inputs_BL, self.encode(batch), batch["audio_index"], model_mode)
+
+  def place_audio(
+    self,
+    inputs_BL: Int[Array, "B L"],
+    audio_BWAD: Float[Array, "B W A D"],
+    index_BL: Int[Array, "B L"],
+    model_mode: str,
+  ) -> Float[Array, "B L D"]:
+    """Puts audio tokens where their index is not negative, and token embeddings elsewhere."""
     text_BLD = self.decoder.embed_tokens(self.token_embedder, inputs_BL, model_mode)
-    audio_BWAD = self.encode(batch)
     rows, windows, tokens, dim = audio_BWAD.shape
     audio_BTD = audio_BWAD.reshape(rows, windows * tokens, dim).astype(text_BLD.dtype)
-    index_BL1 = batch["audio_index"][..., None]
+    index_BL1 = index_BL[..., None]
     placed_BLD = jnp.take_along_axis(audio_BTD, jnp.maximum(index_BL1, 0), axis=1)
     return jnp.where(index_BL1 >= 0, placed_BLD, text_BLD)
 

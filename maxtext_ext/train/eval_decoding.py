@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 from flax import nnx
@@ -12,8 +12,8 @@ from jax.sharding import Mesh
 
 from maxtext_ext import bridge
 from maxtext_ext.decode.engines import make_engine
+from maxtext_ext.decode.interface import Engine
 from maxtext_ext.evaluate.hypotheses import Hypothesis
-from maxtext_ext.input.collate import DecodeBatch
 from maxtext_ext.input.pipeline import InputConfig, decode_split
 from maxtext_ext.parallel import gather_texts
 from maxtext_ext.progress import ProgressLine
@@ -30,25 +30,30 @@ class BrokenOff(Exception):
 class Transcripts:
   """Greedy transcripts of up to `eval_clips` clips of `eval_split`, always the same ones.
 
-  The clips are those that the filters let through. Programs are compiled at the first call, one for
-  each class of lengths. When the device is out of memory, fewer clips are decoded together.
+  The clips are those that the filters let through. Programs are compiled at the first call. When
+  the device is out of memory, fewer clips are decoded together.
 
   Raises:
     ValueError: the split is not there, or nothing in it can be used.
   """
 
   def __init__(self, config: bridge.Config, mesh: Mesh, tokenizer: Vocabulary) -> None:
-    rows = config.decode_rows * jax.local_device_count()
-    self._config = config
-    self._engine = make_engine(config, mesh, tokenizer, announce=jax.process_index() == 0)
+    self._config, self._mesh, self._tokenizer = config, mesh, tokenizer
+    self._rows = config.decode_rows
+    self._engine = self._make_engine()
     self._split = decode_split(
-      InputConfig.from_config(config, split=config.eval_split, rows=rows),
+      InputConfig.from_config(config, split=config.eval_split),
       tokenizer,
       host_index=jax.process_index(),
       host_count=jax.process_count(),
       most=config.eval_clips,
       filtered=True,
     )
+
+  def _make_engine(self) -> Engine:
+    config = bridge.replace(self._config, decode_rows=self._rows)
+    announce = jax.process_index() == 0
+    return make_engine(config, self._mesh, self._tokenizer, announce=announce)
 
   def __call__(
     self, params: nnx.State, progress: ProgressLine, asked: Callable[[], bool]
@@ -71,36 +76,31 @@ class Transcripts:
   def _decode(
     self, params: nnx.State, progress: ProgressLine, asked: Callable[[], bool]
   ) -> list[Hypothesis]:
+    def check() -> None:
+      if asked():
+        raise BrokenOff
+
     mine: list[Hypothesis] = []
     with (
-      contextlib.closing(iter(self._split)) as batches,
-      ProgressLine("evaluate", len(batches), above=progress) as line,
+      contextlib.closing(iter(self._split)) as clips,
+      ProgressLine("evaluate", len(clips), above=progress) as line,
     ):
-      wanted = _until(asked, batches)
-      for number, answers in enumerate(self._engine.run(params, wanted), 1):
-        mine += [answer.hypothesis() for answer in answers]
+      weights = self._engine.prepare(params)
+      for answer in self._engine.run(weights, clips, each_round=check):
+        mine.append(answer.hypothesis())
         cut = sum(not clip.complete for clip in mine)
-        line.update(number, f"{len(mine)} clips" + (f", {cut} cut" if cut else ""))
+        line.update(len(mine), f"{cut} cut" if cut else "")
     return list(_of_all_hosts(mine))
 
   def _decode_fewer(self, error: jax.errors.JaxRuntimeError) -> None:
-    rows, devices = self._split.config.rows, jax.local_device_count()
     if not oom.is_out_of_memory(error):
       raise error
-    now = f"out of memory in evaluation at decode_rows={rows // devices}"
-    if self._config.on_oom == "fail" or rows == devices:
+    now = f"out of memory in evaluation at decode_rows={self._rows}"
+    if self._config.on_oom == "fail" or self._rows == 1:
       raise ValueError(f"{now}: give fewer, a lower max_new_tokens, or eval_clips=0") from error
-    fewer = max(1, rows // devices // 2)
-    _log.warning("%s; continuing with %d", now, fewer)
-    self._split = self._split.with_rows(fewer * devices)
-
-
-def _until(asked: Callable[[], bool], batches: Iterable[DecodeBatch]) -> Iterator[DecodeBatch]:
-  """The batches; raises BrokenOff instead of the next one once it was asked for."""
-  for batch in batches:
-    if asked():
-      raise BrokenOff
-    yield batch
+    self._rows //= 2
+    _log.warning("%s; continuing with %d", now, self._rows)
+    self._engine = self._make_engine()
 
 
 def _of_all_hosts(mine: list[Hypothesis]) -> Iterator[Hypothesis]:

@@ -20,7 +20,7 @@ def test_prints_a_json_line_for_decoding_and_one_for_evaluation():
     timeout=600,
   )
   decoding, evaluation = map(json.loads, run.stdout.splitlines())
-  assert (decoding["name"], decoding["unit"]) == ("first_batch_of_decoding", "s")
+  assert (decoding["name"], decoding["unit"]) == ("first_clip_of_decoding", "s")
   assert 0 < decoding["ours"] < decoding["peer"]
   assert (evaluation["name"], evaluation["peer"]) == ("records_read_by_a_host", 40)
   reads = evaluation["of_each_host"]

@@ -13,11 +13,15 @@ from maxtext_ext import bridge
 from maxtext_ext.config import load
 from maxtext_ext.decode import ctc
 from maxtext_ext.decode.ctc import CTCEngine, collapse
-from maxtext_ext.input.collate import ClipInfo, DecodeBatch
+from maxtext_ext.input.collate import make_decode_batch
+from maxtext_ext.input.utterance import Utterance, build_utterance
+from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY
+from maxtext_ext.records.schema import Record
 from maxtext_ext.text.alphabet import Alphabet
 from tests import tiny
 
 ALPHABET = Alphabet("ab c")
+FEATURES = slice(500, 503)  # of the samples of a chunk
 
 
 @given(path=st.lists(st.integers(0, 3)))
@@ -28,20 +32,23 @@ def test_a_path_collapses_as_defined(path: list[int]):
 
 
 class Listener(nnx.Module):
-  """Turns each frame into logits by a matrix, as a stand-in for a CTC model."""
+  """Turns three samples of each chunk into logits by a matrix, as a stand-in for a CTC model."""
 
   def __init__(self) -> None:
     self.kernel = nnx.Param(jnp.zeros((3, ALPHABET.vocab_size + 2)))
     self.state = nnx.Variable(jnp.zeros(1))  # of a kind that is no weight
 
   def emissions(self, batch):
-    return batch["features"] @ self.kernel[...], batch["frames"][:, 0]
+    samples_BWCS, is_real_BWC = batch["samples"], batch["chunk_segment"] > 0
+    features_BFD = samples_BWCS[..., FEATURES].reshape(len(samples_BWCS), -1, 3)
+    return features_BFD @ self.kernel[...], jnp.sum(is_real_BWC, axis=(1, 2))
 
 
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> CTCEngine:
   monkeypatch.setattr(ctc, "make_model", lambda config, mesh: Listener())
-  config = load(tiny.DEMO, ["template=letters", "vocab_size=16"])
+  keys = ["template=letters", "vocab_size=16", "audio_dtype=float32", "decode_rows=4"]
+  config = load(tiny.DEMO, keys)
   return CTCEngine(config, bridge.make_mesh(config), ALPHABET)
 
 
@@ -52,34 +59,53 @@ def most_probable_path(logits_FV: np.ndarray) -> tuple[int, ...]:
   return max(paths, key=lambda path: logits_FV[range(frames), path].sum())
 
 
+def clips_of_noise(chunks: list[int]) -> list[Utterance]:
+  """Clips of so many chunks."""
+  rng = np.random.default_rng(0)
+  made = []
+  for number, count in enumerate(chunks):
+    samples = rng.normal(size=count * GEOMETRY.chunk_hop).astype(np.float32)
+    record = Record(sample_id=str(number), audio=samples, text="ab", language="English")
+    keys = {"geometry": GEOMETRY, "template": "letters", "with_target": False}
+    made.append(build_utterance(record, ALPHABET, **keys))
+  return made
+
+
+def expected_text(clip: Utterance, kernel_DV: np.ndarray) -> str:
+  samples = make_decode_batch([clip], pad_id=0).arrays["samples"]
+  features_FD = samples.reshape(-1, samples.shape[-1])[: clip.chunks, FEATURES]
+  path = most_probable_path((features_FD @ kernel_DV)[:, : ALPHABET.vocab_size])
+  labels = [label for label, _ in itertools.groupby(path) if label]
+  return "".join(ALPHABET.characters[label - 1] for label in labels).strip()
+
+
 def test_answers_are_those_of_the_most_probable_paths(engine: CTCEngine):
   rng = np.random.default_rng(0)
-  lengths = [5, 1, 4, 0]
-  features_BFD = rng.normal(size=(4, 5, 3)).astype(np.float32)
   kernel_DV = rng.normal(size=(3, ALPHABET.vocab_size + 2)).astype(np.float32)
   kernel_DV[:, ALPHABET.vocab_size :] *= 100  # outputs that stand for nothing are never chosen
   params = nnx.State({"kernel": nnx.Param(jnp.asarray(kernel_DV))})
-  clips = tuple(
-    ClipInfo(id=str(i), dataset="d", language="English", seconds=1.0, reference="ab")
-    for i in range(3)
-  )
-  arrays = {"features": features_BFD, "frames": np.array(lengths, np.int32)[:, None]}
-  answers = list(engine.run(params, [DecodeBatch(arrays=arrays, utterances=clips)] * 2))
-  expected = []
-  for features_FD, length in zip(features_BFD[:3], lengths[:3], strict=True):
-    path = most_probable_path((features_FD[:length] @ kernel_DV)[:, : ALPHABET.vocab_size])
-    labels = [label for label, _ in itertools.groupby(path) if label]
-    expected.append("".join(ALPHABET.characters[label - 1] for label in labels).strip())
-  assert len(set(expected)) == 3
-  assert [answer.text for answer in answers[0]] == expected
-  assert answers[0] == answers[1]
-  assert all(answer.complete and answer.language is None for answer in answers[0])
-  line = answers[0][1].hypothesis()
-  assert (line.id, line.reference, line.hypothesis) == ("1", "ab", expected[1])
+  clips = clips_of_noise([5, 1, 4, 3, 4, 2, 5, 4, 3])  # more than are decoded together
+  answers = {answer.clip.id: answer for answer in engine.run(params, clips)}
+  assert len({answer.text for answer in answers.values()}) > 5
+  assert {id_: answer.text for id_, answer in answers.items()} == {
+    clip.sample_id: expected_text(clip, kernel_DV) for clip in clips
+  }
+  assert all(answer.complete and answer.language is None for answer in answers.values())
+  line = answers["1"].hypothesis()
+  assert (line.id, line.reference) == ("1", "ab")
+
+
+def test_clips_of_other_lengths_have_batches_of_their_own(engine: CTCEngine):
+  params = nnx.State({"kernel": nnx.Param(jnp.ones((3, ALPHABET.vocab_size + 2)))})
+  rounds = []
+  answers = engine.run(params, clips_of_noise([1, 9, 2, 20]), each_round=lambda: rounds.append(1))
+  assert {answer.clip.id for answer in answers} == {"0", "1", "2", "3"}
+  assert len(rounds) == 4, "three lengths, and the end"
 
 
 def test_a_row_without_frames_says_nothing(engine: CTCEngine):
   params = nnx.State({"kernel": nnx.Param(jnp.ones((3, ALPHABET.vocab_size + 2)))})
-  arrays = {"features": np.ones((1, 4, 3), np.float32), "frames": np.zeros((1, 1), np.int32)}
-  (written,) = engine.write(params, arrays)
-  assert written.tokens == []
+  arrays = make_decode_batch(clips_of_noise([4]), pad_id=0, rows=2).arrays
+  spoken, empty = engine.write(params, arrays)
+  assert empty.tokens == []
+  assert spoken.finish_reason == empty.finish_reason == "stop"

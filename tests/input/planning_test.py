@@ -60,12 +60,12 @@ def test_hosts_of_an_evaluation_read_their_own_records_only(config, tokenizer, r
   assert sorted(reads) == list(range(CLIPS))
 
 
-def test_nothing_is_read_before_the_first_batch_of_decoding(config, tokenizer, reads):
+def test_nothing_is_read_before_the_first_clip_of_decoding(config, tokenizer, reads):
   find_or_scan_lengths(find_shards(config.datasets.data_dir, "train"))
   reads.clear()
   split = decode_split(config, tokenizer, host_count=4)
   assert len(split) and not reads
-  assert sum(len(batch.utterances) for batch in split) == len(reads) < CLIPS / 2
+  assert len(list(split)) == len(reads) == len(split) < CLIPS / 2
 
 
 def test_windows_are_chosen_without_reading(config, tokenizer, reads):
@@ -125,7 +125,7 @@ def test_records_that_turn_out_bad_are_dropped_and_counted(rotten, tokenizer, ho
     evaluated += by_number(batches, tokenizer)
     decoded = decode_iterator(rotten, tokenizer, host_index=host, host_count=hosts)
     assert not decoded.dropped
-    clips += [clip.id for batch in decoded for clip in batch.utterances]
+    clips += [clip.sample_id for clip in decoded]
     for reason, count in decoded.dropped.items():
       dropped[reason] += count
   assert sorted(evaluated) == good

@@ -12,8 +12,9 @@ from benchmarks.parity import models
 from benchmarks.parity.references import reference
 from benchmarks.parity.references.qwen3_omni import REFERENCE
 from maxtext_ext import bridge
-from maxtext_ext.decode.generate import Generator
+from maxtext_ext.decode.engine import SlotEngine
 from maxtext_ext.input.collate import make_decode_batch
+from maxtext_ext.text.tokenizer import Tokenizer
 from maxtext_ext.train.loop import main
 from tests import tiny
 
@@ -32,6 +33,20 @@ MIXTURE = (
 )
 
 
+class Numbers(Tokenizer):
+  """Vocabulary of the reference, whose tokens have no text."""
+
+  eos_ids = frozenset({reference.IM_END})
+  pad_id = reference.PAD
+  vocab_size = reference.VOCABULARY
+
+  def __init__(self) -> None:
+    pass
+
+  def decode(self, ids):
+    return " ".join(map(str, ids))
+
+
 def test_a_mixture_learns(tmp_path):
   keys = [*tiny.make_run(tmp_path, train=16), *MIXTURE, "scan_layers=true", "remat_policy=full"]
   result = main(tiny.DEMO, [*keys, "run_name=learns", "steps=8", "learning_rate=0.01"])
@@ -45,15 +60,14 @@ def test_tokens_with_a_cache_are_those_without():
   """Every token written is the likeliest after those before it, in one pass over all of them."""
   model = models.load_model(REFERENCE, model="qwen3-omni-30b-a3b", scan_layers=True)
   clips = models.utterances(REFERENCE)[1:6]
-  generate = Generator(
-    model.config,
-    model.mesh,
-    eos_ids={reference.IM_END},
-    vocab_size=reference.VOCABULARY,
-    max_new_tokens=NEW_TOKENS,
+  config = bridge.replace(
+    model.config, decode_rows=4, max_new_tokens=NEW_TOKENS, audio_dtype="float32"
   )
+  made = SlotEngine(config, model.mesh, Numbers())
   params = nnx.state(model.merge(), nnx.Param)
-  written = generate(params, make_decode_batch(clips, pad_id=reference.PAD).arrays)
+  answers = made.run(made.prepare(params), clips)
+  by_id = {answer.clip.id: answer.written.tokens for answer in answers}
+  written = [by_id[clip.sample_id] for clip in clips]
   assert len({tuple(tokens) for tokens in written}) > 1, "the clips differ in what they say"
   batch = make_decode_batch(clips, pad_id=reference.PAD, shape=(2, 256)).arrays
   for row, (clip, tokens) in enumerate(zip(clips, written, strict=True)):

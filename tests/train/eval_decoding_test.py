@@ -1,4 +1,6 @@
-"""Clips of an evaluation, and sizes of its batches."""
+"""Clips of an evaluation, and how many are decoded together."""
+
+from typing import ClassVar
 
 import jax
 import pytest
@@ -8,8 +10,10 @@ from maxtext_ext import bridge
 from maxtext_ext.config import load
 from maxtext_ext.decode.interface import Engine, Written
 from maxtext_ext.evaluate.hypotheses import Hypothesis
+from maxtext_ext.input.collate import info
 from maxtext_ext.progress import ProgressLine
 from maxtext_ext.text.tokenizer import Tokenizer
+from maxtext_ext.train import eval_decoding
 from maxtext_ext.train.eval_decoding import BrokenOff, Transcripts
 from tests import tiny
 
@@ -17,15 +21,15 @@ from tests import tiny
 class Mute(Engine):
   """Writes nothing, and has memory for two rows."""
 
-  def __init__(self, *args) -> None:
-    super().__init__(*args)
-    self.rows: list[int] = []
+  rows: ClassVar[list[int]] = []
 
-  def write(self, params, arrays):
-    self.rows.append(len(arrays["inputs"]))
-    if self.rows[-1] > 2:
-      raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
-    return [Written(tokens=[], complete=True) for _ in arrays["inputs"]]
+  def run(self, weights, clips, *, each_round):
+    self.rows.append(self._config.decode_rows)
+    for number, clip in enumerate(clips):
+      each_round()
+      if number and self.rows[-1] > 2:
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+      yield self._answer(info(clip), Written(tokens=[], finish_reason="stop"))
 
 
 @pytest.fixture(scope="module")
@@ -34,18 +38,18 @@ def keys(tmp_path_factory):
 
 
 @pytest.fixture
-def run(keys):
-  """Transcribes the 8 clips with `key=value` strings; the transcripts, and rows of each batch."""
+def run(keys, monkeypatch):
+  """Transcribes the 8 clips with `key=value` strings; the transcripts, and rows of each attempt."""
+  monkeypatch.setattr(eval_decoding, "make_engine", Mute)
 
   def run(*more: str, calls: int = 1000) -> tuple[list[Hypothesis], list[int]]:
+    monkeypatch.setattr(Mute, "rows", [])
     config = load(tiny.DEMO, [*keys, "decode_rows=2", *more])
     tokenizer = Tokenizer.from_directory(config.tokenizer_path)
-    mesh = bridge.make_mesh(config)
-    made = Transcripts(config, mesh, tokenizer)
-    made._engine = Mute(config, mesh, tokenizer)
+    made = Transcripts(config, bridge.make_mesh(config), tokenizer)
     asked = iter([False] * calls + [True])
     clips = made(nnx.State({}), ProgressLine("", 1, visible=False), lambda: next(asked))
-    return clips, made._engine.rows
+    return clips, Mute.rows
 
   return run
 
@@ -54,7 +58,7 @@ def test_out_of_memory_fewer_clips_are_decoded_together(run, caplog):
   caplog.set_level("WARNING", "maxtext_ext")
   clips, rows = run("decode_rows=5")
   assert len(clips) == 8
-  assert rows == [5, 2, 2, 2, 2]
+  assert rows == [5, 2]
   assert "out of memory in evaluation at decode_rows=5; continuing with 2" in caplog.text
   with pytest.raises(ValueError, match=r"at decode_rows=3: give fewer"):
     run("decode_rows=3", "on_oom=fail")
@@ -77,6 +81,6 @@ def test_the_filters_count(run):
   assert ids(run("max_seconds=1.5")[0]) == short
 
 
-def test_it_is_broken_off_between_batches(run):
+def test_it_is_broken_off_between_programs(run):
   with pytest.raises(BrokenOff):
     run(calls=2)

@@ -1,0 +1,182 @@
+"""Attention over packed prompts and over the slots of a KV cache, one implementation per platform.
+
+All functions compute for the slots or the row of one device. Their results for a clip depend on
+nothing else, to the last bit: arrays have the same shapes whatever is in them, a clip's keys begin
+at the first place of its slot, blocks of keys are added up one after another, and a block of which
+nothing is seen adds exactly 0. So the answer depends neither on the other clips nor on the number
+of blocks.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+MASKED = -1e30  # a score; finite, so that rows without any key stay finite
+
+Block = Float[Array, "B K S H"]  # places of all slots, keys or values
+Partial = tuple[Array, Array, Array]  # maximum, sum of weights, sum of weighted values
+
+
+# --- One query of every slot ----------------------------------------------------------------------
+
+
+def write(
+  blocks: Sequence[Block], new_BKH: Float[Array, "B K H"], place_B: Int[Array, "B"]
+) -> list[Block]:
+  """Writes the key or value of one token at its place of each slot; a negative place: nowhere.
+
+  In place, where the blocks are donated.
+  """
+  rows_B = jnp.arange(len(new_BKH))
+  written = []
+  for number, block_BKSH in enumerate(blocks):
+    size = block_BKSH.shape[2]
+    own_B = place_B - number * size
+    own_B = jnp.where((own_B >= 0) & (own_B < size), own_B, size)  # beyond the end: dropped
+    new = new_BKH.astype(block_BKSH.dtype)
+    written.append(block_BKSH.at[rows_B, :, own_B].set(new, mode="drop"))
+  return written
+
+
+def attend_slots(
+  q_BNH: Float[Array, "B N H"],
+  keys: Sequence[Block],
+  values: Sequence[Block],
+  length_B: Int[Array, "B"],
+) -> Float[Array, "B N H"]:
+  """Attends to the first `length_B` places of each slot.
+
+  Blocks beyond the longest slot are not read.
+  """
+  slots, heads, size = q_BNH.shape
+  groups = keys[0].shape[1]
+  q_BKRH = q_BNH.reshape(slots, groups, -1, size)
+  places = keys[0].shape[2]
+  sums = _attend_block(q_BKRH, keys[0], values[0], length_B)
+  for number, (k_BKSH, v_BKSH) in enumerate(zip(keys[1:], values[1:], strict=True), 1):
+    own_B = length_B - number * places
+    sums = lax.cond(
+      jnp.any(own_B > 0),
+      lambda sums, *block: _merge(sums, _attend_block(*block)),
+      lambda sums, *_: sums,
+      sums,
+      q_BKRH,
+      k_BKSH,
+      v_BKSH,
+      own_B,
+    )
+  _, total_BKR, sum_BKRH = sums
+  return (sum_BKRH / total_BKR[..., None]).reshape(slots, heads, size).astype(q_BNH.dtype)
+
+
+def _attend_block(q_BKRH: Array, k_BKSH: Array, v_BKSH: Array, length_B: Array) -> Partial:
+  scores_BKRS = jnp.einsum("BKRH,BKSH->BKRS", q_BKRH, k_BKSH, preferred_element_type=jnp.float32)
+  seen_BS = jnp.arange(k_BKSH.shape[2]) < length_B[:, None]
+  scores_BKRS = jnp.where(seen_BS[:, None, None], scores_BKRS, MASKED)
+  top_BKR = jnp.max(scores_BKRS, axis=-1)
+  weights_BKRS = jnp.exp(scores_BKRS - top_BKR[..., None])
+  sum_BKRH = jnp.einsum(
+    "BKRS,BKSH->BKRH",
+    weights_BKRS.astype(v_BKSH.dtype),
+    v_BKSH,
+    preferred_element_type=jnp.float32,
+  )
+  return top_BKR, jnp.sum(weights_BKRS, axis=-1), sum_BKRH
+
+
+def _merge(sums: Partial, more: Partial) -> Partial:
+  """Adds a block's sums to those of the blocks before it."""
+  top = jnp.maximum(sums[0], more[0])
+  old, new = jnp.exp(sums[0] - top), jnp.exp(more[0] - top)
+  return (
+    top,
+    sums[1] * old + more[1] * new,
+    sums[2] * old[..., None] + more[2] * new[..., None],
+  )
+
+
+AttendSlots = Callable[[Array, Sequence[Array], Sequence[Array], Array], Array]
+ATTEND_SLOTS: dict[str, AttendSlots] = {}  # by platform; others: attend_slots
+
+
+# --- Packed prompts -------------------------------------------------------------------------------
+
+
+def attend_packed(
+  q_LNH: Float[Array, "L N H"],
+  k_LKH: Float[Array, "L K H"],
+  v_LKH: Float[Array, "L K H"],
+  starts_X: Int[Array, "X"],
+  clip_starts_X: Int[Array, "X"],
+  clip_ends_X: Int[Array, "X"],
+  count: Int[Array, ""],
+  *,
+  block: int,
+) -> Float[Array, "L N H"]:
+  """Causal attention of each clip in a packed row, by blocks of its own queries and keys.
+
+  No scores between clips are computed, and the blocks of a clip lie alike wherever it stands in
+  the row.
+
+  Args:
+    starts_X: first row of each block of `block` queries, in order. A block may reach beyond its
+      clip; what it writes there is overwritten by the next.
+    clip_starts_X, clip_ends_X: rows of the clip of each block.
+    count: blocks that there are.
+  """
+  length, heads, size = q_LNH.shape
+  groups = k_LKH.shape[1]
+  padding = ((0, block), (0, 0), (0, 0))
+  q_PKRH = jnp.pad(q_LNH, padding).reshape(length + block, groups, -1, size)
+  k_KPH = jnp.pad(k_LKH, padding).swapaxes(0, 1)
+  v_KPH = jnp.pad(v_LKH, padding).swapaxes(0, 1)
+  per = q_PKRH.shape[2]
+
+  def add_queries(number: Array, out_PKRH: Array) -> Array:
+    start, clip_start, clip_end = starts_X[number], clip_starts_X[number], clip_ends_X[number]
+    q_QKRH = lax.dynamic_slice_in_dim(q_PKRH, start, block)
+    q_KXH = q_QKRH.transpose(1, 0, 2, 3).reshape(groups, block * per, size)
+    row_X = start + jnp.arange(block * per) // per
+
+    def add_keys(number: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+      top_KX, total_KX, sum_KXH = carry
+      first = clip_start + number * block
+      k_KSH = lax.dynamic_slice_in_dim(k_KPH, first, block, axis=1)
+      v_KSH = lax.dynamic_slice_in_dim(v_KPH, first, block, axis=1)
+      scores_KXS = jnp.einsum("KXH,KSH->KXS", q_KXH, k_KSH, preferred_element_type=jnp.float32)
+      key_S = first + jnp.arange(block)
+      seen_XS = (key_S <= row_X[:, None]) & (key_S < clip_end)
+      scores_KXS = jnp.where(seen_XS, scores_KXS, MASKED)
+      new_KX = jnp.maximum(top_KX, jnp.max(scores_KXS, axis=-1))
+      fade_KX = jnp.exp(top_KX - new_KX)
+      weights_KXS = jnp.exp(scores_KXS - new_KX[..., None])
+      total_KX = total_KX * fade_KX + jnp.sum(weights_KXS, axis=-1)
+      added_KXH = jnp.einsum(
+        "KXS,KSH->KXH", weights_KXS.astype(v_KSH.dtype), v_KSH, preferred_element_type=jnp.float32
+      )
+      return new_KX, total_KX, sum_KXH * fade_KX[..., None] + added_KXH
+
+    begin = (
+      jnp.full((groups, block * per), MASKED, jnp.float32),
+      jnp.zeros((groups, block * per), jnp.float32),
+      jnp.zeros((groups, block * per, size), jnp.float32),
+    )
+    blocks = (start - clip_start) // block + 1
+    _, total_KX, sum_KXH = lax.fori_loop(0, blocks, add_keys, begin)
+    done_KXH = sum_KXH / total_KX[..., None]
+    done_QKRH = done_KXH.reshape(groups, block, per, size).transpose(1, 0, 2, 3)
+    return lax.dynamic_update_slice_in_dim(out_PKRH, done_QKRH.astype(out_PKRH.dtype), start, 0)
+
+  out_PKRH = lax.fori_loop(0, count, add_queries, jnp.zeros_like(q_PKRH))
+  return out_PKRH[:length].reshape(length, heads, size)
+
+
+def query_blocks(clips: list[tuple[int, int]], block: int) -> list[tuple[int, int, int]]:
+  """Lists the blocks of `attend_packed`: first row, and first row and end of the clip.
+
+  Args:
+    clips: first row and end of each, in order.
+  """
+  return [(row, start, end) for start, end in clips for row in range(start, end, block)]

@@ -1,0 +1,130 @@
+"""Decoding engine of autoregressive models: clips in, answers out as they are finished.
+
+Clips that wait are packed into rows and prefilled; slots take them as they become free, on the
+device. Clips of very different lengths are decoded one size after the other, long ones in fewer
+slots.
+"""
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+
+from flax import nnx
+from jax.sharding import Mesh
+
+from maxtext_ext import bridge
+from maxtext_ext.decode.interface import Answer, Engine, Written
+from maxtext_ext.decode.layers import SplitModel, Weights
+from maxtext_ext.decode.programs import Programs
+from maxtext_ext.decode.reader import Reader
+from maxtext_ext.decode.session import Counts, Session
+from maxtext_ext.decode.shape import Division, Shape
+from maxtext_ext.decode.slots import Writing, expected_places
+from maxtext_ext.decode.state import LENGTH, LOOP, STOP
+from maxtext_ext.input.collate import info
+from maxtext_ext.input.utterance import Utterance
+from maxtext_ext.parallel import largest_of_hosts
+from maxtext_ext.text.tokenizer import Tokenizer
+
+_ROW_TOKENS = {"cpu": 512}  # of packed rows for all but long clips
+_DEFAULT_ROW_TOKENS = 2048
+_READ_AHEAD = 4  # clips that are read ahead, for each slot
+_FINISH = {STOP: "stop", LENGTH: "length", LOOP: "loop"}
+
+
+class SlotEngine(Engine):
+  """Greedy decoding in slots.
+
+  Attributes:
+    counts: work done so far.
+  """
+
+  def __init__(
+    self, config: bridge.Config, mesh: Mesh, tokenizer: Tokenizer, *, announce: bool = False
+  ) -> None:
+    super().__init__(config, mesh, tokenizer, announce=announce)
+    self._eos_ids = tuple(sorted(tokenizer.eos_ids))
+    self._model = SplitModel(config, mesh)
+    self._platform = mesh.devices.flat[0].platform
+    self._division = Division(config, mesh)
+    self._programs = functools.cache(self._make_programs)
+    self.counts = Counts()
+
+  def prepare(self, params: nnx.State) -> Weights:
+    """Cuts the weights of scanned layers into layers, which copies them."""
+    with self._scope():
+      return self._model.weights(params)
+
+  def run(
+    self,
+    weights: Weights,
+    clips: Iterable[Utterance],
+    *,
+    each_round: Callable[[], None] | None = None,
+  ) -> Iterator[Answer]:
+    """Decodes clips greedily; yields the answer of each when it is finished."""
+    ahead = _READ_AHEAD * self._slots(0) * self._division.local_lanes
+    reader = Reader(clips, self._row_tokens, ahead)
+    while True:
+      reader.fill()
+      waiting = largest_of_hosts(reader.counts())
+      if not waiting.any():
+        return
+      size = int(waiting.argmax())
+      session = Session(
+        self._programs(size),
+        self._scope,
+        weights,
+        reader,
+        size,
+        make=self._begin,
+        counts=self.counts,
+        pad_id=self._tokenizer.pad_id,
+        each_round=each_round,
+      )
+      for clip, end in session.run():
+        yield self._end(clip, end)
+
+  @property
+  def _row_tokens(self) -> int:
+    return _ROW_TOKENS.get(self._platform, _DEFAULT_ROW_TOKENS)
+
+  def _scope(self) -> AbstractContextManager[None]:
+    return bridge.mesh_scope(self._config, self._mesh)
+
+  def _slots(self, size: int) -> int:
+    """Slots of a lane for clips of a class: fewer of longer ones, for about equal memory."""
+    return max(1, self._config.decode_rows >> size)
+
+  def _make_programs(self, size: int) -> Programs:
+    shape = Shape.of(
+      self._config,
+      self._mesh,
+      slots=self._slots(size),
+      row_tokens=self._row_tokens << size,
+      platform=self._platform,
+    )
+    return Programs(
+      self._model,
+      self._mesh,
+      shape,
+      eos_ids=self._eos_ids,
+      vocab_size=self._tokenizer.vocab_size,
+      repeats=self._config.loop_repeats,
+      platform=self._platform,
+      announce=self._announce,
+    )
+
+  def _begin(self, utterance: Utterance) -> Writing:
+    """Makes the record of a clip that begins."""
+    most = self._config.max_new_tokens
+    limit = expected_places(
+      utterance, tokens_per_second=self._config.tokens_per_second, max_new_tokens=most
+    )
+    return Writing(clip=info(utterance), prompt=len(utterance.prompt), most=most, limit=limit)
+
+  def _end(self, clip: Writing, end: int) -> Answer:
+    """Makes the answer of a clip that has ended."""
+    tokens = clip.tokens[:-1] if end == STOP else clip.tokens
+    written = Written(tokens=tokens, finish_reason=_FINISH[end], log_probs=tuple(clip.log_probs))
+    return self._answer(clip.clip, written)

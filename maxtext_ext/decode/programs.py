@@ -1,0 +1,126 @@
+"""Programs of decoding, compiled for static shapes.
+
+`prefill` stores packed prompts in the ready queue, `window` runs steps of all slots, and the host
+reads what was written once a window. The pool of slots and the queue are donated, so they stay
+where they are.
+"""
+
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
+
+from maxtext_ext.decode import head
+from maxtext_ext.decode.layers import SplitModel
+from maxtext_ext.decode.prefill import Prefill
+from maxtext_ext.decode.shape import Division, Shape
+from maxtext_ext.decode.state import FREE, Pool, Ready, State, Written
+from maxtext_ext.decode.window import Window
+from maxtext_ext.progress import announce_first_call
+
+
+class Programs:
+  """Programs of one shape.
+
+  Args:
+    model: split into its layers.
+    eos_ids: tokens that end a text.
+    vocab_size: tokens that may be written; a checkpoint's vocabulary is padded beyond them.
+    repeats: as `head.is_loop`.
+    platform: of the devices.
+    announce: report compilation on stderr.
+  """
+
+  def __init__(
+    self,
+    model: SplitModel,
+    mesh: Mesh,
+    shape: Shape,
+    *,
+    eos_ids: tuple[int, ...],
+    vocab_size: int,
+    repeats: int,
+    platform: str,
+    announce: bool,
+  ) -> None:
+    self.shape, self.division = shape, Division(model.config, mesh)
+    self._config, self._depth = model.config, model.depth
+    by_lane, cache = self.division.by_lane, self.division.cache
+    scalar = NamedSharding(mesh, PartitionSpec())
+    written: Any = Written(*cast(Any, [by_lane] * 4))
+    window = Window(
+      model,
+      self.division,
+      shape,
+      eos_ids=eos_ids,
+      vocab_size=vocab_size,
+      repeats=repeats,
+      platform=platform,
+    )
+    self.prefill = announce_first_call(
+      jax.jit(
+        Prefill(model, self.division, shape, platform).__call__,
+        donate_argnums=1,
+        out_shardings=self.division.ready,
+      ),
+      f"compiling the decoder for prompts, rows of {shape.row_tokens} tokens",
+      visible=announce,
+    )
+    self.window = announce_first_call(
+      jax.jit(
+        window.__call__,
+        donate_argnums=1,
+        out_shardings=(self.division.pool, written, by_lane, scalar),
+      ),
+      f"compiling the decoder for {shape.slots * shape.lanes} clips together",
+      visible=announce,
+      program=lambda _, pool, *__: pool.places,
+    )
+    self.empty_ready = jax.jit(self._empty_ready, out_shardings=self.division.ready)
+    self._empty_state = jax.jit(self._make_state, out_shardings=by_lane)
+    self._empty_block = jax.jit(self._make_block, static_argnums=0, out_shardings=cache)
+    self._lengthen = jax.jit(_lengthen, static_argnums=1, out_shardings=cache)
+
+  def empty_pool(self, places: int) -> Pool:
+    """Makes free slots of at least so many places."""
+    keys: list[list[Array]] = [[] for _ in range(self._depth)]
+    values: list[list[Array]] = [[] for _ in range(self._depth)]
+    return self.grow(Pool(keys, values, self._empty_state()), places)
+
+  def grow(self, pool: Pool, places: int) -> Pool:
+    """Gives every slot at least so many places; the clips in them stay where they are."""
+    size = self.shape.block_places or places
+
+    def more(blocks: list[Array]) -> list[Array]:
+      if not self.shape.block_places and blocks:
+        return [self._lengthen(blocks[0], places)]
+      return blocks + [self._empty_block(size) for _ in range(len(blocks), -(-places // size))]
+
+    return Pool([*map(more, pool.keys)], [*map(more, pool.values)], pool.state)
+
+  def _make_state(self) -> State:
+    config, slots = self._config, self.shape.lanes * self.shape.slots
+    state = {"ticket": jnp.full(slots, FREE, jnp.int32)}
+    state |= {key: jnp.zeros(slots, jnp.int32) for key in ("length", "limit", "left")}
+    state["hidden"] = jnp.zeros((slots, config.emb_dim), config.dtype)
+    return state | {
+      key: jnp.zeros((slots, head.LONGEST_PERIOD), jnp.int32) for key in ("recent", "runs")
+    }
+
+  def _make_block(self, places: int) -> Array:
+    config, slots = self._config, self.shape.lanes * self.shape.slots
+    return jnp.zeros((slots, config.num_kv_heads, places, config.head_dim), config.dtype)
+
+  def _empty_ready(self) -> Ready:
+    config, shape = self._config, self.shape
+    rows = shape.rows + 1
+    tokens = (shape.lanes, config.num_kv_heads, rows * shape.row_tokens, config.head_dim)
+    keys, values = ([jnp.zeros(tokens, config.dtype)] * self._depth for _ in range(2))
+    hidden = (shape.lanes, rows * shape.clips, config.emb_dim)
+    return Ready(keys, values, jnp.zeros(hidden, config.dtype))
+
+
+def _lengthen(block_BKSH: Array, places: int) -> Array:
+  return jnp.pad(block_BKSH, ((0, 0), (0, 0), (0, places - block_BKSH.shape[2]), (0, 0)))

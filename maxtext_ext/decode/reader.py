@@ -1,0 +1,60 @@
+"""Reading ahead of the clips that are decoded: by size, and of each size the longest first."""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable
+
+import numpy as np
+
+from maxtext_ext.input.utterance import Utterance
+
+SIZES = 8  # classes of clips by the row that their prompt needs: of 1, 2, 4, ... times the tokens
+
+
+class Reader:
+  """Clips read ahead.
+
+  Attributes:
+    ended: all clips were read.
+
+  Args:
+    clips: in any order.
+    row_tokens: prompt tokens that a row of the smallest size holds.
+    ahead: clips that are read together, and sorted.
+  """
+
+  def __init__(self, clips: Iterable[Utterance], row_tokens: int, ahead: int) -> None:
+    self._clips, self._row_tokens, self._ahead = iter(clips), row_tokens, ahead
+    self._read: dict[int, list[Utterance]] = defaultdict(list)
+    self.ended = False
+
+  def fill(self) -> None:
+    """Reads ahead, unless many clips wait already."""
+    if self.ended or sum(map(len, self._read.values())) >= self._ahead:
+      return
+    clips = list(itertools.islice(self._clips, self._ahead))
+    self.ended = len(clips) < self._ahead
+    clips.sort(key=lambda clip: len(clip.prompt))
+    for size in range(SIZES):
+      new = [clip for clip in clips if self._size(clip) == size]
+      self._read[size] = new + self._read[size]
+
+  def _size(self, clip: Utterance) -> int:
+    size = (max(0, len(clip.prompt) - 1) // self._row_tokens).bit_length()
+    if size >= SIZES:
+      longest = self._row_tokens << (SIZES - 1)
+      raise ValueError(
+        f"{clip.sample_id}: a prompt of {len(clip.prompt)} tokens, at most {longest} can be"
+        " decoded; cut the clip"
+      )
+    return size
+
+  def counts(self) -> np.ndarray:
+    """Clips that wait, of each size."""
+    return np.array([len(self._read[size]) for size in range(SIZES)])
+
+  def take(self, size: int) -> Utterance | None:
+    """Takes the longest clip of a size; None: there is none now."""
+    if not self._read[size]:
+      self.fill()
+    return self._read[size].pop() if self._read[size] else None

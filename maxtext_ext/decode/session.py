@@ -1,0 +1,214 @@
+"""Rounds of decoding: prefill rows, read what the last window wrote, start the next one.
+
+The device computes prompts while the host reads. Hosts run the same programs in the same order:
+once a round they agree on how many rows are prefilled and how many places a slot has.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from maxtext_ext.decode.layers import Weights
+from maxtext_ext.decode.programs import Programs
+from maxtext_ext.decode.reader import Reader
+from maxtext_ext.decode.shape import round_places
+from maxtext_ext.decode.slots import Lane, Writing, pack_rows
+from maxtext_ext.decode.state import FREE
+from maxtext_ext.input.utterance import Utterance
+from maxtext_ext.parallel import largest_of_hosts, local_rows, to_device
+
+_NEVER = 1 << 20
+
+
+@dataclass
+class Counts:
+  """Work of an engine on this host so far.
+
+  Attributes:
+    windows: times that the host waited for the device.
+    steps: steps of all slots.
+    slot_steps, tokens: slots in these steps, and those that wrote a token.
+    places_read, places_used: of the cache in these steps, by all slots and by clips.
+    rows, row_tokens, prompt_tokens: prefilled rows, their tokens, and those of prompts.
+    moves: times that slots got another number of places.
+  """
+
+  windows: int = 0
+  steps: int = 0
+  slot_steps: int = 0
+  tokens: int = 0
+  places_read: int = 0
+  places_used: int = 0
+  rows: int = 0
+  row_tokens: int = 0
+  prompt_tokens: int = 0
+  moves: int = 0
+
+  def since(self, before: "Counts") -> "Counts":
+    """Returns the work since an earlier count."""
+    return Counts(**{f.name: getattr(self, f.name) - getattr(before, f.name) for f in fields(self)})
+
+
+class Session:
+  """Decoding of clips of one size, until none is left.
+
+  Args:
+    scope: makes the scope in which programs are called.
+    weights: as the engine prepared them.
+    reader: of the clips.
+    size: of those that are decoded.
+    make: a new clip's record.
+    counts: to which its work is added.
+    pad_id: token of empty places.
+    each_round: as `Engine.run` takes it.
+  """
+
+  def __init__(
+    self,
+    programs: Programs,
+    scope: Callable[[], AbstractContextManager[None]],
+    weights: Weights,
+    reader: Reader,
+    size: int,
+    *,
+    make: Callable[[Utterance], Writing],
+    counts: Counts,
+    pad_id: int,
+    each_round: Callable[[], None] | None,
+  ) -> None:
+    self._programs, self._scope, self._weights = programs, scope, weights
+    self._reader, self._size, self._each_round = reader, size, each_round
+    self._counts, self._pad_id = counts, pad_id
+    self._shape, self._placement = programs.shape, programs.division.by_lane
+    lanes = programs.division.local_lanes
+    self._lanes = [Lane(self._shape, make) for _ in range(lanes)]
+    with scope():
+      self._ready = programs.empty_ready()
+    self._pool: Any = None
+    self._places = 0
+    self._pending: Any = None  # results of the window that was started last
+
+  def run(self) -> Iterator[tuple[Writing, int]]:
+    """Decodes; yields clips that have ended, and why."""
+    while True:
+      if self._each_round is not None:
+        self._each_round()
+      self._take_clips()
+      busy = any(lane.busy for lane in self._lanes)
+      rows, places, busy = largest_of_hosts(
+        np.array(
+          [
+            max(lane.rows_wanted() for lane in self._lanes),
+            max(lane.places for lane in self._lanes),
+            busy,
+          ]
+        )
+      ).tolist()
+      if not busy:
+        return
+      with self._scope():
+        for _ in range(rows):
+          self._prefill()
+      yield from self._read()
+      with self._scope():
+        self._make_room(places)
+        self._start_window(more=bool(rows))
+
+  def _take_clips(self) -> None:
+    """Gives waiting clips to the lanes in turn."""
+    open_lanes = [lane for lane in self._lanes if lane.has_room]
+    while open_lanes:
+      for lane in sorted(open_lanes, key=lambda lane: lane.waiting):
+        clip = self._reader.take(self._size)
+        if clip is None:
+          return
+        lane.add(clip)
+      open_lanes = [lane for lane in self._lanes if lane.has_room]
+
+  def _prefill(self) -> None:
+    rows = [lane.next_row() for lane in self._lanes]
+    arrays = pack_rows(rows, self._shape, self._pad_id)
+    batch = to_device(arrays, self._placement)
+    self._ready = self._programs.prefill(self._weights, self._ready, batch)
+    counts = self._counts
+    counts.rows += len(rows)
+    counts.row_tokens += len(rows) * self._shape.row_tokens
+    counts.prompt_tokens += sum(len(clip.prompt) for _, clips in rows for clip in clips)
+
+  def _make_room(self, needed: int) -> None:
+    """Gives the slots the places that are needed."""
+    places = round_places(needed)
+    if self._pool is None:
+      self._pool = self._programs.empty_pool(places)
+    elif places > self._places:
+      self._pool = self._programs.grow(self._pool, places)
+      self._counts.moves += 1
+    self._places = self._pool.places
+
+  def _start_window(self, *, more: bool) -> None:
+    tables = [lane.entries() for lane in self._lanes]
+    entries = {key: np.concatenate([table[key] for table in tables]) for key in tables[0]}
+    limits = np.concatenate([lane.limits() for lane in self._lanes])
+    limits = np.minimum(limits, self._places)
+    entries["limit"] = np.minimum(entries["limit"], self._places)
+    slots = self._shape.lanes * self._shape.slots
+    early = max(1, slots // 8) if more else _NEVER
+    arrays = to_device({**entries, "limits": limits}, self._placement)
+    limit_B = arrays.pop("limits")
+    self._pool, *self._pending = self._programs.window(
+      self._weights, self._pool, self._ready, arrays, limit_B, np.int32(early)
+    )
+
+  def _read(self) -> Iterator[tuple[Writing, int]]:
+    """Reads what the last window wrote."""
+    if self._pending is None:
+      return
+    written, taken, steps = self._pending
+    self._pending = None
+    token, log_prob, ticket, end = (local_rows(x) for x in written)
+    taken, steps = local_rows(taken).tolist(), int(steps)
+    self._count(ticket, steps)
+    for number, lane in enumerate(self._lanes):
+      lane.drop_taken(taken[number])
+      for slot in range(self._shape.slots):
+        row = number * self._shape.slots + slot
+        for step in np.flatnonzero(ticket[row] != FREE).tolist():
+          yield from self._credit(
+            lane,
+            slot,
+            int(ticket[row, step]),
+            token[row, step],
+            log_prob[row, step],
+            end[row, step],
+          )
+
+  def _credit(
+    self, lane: Lane, slot: int, ticket: int, token: Any, log_prob: Any, end: Any
+  ) -> Iterator[tuple[Writing, int]]:
+    """Adds a token to its clip; yields the clip if it was the last."""
+    clip = lane.writing[ticket]
+    clip.tokens.append(int(token))
+    clip.log_probs.append(float(log_prob))
+    lane.slots[slot] = -1 if end else ticket
+    if end:
+      yield lane.writing.pop(ticket), int(end)
+    elif clip.stalled:
+      clip.extend()
+
+  def _count(self, ticket: np.ndarray, steps: int) -> None:
+    counts = self._counts
+    written = ticket != FREE
+    counts.windows += 1
+    counts.steps += steps
+    counts.slot_steps += steps * len(ticket)
+    counts.tokens += int(written.sum())
+    counts.places_read += steps * len(ticket) * self._places
+    for lane, rows in zip(self._lanes, np.split(ticket, len(self._lanes)), strict=True):
+      tickets, times = np.unique(rows[rows != FREE], return_counts=True)
+      for number, count in zip(tickets.tolist(), times.tolist(), strict=True):
+        clip = lane.writing[number]
+        first = clip.prompt + len(clip.tokens) + 1
+        counts.places_used += count * first + count * (count - 1) // 2

@@ -1,0 +1,189 @@
+"""Bookkeeping of a lane: clips that wait for a row, rows of prompts, and clips in slots."""
+
+import dataclasses
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from maxtext_ext.decode.attention import query_blocks
+from maxtext_ext.decode.shape import MIN_PROMPT, Shape
+from maxtext_ext.input.collate import Arrays, ClipInfo
+from maxtext_ext.input.packing import RowPacker
+from maxtext_ext.input.prompts import pack_prompts
+from maxtext_ext.input.utterance import Utterance
+
+_LOOKAHEAD = 32  # clips among which those of a row are chosen
+_MOST_TICKETS = 1 << 30
+
+
+@dataclasses.dataclass
+class Writing:
+  """A clip that is being decoded.
+
+  Attributes:
+    prompt: its prompt tokens.
+    most: tokens that it may write in all.
+    limit: places that it may use before it has to be given more.
+    tokens, log_probs: written so far.
+  """
+
+  clip: ClipInfo
+  prompt: int
+  most: int
+  limit: int
+  tokens: list[int] = dataclasses.field(default_factory=list)
+  log_probs: list[float] = dataclasses.field(default_factory=list)
+
+  @property
+  def stalled(self) -> bool:
+    """Returns whether it has used all its places and needs more to go on."""
+    return self.prompt + len(self.tokens) >= self.limit
+
+  def extend(self) -> None:
+    """Raises the limit by a half, up to the longest text."""
+    self.limit = min(self.prompt + self.most, self.limit * 3 // 2)
+
+
+def expected_places(utterance: Utterance, *, tokens_per_second: float, max_new_tokens: int) -> int:
+  """Places for a clip's prompt and a text of the usual length for its duration."""
+  budget = math.ceil(tokens_per_second * utterance.seconds) + 24
+  return len(utterance.prompt) + min(max_new_tokens, budget)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+  """A prefilled clip: its ticket, row and place in the ready queue."""
+
+  ticket: int
+  row: int
+  first: int
+  hidden: int
+
+
+class Lane:
+  """Clips of one device.
+
+  Args:
+    make: a new clip's record.
+  """
+
+  def __init__(self, shape: Shape, make: Callable[[Utterance], Writing]) -> None:
+    self._shape, self._make = shape, make
+    geometry = dataclasses.replace(shape.geometry, tails_share_windows=False)
+    self._packer = RowPacker(
+      geometry=geometry,
+      max_tokens=shape.row_tokens,
+      windows=shape.windows,
+      lookahead=_LOOKAHEAD,
+    )
+    self._waiting: dict[int, Utterance] = {}
+    self._entries: deque[_Entry] = deque()
+    self._in_rows = [0] * shape.rows  # entries that hold each row
+    self._next = 0
+    self.writing: dict[int, Writing] = {}
+    self.slots: list[int] = [-1] * shape.slots  # ticket of each
+
+  @property
+  def has_room(self) -> bool:
+    """Returns whether it takes another clip to wait for a row."""
+    return not self._packer.full
+
+  @property
+  def waiting(self) -> int:
+    """Clips that wait for a row."""
+    return len(self._waiting)
+
+  @property
+  def busy(self) -> bool:
+    """Returns whether there is anything to do."""
+    return bool(self._waiting or self.writing)
+
+  @property
+  def places(self) -> int:
+    """Places of a slot that its clips need."""
+    limits = [clip.limit for clip in self.writing.values()]
+    limits += [self._make(clip).limit for clip in self._waiting.values()]
+    return max(limits, default=0)
+
+  def add(self, utterance: Utterance) -> None:
+    """Adds a clip that fits a row."""
+    ticket, self._next = self._next, (self._next + 1) % _MOST_TICKETS
+    self._waiting[ticket] = utterance
+    tokens = max(MIN_PROMPT, len(utterance.prompt))
+    self._packer.add(ticket, tokens=tokens, chunks=utterance.chunks)
+
+  def rows_wanted(self) -> int:
+    """Rows to prefill now: for about as many clips as there are slots, as far as rows are free."""
+    if not self._waiting:
+      return 0
+    mean = sum(len(clip.prompt) for clip in self._waiting.values()) / len(self._waiting)
+    wanted = math.ceil(self._shape.slots * mean / self._shape.row_tokens)
+    return min(wanted, self._in_rows.count(0))
+
+  def next_row(self) -> tuple[int, list[Utterance]]:
+    """Takes a row's clips from those that wait.
+
+    Returns:
+      where the row is stored, and its clips; the place behind all rows where there are none.
+    """
+    if not self._waiting or 0 not in self._in_rows:
+      return self._shape.rows, []
+    row = self._in_rows.index(0)
+    tickets = self._packer.pop().keys
+    clips = [self._waiting.pop(ticket) for ticket in tickets]
+    first = row * self._shape.row_tokens
+    for number, (ticket, clip) in enumerate(zip(tickets, clips, strict=True)):
+      self._entries.append(_Entry(ticket, row, first, row * self._shape.clips + number))
+      self.writing[ticket] = self._make(clip)
+      first += len(clip.prompt)
+    self._in_rows[row] = len(clips)
+    return row, clips
+
+  def entries(self) -> Arrays:
+    """Arrays of the clips that wait for a slot, as `Programs.window` takes them, of one lane."""
+    names = ("first", "hidden", "length", "left", "limit", "ticket")
+    table = {name: np.zeros((1, self._shape.entries), np.int32) for name in names}
+    for i, entry in enumerate(self._entries):
+      clip = self.writing[entry.ticket]
+      values = (entry.first, entry.hidden, clip.prompt, clip.most, clip.limit, entry.ticket)
+      for name, value in zip(names, values, strict=True):
+        table[name][0, i] = value
+    table["count"] = np.array([len(self._entries)], np.int32)
+    return table
+
+  def limits(self) -> np.ndarray:
+    """int32 [slots]: places that the clip of each slot may use; 0: as before."""
+    clips = [self.writing.get(ticket) for ticket in self.slots]
+    return np.array([clip.limit if clip else 0 for clip in clips], np.int32)
+
+  def drop_taken(self, count: int) -> None:
+    """Removes the first entries, which have got slots."""
+    for _ in range(count):
+      self._in_rows[self._entries.popleft().row] -= 1
+
+
+def pack_rows(rows: Sequence[tuple[int, list[Utterance]]], shape: Shape, pad_id: int) -> Arrays:
+  """Makes the arrays of `Programs.prefill` for the next row of each lane of this host."""
+  clips = [row for _, row in rows]
+  arrays = pack_prompts(
+    clips,
+    max_tokens=shape.row_tokens,
+    windows=shape.windows,
+    clips=shape.clips,
+    pad_id=pad_id,
+    audio_dtype=shape.audio_dtype,
+    geometry=shape.geometry,
+  )
+  arrays["row"] = np.array([row for row, _ in rows], np.int32)
+  arrays["query_blocks"] = np.zeros((len(rows), 3, shape.query_blocks), np.int32)
+  arrays["query_block_count"] = np.zeros(len(rows), np.int32)
+  for number, row in enumerate(clips):
+    ends = np.cumsum([len(clip.prompt) for clip in row]).tolist()
+    starts = [0, *ends[:-1]]
+    blocks = query_blocks(list(zip(starts, ends, strict=False)), shape.query_block)
+    arrays["query_block_count"][number] = len(blocks)
+    for i, block in enumerate(blocks):
+      arrays["query_blocks"][number, :, i] = block
+  return arrays

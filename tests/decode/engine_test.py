@@ -1,0 +1,139 @@
+"""The slot engine writes what a pass over the whole text would, whatever is decoded with a clip.
+
+Weights are drawn with an untied head: with a tied one every token of a random model is followed by
+itself, and all answers are alike.
+"""
+
+import dataclasses
+import functools
+import random
+
+import numpy as np
+import pytest
+
+from benchmarks.parity.generation import NEW_TOKENS, clips, engine, setup, uncached, write
+from maxtext_ext.text.tokenizer import train_char_tokenizer
+from tests import tiny
+
+SECONDS = (0.2, 1.0, 3.3, 7.9, 9.5, 2.0, 5.2, 0.9, 6.1)
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("tokenizer")
+  train_char_tokenizer(tiny.WORDS, folder, ["English", "Hebrew"])
+  return str(folder)
+
+
+@pytest.fixture(scope="module")
+def made(directory):
+  """Engine of 4 slots, its weights, and clips."""
+  made, weights = engine(directory, False)
+  return made, weights, clips(setup(directory, False)[3], SECONDS)
+
+
+@functools.cache
+def wanted(directory, scanned, count, ends=()):
+  """What passes over the whole text write for the first clips."""
+  tokenizer = setup(directory, scanned)[3]
+  eos_ids = {*tokenizer.eos_ids, *ends}
+  return {
+    clip.sample_id: uncached(directory, scanned, clip, eos_ids)
+    for clip in clips(tokenizer, SECONDS[:count])
+  }
+
+
+@pytest.mark.parametrize("scanned", [False, True], ids=["unscanned", "scanned"])
+def test_answers_are_those_of_passes_over_the_whole_text(directory, scanned):
+  want = wanted(directory, scanned, 5)
+  written = write(*engine(directory, scanned), clips(setup(directory, scanned)[3], SECONDS[:5]))
+  assert {id_: answer.tokens for id_, answer in written.items()} == {
+    id_: tokens for id_, (tokens, _) in want.items()
+  }
+  for id_, (tokens, log_probs) in want.items():
+    np.testing.assert_allclose(written[id_].log_probs, log_probs, atol=1e-5)
+    assert written[id_].complete == (len(log_probs) > len(tokens)), "the eos has one too"
+  assert len({tuple(tokens) for tokens, _ in want.values()}) == len(want), "the clips differ"
+
+
+def test_answers_do_not_depend_on_the_order_nor_on_the_other_clips(made):
+  made, weights, utterances = made
+  together = write(made, weights, utterances)
+  assert len(together) > 2 * made._config.decode_rows, "slots are refilled"
+  for seed in range(5):
+    order = random.Random(seed).sample(utterances, len(utterances))
+    assert write(made, weights, order) == together
+  for clip in utterances[::2]:
+    assert write(made, weights, [clip]) == {clip.sample_id: together[clip.sample_id]}
+
+
+def test_answers_do_not_depend_on_the_size_of_the_slots(directory, made):
+  made, weights, utterances = made
+  together = write(made, weights, utterances)
+  # A budget of one prompt's length: slots are far larger from the start.
+  roomy, _ = engine(directory, False, tokens_per_second=80.0, max_new_tokens=400)
+  short = [clip for clip in utterances if clip.seconds < 4]
+  for id_, written in write(roomy, weights, short).items():
+    assert written.tokens[:NEW_TOKENS] == together[id_].tokens
+    assert written.log_probs[: len(together[id_].log_probs)] == together[id_].log_probs
+  # Hardly any: clips reach it, and get more places again and again.
+  tight, _ = engine(directory, False, tokens_per_second=0.1, max_new_tokens=400, loop_repeats=0)
+  endless, _ = engine(directory, False, tokens_per_second=80.0, max_new_tokens=400, loop_repeats=0)
+  for each in (tight, endless):
+    each._eos_ids = ()
+  cramped = write(tight, weights, short)
+  assert {len(written.tokens) for written in cramped.values()} == {400}, "nothing is cut"
+  assert cramped == write(endless, weights, short)
+  assert tight.counts.moves > endless.counts.moves
+
+
+def test_a_text_ends_at_an_eos_at_the_limit_or_in_a_loop(directory, made):
+  made, weights, utterances = made
+  free = write(made, weights, utterances)
+  end = free[utterances[1].sample_id].tokens[3]  # a token that one clip writes becomes an end
+  ended, _ = engine(directory, False)
+  ended._eos_ids = (*made._eos_ids, end)
+  for id_, after in write(ended, weights, utterances).items():
+    before = free[id_].tokens
+    assert after.tokens == (before[: before.index(end)] if end in before else before)
+    assert (after.finish_reason == "stop") == (end in before or free[id_].complete)
+    assert len(after.tokens) <= NEW_TOKENS
+
+
+def test_a_text_that_repeats_itself_is_ended(directory, made):
+  _, weights, utterances = made
+  endless, _ = engine(directory, False, max_new_tokens=300, loop_repeats=0)
+  stopped, _ = engine(directory, False, max_new_tokens=300, loop_repeats=5)
+  free, short = (write(each, weights, utterances[:4]) for each in (endless, stopped))
+  loops = [id_ for id_, written in short.items() if written.finish_reason == "loop"]
+  assert loops, "random weights repeat themselves"
+  for id_ in loops:
+    tokens = short[id_].tokens
+    assert tokens == free[id_].tokens[: len(tokens)]
+    period = next(n for n in range(1, 17) if tokens[-n:] == tokens[-2 * n : -n])
+    assert tokens[-5 * period :] == tokens[-period:] * 5
+    assert tokens[-5 * period - 1 : -1] != tokens[-period - 1 : -1] * 5 or period > 1
+
+
+def test_long_clips_have_rows_and_slots_of_their_own(directory, made):
+  made, weights, utterances = made
+  long = clips(setup(directory, False)[3], (41.0,))
+  long = [dataclasses.replace(clip, sample_id="long") for clip in long]
+  short = utterances[:3]
+  together = write(made, weights, [short[0], *long, *short[1:]])
+  assert {id_: together[id_] for id_ in together if id_ != "long"} == write(made, weights, short)
+  assert together["long"] == write(made, weights, long)["long"]
+
+
+def test_samples_of_another_type_are_refused(made):
+  made, weights, utterances = made
+  wrong = dataclasses.replace(utterances[0], samples=np.zeros(16_000, np.int16))
+  with pytest.raises(ValueError, match="samples are int16, expected audio_dtype=float32"):
+    write(made, weights, [wrong])
+
+
+def test_each_round_may_end_the_run(made):
+  made, weights, utterances = made
+  rounds = iter(range(2))
+  with pytest.raises(RuntimeError, match="StopIteration"):
+    list(made.run(weights, utterances, each_round=lambda: next(rounds)))
