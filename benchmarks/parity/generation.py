@@ -38,17 +38,20 @@ def setup(directory: str, scanned: bool) -> tuple[bridge.Config, Any, nnx.State,
   mesh = bridge.make_mesh(config)
   with bridge.mesh_scope(config, mesh):
     params = nnx.state(make_model(config, mesh), nnx.Param)
+  return config, mesh, draw_weights(params), Tokenizer.from_directory(directory)
+
+
+def draw_weights(params: nnx.State) -> nnx.State:
+  """Weights of a model whose answers vary: all but vectors are drawn anew."""
   rng = np.random.default_rng(0)
 
-  # An untied head: with a tied one every token of a random model is followed by itself.
   def draw(path: tuple[Any, ...], value: jax.Array) -> jax.Array:
     if value.ndim == 1:
       return value
     scale = 1.0 if "embedding" in jax.tree_util.keystr(path) else 0.4
     return jnp.asarray(rng.normal(size=value.shape) * scale, value.dtype)
 
-  params = jax.tree_util.tree_map_with_path(draw, params)
-  return config, mesh, params, Tokenizer.from_directory(directory)
+  return jax.tree_util.tree_map_with_path(draw, params)
 
 
 def clips(

@@ -1,0 +1,53 @@
+"""Answers of small models on meshes of several virtual devices, as JSON; run by mesh_test.py."""
+
+import json
+import sys
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from benchmarks.parity.generation import clips, draw_weights
+from maxtext_ext import bridge
+from maxtext_ext.config import load
+from maxtext_ext.decode.engine import SlotEngine
+from maxtext_ext.models.make import make_model
+from maxtext_ext.text.tokenizer import Tokenizer
+from tests import tiny
+
+KEYS = ("matmul_precision=highest", "logits_via_embedding=false", "scan_layers=true")
+KEYS += ("decode_rows=2", "max_new_tokens=10", "audio_dtype=float32")
+MIXTURE = ("decoder_block=qwen3_moe", "num_experts=4", "num_experts_per_tok=2", "megablox=false")
+MIXTURE += ("base_moe_mlp_dim=24", "norm_topk_prob=true", "sparse_matmul=false")
+MODELS = {"dense": (), "mixture": MIXTURE, "adapted": ("lora_rank=4", "lora_alpha=8")}
+MESHES = {
+  "one": (),
+  "fsdp": ("ici_fsdp_parallelism=4",),
+  "tensor": ("ici_fsdp_parallelism=2", "ici_tensor_parallelism=2"),
+}
+SECONDS = (0.2, 1.0, 3.3, 7.9, 9.5, 2.0, 5.2, 0.9, 6.1, 1.4, 2.7)
+
+
+def answers(folder: str, model: str, mesh_name: str) -> dict[str, Any]:
+  """Tokens and log-probabilities of every clip."""
+  one = ("ici_fsdp_parallelism=1",) if mesh_name == "one" else MESHES[mesh_name]
+  config = load(tiny.DEMO, [*tiny.SHAPE, *KEYS, *MODELS[model], *one])
+  mesh = bridge.make_mesh(config, jax.devices()[:1] if mesh_name == "one" else None)
+  with bridge.mesh_scope(config, mesh):
+    params = draw_weights(nnx.state(make_model(config, mesh), nnx.Param))
+    init = lambda: bridge.TrainState(make_model(config, mesh), None)  # noqa: E731
+    shardings = bridge.abstract_train_state(config, mesh, init)[1]
+  placed = nnx.split_state(shardings["model"], nnx.Param, ...)[0]
+  params = jax.tree.map(jax.device_put, params, placed)
+  tokenizer = Tokenizer.from_directory(folder)
+  made = SlotEngine(config, mesh, tokenizer)
+  found = made.run(made.prepare(params), clips(tokenizer, SECONDS))
+  return {answer.clip.id: [answer.written.tokens, answer.written.log_probs] for answer in found}
+
+
+if __name__ == "__main__":
+  result = {}
+  for case in sys.argv[2:]:
+    result[case] = answers(sys.argv[1], *case.split("/"))
+  print(json.dumps(result, default=np.asarray))
