@@ -48,7 +48,7 @@ HARMLESS = (
   *("enable_checkpoint_cloud_logger", "enable_single_replica_ckpt_restoring"),
   # Evaluation in training, decoding.
   *("eval_*", "normalizer", "early_stopping_patience", "target_eval_loss"),
-  *("split", "decode_*", "max_new_tokens"),
+  *("split", "decode_*", "max_new_tokens", "tokens_per_second", "loop_repeats"),
   # Limits that only end a run.
   *("max_bad_fraction", "abort_on_*"),
   # Logs, profiles and watching.

@@ -120,7 +120,7 @@ COMPARISONS = [
   ),
   *(
     Comparison(
-      name=f"greedy transcripts of a batch, with a cache, {_form(scanned)} layers",
+      name=f"greedy transcripts in slots, with a cache, {_form(scanned)} layers",
       reference="this project, the full sequence again for every token",
       measure=functools.partial(generation.count_differences, scanned),
       tolerance=0,

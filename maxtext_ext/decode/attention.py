@@ -7,13 +7,17 @@ nothing is seen adds exactly 0. So the answer depends neither on the other clips
 of blocks.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
 MASKED = -1e30  # a score; finite, so that rows without any key stay finite
+_PALLAS_BLOCK = 128  # places; slots have a multiple of it
 
 Block = Float[Array, "B K S H"]  # places of all slots, keys or values
 Partial = tuple[Array, Array, Array]  # maximum, sum of weights, sum of weighted values
@@ -23,57 +27,70 @@ Partial = tuple[Array, Array, Array]  # maximum, sum of weights, sum of weighted
 
 
 def write(
-  blocks: Sequence[Block], new_BKH: Float[Array, "B K H"], place_B: Int[Array, "B"]
+  blocks: Sequence[Block], new_BTKH: Float[Array, "B T K H"], place_BT: Int[Array, "B T"]
 ) -> list[Block]:
-  """Writes the key or value of one token at its place of each slot; a negative place: nowhere.
+  """Writes keys or values at their places of each slot; a negative place: nowhere.
 
   In place, where the blocks are donated.
   """
-  rows_B = jnp.arange(len(new_BKH))
-  written = []
-  for number, block_BKSH in enumerate(blocks):
+  row_BT = jnp.arange(len(new_BTKH))[:, None] + jnp.zeros_like(place_BT)
+  first, written = 0, []
+  for block_BKSH in blocks:
     size = block_BKSH.shape[2]
-    own_B = place_B - number * size
-    own_B = jnp.where((own_B >= 0) & (own_B < size), own_B, size)  # beyond the end: dropped
-    new = new_BKH.astype(block_BKSH.dtype)
-    written.append(block_BKSH.at[rows_B, :, own_B].set(new, mode="drop"))
+    own_BT = place_BT - first
+    own_BT = jnp.where((own_BT >= 0) & (own_BT < size), own_BT, size)  # beyond the end: dropped
+    new = new_BTKH.astype(block_BKSH.dtype)
+    written.append(block_BKSH.at[row_BT, :, own_BT].set(new, mode="drop"))
+    first += size
   return written
 
 
-def attend_slots(
-  q_BNH: Float[Array, "B N H"],
-  keys: Sequence[Block],
-  values: Sequence[Block],
-  length_B: Int[Array, "B"],
-) -> Float[Array, "B N H"]:
-  """Attends to the first `length_B` places of each slot.
+class Segment(NamedTuple):
+  """Places of all slots, and which of them are seen in each: from `low` on, before `high`."""
 
-  Blocks beyond the longest slot are not read.
+  keys: Block
+  values: Block
+  low: Int[Array, "B"]
+  high: Int[Array, "B"]
+
+
+def segments_of(
+  keys: Sequence[Block], values: Sequence[Block], length_B: Int[Array, "B"]
+) -> list[Segment]:
+  """Returns the blocks of slots of which the first `length_B` places are seen."""
+  first, made = 0, []
+  for k_BKSH, v_BKSH in zip(keys, values, strict=True):
+    made.append(Segment(k_BKSH, v_BKSH, jnp.zeros_like(length_B), length_B - first))
+    first += k_BKSH.shape[2]
+  return made
+
+
+def attend_slots(q_BNH: Float[Array, "B N H"], segments: Sequence[Segment]) -> Array:
+  """Attends to what is seen of each slot, [B, N, H].
+
+  Segments but the first are not read where nothing of them is seen in any slot.
   """
   slots, heads, size = q_BNH.shape
-  groups = keys[0].shape[1]
-  q_BKRH = q_BNH.reshape(slots, groups, -1, size)
-  places = keys[0].shape[2]
-  sums = _attend_block(q_BKRH, keys[0], values[0], length_B)
-  for number, (k_BKSH, v_BKSH) in enumerate(zip(keys[1:], values[1:], strict=True), 1):
-    own_B = length_B - number * places
+  q_BKRH = q_BNH.reshape(slots, segments[0].keys.shape[1], -1, size)
+  sums = _attend_segment(q_BKRH, segments[0])
+  for segment in segments[1:]:
     sums = lax.cond(
-      jnp.any(own_B > 0),
-      lambda sums, *block: _merge(sums, _attend_block(*block)),
+      jnp.any(segment.high > segment.low),
+      lambda sums, q_BKRH, segment: _merge(sums, _attend_segment(q_BKRH, segment)),
       lambda sums, *_: sums,
       sums,
       q_BKRH,
-      k_BKSH,
-      v_BKSH,
-      own_B,
+      segment,
     )
   _, total_BKR, sum_BKRH = sums
   return (sum_BKRH / total_BKR[..., None]).reshape(slots, heads, size).astype(q_BNH.dtype)
 
 
-def _attend_block(q_BKRH: Array, k_BKSH: Array, v_BKSH: Array, length_B: Array) -> Partial:
+def _attend_segment(q_BKRH: Array, segment: Segment) -> Partial:
+  k_BKSH, v_BKSH, low_B, high_B = segment
   scores_BKRS = jnp.einsum("BKRH,BKSH->BKRS", q_BKRH, k_BKSH, preferred_element_type=jnp.float32)
-  seen_BS = jnp.arange(k_BKSH.shape[2]) < length_B[:, None]
+  place_S = jnp.arange(k_BKSH.shape[2])
+  seen_BS = (place_S >= low_B[:, None]) & (place_S < high_B[:, None])
   scores_BKRS = jnp.where(seen_BS[:, None, None], scores_BKRS, MASKED)
   top_BKR = jnp.max(scores_BKRS, axis=-1)
   weights_BKRS = jnp.exp(scores_BKRS - top_BKR[..., None])
@@ -87,7 +104,7 @@ def _attend_block(q_BKRH: Array, k_BKSH: Array, v_BKSH: Array, length_B: Array) 
 
 
 def _merge(sums: Partial, more: Partial) -> Partial:
-  """Adds a block's sums to those of the blocks before it."""
+  """Adds the sums of a segment to those of the segments before it."""
   top = jnp.maximum(sums[0], more[0])
   old, new = jnp.exp(sums[0] - top), jnp.exp(more[0] - top)
   return (
@@ -97,8 +114,37 @@ def _merge(sums: Partial, more: Partial) -> Partial:
   )
 
 
-AttendSlots = Callable[[Array, Sequence[Array], Sequence[Array], Array], Array]
-ATTEND_SLOTS: dict[str, AttendSlots] = {}  # by platform; others: attend_slots
+def attend_by_pallas(q_BNH: Float[Array, "B N H"], segments: Sequence[Segment]) -> Array:
+  """Attends as `attend_slots` to one segment, by JAX's kernel for a GPU.
+
+  It reads each slot to its own length, and divides long ones among the processors. On a CPU it is
+  interpreted, for tests.
+  """
+  (segment,) = segments
+  slots, groups, places, size = segment.keys.shape
+  # Deprecated in favour of tokamax, whose attention takes a mask of all places.
+  with warnings.catch_warnings(category=DeprecationWarning, action="ignore"):
+    from jax.experimental.pallas.ops.gpu import decode_attention
+
+  out = decode_attention.mqa(
+    q_BNH.reshape(slots * groups, -1, size),
+    segment.keys.reshape(slots * groups, places, size),
+    segment.values.reshape(slots * groups, places, size),
+    start_idx=jnp.repeat(segment.low, groups),
+    kv_seq_len=jnp.repeat(segment.high, groups),
+    sm_scale=1.0,
+    block_k=_PALLAS_BLOCK,
+    k_splits=places // _PALLAS_BLOCK,
+    interpret=jax.default_backend() == "cpu",
+  )
+  return out.reshape(q_BNH.shape)
+
+
+AttendSlots = Callable[[Array, Sequence[Segment]], Array]
+ATTEND_SLOTS: dict[str, AttendSlots] = {"gpu": attend_by_pallas}  # by platform
+# Platforms on which a window writes keys and values at one shared index of a buffer, and moves them
+# to their slots at its end: a scatter in every step would copy the cache to another layout there.
+BUFFERED = frozenset({"tpu"})
 
 
 # --- Packed prompts -------------------------------------------------------------------------------

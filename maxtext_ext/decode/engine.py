@@ -20,7 +20,7 @@ from maxtext_ext.decode.reader import Reader
 from maxtext_ext.decode.session import Counts, Session
 from maxtext_ext.decode.shape import Division, Shape
 from maxtext_ext.decode.slots import Writing, expected_places
-from maxtext_ext.decode.state import LENGTH, LOOP, STOP
+from maxtext_ext.decode.state import LENGTH, LOOP, STOP, Pool, Ready
 from maxtext_ext.input.collate import info
 from maxtext_ext.input.utterance import Utterance
 from maxtext_ext.parallel import largest_of_hosts
@@ -49,6 +49,7 @@ class SlotEngine(Engine):
     self._division = Division(config, mesh)
     self._programs = functools.cache(self._make_programs)
     self.counts = Counts()
+    self._kept: dict[int, tuple[Pool, Ready] | None] = {}  # of the last session, by its size
 
   def prepare(self, params: nnx.State) -> Weights:
     """Cuts the weights of scanned layers into layers, which copies them."""
@@ -71,6 +72,8 @@ class SlotEngine(Engine):
       if not waiting.any():
         return
       size = int(waiting.argmax())
+      arrays = self._kept.pop(size, None)
+      self.release()
       session = Session(
         self._programs(size),
         self._scope,
@@ -81,9 +84,15 @@ class SlotEngine(Engine):
         counts=self.counts,
         pad_id=self._tokenizer.pad_id,
         each_round=each_round,
+        arrays=arrays,
       )
       for clip, end in session.run():
         yield self._end(clip, end)
+      self._kept[size] = session.arrays
+
+  def release(self) -> None:
+    """Frees the KV cache, which is kept for the next run."""
+    self._kept.clear()
 
   @property
   def _row_tokens(self) -> int:

@@ -118,6 +118,9 @@ class Engine(abc.ABC):
         ends the run.
     """
 
+  def release(self) -> None:  # noqa: B027  an engine that keeps nothing
+    """Frees memory that is kept from one run to the next."""
+
   def _answer(self, clip: ClipInfo, written: Written) -> Answer:
     language, text = self._parse(self._tokenizer.decode(written.tokens))
     return Answer(clip=clip, language=language, text=text, written=written)

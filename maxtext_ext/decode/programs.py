@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from jaxtyping import Array
 
 from maxtext_ext.decode import head
@@ -48,7 +48,6 @@ class Programs:
     self.shape, self.division = shape, Division(model.config, mesh)
     self._config, self._depth = model.config, model.depth
     by_lane, cache = self.division.by_lane, self.division.cache
-    scalar = NamedSharding(mesh, PartitionSpec())
     written: Any = Written(*cast(Any, [by_lane] * 4))
     window = Window(
       model,
@@ -72,7 +71,7 @@ class Programs:
       jax.jit(
         window.__call__,
         donate_argnums=1,
-        out_shardings=(self.division.pool, written, by_lane, scalar),
+        out_shardings=(self.division.pool, written, by_lane, self.division.everywhere),
       ),
       f"compiling the decoder for {shape.slots * shape.lanes} clips together",
       visible=announce,

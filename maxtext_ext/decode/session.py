@@ -16,7 +16,7 @@ from maxtext_ext.decode.programs import Programs
 from maxtext_ext.decode.reader import Reader
 from maxtext_ext.decode.shape import round_places
 from maxtext_ext.decode.slots import Lane, Writing, pack_rows
-from maxtext_ext.decode.state import FREE
+from maxtext_ext.decode.state import FREE, Pool, Ready
 from maxtext_ext.input.utterance import Utterance
 from maxtext_ext.parallel import largest_of_hosts, local_rows, to_device
 
@@ -64,6 +64,7 @@ class Session:
     counts: to which its work is added.
     pad_id: token of empty places.
     each_round: as `Engine.run` takes it.
+    arrays: slots, all of them free, and ready queue of an earlier session; None: new ones.
   """
 
   def __init__(
@@ -78,6 +79,7 @@ class Session:
     counts: Counts,
     pad_id: int,
     each_round: Callable[[], None] | None,
+    arrays: tuple[Pool, Ready] | None,
   ) -> None:
     self._programs, self._scope, self._weights = programs, scope, weights
     self._reader, self._size, self._each_round = reader, size, each_round
@@ -85,10 +87,7 @@ class Session:
     self._shape, self._placement = programs.shape, programs.division.by_lane
     lanes = programs.division.local_lanes
     self._lanes = [Lane(self._shape, make) for _ in range(lanes)]
-    with scope():
-      self._ready = programs.empty_ready()
-    self._pool: Any = None
-    self._places = 0
+    self._arrays = arrays
     self._pending: Any = None  # results of the window that was started last
 
   def run(self) -> Iterator[tuple[Writing, int]]:
@@ -110,12 +109,17 @@ class Session:
       if not busy:
         return
       with self._scope():
+        self._make_room(places)
         for _ in range(rows):
           self._prefill()
       yield from self._read()
       with self._scope():
-        self._make_room(places)
         self._start_window(more=bool(rows))
+
+  @property
+  def arrays(self) -> tuple[Pool, Ready] | None:
+    """Returns slots and ready queue, for another session."""
+    return self._arrays
 
   def _take_clips(self) -> None:
     """Gives waiting clips to the lanes in turn."""
@@ -132,45 +136,53 @@ class Session:
     rows = [lane.next_row() for lane in self._lanes]
     arrays = pack_rows(rows, self._shape, self._pad_id)
     batch = to_device(arrays, self._placement)
-    self._ready = self._programs.prefill(self._weights, self._ready, batch)
+    pool, ready = self._pool_and_ready
+    self._arrays = pool, self._programs.prefill(self._weights, ready, batch)
     counts = self._counts
     counts.rows += len(rows)
     counts.row_tokens += len(rows) * self._shape.row_tokens
     counts.prompt_tokens += sum(len(clip.prompt) for _, clips in rows for clip in clips)
 
+  @property
+  def _pool_and_ready(self) -> tuple[Pool, Ready]:
+    assert self._arrays is not None, "there is room"
+    return self._arrays
+
   def _make_room(self, needed: int) -> None:
     """Gives the slots the places that are needed."""
     places = round_places(needed)
-    if self._pool is None:
-      self._pool = self._programs.empty_pool(places)
-    elif places > self._places:
-      self._pool = self._programs.grow(self._pool, places)
+    if self._arrays is None:
+      self._arrays = self._programs.empty_pool(places), self._programs.empty_ready()
+    pool, ready = self._arrays
+    if places > pool.places:
+      self._arrays = self._programs.grow(pool, places), ready
       self._counts.moves += 1
-    self._places = self._pool.places
 
   def _start_window(self, *, more: bool) -> None:
     tables = [lane.entries() for lane in self._lanes]
     entries = {key: np.concatenate([table[key] for table in tables]) for key in tables[0]}
     limits = np.concatenate([lane.limits() for lane in self._lanes])
-    limits = np.minimum(limits, self._places)
-    entries["limit"] = np.minimum(entries["limit"], self._places)
+    pool, ready = self._pool_and_ready
+    limits = np.minimum(limits, pool.places)
+    entries["limit"] = np.minimum(entries["limit"], pool.places)
     slots = self._shape.lanes * self._shape.slots
     early = max(1, slots // 8) if more else _NEVER
     arrays = to_device({**entries, "limits": limits}, self._placement)
     limit_B = arrays.pop("limits")
-    self._pool, *self._pending = self._programs.window(
-      self._weights, self._pool, self._ready, arrays, limit_B, np.int32(early)
+    pool, *self._pending = self._programs.window(
+      self._weights, pool, ready, arrays, limit_B, np.int32(early)
     )
+    self._arrays = pool, ready
 
   def _read(self) -> Iterator[tuple[Writing, int]]:
     """Reads what the last window wrote."""
     if self._pending is None:
       return
-    written, taken, steps = self._pending
+    written, taken, work = self._pending
     self._pending = None
     token, log_prob, ticket, end = (local_rows(x) for x in written)
-    taken, steps = local_rows(taken).tolist(), int(steps)
-    self._count(ticket, steps)
+    taken = local_rows(taken).tolist()
+    self._count(ticket, int(work["steps"]), int(work["read"]))
     for number, lane in enumerate(self._lanes):
       lane.drop_taken(taken[number])
       for slot in range(self._shape.slots):
@@ -198,14 +210,14 @@ class Session:
     elif clip.stalled:
       clip.extend()
 
-  def _count(self, ticket: np.ndarray, steps: int) -> None:
+  def _count(self, ticket: np.ndarray, steps: int, read: int) -> None:
     counts = self._counts
     written = ticket != FREE
     counts.windows += 1
     counts.steps += steps
     counts.slot_steps += steps * len(ticket)
     counts.tokens += int(written.sum())
-    counts.places_read += steps * len(ticket) * self._places
+    counts.places_read += read * len(self._lanes) // self._shape.lanes
     for lane, rows in zip(self._lanes, np.split(ticket, len(self._lanes)), strict=True):
       tickets, times = np.unique(rows[rows != FREE], return_counts=True)
       for number, count in zip(tickets.tolist(), times.tolist(), strict=True):

@@ -8,6 +8,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from maxtext_ext import bridge
 from maxtext_ext.audio.geometry import Geometry
+from maxtext_ext.decode.attention import BUFFERED
 from maxtext_ext.decode.state import Pool, Ready
 from maxtext_ext.models.encoders import encoder_config
 
@@ -60,12 +61,12 @@ class Shape:
       lanes=Division(config, mesh).lanes,
       slots=slots,
       row_tokens=row_tokens,
-      rows=max(4, 4 * slots * 128 // row_tokens),
+      rows=max(1, 2 * slots * _ALIGNED // row_tokens),
       windows=-(-windows // together) * together,
       windows_together=together,
       query_block=max(64, row_tokens // 16),
       block_places=_ALIGNED if platform == "cpu" else 0,
-      steps=128,
+      steps=32 if platform in BUFFERED else 128,
       geometry=geometry,
       audio_dtype=config.audio_dtype,
     )
@@ -118,6 +119,11 @@ class Division:
   def cache(self) -> NamedSharding:
     """Sharding of keys and values: [lanes or slots, heads, ...]."""
     return NamedSharding(self.mesh, PartitionSpec(self.rows, self.heads))
+
+  @property
+  def everywhere(self) -> NamedSharding:
+    """Sharding of what every device has."""
+    return NamedSharding(self.mesh, PartitionSpec())
 
   @property
   def pool(self) -> Any:

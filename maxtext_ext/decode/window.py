@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from maxtext_ext import bridge
 from maxtext_ext.decode import head
-from maxtext_ext.decode.attention import ATTEND_SLOTS, attend_slots, write
+from maxtext_ext.decode.cache import Layer, SlotCache
 from maxtext_ext.decode.layers import SplitModel, Weights
 from maxtext_ext.decode.shape import Division, Shape
 from maxtext_ext.decode.state import FREE, LENGTH, LOOP, STOP, Pool, Ready, State, Written
@@ -40,7 +40,8 @@ class Window:
   ) -> None:
     self._model, self._division, self._shape = model, division, shape
     self._eos_ids = eos_ids
-    self._vocab_size, self._repeats, self._platform = vocab_size, repeats, platform
+    self._vocab_size, self._repeats = vocab_size, repeats
+    self._cache = SlotCache(division, shape, platform)
 
   def __call__(
     self,
@@ -50,7 +51,7 @@ class Window:
     entries: State,
     limit_B: Array,
     early: Array,
-  ) -> tuple[Pool, Written, Array, Array]:
+  ) -> tuple[Pool, Written, Array, State]:
     """Runs up to K steps.
 
     Args:
@@ -62,7 +63,8 @@ class Window:
         no other clip.
 
     Returns:
-      the pool, what was written, how many entries of each lane were taken, and the steps.
+      the pool, what was written, how many entries of each lane were taken, and the work: steps, and
+      places of the cache of a layer that they read.
     """
     slots = self._shape.lanes * self._shape.slots
     steps = self._shape.steps
@@ -84,33 +86,52 @@ class Window:
       end=jnp.zeros((slots, steps), jnp.int32),
     )
 
-    def busy(pool: Pool, taken_R: Array) -> Array:
+    def busy(state: State, taken_R: Array) -> Array:
       """Which slots have something to write, or get the next clip."""
       waiting_B = jnp.repeat(taken_R < entries["count"], self._shape.slots)
-      return _is_live(pool.state) | ((pool.state["ticket"] == FREE) & waiting_B)
+      return _is_live(state) | ((state["ticket"] == FREE) & waiting_B)
 
     def goes_on(carry: tuple) -> Array:
-      step, pool, _, taken_R = carry
-      busy_now = jnp.sum(busy(pool, taken_R))
+      step, _, state, _, taken_R, _ = carry
+      busy_now = jnp.sum(busy(state, taken_R))
       return (step < steps) & (busy_now > jnp.maximum(busy_at_start - early, 0))
 
     def run_step(carry: tuple) -> tuple:
-      step, pool, written, taken_R = carry
+      step, layers, state, written, taken_R, read = carry
+      pool = Pool([layer.keys for layer in layers], [layer.values for layer in layers], state)
       pool, taken_R = refill(pool, ready, entries, taken_R)
-      pool, of_step = self._step(model, weights, pool)
+      layers = [
+        layer._replace(keys=keys, values=values)
+        for layer, keys, values in zip(layers, pool.keys, pool.values, strict=True)
+      ]
+      is_new_B = pool.state["ticket"] != state["ticket"]
+      state = self._cache.note_new(pool.state, is_new_B, step)
+      read = read + self._places_read(state, pool.places)
+      layers, state, of_step = self._step(model, weights, layers, state, step)
       written = Written(
         *[all_.at[:, step].set(new) for all_, new in zip(written, of_step, strict=True)]
       )
-      return step + 1, pool, written, taken_R
+      return step + 1, layers, state, written, taken_R, read
 
-    start = (jnp.int32(0), pool, written, jnp.zeros_like(entries["count"]))
-    busy_at_start = jnp.sum(busy(pool, start[-1]))
-    step, pool, written, taken_R = lax.while_loop(goes_on, run_step, start)
-    return pool, written, taken_R, step
+    taken_R = jnp.zeros_like(entries["count"])
+    busy_at_start = jnp.sum(busy(pool.state, taken_R))
+    layers, state = self._cache.open(pool)
+    start = (jnp.int32(0), layers, state, written, taken_R, jnp.float32(0))
+    step, layers, state, written, taken_R, read = lax.while_loop(goes_on, run_step, start)
+    return self._cache.close(layers, state), written, taken_R, {"steps": step, "read": read}
 
-  def _step(self, model: Any, weights: Weights, pool: Pool) -> tuple[Pool, Written]:
+  def _places_read(self, state: State, places: int) -> Array:
+    """Counts the places that a step reads: of whole blocks, as many as the longest slot has."""
+    slots, block = self._shape.slots, self._shape.block_places or places
+    length_B = jnp.where(_is_live(state), state["length"] + 1, 0)
+    blocks_R = (jnp.max(length_B.reshape(-1, slots), axis=1) + block - 1) // block
+    return jnp.sum(jnp.maximum(blocks_R, 1) * block * slots).astype(jnp.float32)
+
+  def _step(
+    self, model: Any, weights: Weights, layers: list[Layer], state: State, step: Array
+  ) -> tuple[list[Layer], State, Written]:
     """Writes a token in every slot that has a place for it, and computes what predicts the next."""
-    state, live_B = pool.state, _is_live(pool.state)
+    live_B = _is_live(state)
     token_B, log_prob_B = head.choose(head.logits(model, state["hidden"]), self._vocab_size)
     runs_BP, recent_BP = head.repeat_runs(state["runs"], state["recent"], token_B)
     end_B = jnp.where(head.is_loop(runs_BP, self._repeats), LOOP, 0)
@@ -119,59 +140,23 @@ class Window:
     end_B = jnp.where(live_B, end_B, 0)
     goes_on_B = live_B & (end_B == 0)
     x_B1D = model.decoder.embed_tokens(model.token_embedder, token_B[:, None], _TRAIN)
-    hidden_B1D, kept = self._model.run_layers(
+    hidden_B1D, layers = self._model.run_layers(
       weights,
       x_B1D,
       state["length"][:, None],
-      list(zip(pool.keys, pool.values, strict=True)),
-      functools.partial(self._attend_slots, state["length"], goes_on_B),
+      layers,
+      functools.partial(self._cache.attend, state, step, goes_on_B),
     )
     new = {
       "ticket": jnp.where(live_B & (end_B != 0), FREE, state["ticket"]),
       "length": state["length"] + goes_on_B,
-      "limit": state["limit"],
       "left": state["left"] - goes_on_B,
       "hidden": jnp.where(goes_on_B[:, None], hidden_B1D[:, 0], state["hidden"]),
       "recent": jnp.where(goes_on_B[:, None], recent_BP, state["recent"]),
       "runs": jnp.where(goes_on_B[:, None], runs_BP, state["runs"]),
     }
-    keys, values = (list(layers) for layers in zip(*kept, strict=True))
     ticket_B = jnp.where(live_B, state["ticket"], FREE)
-    return Pool(keys, values, new), Written(token_B, log_prob_B, ticket_B, end_B)
-
-  def _attend_slots(
-    self,
-    length_B: Array,
-    writes_B: Array,
-    attention: Any,
-    q_B1NH: Array,
-    k_B1KH: Array,
-    v_B1KH: Array,
-    cache: tuple[list[Array], list[Array]],
-  ) -> tuple[Array, Any]:
-    del attention
-    attend_own = ATTEND_SLOTS.get(self._platform, attend_slots)
-
-    def attend(
-      q: Array,
-      k: Array,
-      v: Array,
-      keys: list[Array],
-      values: list[Array],
-      length: Array,
-      writes: Array,
-    ) -> tuple[Array, list[Array], list[Array]]:
-      place = jnp.where(writes, length, -1)
-      keys, values = write(keys, k, place), write(values, v, place)
-      return attend_own(q, keys, values, length + 1), keys, values
-
-    by_lane, by_head = self._division.by_lane, self._division.cache
-    ins = (*[by_head] * 5, by_lane, by_lane)
-    run = self._division.on_lanes(attend, ins, (by_head, by_head, by_head))
-    out_BNH, keys, values = run(
-      q_B1NH[:, 0], k_B1KH[:, 0], v_B1KH[:, 0], *cache, length_B, writes_B
-    )
-    return out_BNH[:, None], (keys, values)
+    return layers, state | new, Written(token_B, log_prob_B, ticket_B, end_B)
 
   def _refill(self, pool: Pool, ready: Ready, entries: State, taken: Array) -> tuple[Pool, Array]:
     """Puts the next ready clips of one lane into its free slots."""
@@ -207,7 +192,7 @@ class Window:
         "recent": jnp.full(head.LONGEST_PERIOD, -1, jnp.int32),
         "runs": jnp.zeros(head.LONGEST_PERIOD, jnp.int32),
       }
-      state = {key: value.at[slot].set(new[key]) for key, value in pool.state.items()}
+      state = pool.state | {key: pool.state[key].at[slot].set(new[key]) for key in new}
       keys, values = (
         [copy(*pair) for pair in zip(mine, waiting, strict=True)]
         for mine, waiting in ((pool.keys, ready.keys), (pool.values, ready.values))

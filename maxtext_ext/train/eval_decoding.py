@@ -90,6 +90,7 @@ class Transcripts:
         mine.append(answer.hypothesis())
         cut = sum(not clip.complete for clip in mine)
         line.update(len(mine), f"{cut} cut" if cut else "")
+    self._engine.release()
     return list(_of_all_hosts(mine))
 
   def _decode_fewer(self, error: jax.errors.JaxRuntimeError) -> None:

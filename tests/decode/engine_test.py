@@ -125,6 +125,18 @@ def test_long_clips_have_rows_and_slots_of_their_own(directory, made):
   assert together["long"] == write(made, weights, long)["long"]
 
 
+@pytest.mark.parametrize("platform", ["gpu", "tpu"])
+def test_programs_of_other_platforms_write_the_same(directory, made, platform):
+  """On a CPU: the kernel is interpreted, a window has its buffer."""
+  made, weights, utterances = made
+  other, _ = engine(directory, False)
+  other._platform = platform
+  want = write(made, weights, utterances)
+  for id_, written in write(other, weights, utterances[::-1]).items():
+    assert written.tokens == want[id_].tokens
+    np.testing.assert_allclose(written.log_probs, want[id_].log_probs, atol=1e-5)
+
+
 def test_samples_of_another_type_are_refused(made):
   made, weights, utterances = made
   wrong = dataclasses.replace(utterances[0], samples=np.zeros(16_000, np.int16))
