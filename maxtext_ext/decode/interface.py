@@ -68,6 +68,7 @@ class Answer:
       reference=self.clip.reference,
       hypothesis=self.text,
       complete=self.complete,
+      extra={} if self.clip.speaker is None else {"speaker": self.clip.speaker},
     )
 
 

@@ -114,6 +114,7 @@ class ClipInfo:
   language: str | None
   seconds: float
   reference: str
+  speaker: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,6 +260,7 @@ def info(utterance: Utterance) -> ClipInfo:
     language=utterance.language,
     seconds=utterance.seconds,
     reference=utterance.text,
+    speaker=utterance.speaker,
   )
 
 

@@ -28,6 +28,7 @@ class Utterance:
     samples: [T] float32 or int16, as the batch will hold them; it may be a read-only view of the
       stored record, which need not be aligned.
     text: the reference transcript.
+    speaker: the corpus's id of the speaker, None if unknown.
     epoch: how often its dataset has been read before.
     chunk_mask: int32 [n, 4], SpecAugment's masks of its n chunks; None: nothing is masked.
   """
@@ -41,6 +42,7 @@ class Utterance:
   target: np.ndarray
   audio_start: int
   geometry: Geometry
+  speaker: str | None = None
   epoch: int = 0
   chunk_mask: np.ndarray | None = None
 
@@ -127,6 +129,7 @@ def build_utterance(
     target=np.asarray(target, np.int32),
     audio_start=len(before),
     geometry=geometry,
+    speaker=record.speaker,
     epoch=epoch,
   )
 

@@ -65,7 +65,10 @@ def clips_of_noise(chunks: list[int]) -> list[Utterance]:
   made = []
   for number, count in enumerate(chunks):
     samples = rng.normal(size=count * GEOMETRY.chunk_hop).astype(np.float32)
-    record = Record(sample_id=str(number), audio=samples, text="ab", language="English")
+    speaker = "s1" if number % 2 else None
+    record = Record(
+      sample_id=str(number), audio=samples, text="ab", language="English", speaker=speaker
+    )
     keys = {"geometry": GEOMETRY, "template": "letters", "with_target": False}
     made.append(build_utterance(record, ALPHABET, **keys))
   return made
@@ -92,7 +95,8 @@ def test_answers_are_those_of_the_most_probable_paths(engine: CTCEngine):
   }
   assert all(answer.complete and answer.language is None for answer in answers.values())
   line = answers["1"].hypothesis()
-  assert (line.id, line.reference) == ("1", "ab")
+  assert (line.id, line.reference, line.extra) == ("1", "ab", {"speaker": "s1"})
+  assert answers["0"].hypothesis().extra == {}
 
 
 def test_clips_of_other_lengths_have_batches_of_their_own(engine: CTCEngine):

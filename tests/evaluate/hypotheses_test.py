@@ -5,7 +5,7 @@ import json
 import pathlib
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from maxtext_ext.evaluate.hypotheses import (
@@ -14,6 +14,7 @@ from maxtext_ext.evaluate.hypotheses import (
   read_hypotheses,
   shard_path,
 )
+from maxtext_ext.evaluate.hypothesis import FIELDS
 from maxtext_ext.files.storage import atomic_open
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -31,6 +32,12 @@ HYPOTHESES = st.lists(
   unique_by=lambda item: (item.dataset, item.id),
 )
 
+
+JSON = st.recursive(
+  st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+  lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+  max_leaves=5,
+)
 
 GOOD = {"id": "a", "reference": "x", "hypothesis": "y"}
 
@@ -50,6 +57,22 @@ def test_what_is_written_is_read_back(tmp_path_factory, hypotheses):
   path = tmp_path_factory.mktemp("decoded") / "all.jsonl"
   write(path, *hypotheses)
   assert read_hypotheses(path) == hypotheses
+
+
+@given(extra=st.dictionaries(st.text().filter(lambda name: name not in FIELDS), JSON, max_size=4))
+@example(extra={"text": "one", "lang": "he", "speaker": "\ud800"})  # half of a surrogate pair
+def test_extra_fields_stay_with_their_hypothesis(tmp_path_factory, extra):
+  path = tmp_path_factory.mktemp("decoded") / "all.jsonl"
+  write(path, make(extra=extra))
+  (read,) = read_hypotheses(path)
+  assert read == make()
+  assert read.extra == extra
+  assert [read.field(name) for name in ("id", *extra, "none")] == ["a", *extra.values(), None]
+
+
+def test_an_extra_field_has_a_name_of_its_own():
+  with pytest.raises(ValueError, match=r"extra fields \['duration'\] have the names"):
+    make(extra={"duration": 1})
 
 
 def test_lines_are_plain_json_with_readable_text(tmp_path):
@@ -236,7 +259,7 @@ def test_missing_path(tmp_path):
     read_hypotheses(tmp_path / "nothing")
 
 
-def test_hypothesis_holds_what_the_issue_lists():
+def test_hypothesis_holds_what_the_issues_list():
   assert {field.name for field in dataclasses.fields(Hypothesis)} == {
     "id",
     "dataset",
@@ -245,4 +268,5 @@ def test_hypothesis_holds_what_the_issue_lists():
     "reference",
     "hypothesis",
     "complete",
+    "extra",
   }

@@ -141,6 +141,15 @@ def test_fill(packed, utterances, geometry):
   assert got.audio_seconds == pytest.approx(sum(u.frames for u in utterances) / 100)
 
 
+def test_a_decoding_batch_names_its_speakers(tokenizer, make_record, geometry):
+  clips = [
+    build_utterance(make_record(n, speaker=speaker), tokenizer, geometry=geometry)
+    for n, speaker in enumerate(("s1", None))
+  ]
+  batch = make_decode_batch(clips, pad_id=tokenizer.pad_id)
+  assert [info.speaker for info in batch.utterances] == ["s1", None]
+
+
 def test_decode_rows_depend_on_no_mate(utterances, tokenizer, geometry):
   together = make_decode_batch(utterances, pad_id=tokenizer.pad_id, rows=16)
   assert [info.id for info in together.utterances] == [u.sample_id for u in utterances]

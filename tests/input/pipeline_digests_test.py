@@ -144,5 +144,7 @@ def test_decoded_clips(cases, tokenizer, name, hosts):
     batches = decode_iterator(cases[name], tokenizer, split, host_index=host, host_count=hosts)
     for clip in batches:
       arrays = {"prompt": clip.prompt, "samples": clip.samples}
-      checksum.add(arrays, dataclasses.asdict(info(clip)), batches.dropped)
+      fields = dataclasses.asdict(info(clip))
+      del fields["speaker"]  # which the digests are older than
+      checksum.add(arrays, fields, batches.dropped)
   assert str(checksum) == DECODE[name, hosts]

@@ -1,0 +1,53 @@
+"""Hypothesis: the transcript of an utterance beside its reference."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Hypothesis:
+  """Transcribed utterance; its texts are not normalised, which scoring does.
+
+  Attributes:
+    id: names the utterance inside its dataset; not empty.
+    dataset: "" when the data has no name.
+    language: Qwen3-ASR's name of it ("English", "Hebrew"), None when unknown.
+    duration: seconds of audio.
+    reference: what was said; "" for noise and silence.
+    hypothesis: output of the model.
+    complete: whether the model ended it; False where `max_new_tokens` cut it.
+    extra: further fields of the line as JSON has them, such as "speaker" or "words"; they do
+      not count when hypotheses are compared.
+  """
+
+  id: str
+  dataset: str = ""
+  language: str | None = None
+  duration: float = 0.0
+  reference: str
+  hypothesis: str
+  complete: bool = True
+  extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False)
+
+  def __post_init__(self) -> None:
+    if not self.id:
+      raise ValueError("id is empty; every hypothesis needs one to be told from the others")
+    if not math.isfinite(self.duration) or self.duration < 0:
+      raise ValueError(f"duration is {self.duration}, expected seconds, finite and not negative")
+    for name in ("id", "dataset", "language", "reference", "hypothesis"):
+      try:
+        (getattr(self, name) or "").encode()
+      except UnicodeEncodeError as error:
+        raise ValueError(f"{name} is no valid text: lone surrogate at {error.start}") from error
+    if clash := sorted(self.extra.keys() & FIELDS):
+      raise ValueError(f"extra fields {clash} have the names of a hypothesis's own; rename them")
+
+  def field(self, name: str) -> Any:
+    """Returns a field of its line by name, its own or an extra one; None where it has none."""
+    return getattr(self, name) if name in FIELDS else self.extra.get(name)
+
+
+# Names of its own fields; a line of JSON has them beside the extra ones.
+FIELDS = frozenset(field.name for field in dataclasses.fields(Hypothesis)) - {"extra"}
