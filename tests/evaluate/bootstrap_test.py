@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maxtext_ext.evaluate import bootstrap
-from maxtext_ext.evaluate.bootstrap import bootstrap_interval
+from maxtext_ext.evaluate.bootstrap import bootstrap_interval, tail
 
 COUNTS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=2, max_size=20)
 
@@ -24,6 +24,31 @@ def test_equals_plain_resampling():
   expected = np.quantile(rates, [0.025, 0.975])
   found = bootstrap_interval(edits_U, units_U, replicates=20_000)
   np.testing.assert_allclose(found, expected, rtol=0.01)
+
+
+@pytest.mark.parametrize(("blocks", "runs"), [(20, 1500), (60, 1500)])
+def test_the_interval_of_blocks_covers_the_rate_in_95_of_100_corpora(blocks, runs):
+  """Speakers differ, and each says several clips whose errors go together."""
+  rng = np.random.default_rng(7)
+
+  def draw(speakers: int) -> tuple[np.ndarray, np.ndarray]:
+    units_BC = rng.integers(3, 30, (speakers, 10))
+    rates_B1 = rng.beta(3, 25, (speakers, 1))
+    return rng.binomial(units_BC, rates_B1).sum(axis=1), units_BC.sum(axis=1)
+
+  edits_B, units_B = draw(500_000)
+  truth = edits_B.sum() / units_B.sum()
+  covered = 0
+  for _ in range(runs):
+    lower, upper = bootstrap_interval(*draw(blocks), replicates=400)
+    covered += lower <= truth <= upper
+  assert 0.93 <= covered / runs <= 0.97
+
+
+def test_tails_approach_those_of_the_normal_distribution():
+  assert tail(2) < tail(20) < tail(1000) < 0.025
+  assert tail(20) == pytest.approx(0.0159, abs=1e-4)
+  assert tail(100_000) == pytest.approx(0.025, abs=1e-5)
 
 
 def test_agrees_with_kaldi():

@@ -11,7 +11,7 @@ from maxtext_ext.evaluate.hypotheses import (
   read_hypotheses,
   shard_path,
 )
-from maxtext_ext.evaluate.wer import UNSPECIFIED, score
+from maxtext_ext.evaluate.wer import UNSPECIFIED, Method, score
 
 SENTENCES = st.lists(st.sampled_from(["a", "Bb,", "ccc", "שלום"]), max_size=6).map(" ".join)
 
@@ -82,6 +82,72 @@ def test_groups():
   assert {k: v.wer for k, v in scores.by_dataset.items()} == {UNSPECIFIED: 1.0, "x": 1 / 3}
   assert scores.by_dataset["x"].seconds == 3.0
   assert scores.wer == 3 / 5
+
+
+def test_any_field_and_the_duration_make_groups():
+  hypotheses = [
+    *make(("a b", "a"), ("a b", "a b"), duration=3.0, extra={"noise": "car"}),
+    Hypothesis(id="3", duration=12.0, reference="a", hypothesis="a b"),
+  ]
+  scores = score(hypotheses, method=Method(by=("noise",)))
+  assert {k: v.wer for k, v in scores.groups["noise"].items()} == {"car": 0.25, UNSPECIFIED: 1.0}
+  durations = {k: v.utterances for k, v in scores.groups["duration"].items()}
+  assert durations == {"under 5 s": 2, "10 to 20 s": 1}
+  with pytest.raises(ValueError, match="no hypothesis has a field 'snr'"):
+    score(hypotheses, method=Method(by=("snr",)))
+
+
+def test_macro_averages_count_every_group_alike():
+  hypotheses = [
+    *make(*[("a b", "a b")] * 9, dataset="large"),
+    *make(("a b", "a"), dataset="small"),
+    *make(("", "a"), dataset="noise"),  # which has no rate
+  ]
+  scores = score(hypotheses)
+  assert scores.wer == 2 / 20
+  assert scores.macro() == (0.0 + 0.5) / 2
+  assert math.isnan(score(make(("", "a"))).macro())
+
+
+def test_the_mixed_error_rate_counts_characters_of_scripts_without_spaces():
+  scores = score(make(("我想 buy 一杯", "我要 buy 杯"), ("two words", "two words")), "none")
+  mixed = scores.overall.mixed
+  assert (mixed.hits, mixed.substitutions, mixed.deletions, mixed.insertions) == (5, 1, 1, 0)
+  assert (scores.overall.words.edits, scores.wer) == (2, 2 / 5)
+  assert scores.overall.mer == 2 / 7
+  assert scores.has_characters
+  plain = score(make(("two words", "two")))
+  assert plain.overall.mixed == plain.overall.words
+  assert not plain.has_characters
+
+
+def test_words_are_counted_by_the_alignment_that_is_asked_for():
+  hypotheses = make(("a a a b b", "b b c c a"), ("white paper", "whitepaper"))
+  edits = {
+    name: score(hypotheses, method=Method(alignment=name)).overall.words.edits
+    for name in ("levenshtein", "compounds", "sclite")
+  }
+  assert edits == {"levenshtein": 5 + 2, "compounds": 5 + 0, "sclite": 6 + 2}
+
+
+def test_intervals_are_of_blocks():
+  # Ten speakers of ten clips each, all right or all wrong.
+  hypotheses = [
+    Hypothesis(
+      id=str(clip),
+      reference="a b",
+      hypothesis="" if clip < 30 else "a b",
+      extra={"speaker": clip // 10},
+    )
+    for clip in range(100)
+  ]
+  by_speaker, by_clip = (
+    score(hypotheses, method=Method(block=block)).overall for block in ("auto", "clip")
+  )
+  assert (by_speaker.blocks, by_clip.blocks) == (10, 100)
+  narrow, wide = (rate.words.interval[1] - rate.words.interval[0] for rate in (by_clip, by_speaker))
+  assert wide > 2 * narrow
+  assert by_speaker.words.rate == by_clip.words.rate == 0.3
 
 
 def test_empty_reference_counts_insertions_and_is_counted():

@@ -5,8 +5,8 @@ import re
 import unicodedata
 
 # Whisper's patterns: any opening bracket pairs with any closing one, parentheses don't nest.
-_BRACKETED = re.compile(r"[<\[][^>\]]*[>\]]")
-_PARENTHESISED = re.compile(r"\(([^)]+?)\)")
+BRACKETED = re.compile(r"[<\[][^>\]]*[>\]]")
+PARENTHESISED = re.compile(r"\(([^)]+?)\)")
 
 
 def collapse_spaces(text: str) -> str:
@@ -26,8 +26,8 @@ def normalize(text: str, *, keep: str = "") -> str:
     text: as it was written or recognised.
     keep: symbols that stay, because words are spelled with them.
   """
-  text = _BRACKETED.sub("", text.lower())
-  text = _PARENTHESISED.sub("", text)
+  text = BRACKETED.sub("", text.lower())
+  text = PARENTHESISED.sub("", text)
   text = unicodedata.normalize("NFKC", text).translate(_symbols_to_spaces(keep))
   # What NFKC made a capital may compose with its accent only now: \u210c\u0331.
   return collapse_spaces(unicodedata.normalize("NFC", text.lower()))

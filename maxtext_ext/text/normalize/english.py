@@ -4,7 +4,7 @@ import functools
 import re
 from collections.abc import Callable
 
-from maxtext_ext.text.normalize.basic import collapse_spaces
+from maxtext_ext.text.normalize.english_rules import EnglishNormalizer, Rules
 
 _DOTS = re.compile(r"\u2026|\.{2,}")
 # A sign stands before a number and behind no word: "-5", "(+$3", not "1990-95" or "well-5".
@@ -40,14 +40,14 @@ def normalize_whisper(text: str) -> str:
 
 
 def _run(normalizer: Callable[[str], str], text: str) -> str:
-  return collapse_spaces(normalizer(_LONG_NUMBER.sub(r"\g<0> ", text)))
+  return normalizer(_LONG_NUMBER.sub(r"\g<0> ", text))
 
 
 @functools.cache
 def _whisper() -> Callable[[str], str]:
   from whisper_normalizer.english import EnglishTextNormalizer  # not when only its name is needed
 
-  return EnglishTextNormalizer()
+  return EnglishNormalizer(Rules.of(EnglishTextNormalizer()))
 
 
 @functools.cache
@@ -68,6 +68,4 @@ def _distinct() -> Callable[[str], str]:
       s = _SIGNED.sub(lambda sign: _SIGN_WORDS[sign[1]], s)
       return _ONE.sub(r"one\1", s)
 
-  normalizer = EnglishTextNormalizer()
-  normalizer.standardize_numbers = Numbers()
-  return normalizer
+  return EnglishNormalizer(Rules.of(EnglishTextNormalizer(), numbers=Numbers()))
