@@ -14,8 +14,6 @@ _SIGNED = re.compile(rf"\b({'|'.join(_SIGN_WORDS)}) (?=[$€£¢]?\d)")
 _WITH_CENTS = re.compile(r"([€£$])(\d+) (?:and )?¢(\d{1,2})\b")
 _CENTS_ALONE = re.compile(r"([€$])0\.(\d{2})\b")
 _ONE = re.compile(r"(?<!\S)1(s?)(?!\S)")
-# Python converts no integers of more than 4,300 digits, and a looping model writes them.
-_LONG_NUMBER = re.compile(r"\d{1000}(?=\d)")
 
 
 def normalize(text: str) -> str:
@@ -27,20 +25,16 @@ def normalize(text: str) -> str:
   an ellipsis is no word.
   """
   text = _SIGN.sub(lambda sign: "plus " if sign[1] == "+" else "minus ", _DOTS.sub(" ", text))
-  return _run(_distinct(), text.replace("%", " percent "))
+  return _distinct()(text.replace("%", " percent "))
 
 
 def normalize_whisper(text: str) -> str:
   """Whisper's English normaliser as published: that of its paper, and of reports that name it.
 
   Appendix C of the Whisper paper (https://cdn.openai.com/papers/whisper.pdf). The Open ASR
-  Leaderboard began with it and has since added rules of its own: its figures of today differ.
+  Leaderboard began with it and has since added rules of its own (`open_asr`).
   """
-  return _run(_whisper(), text)
-
-
-def _run(normalizer: Callable[[str], str], text: str) -> str:
-  return normalizer(_LONG_NUMBER.sub(r"\g<0> ", text))
+  return _whisper()(text)
 
 
 @functools.cache

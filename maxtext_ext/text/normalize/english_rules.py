@@ -16,6 +16,8 @@ _SYMBOL_BEFORE_NO_NUMBER = re.compile(r"[.$¢€£]([^0-9])")
 _PERCENT_AFTER_NO_NUMBER = re.compile(r"([^0-9])%")
 _SPACES_BEFORE_APOSTROPHE = re.compile(r"\s+'")
 _DIGIT = re.compile(r"\d")
+# Python converts no integers of more than 4,300 digits, and a looping model writes them.
+_LONG_NUMBER = re.compile(r"\d{1000}(?=\d)")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,7 +96,7 @@ class EnglishNormalizer:
   def _standardize(self, text: str) -> list[str]:
     words = text.split()
     if not self._rules.number_words.isdisjoint(words) or _DIGIT.search(text):
-      words = self._rules.numbers(text).split()
+      words = self._rules.numbers(_LONG_NUMBER.sub(r"\g<0> ", text)).split()
     return [self._rules.spellings.get(word, word) for word in words]
 
 

@@ -1,7 +1,9 @@
 """Hebrew: the normaliser of ivrit.ai's evaluations, and text to train on."""
 
+import functools
 import re
 import unicodedata
+from collections.abc import Callable
 
 from maxtext_ext.text.normalize import basic, training
 from maxtext_ext.text.normalize.invisible import remove_invisible
@@ -11,6 +13,13 @@ GERESH, GERSHAYIM = "\u05f3", "\u05f4"
 # (U+05C0), sof pasuq (U+05C3) and nun hafukha (U+05C6).
 _NIQQUD = re.compile("[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7]")
 _ASCII_QUOTES = str.maketrans("", "", "\"'")
+# What ivrit.ai's evaluations delete before Whisper Basic: the points that the package `hebrew`
+# 0.8.1 takes for niqqud, bidi controls and zero-width marks, ASCII quotes.
+_IVRIT_MARKS = (
+  *(*range(0x05B0, 0x05BD), 0x05C1, 0x05C2, 0x05C4, 0x05C5, 0x05C7),
+  *(0x061C, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF),
+)
+_IVRIT = str.maketrans("", "", "".join(map(chr, _IVRIT_MARKS)) + "\"'")
 _LETTER = "[\u05d0-\u05ea\u05ef-\u05f2]"
 _MARK_OUTSIDE_WORD = re.compile(
   f"(?<!{_LETTER})[{GERESH}{GERSHAYIM}]|[{GERESH}{GERSHAYIM}](?!{_LETTER})"
@@ -34,6 +43,21 @@ def normalize(text: str) -> str:
   text = remove_niqqud(text).translate(_ASCII_QUOTES)
   text = basic.normalize(text, keep=GERESH + GERSHAYIM)
   return basic.collapse_spaces(_MARK_OUTSIDE_WORD.sub(" ", text))
+
+
+def normalize_ivrit(text: str) -> str:
+  """Normalises as ivrit.ai's evaluations do, to the letter (evaluate_model.py, November 2025).
+
+  Gershayim and geresh, cantillation marks and letters with a combining mark cut a word in two.
+  """
+  return basic.collapse_spaces(_whisper_basic()(text.translate(_IVRIT)))
+
+
+@functools.cache
+def _whisper_basic() -> Callable[[str], str]:
+  from whisper_normalizer.basic import BasicTextNormalizer  # not when only its name is needed
+
+  return BasicTextNormalizer()
 
 
 def clean_training_text(text: str) -> str:

@@ -1,5 +1,6 @@
 """The leaderboard's convention and the strict one case by case, and their laws."""
 
+import json
 import unicodedata
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maxtext_ext.text.normalize import arabic, get_normalizer
+from tests.golden.make_boards import FILE, board_texts
 
 LETTERS = "ءآأؤإئابةتثجحخدذرزسشصضطظعغفقكلمنهوىيپڤچگٱکی"
 VOWEL_SIGNS = "".join(map(chr, range(0x064B, 0x0653)))
@@ -197,3 +199,9 @@ def test_the_strict_one_counts_what_the_leaderboard_hides(one: str, other: str) 
 def test_strict_words_are_letters_and_digits(text: str) -> None:
   for word in arabic.normalize_strict(text).split():
     assert all(unicodedata.category(c)[0] in "LN" or c in "\u0301" for c in word), word
+
+
+def test_equals_the_leaderboards_own():
+  texts = board_texts("arabic")
+  expected = json.loads(FILE.read_text("utf-8"))["elm"]["texts"]
+  assert [arabic.normalize(text) for text in texts] == expected

@@ -1,5 +1,6 @@
 """The convention of ivrit.ai case by case, its laws, and Hebrew text to train on."""
 
+import json
 import unicodedata
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maxtext_ext.text.normalize import get_normalizer, hebrew
+from tests.golden.make_boards import FILE, board_texts
 
 MARKS = "".join(chr(code) for code in range(0x0591, 0x05C8) if code not in (0x5BE, 0x5C0, 0x5C3))
 LETTERS = "".join(chr(code) for code in range(0x05D0, 0x05EB))
@@ -167,3 +169,9 @@ def test_clean_training_text_is_idempotent_and_composed(text: str) -> None:
   once = hebrew.clean_training_text(text)
   assert hebrew.clean_training_text(once) == once
   assert unicodedata.is_normalized("NFC", once)
+
+
+def test_the_board_normaliser_equals_ivrits_own():
+  texts = board_texts("hebrew")
+  expected = json.loads(FILE.read_text("utf-8"))["ivrit"]["texts"]
+  assert [hebrew.normalize_ivrit(text) for text in texts] == expected
