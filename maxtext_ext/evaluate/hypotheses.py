@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 from etils import epath
@@ -15,9 +15,19 @@ from maxtext_ext.evaluate.hypothesis_line import format_line, parse_line
 from maxtext_ext.files.compressed import DAMAGE, decompress, is_damage
 from maxtext_ext.files.storage import atomic_open
 
-__all__ = ["Hypothesis", "HypothesisWriter", "describe_cut", "read_hypotheses", "shard_path"]
+__all__ = [
+  "Hypothesis",
+  "HypothesisWriter",
+  "describe_cut",
+  "name_by_file",
+  "name_by_manifest",
+  "read_hypotheses",
+  "shard_path",
+]
 
 _SHARD_NAME = re.compile(r"hypotheses-(\d{5})-of-(\d{5})\.jsonl")
+# Files of the Open ASR Leaderboard name model and dataset.
+_MANIFEST_NAME = re.compile(r"MODEL_.*?_DATASET_(.+?)\.jsonl(\..*)?")
 
 
 def describe_cut(cut: int, total: int, max_new_tokens: int | None) -> str:
@@ -66,12 +76,28 @@ class HypothesisWriter:
     self.count += 1
 
 
-def read_hypotheses(path: str | os.PathLike[str]) -> list[Hypothesis]:
+def name_by_manifest(name: str) -> str:
+  """Returns the dataset that a file's name gives as the Open ASR Leaderboard does, or ""."""
+  match = _MANIFEST_NAME.fullmatch(name)
+  return match[1] if match else ""
+
+
+def name_by_file(name: str) -> str:
+  """Returns the name of a file without its endings as that of its dataset; "" for our shards."""
+  return "" if _SHARD_NAME.fullmatch(name) else name_by_manifest(name) or name.split(".jsonl")[0]
+
+
+def read_hypotheses(
+  path: str | os.PathLike[str], *, dataset_of: Callable[[str], str] = name_by_manifest
+) -> list[Hypothesis]:
   """Reads a file, compressed or not, or the *.jsonl files of a directory in the order of names.
 
   Other systems' outputs can be scored: fields may have the usual names (such as NeMo's `text` and
   `pred_text`), unknown ones are kept as extra fields, an utterance without an id is named by its
   sound file or its line, and languages are given by code or name.
+
+  Args:
+    dataset_of: the dataset of lines that name none, from the name of their file.
 
   Raises:
     ValueError: nothing at `path`, a shard missing from a set, a line that is not a hypothesis, or
@@ -80,11 +106,14 @@ def read_hypotheses(path: str | os.PathLike[str]) -> list[Hypothesis]:
   hypotheses: list[Hypothesis] = []
   places: dict[tuple[str, str], str] = {}
   for file in _files(epath.Path(path)):
+    dataset = dataset_of(file.name)
     for number, line in enumerate(_lines(file), 1):
       if not line.strip():
         continue
       place = f"{file}:{number}"
       hypothesis, named = parse_line(line, place, f"{file.name}:{number}")
+      if dataset and not hypothesis.dataset:
+        hypothesis = dataclasses.replace(hypothesis, dataset=dataset)
       key = (hypothesis.dataset, hypothesis.id)
       if key in places and not named:
         hypothesis = dataclasses.replace(hypothesis, id=f"{hypothesis.id} ({file.name}:{number})")
