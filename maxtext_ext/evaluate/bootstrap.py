@@ -33,23 +33,33 @@ def bootstrap_interval(
   utterances = len(edits_U)
   if utterances < 2 or not np.any(units_U):
     return None
-  # Count equal utterances: a replicate only needs how often each distinct pair is drawn.
-  pairs_K2, counts_K = np.unique(
-    np.stack([edits_U, units_U], axis=1).astype(np.int64), axis=0, return_counts=True
-  )
-  # Draw replicates in blocks, and sum edits and units of each by one matrix product.
-  rng = np.random.default_rng(seed)
-  block = max(1, _BLOCK // len(pairs_K2))
-  totals_R2 = np.concatenate(
-    [
-      rng.multinomial(utterances, counts_K / utterances, size=min(block, replicates - start))
-      @ pairs_K2
-      for start in range(0, replicates, block)
-    ]
-  )
+  totals_R2 = resample(np.stack([edits_U, units_U], axis=1), replicates=replicates, seed=seed)
   # Drop replicates of empty references alone, which have no rate.
   edits_R, units_R = totals_R2[totals_R2[:, 1] > 0].T
   return percentile_interval(edits_R / units_R, utterances)
+
+
+def resample(counts_UN: np.ndarray, *, replicates: int = REPLICATES, seed: int = 0) -> np.ndarray:
+  """Draws utterances with replacement, as many as there are, and sums their counts.
+
+  Args:
+    counts_UN: integers of each utterance or block.
+
+  Returns:
+    sums of each replicate, [R, N]; they do not depend on the order of the utterances.
+  """
+  # Count equal utterances: a replicate only needs how often each distinct row is drawn.
+  rows_KN, counts_K = np.unique(counts_UN.astype(np.int64), axis=0, return_counts=True)
+  # Draw replicates in blocks, and sum up each by one matrix product.
+  rng = np.random.default_rng(seed)
+  block = max(1, _BLOCK // len(rows_KN))
+  shares_K = counts_K / len(counts_UN)
+  return np.concatenate(
+    [
+      rng.multinomial(len(counts_UN), shares_K, size=min(block, replicates - start)) @ rows_KN
+      for start in range(0, replicates, block)
+    ]
+  )
 
 
 def percentile_interval(values_R: np.ndarray, blocks: int) -> tuple[float, float]:
