@@ -12,11 +12,11 @@ import typer
 
 from maxtext_ext.cli_config import config
 from maxtext_ext.cli_data import data_app
+from maxtext_ext.cli_evaluate import evaluate
 from maxtext_ext.cli_launch import launch_app
 from maxtext_ext.cli_plan import plan
 from maxtext_ext.errors import TRACEBACK_VARIABLE, exit_with_one_line
 from maxtext_ext.escape import printable
-from maxtext_ext.text.normalize import NORMALIZERS
 from maxtext_ext.version import __version__
 
 app = typer.Typer(
@@ -106,33 +106,7 @@ def decode(config: ConfigPath, overrides: Overrides = None) -> None:
 
 app.command()(config)
 app.command()(plan)
-
-
-@app.command()
-def evaluate(
-  path: Annotated[str, typer.Argument(help="Output of decode: the folder, or one of its files.")],
-  report: Annotated[
-    str | None,
-    typer.Option(help="HTML report to write, local or gs://; its figures go beside it as JSON."),
-  ] = None,
-  normalizer: Annotated[
-    str,
-    typer.Option(
-      help=f"Applied to both sides before scoring: {', '.join(NORMALIZERS)};"
-      " auto: the normalizer of the run, else of the language."
-    ),
-  ] = "auto",
-  metrics: Annotated[
-    str | None, typer.Option(help="metrics.jsonl of the training run, for its curves.")
-  ] = None,
-  baseline: Annotated[
-    str | None, typer.Option(help="Output of decode for the untrained model.")
-  ] = None,
-) -> None:
-  """Compute word and character error rates, by data set and language."""
-  from maxtext_ext.evaluate import evaluate as engine
-
-  engine.evaluate(path, report=report, normalizer=normalizer, metrics=metrics, baseline=baseline)
+app.command()(evaluate)
 
 
 @convert_app.callback()

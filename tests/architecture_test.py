@@ -35,7 +35,7 @@ LAYERS = (
   "planning",
   "transcriber",
   *("preflight", "launch", "demo", "doctor", "compat"),
-  *("cli_config", "cli_data", "cli_launch", "cli_plan", "cli"),
+  *("cli_config", "cli_data", "cli_evaluate", "cli_launch", "cli_plan", "cli"),
 )
 # The only ones that may import MaxText.
 BRIDGE = {"maxtext_ext.bridge"}

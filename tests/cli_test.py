@@ -97,6 +97,8 @@ def test_help_names_the_normalizers(capsys):
     (["decode", "configs/experiments/demo.yml", "--steps"], "--steps"),
     (["decode", "configs/experiments/demo.yml", "no_such_key=1"], "no_such_key"),
     (["evaluate", "missing/folder"], "missing/folder"),
+    (["evaluate", "missing", "--protocol", "board"], "board"),
+    (["evaluate", "missing", "--alignment", "x"], "alignment"),
     (["data"], "command"),
     (["data", "convert", "in"], "out"),
     (["data", "convert", "in", "out", "--from", "csv"], "csv"),
@@ -208,6 +210,19 @@ def test_evaluate_writes_the_report(capsys, tmp_path):
   assert status == 0
   assert "50.0" in printed
   assert report.read_text(encoding="utf-8").lstrip().lower().startswith("<!doctype html>")
+
+
+def test_evaluate_takes_several_places_and_fields(capsys, tmp_path):
+  paths = []
+  for name in ("dev", "test"):
+    paths.append(str(tmp_path / f"{name}.jsonl"))
+    line = {"id": "1", "reference": "one two", "hypothesis": "one too", "noise": "car"}
+    write_lines(tmp_path / f"{name}.jsonl", [line])
+  options = ["--by", "noise", "--alignment", "sclite", "--block", "noise", "--resamples", "50"]
+  status, printed, _ = run(capsys, "evaluate", *paths, *options, "--seed", "2")
+  assert status == 0
+  assert "car" in printed
+  assert "2 blocks by noise, 50 resamples, seed 2" in printed
 
 
 def test_checkpoints_are_converted_there_and_back(capsys, tmp_path):

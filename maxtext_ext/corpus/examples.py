@@ -1,14 +1,11 @@
 """Example clips of the inspection page: text with unusual characters marked, outline, player."""
 
-import base64
 import dataclasses
 from typing import Literal
 
-import numpy as np
-
-from maxtext_ext.audio.flac import encode_flac
 from maxtext_ext.audio.levels import decibels
-from maxtext_ext.audio.limits import PCM16_SCALE, SAMPLE_RATE
+from maxtext_ext.audio.limits import SAMPLE_RATE
+from maxtext_ext.audio.player import Players
 from maxtext_ext.corpus.characters import kind_of, mixed_words
 from maxtext_ext.corpus.statistics import Group, Survey
 from maxtext_ext.pages.chart import waveform
@@ -71,7 +68,7 @@ class ClipMaker:
   def __init__(self, survey: Survey, records: dict[int, Record]) -> None:
     self._survey = survey
     self._records = records
-    self._bytes_left = MAX_PLAYER_BYTES
+    self._players = Players(MAX_PLAYER_BYTES)
 
   def make(self, row: int, detail: str) -> Clip:
     """Makes the clip of a row; `detail` says why it is shown."""
@@ -89,17 +86,9 @@ class ClipMaker:
       rms=decibels(float(figures["rms"])),
       detail=detail,
       wave=waveform(part),
-      player=self._player(part),
+      player=self._players.embed(part),
       played=len(part) / SAMPLE_RATE,
     )
-
-  def _player(self, samples: np.ndarray) -> str:
-    scaled = np.clip(np.rint(samples * PCM16_SCALE), -PCM16_SCALE, PCM16_SCALE - 1)
-    data = base64.b64encode(encode_flac(scaled.astype(np.int16))).decode()
-    if len(data) > self._bytes_left:
-      return ""
-    self._bytes_left -= len(data)
-    return f"data:audio/flac;base64,{data}"
 
 
 def pieces(text: str) -> list[Piece]:

@@ -60,7 +60,7 @@ class Difference:
     points = [100 * value for value in (self.difference, *self.interval)]
     facts = (
       f"{rates}, difference {points[0]:+.2f} points, 95% interval {points[1]:+.2f} to"
-      f" {points[2]:+.2f}, p = {self.p:.3f}"
+      f" {points[2]:+.2f}, p {'< 0.001' if self.p < 0.001 else f'= {self.p:.3f}'}"
     )
     if self.distinguished:
       better, worse = ("first", "second") if self.difference < 0 else ("second", "first")

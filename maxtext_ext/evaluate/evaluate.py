@@ -1,132 +1,129 @@
-"""Evaluation of a decoded split: reads, scores, prints and reports."""
+"""Evaluation of decoded splits: reads, scores, compares, prints and reports."""
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 
-from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from maxtext_ext.escape import printable
-from maxtext_ext.evaluate import decoded
-from maxtext_ext.evaluate.hypotheses import Hypothesis, describe_cut, read_hypotheses
-from maxtext_ext.evaluate.report import (
-  Fact,
-  TrainingCurves,
-  format_interval,
-  format_rate,
-  write_report,
-)
-from maxtext_ext.evaluate.wer import Score, Scores, score
-from maxtext_ext.text.normalize import OF_LANGUAGES
-
-AUTO = "auto"  # the run's normaliser, else that of the language
+from maxtext_ext.evaluate.boards import get_protocol
+from maxtext_ext.evaluate.compare import compare
+from maxtext_ext.evaluate.findings import find
+from maxtext_ext.evaluate.formats import describe_intervals
+from maxtext_ext.evaluate.hypotheses import describe_cut
+from maxtext_ext.evaluate.report import Fact, TrainingCurves, write_report
+from maxtext_ext.evaluate.statements import state_calibration, state_quality
+from maxtext_ext.evaluate.system import AUTO, Path, System, load_system
+from maxtext_ext.evaluate.table import board_table, comparison_table, rates_table
+from maxtext_ext.evaluate.wer import Method, Scores
 
 
 def evaluate(
-  path: str | os.PathLike[str],
+  path: Path | Sequence[Path],
   *,
-  report: str | os.PathLike[str] | None = None,
+  report: Path | None = None,
   normalizer: str = AUTO,
-  metrics: str | os.PathLike[str] | None = None,
-  baseline: str | os.PathLike[str] | None = None,
+  metrics: Path | None = None,
+  baseline: Path | None = None,
   title: str = "Speech recognition report",
   extra: Mapping[str, Fact] | None = None,
   console: Console | None = None,
+  method: Method | None = None,
+  protocol: str | None = None,
+  manifests: Path | None = None,
+  compare_with: Sequence[Path] = (),
+  audio: Path | None = None,
 ) -> Scores:
   """Scores the hypotheses at `path`, prints a table and writes the report when asked to.
 
   Args:
-    path: a file or directory of decode's JSON lines.
-    report: path of report.html; report.json is written beside it, under the same stem.
-    normalizer: a name in maxtext_ext.text.normalize.NORMALIZERS, or "auto": `choose_normalizer`.
+    path: a file or directory of decode's JSON lines, or several, which are scored together.
+    report: path of report.html; its figures are written beside it under the same stem, as .json
+      and .md.
+    normalizer: a name in maxtext_ext.text.normalize.NORMALIZERS, or "auto": that of the run, else
+      of the language.
     metrics: metrics.jsonl of the training run, for its curves.
     baseline: hypotheses of the untrained model, best on the same utterances.
     extra: facts to list in the report, such as {"seconds": 412.0}.
     console: that prints the table; standard output by default.
+    method: alignment, fields of groups, blocks and seed; a protocol has its own alignment.
+    protocol: scores as this board does, by the names of `boards.PROTOCOLS`.
+    manifests: folder to write the hypotheses to in the form of the protocol's board.
+    compare_with: hypotheses of other systems, each compared on the utterances it has in common.
+    audio: folder of records or sound files, for the players of the report.
 
   Raises:
-    ValueError: a file that is missing or malformed, or an unknown normalizer.
+    ValueError: a file that is missing or malformed, an unknown name, a normalizer or an alignment
+      beside a protocol, or manifests without one.
   """
-  hypotheses = _read(path)
-  source = decoded.read(path)
-  reason = "as asked"
-  if normalizer == AUTO:
-    normalizer, reason = choose_normalizer(source, hypotheses)
-  scores = score(hypotheses, normalizer)
-  untrained = None if baseline is None else score(_read(baseline), normalizer)
+  paths = [path] if isinstance(path, str | os.PathLike) else list(path)
+  if protocol is not None and normalizer != AUTO:
+    raise ValueError(f"the protocol {protocol} has its own normalizer; leave {normalizer!r} out")
+  if protocol is not None and method is not None and method.alignment != Method.alignment:
+    raise ValueError(f"the protocol {protocol} has its own alignment; leave {method.alignment} out")
+  if manifests is not None and protocol is None:
+    raise ValueError("manifests have the form of a board; name one by --protocol")
   console = console or Console()
-  console.print(_table(scores, untrained, reason))
+  method = method or Method()
+  system = load_system(paths, normalizer=normalizer, method=method, protocol=protocol)
+  scores = system.scores
+  if protocol is None:
+    normalizer = scores.normalizer  # of the other systems too
+  # Lines of other systems need not have the fields of groups and blocks.
+  plain = dataclasses.replace(method, by=(), block=AUTO)
+
+  def load_other(place: Path) -> System:
+    return load_system([place], normalizer=normalizer, method=plain, protocol=protocol)
+
+  untrained = None if baseline is None else load_other(baseline).scores
+  comparisons = []
+  for place in compare_with:
+    other = load_other(place)
+    comparisons.append(
+      compare((system.hypotheses, scores), (other.hypotheses, other.scores), place)
+    )
+  findings = find(system, protocol=protocol, comparisons=comparisons)
+
+  def say(text: str) -> None:
+    console.print(Text(printable(text)))
+
+  console.print(rates_table(scores, untrained, system.reason))
+  say(f"95% intervals of {describe_intervals(scores)}")
+  if findings.board is not None:
+    console.print(board_table(findings.protocol, findings.board))
+  for comparison in comparisons:
+    console.print(comparison_table(comparison))
+    say(str(comparison.overall))
+    if comparison.left_out:
+      say(f"{comparison.left_out:,} utterances are left out, which only one system has.")
+  facts = state_quality(findings.quality)
+  if findings.calibration is not None:
+    facts |= state_calibration(findings.calibration)
+  for name, fact in facts.items():
+    say(f"{name}: {fact}")
   if cut := scores.overall.cut:
-    limit = None if source is None else source.max_new_tokens
-    console.print(describe_cut(cut, len(hypotheses), limit), highlight=False)
+    limits = {source.max_new_tokens for source in system.sources}
+    limit = limits.pop() if len(limits) == 1 else None
+    say(describe_cut(cut, scores.overall.utterances, limit))
+  if manifests is not None and protocol is not None:
+    model = system.sources[0].run if system.sources else "model"
+    for file in get_protocol(protocol).write(system.read, manifests, model):
+      say(f"manifest: {file}")
   if report is not None:
     write_report(
-      hypotheses,
+      system.hypotheses,
       report,
       title=title,
-      normalizer=normalizer,
+      normalizer=scores.normalizer,
       scores=scores,
-      normalizer_reason=reason,
-      source=source,
+      normalizer_reason=system.reason,
+      source=system.sources,
       curves=None if metrics is None else TrainingCurves.read(metrics),
       baseline=untrained,
       extra=extra,
+      findings=findings,
+      audio=audio,
     )
   return scores
-
-
-def _read(path: str | os.PathLike[str]) -> list[Hypothesis]:
-  """Reads the hypotheses at a path, at least one."""
-  if hypotheses := read_hypotheses(path):
-    return hypotheses
-  raise ValueError(f"{os.fspath(path)}: no line in it; expected hypotheses, run decode again")
-
-
-def choose_normalizer(
-  source: decoded.Decoded | None, hypotheses: Sequence[Hypothesis]
-) -> tuple[str, str]:
-  """Chooses the normaliser of the run, else of the only language, else basic; with the reason."""
-  if source is not None:
-    return source.normalizer, "the run's"
-  languages = {item.language for item in hypotheses}
-  if len(languages) > 1:
-    return "basic", "for several languages"
-  (language,) = languages or {None}
-  if language is None:
-    return "basic", "as no language is named"
-  return OF_LANGUAGES.get(language, "basic"), f"for {language}"
-
-
-def _table(scores: Scores, untrained: Scores | None, reason: str) -> Table:
-  table = Table(
-    title=Text(printable(f"Error rates (normalizer: {scores.normalizer}, {reason})")),
-    box=SIMPLE,
-    pad_edge=False,
-    padding=(0, 1, 0, 0),
-  )
-  table.add_column("", overflow="fold")
-  for name in ("clips", "words", "WER", "95% interval", "sub", "del", "ins", "CER"):
-    table.add_column(name, justify="right", no_wrap=True)
-  groups = [*scores.by_language.items(), *scores.by_dataset.items()]
-  for index, (name, group) in enumerate(groups, 1):
-    edge = index in (len(scores.by_language), len(groups))
-    table.add_row(Text(printable(name)), *_cells(group), end_section=edge)
-  if untrained is not None:
-    table.add_row("untrained", *_cells(untrained.overall), style="dim")
-  table.add_row("all", *_cells(scores.overall), style="bold")
-  return table
-
-
-def _cells(score: Score) -> list[str]:
-  return [
-    f"{score.utterances:,}",
-    f"{score.words.units:,}",
-    format_rate(score.wer),
-    format_interval(score.words.interval),
-    f"{score.words.substitutions:,}",
-    f"{score.words.deletions:,}",
-    f"{score.words.insertions:,}",
-    format_rate(score.cer),
-  ]

@@ -51,3 +51,9 @@ class Hypothesis:
 
 # Names of its own fields; a line of JSON has them beside the extra ones.
 FIELDS = frozenset(field.name for field in dataclasses.fields(Hypothesis)) - {"extra"}
+
+
+def number(hypothesis: Hypothesis, name: str) -> float | None:
+  """Returns an extra field that is a number, or None."""
+  value = hypothesis.extra.get(name)
+  return float(value) if isinstance(value, int | float) else None

@@ -29,7 +29,7 @@ _FIELD_NAMES = {
   "hypothesis": ("hypothesis", "hyp", "pred_text", "prediction", "predicted_text", "pred", *_TEXTS),
   "complete": ("complete",),
 }
-_AUDIO_NAMES = ("audio_filepath", "audio_path", "audio_file", "audio", "wav", "file")
+AUDIO_NAMES = ("audio_filepath", "audio_path", "audio_file", "audio", "wav", "file")
 
 
 def format_line(hypothesis: Hypothesis) -> str:
@@ -98,7 +98,7 @@ def _choose(line: dict[str, Any], place: str) -> dict[str, str]:
 
 def _name_by_sound(line: dict[str, Any]) -> str:
   """Returns the sound file's name with the segment's bounds; "" where there is none."""
-  path = next((line[name] for name in _AUDIO_NAMES if isinstance(line.get(name), str)), "")
+  path = next((line[name] for name in AUDIO_NAMES if isinstance(line.get(name), str)), "")
   offset = line.get("offset")
   return os.path.basename(path) + (f"@{offset}" if path and offset else "")
 

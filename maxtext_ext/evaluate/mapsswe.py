@@ -18,12 +18,13 @@ class MatchedPairs:
 
   Attributes:
     segments: stretches of text in which at least one system has an error.
-    z: mean difference of errors in a segment over its standard error.
+    z: mean difference of errors in a segment over its standard error; None where all differences
+      are equal.
     p: probability of a |z| this large if both systems erred alike.
   """
 
   segments: int
-  z: float
+  z: float | None
   p: float
 
 
@@ -37,8 +38,8 @@ def matched_pairs(
   Gillick & Cox, "Some statistical issues in the comparison of speech recognition algorithms",
   ICASSP 1989. Texts are aligned as sclite aligns them and cut where both systems have two words in
   a row right; the differences of errors in the segments are taken to be independent. As in
-  sc_stats, z is cut to two digits for p, which errs to the safe side, and is 0 where all
-  differences are equal.
+  sc_stats, z is cut to two digits for p, which errs to the safe side. Where all differences are
+  equal, sc_stats finds nothing; p is then that of the sign test.
 
   Args:
     references: words of each utterance.
@@ -52,11 +53,13 @@ def matched_pairs(
       for one, other in find_segments(align_sclite(said, heard), align_sclite(said, overheard))
     ]
   )
-  z = 0.0
-  if len(differences) > 1 and (spread := differences.std(ddof=1)):
-    z = float(differences.mean() / (spread / math.sqrt(len(differences))))
-  p = 2 * float(special.ndtr(-math.floor(100 * abs(z)) / 100))
-  return MatchedPairs(segments=len(differences), z=z, p=p)
+  segments = len(differences)
+  if segments > 1 and (spread := differences.std(ddof=1)):
+    z = float(differences.mean() / (spread / math.sqrt(segments)))
+    p = 2 * float(special.ndtr(-math.floor(100 * abs(z)) / 100))
+    return MatchedPairs(segments=segments, z=z, p=p)
+  all_alike = segments and differences[0]
+  return MatchedPairs(segments=segments, z=None, p=2.0 ** (1 - segments) if all_alike else 1.0)
 
 
 def find_segments(first: str, second: str) -> Iterator[tuple[int, int]]:

@@ -1,48 +1,48 @@
-"""Evaluation report: a self-contained HTML page, and the same figures as JSON."""
+"""Evaluation report: a self-contained HTML page, and the same figures as JSON and Markdown."""
 
 import dataclasses
 import json
-import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 from etils import epath
 
-from maxtext_ext.evaluate.alignment import Pair, align
+from maxtext_ext.audio.limits import SAMPLE_RATE
+from maxtext_ext.audio.player import Players
 from maxtext_ext.evaluate.decoded import Decoded
-from maxtext_ext.evaluate.hypotheses import Hypothesis
-from maxtext_ext.evaluate.wer import ErrorRate, Score, Scores, score
-from maxtext_ext.files.jsonl import read_metrics
+from maxtext_ext.evaluate.examples import Example, find_worst
+from maxtext_ext.evaluate.figures import make_figures
+from maxtext_ext.evaluate.findings import Findings
+from maxtext_ext.evaluate.formats import (
+  describe_intervals,
+  format_difference,
+  format_interval,
+  format_number,
+  format_p,
+  format_rate,
+  shown_groups,
+)
+from maxtext_ext.evaluate.hypothesis import Hypothesis
+from maxtext_ext.evaluate.markdown import to_markdown
+from maxtext_ext.evaluate.plots import TrainingCurves, plot_reliability, plot_risk
+from maxtext_ext.evaluate.quality import assess
+from maxtext_ext.evaluate.rates import Score
+from maxtext_ext.evaluate.sounds import find_sounds
+from maxtext_ext.evaluate.statements import state_calibration, state_quality
+from maxtext_ext.evaluate.wer import Scores, score
 from maxtext_ext.files.storage import atomic_open
-from maxtext_ext.pages.chart import Curve, curve
-from maxtext_ext.pages.render import direction, render
-from maxtext_ext.text.normalize import get_normalizer
+from maxtext_ext.pages.chart import curve
+from maxtext_ext.pages.render import render
+
+__all__ = ["Fact", "TrainingCurves", "format_interval", "format_rate", "write_report"]
 
 Fact = str | int | float
 
 WORST = 20  # utterances shown with their differences
-_KEPT_HITS = 3  # shown on either side of a longer run of correct words
-_MAX_PAIRS = 300  # words shown of one utterance
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainingCurves:
-  """Metrics of a training run, (step, value) by rising step; rates are fractions."""
-
-  loss: Sequence[tuple[int, float]] = ()
-  wer: Sequence[tuple[int, float]] = ()
-  cer: Sequence[tuple[int, float]] = ()
-
-  @classmethod
-  def read(cls, path: str | os.PathLike[str]) -> Self:
-    """Reads them from a run's metrics.jsonl. Raises ValueError where it is missing or malformed."""
-    return cls(
-      loss=read_metrics(path),
-      wer=read_metrics(path, "eval_wer"),
-      cer=read_metrics(path, "eval_cer"),
-    )
+MAX_PLAYER_BYTES = 8 << 20  # of all players together, as they stand in the page
+MAX_PLAYER_SECONDS = 20.0  # of a clip; the beginning of longer ones
 
 
 def write_report(
@@ -52,38 +52,47 @@ def write_report(
   title: str,
   normalizer: str = "basic",
   normalizer_reason: str = "as asked",
-  source: Decoded | None = None,
+  source: Decoded | Sequence[Decoded] | None = None,
   curves: TrainingCurves | None = None,
   baseline: Scores | None = None,
   extra: Mapping[str, Fact] | None = None,
   scores: Scores | None = None,
+  findings: Findings | None = None,
+  audio: str | os.PathLike[str] | None = None,
 ) -> Scores:
-  """Writes the page to `path` and its figures to the same name with the suffix .json.
+  """Writes the page to `path`, and its figures beside it with the suffixes .json and .md.
 
   Args:
     hypotheses: the utterances, texts as decoded.
-    normalizer: a name in maxtext_ext.text.normalize.NORMALIZERS; the report names it.
+    normalizer: name of the normaliser; the report names it.
     normalizer_reason: why it was chosen.
-    source: run, checkpoint and split that the hypotheses came from.
+    source: runs, checkpoints and splits that the hypotheses came from.
     curves: of the training run.
     baseline: of the untrained model; "untrained_wer" in the JSON.
     extra: facts to list, and further keys of the JSON ("seconds": of the whole run).
     scores: score(hypotheses, normalizer), if already computed.
+    findings: quality, calibration, a board's figures and comparisons; None: the quality alone.
+    audio: folder of records or sound files; without it, sound is looked for where lines name it.
 
   Raises:
     ValueError: no hypotheses, an unknown normalizer, scores of something else, or a fact whose
       name the JSON already uses.
   """
   page_file = epath.Path(path)
-  if page_file.suffix == ".json":
-    raise ValueError(f"{path}: the figures go to a .json beside the page; name it .html")
+  if page_file.suffix in (".json", ".md"):
+    raise ValueError(f"{path}: figures go to .json and .md beside the page; name it .html")
   scores = scores or score(hypotheses, normalizer)
   if scores.normalizer != normalizer or scores.overall.utterances != len(hypotheses):
     raise ValueError("scores belong to another normalizer or to other hypotheses")
-  figures = _figures(title, scores, source, baseline)
-  if clash := sorted(figures.keys() & (extra or {}).keys()):
+  findings = findings or Findings(quality=assess(hypotheses, scores.texts))
+  sources = [source] if isinstance(source, Decoded) else list(source or ())
+  figures = make_figures(title, scores, sources, baseline, findings)
+  facts = dict(extra or {})
+  if clash := sorted(figures.keys() & facts.keys()):
     raise ValueError(f"extra facts {clash} are figures of the report itself; name them otherwise")
+  worst = find_worst(hypotheses, scores, WORST)
   axis = _axis(scores)
+  players = _players(worst, audio)
   page = render(
     pathlib.Path(__file__).with_name("report.html.jinja"),
     title=title,
@@ -91,200 +100,119 @@ def write_report(
     baseline=baseline,
     rows=_rows(scores, axis),
     axis=axis,
-    source=source,
+    sources=sources,
     reason=normalizer_reason,
+    intervals=describe_intervals(scores),
+    findings=findings,
+    quality=state_quality(findings.quality),
+    **_calibration(findings),
     loss=curve(curves.loss) if curves else None,
-    rates=_rate_curves(curves) if curves else [],
-    filters={"rate": format_rate, "interval": format_interval},
-    worst=_worst(hypotheses, scores),
-    facts=extra or {},
+    rates=curves.rates() if curves else [],
+    filters={
+      "rate": format_rate,
+      "interval": format_interval,
+      "difference": format_difference,
+      "number": format_number,
+      "p": format_p,
+    },
+    worst=list(zip(worst, players, strict=True)),
+    has_players=any(player.sound for player in players),
+    player_seconds=MAX_PLAYER_SECONDS,
+    player_megabytes=MAX_PLAYER_BYTES / 2**20,
+    facts=facts,
+  )
+  markdown = to_markdown(
+    title,
+    scores,
+    reason=normalizer_reason,
+    sources=sources,
+    baseline=baseline,
+    findings=findings,
+    facts=facts,
   )
   with atomic_open(path) as file:
     file.write(page)
   with atomic_open(page_file.with_suffix(".json")) as file:
-    json.dump(figures | dict(extra or {}), file, ensure_ascii=False, indent=2, allow_nan=False)
+    json.dump(figures | facts, file, ensure_ascii=False, indent=2, allow_nan=False)
     file.write("\n")
+  with atomic_open(page_file.with_suffix(".md")) as file:
+    file.write(markdown)
   return scores
-
-
-def format_rate(rate: float) -> str:
-  """Formats a fraction as a percentage: 0.0834 -> "8.34%"; "n/a" without reference units."""
-  return f"{100 * rate:.2f}%" if math.isfinite(rate) else "n/a"
-
-
-def format_interval(interval: tuple[float, float] | None) -> str:
-  """Formats an interval: (0.07, 0.09) -> "7.00-9.00"; "n/a" without an interval."""
-  return "n/a" if interval is None else f"{100 * interval[0]:.2f}\u2013{100 * interval[1]:.2f}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Row:
-  """Line of the table. `bar` is (lower, upper, rate) on the picture's axis, 0 to 1."""
+  """Line of the table.
+
+  Attributes:
+    score: None for a line that says how many groups are left out.
+    bar: (lower, upper, rate) on the picture's axis, 0 to 1.
+  """
 
   kind: str
   name: str
-  score: Score
-  bar: tuple[float, float, float] | None
+  score: Score | None
+  bar: tuple[float, float, float] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Gap:
-  """Correct words that the page leaves out."""
+class _Player:
+  """Sound of an example.
 
-  words: int
-  kind: str = "gap"
+  Attributes:
+    sound: a data: URI, "" where there is none.
+    seconds: in the player.
+    full: the page has no room for it.
+  """
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Example:
-  """An utterance with errors."""
-
-  utterance: Hypothesis
-  edits: int
-  words: int  # of the reference, normalised
-  pairs: list[Pair | _Gap]
-  direction: str
-  left_out: int  # pairs beyond _MAX_PAIRS
-
-
-def _groups(scores: Scores) -> list[tuple[str, str, Score]]:
-  """Lists (kind, name, score) of every line of the table."""
-  return [
-    ("All", "All utterances", scores.overall),
-    *(("Language", name, group) for name, group in scores.by_language.items()),
-    *(("Dataset", name, group) for name, group in scores.by_dataset.items()),
-  ]
+  sound: str = ""
+  seconds: float = 0.0
+  full: bool = False
 
 
 def _axis(scores: Scores) -> float:
   """Returns the rate at the right end of the table's pictures: that of the widest interval."""
-  intervals = [group.words.interval for _, _, group in _groups(scores)]
+  shown = [group for _, groups, _ in shown_groups(scores) for group in groups.values()]
+  intervals = [group.words.interval for group in (scores.overall, *shown)]
   return max([interval[1] for interval in intervals if interval], default=0.0) or 1.0
 
 
 def _rows(scores: Scores, axis: float) -> list[_Row]:
-  rows = []
-  for kind, name, group in _groups(scores):
-    interval, bar = group.words.interval, None
-    if interval is not None:
-      # An interval of percentiles can miss the rate itself by a little.
-      bar = interval[0] / axis, interval[1] / axis, min(group.wer / axis, 1.0)
-    rows.append(_Row(kind=kind, name=name, score=group, bar=bar))
+  rows = [_row("All", "All utterances", scores.overall, axis)]
+  for kind, groups, left_out in shown_groups(scores):
+    rows += [_row(kind, name, group, axis) for name, group in groups.items()]
+    if left_out:
+      rows.append(_Row(kind=kind, name=f"{left_out:,} more, in the JSON", score=None))
   return rows
 
 
-def _worst(hypotheses: Sequence[Hypothesis], scores: Scores) -> list[_Example]:
-  """Returns the utterances with the most word edits; ties in the order of their ids."""
-  normalize = get_normalizer(scores.normalizer)
-  ranked = sorted(
-    (index for index, edits in enumerate(scores.word_edits_U) if edits),
-    key=lambda index: (
-      -scores.word_edits_U[index],
-      hypotheses[index].dataset,
-      hypotheses[index].id,
-    ),
-  )
-  examples = []
-  for index in ranked[:WORST]:
-    utterance = hypotheses[index]
-    reference, hypothesis = normalize(utterance.reference), normalize(utterance.hypothesis)
-    pairs = _shorten(align(reference.split(), hypothesis.split()))
-    examples.append(
-      _Example(
-        utterance=utterance,
-        edits=int(scores.word_edits_U[index]),
-        words=len(reference.split()),
-        pairs=pairs[:_MAX_PAIRS],
-        direction=direction(reference or hypothesis),
-        left_out=max(0, len(pairs) - _MAX_PAIRS),
-      )
-    )
-  return examples
+def _row(kind: str, name: str, score: Score, axis: float) -> _Row:
+  interval, bar = score.words.interval, None
+  if interval is not None:
+    # An interval of percentiles can miss the rate itself by a little.
+    bar = interval[0] / axis, interval[1] / axis, min(score.wer / axis, 1.0)
+  return _Row(kind=kind, name=name, score=score, bar=bar)
 
 
-def _shorten(pairs: list[Pair]) -> list[Pair | _Gap]:
-  """Puts a gap inside runs of correct words that would fill the page."""
-  shortened: list[Pair | _Gap] = []
-  run: list[Pair] = []
-
-  def flush() -> None:
-    if len(run) > 4 * _KEPT_HITS:
-      gap = _Gap(words=len(run) - 2 * _KEPT_HITS)
-      shortened.extend([*run[:_KEPT_HITS], gap, *run[-_KEPT_HITS:]])
-    else:
-      shortened.extend(run)
-    run.clear()
-
-  for pair in pairs:
-    if pair.kind == "hit":
-      run.append(pair)
-    else:
-      flush()
-      shortened.append(pair)
-  flush()
-  return shortened
-
-
-def _rate_curves(curves: TrainingCurves) -> list[tuple[str, Curve]]:
-  """Returns names and lines of the error rates in percent, on one scale."""
-  percent = {
-    name: [(step, 100 * rate) for step, rate in points]
-    for name, points in (("WER", curves.wer), ("CER", curves.cer))
-  }
-  top = max((rate for points in percent.values() for _, rate in points), default=0.0)
-  drawn = {name: curve(points, top=top) for name, points in percent.items()}
-  return [(name, line) for name, line in drawn.items() if line is not None]
-
-
-def _figures(
-  title: str, scores: Scores, source: Decoded | None, baseline: Scores | None
-) -> dict[str, Any]:
-  """Returns the JSON. Rates are fractions; null without reference units."""
-  groups = {"language": scores.by_language, "dataset": scores.by_dataset}
-  figures: dict[str, Any] = {
-    "title": title,
-    "normalizer": scores.normalizer,
-    "wer": _fraction(scores.wer),
-    "cer": _fraction(scores.cer),
-    "wer_interval": scores.overall.words.interval,
-    "cer_interval": scores.overall.characters.interval,
-    "cut": scores.overall.cut,
-  }
-  if source is not None:
-    figures |= {
-      "run": source.run,
-      "split": source.split,
-      "checkpoint": source.checkpoint,
-      "step": source.step,
-    }
-  for kind, scores_by_name in groups.items():
-    figures[f"wer_by_{kind}"] = {k: _fraction(v.wer) for k, v in scores_by_name.items()}
-    figures[f"cer_by_{kind}"] = {k: _fraction(v.cer) for k, v in scores_by_name.items()}
-  if baseline is not None:
-    figures["untrained_wer"] = _fraction(baseline.wer)
-    figures["untrained_cer"] = _fraction(baseline.cer)
-  figures["details"] = {
-    "all": _details(scores.overall),
-    **{f"by_{kind}": {k: _details(v) for k, v in group.items()} for kind, group in groups.items()},
-  }
-  return figures
-
-
-def _details(score: Score) -> dict[str, Any]:
+def _calibration(findings: Findings) -> dict[str, Any]:
+  calibration = findings.calibration
+  if calibration is None:
+    return {"calibration": None, "reliability": None, "risk": None}
   return {
-    "utterances": score.utterances,
-    "audio_seconds": score.seconds,
-    "empty_references": score.empty_references,
-    "empty_hypotheses": score.empty_hypotheses,
-    "cut_hypotheses": score.cut,
-    "words": _counts(score.words),
-    "characters": _counts(score.characters),
+    "calibration": state_calibration(calibration),
+    "reliability": plot_reliability(calibration),
+    "risk": plot_risk(calibration),
   }
 
 
-def _counts(rate: ErrorRate) -> dict[str, Any]:
-  return {"reference": rate.units, "rate": _fraction(rate.rate), **dataclasses.asdict(rate)}
-
-
-def _fraction(rate: float) -> float | None:
-  return rate if math.isfinite(rate) else None
+def _players(worst: Sequence[Example], audio: str | os.PathLike[str] | None) -> list[_Player]:
+  utterances = [example.utterance for example in worst]
+  embedded = []
+  page = Players(MAX_PLAYER_BYTES)
+  for samples in find_sounds(utterances, audio, max_seconds=MAX_PLAYER_SECONDS):
+    if samples is None or not len(samples):
+      embedded.append(_Player())
+      continue
+    sound = page.embed(samples)
+    embedded.append(_Player(sound=sound, seconds=len(samples) / SAMPLE_RATE, full=not sound))
+  return embedded

@@ -7,6 +7,7 @@ from rich.console import Console
 from maxtext_ext.evaluate.decoded import Decoded
 from maxtext_ext.evaluate.evaluate import evaluate
 from maxtext_ext.evaluate.hypotheses import Hypothesis, HypothesisWriter, shard_path
+from maxtext_ext.evaluate.wer import Method
 
 
 def write(directory, *pairs):
@@ -132,3 +133,106 @@ def test_cut_hypotheses_are_counted_with_the_key_to_raise(tmp_path):
   assert "2 of 5 transcripts cut by max_new_tokens=3: raise it" in printed
   assert "transcripts cut by max_new_tokens: raise it" in evaluated(tmp_path / "b", hypotheses)[1]
   assert "cut" not in evaluated(tmp_path / "c", hypotheses[2:])[1]
+
+
+def clips(*hypotheses: str, **fields: object) -> list[Hypothesis]:
+  return [
+    Hypothesis(
+      **{"id": str(i), "dataset": "d", "reference": "one two", "hypothesis": text} | fields
+    )
+    for i, text in enumerate(hypotheses)
+  ]
+
+
+def printed_lines(path, hypotheses, **options):
+  return evaluated(path, hypotheses, **options)[1].splitlines()
+
+
+def test_the_intervals_name_blocks_resamples_and_seed(tmp_path):
+  hypotheses = [*clips("one two", extra={"speaker": "s"}), *clips(*["one"] * 3)[1:]]
+  method = Method(replicates=20, seed=5)
+  lines = printed_lines(tmp_path, hypotheses, method=method)
+  assert "95% intervals of 1 blocks by speaker and 2 by clip, 20 resamples, seed 5" in lines
+
+
+def test_a_comparison_is_printed_and_reported(tmp_path):
+  evaluated(tmp_path / "other", clips(*["one"] * 30))
+  lines = printed_lines(
+    tmp_path / "ours",
+    clips(*["one two"] * 31),
+    compare_with=[tmp_path / "other"],
+    report=tmp_path / "report.html",
+  )
+  printed = " ".join(" ".join(lines).split())
+  assert "The first system has fewer word errors than the second: 0.00% and 50.00%" in printed
+  assert "1 utterances are left out, which only one system has." in lines
+  figures = json.loads((tmp_path / "report.json").read_text())
+  assert figures["comparisons"][0]["all"]["distinguished"] is True
+  page = (tmp_path / "report.html").read_text()
+  assert "The first system has fewer word errors" in page
+  assert "The first system has fewer word errors" in (tmp_path / "report.md").read_text()
+
+
+def test_quality_and_calibration_are_printed(tmp_path):
+  words = [{"word": word, "confidence": 0.75} for word in ("one", "too")]
+  hypotheses = [
+    *clips("one too", extra={"words": words}),
+    Hypothesis(id="noise", duration=30.0, reference="", hypothesis="thank you " * 5),
+  ]
+  lines = printed_lines(tmp_path, hypotheses, report=tmp_path / "report.html")
+  assert "Loops: 50.00% (1 of 2)" in lines
+  assert "Clips without speech: 1, 1 with text, 20 words a minute" in lines
+  assert "Words with a confidence: 2, 50.00% right" in lines
+  figures = json.loads((tmp_path / "report.json").read_text())
+  assert figures["quality"]["silence_words_per_minute"] == 20
+  assert figures["calibration"]["ece"] == 0.25
+  assert "Confidence of words" in (tmp_path / "report.html").read_text()
+
+
+def test_a_protocol_prints_its_board_and_writes_its_manifests(tmp_path):
+  lines = printed_lines(
+    tmp_path / "a",
+    clips("white peper", reference="white paper"),
+    source=SOURCE,
+    protocol="open-asr",
+    manifests=tmp_path / "manifests",
+    report=tmp_path / "report.html",
+  )
+  assert any("As open-asr scores" in line for line in lines)
+  path = tmp_path / "manifests" / "MODEL_run_DATASET_d.jsonl"
+  assert json.loads(path.read_text())["pred_text"] == "white peper"
+  assert f"manifest: {path}" in lines
+  figures = json.loads((tmp_path / "report.json").read_text())
+  assert figures["board"]["average"] == {"WER": 50.0, "RTFx": None}
+  assert "As open-asr scores" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"protocol": "ivrit", "normalizer": "basic"}, "ivrit has its own normalizer; leave 'basic'"),
+    (
+      {"protocol": "ivrit", "method": Method(alignment="sclite")},
+      "its own alignment; leave sclite",
+    ),
+    ({"manifests": "out"}, "manifests have the form of a board; name one by --protocol"),
+    ({"method": Method(by=("snr",))}, "no hypothesis has a field 'snr'"),
+    ({"compare_with": ["nothing"]}, "nothing: no such file or directory"),
+  ],
+)
+def test_contradictions_are_one_line(tmp_path, options, message):
+  with pytest.raises(ValueError, match=message):
+    evaluated(tmp_path, clips("one"), **options)
+
+
+def test_other_systems_need_not_have_the_fields_of_groups(tmp_path):
+  evaluated(tmp_path / "other", clips("one", "one two"))
+  _, printed = evaluated(
+    tmp_path / "ours",
+    clips("one two", "one", extra={"noise": "car"}),
+    method=Method(by=("noise",)),
+    compare_with=[tmp_path / "other"],
+    baseline=tmp_path / "other",
+  )
+  assert "car" in printed
+  assert "untrained" in printed

@@ -56,9 +56,17 @@ def test_every_error_is_in_one_segment(said, first, second):
 
 def test_nothing_is_told_by_systems_that_err_alike():
   same = matched_pairs(*[[["a", "b"]] * 3] * 3)
-  assert (same.segments, same.z, same.p) == (0, 0.0, 1.0)
+  assert (same.segments, same.z, same.p) == (0, None, 1.0)
   one = matched_pairs([["a"]], [["b"]], [["a"]])
-  assert (one.segments, one.p) == (1, 1.0)
+  assert (one.segments, one.z, one.p) == (1, None, 1.0)
+  both_wrong = matched_pairs([["a"]] * 9, [["b"]] * 9, [["c"]] * 9)
+  assert (both_wrong.segments, both_wrong.p) == (9, 1.0)
+
+
+def test_equal_differences_are_told_by_their_number():
+  result = matched_pairs([["a"]] * 10, [["b"]] * 10, [["a"]] * 10)
+  assert (result.segments, result.z) == (10, None)
+  assert result.p == 2 * 0.5**10  # of the sign test
 
 
 def test_swapped_systems_have_the_opposite_z():

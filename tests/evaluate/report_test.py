@@ -2,13 +2,15 @@ import json
 import re
 
 import gcs_server
+import numpy as np
 import pytest
+import soundfile
 
-from maxtext_ext.evaluate import report
+from maxtext_ext.evaluate import formats, report
 from maxtext_ext.evaluate.decoded import Decoded
 from maxtext_ext.evaluate.hypotheses import Hypothesis
 from maxtext_ext.evaluate.report import TrainingCurves, format_interval, write_report
-from maxtext_ext.evaluate.wer import score
+from maxtext_ext.evaluate.wer import Method, score
 from maxtext_ext.files import remote
 from maxtext_ext.pages.chart import WIDE
 from tests.page import Page
@@ -234,4 +236,63 @@ def test_a_report_may_go_into_a_bucket(monkeypatch):
     assert remote.list_folder("gs://bucket/run") == [
       "gs://bucket/run/test.html",
       "gs://bucket/run/test.json",
+      "gs://bucket/run/test.md",
     ]
+
+
+def test_worst_clips_have_players_where_their_sound_is_found(tmp_path, monkeypatch):
+  samples = np.random.default_rng(0).uniform(-0.5, 0.5, 8_000).astype(np.float32)
+  for name in ("en", "he"):
+    soundfile.write(tmp_path / f"{name}.wav", samples, 16_000)
+  page, _ = write(tmp_path, audio=tmp_path)
+  players = [a for tag, a in page.elements if tag == "audio"]
+  assert [player["aria-label"] for player in players] == ["en", "he"]
+  assert all(player["src"].startswith("data:audio/flac;base64,") for player in players)
+  (policy,) = [a["content"] for tag, a in page.elements if "http-equiv" in a]
+  assert policy == "default-src 'none'; style-src 'unsafe-inline'; media-src data:"
+  assert any("8 MB of sound in all" in text for text in page.inside("section"))
+  assert any("The first 0.5 s of 3.5 s." in text for text in page.inside("article"))
+  monkeypatch.setattr(report, "MAX_PLAYER_BYTES", len(players[0]["src"]))
+  full, _ = write(tmp_path, audio=tmp_path)
+  assert sum(tag == "audio" for tag, _ in full.elements) == 1
+  assert any("No player: the page holds" in text for text in full.inside("article"))
+
+
+def test_mixed_scripts_have_a_column_and_units_of_their_own(tmp_path):
+  mixed = utterance("zh", "\u6211\u4eec\u53bb shop", "\u6211\u95e8\u53bb shop", dataset="d1")
+  page, figures = write(tmp_path, [*HYPOTHESES, mixed])
+  assert "MER" in page.inside("thead")
+  assert figures["mer"] == score([*HYPOTHESES, mixed]).overall.mer
+  meta = " ".join(page.inside("article", "meta"))
+  assert "1 error in 4 words" in meta
+  plain, _ = write(tmp_path)
+  assert "MER" not in plain.inside("thead")
+
+
+def test_groups_that_are_left_out_are_counted(tmp_path, monkeypatch):
+  monkeypatch.setattr(formats, "MAX_GROUPS", 1)
+  hypotheses = [utterance(str(i), "a b", "a", extra={"speaker": f"s{i}"}) for i in range(3)]
+  scores = score(hypotheses, method=Method(by=("speaker",)))
+  page, figures = write(tmp_path, hypotheses, scores=scores)
+  assert "2 more, in the JSON" in page.inside("tbody")
+  assert len(figures["wer_by_speaker"]) == 3
+
+
+def test_the_json_names_the_method_and_the_means(tmp_path):
+  _, figures = write(tmp_path)
+  method = figures["method"]
+  assert (method["alignment"], method["seed"], method["replicates"]) == ("levenshtein", 0, 1000)
+  assert method["blocks"] == {"clip": 3}
+  assert figures["wer_macro"] == (4 / 10 + 0.0) / 2
+  assert figures["quality"]["utterances"] == 3
+
+
+def test_several_sources_are_all_named(tmp_path):
+  sources = [
+    Decoded(run="r", split=split, checkpoint="base", normalizer="basic", max_new_tokens=8)
+    for split in ("dev", "test")
+  ]
+  page, figures = write(tmp_path, source=sources)
+  head = " ".join(page.inside("header"))
+  assert "Split dev ," in head and "Split test ," in head
+  assert [each["split"] for each in figures["sources"]] == ["dev", "test"]

@@ -9,9 +9,9 @@ from typing import Any
 from etils import epath
 
 from maxtext_ext.evaluate.alignment import Edits, count_edits
-from maxtext_ext.evaluate.boards.protocol import Board, Figures, Protocol, by_set, file_name, number
+from maxtext_ext.evaluate.boards.protocol import Board, Figures, Protocol, by_set, file_name
 from maxtext_ext.evaluate.hypotheses import read_hypotheses
-from maxtext_ext.evaluate.hypothesis import FIELDS, Hypothesis
+from maxtext_ext.evaluate.hypothesis import FIELDS, Hypothesis, number
 from maxtext_ext.evaluate.wer import Scores, Texts
 from maxtext_ext.files.storage import atomic_open
 

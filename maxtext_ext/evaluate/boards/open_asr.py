@@ -15,10 +15,9 @@ from maxtext_ext.evaluate.boards.protocol import (
   Protocol,
   by_set,
   file_name,
-  number,
   write_lines,
 )
-from maxtext_ext.evaluate.hypothesis import Hypothesis
+from maxtext_ext.evaluate.hypothesis import Hypothesis, number
 from maxtext_ext.evaluate.wer import Scores, Texts
 from maxtext_ext.text.normalize import get_normalizer
 from maxtext_ext.text.normalize.open_asr import LANGUAGES

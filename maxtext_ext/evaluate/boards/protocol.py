@@ -91,12 +91,6 @@ def by_set(hypotheses: Sequence[Hypothesis]) -> dict[str, list[Hypothesis]]:
   return dict(sorted(sets.items()))
 
 
-def number(hypothesis: Hypothesis, name: str) -> float | None:
-  """Returns an extra field that is a number, or None."""
-  value = hypothesis.extra.get(name)
-  return float(value) if isinstance(value, int | float) else None
-
-
 def file_name(text: str) -> str:
   """Returns a name without the characters that separate folders."""
   return re.sub(r"[/\\]", "-", text)

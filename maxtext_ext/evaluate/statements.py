@@ -1,0 +1,56 @@
+"""Statements of a report about quality and calibration: names and values of its lists."""
+
+from maxtext_ext.evaluate.calibration import Calibration
+from maxtext_ext.evaluate.decoded import Decoded
+from maxtext_ext.evaluate.formats import describe_intervals, format_number, format_rate
+from maxtext_ext.evaluate.quality import Quality
+from maxtext_ext.evaluate.wer import Scores
+
+
+def state_source(source: Decoded) -> str:
+  """Names split, checkpoint and run: "split test by step 1200 of run hebrew"."""
+  return f"split {source.split} by {source.weights} of run {source.run}"
+
+
+def state_method(scores: Scores, reason: str) -> dict[str, str]:
+  """Lists how the rates were computed."""
+  return {
+    "Normaliser": f"{scores.normalizer} ({reason})",
+    "Alignment": scores.method.alignment,
+    "95% intervals": f"of {describe_intervals(scores)}",
+  }
+
+
+def state_quality(quality: Quality) -> dict[str, str]:
+  """Lists signs of bad transcripts."""
+  facts = {
+    "Loops": f"{format_rate(quality.loop_rate)} ({quality.loops:,} of {quality.utterances:,})",
+    "Cut transcripts": f"{format_rate(quality.cut_rate)} ({quality.cut:,})",
+    "Empty transcripts of speech": (
+      f"{format_rate(quality.empty_rate)} ({quality.empty:,} of {quality.speech:,})"
+    ),
+    "Words written for a word said": format_number(quality.length_ratio),
+  }
+  if quality.silence:
+    facts["Clips without speech"] = (
+      f"{quality.silence:,}, {quality.silence_with_text:,} with text,"
+      f" {format_number(quality.words_per_minute)} words a minute"
+    )
+  if quality.switched is not None:
+    facts["Code-switched words (PIER)"] = (
+      f"{format_rate(quality.switched.rate)} of {quality.switched.words:,} words"
+      f" in {quality.switched.utterances:,} clips"
+    )
+  return facts
+
+
+def state_calibration(calibration: Calibration) -> dict[str, str]:
+  """Lists figures of the confidences of words."""
+  facts = {
+    "Words with a confidence": f"{calibration.words:,}, {format_rate(calibration.accuracy)} right",
+    "Expected calibration error (ECE)": f"{calibration.ece:.4f}",
+    "Right above wrong words (AUROC)": format_number(calibration.auroc),
+  }
+  if calibration.left_out:
+    facts["Left out"] = f"{calibration.left_out:,} clips whose words the normaliser joins"
+  return facts
