@@ -32,9 +32,9 @@ class Blocks:
   index_U: np.ndarray
 
   def __str__(self) -> str:
-    """Names kinds and numbers: "40 blocks by speaker, 3 by clip"."""
-    parts = [f"{count:,} by {kind}" for kind, count in self.kinds.items()]
-    return ", ".join(parts)
+    """Names numbers and kinds: "40 blocks by speaker and 3 by clip"."""
+    first, *more = (f"{count:,} by {kind}" for kind, count in self.kinds.items())
+    return " and ".join([first.replace(" ", " blocks ", 1), *more])
 
 
 def find_blocks(hypotheses: Sequence[Hypothesis], field: str = AUTO) -> Blocks:

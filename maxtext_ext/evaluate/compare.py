@@ -105,6 +105,8 @@ def compare(
 ) -> Comparison:
   """Compares two systems on the utterances that both transcribed, by their datasets and ids.
 
+  Ids alone are compared where a system names no dataset.
+
   Args:
     first, second: hypotheses of each system and their scores, by the same normaliser and method.
     other: path of the second system's hypotheses.
@@ -113,12 +115,7 @@ def compare(
     ValueError: they have no utterance in common, or different references for one.
   """
   hypotheses, scores = first
-  places = {(item.dataset, item.id): place for place, item in enumerate(second[0])}
-  pairs = [
-    (place, places[item.dataset, item.id])
-    for place, item in enumerate(hypotheses)
-    if (item.dataset, item.id) in places
-  ]
+  pairs = _pair(hypotheses, second[0])
   if not pairs:
     raise ValueError(
       f"{os.fspath(other)}: no utterance in common with the first system; datasets and ids differ"
@@ -154,6 +151,19 @@ def compare(
       for (name, item), p in zip(by_dataset.items(), corrected, strict=True)
     },
   )
+
+
+def _pair(first: Sequence[Hypothesis], second: Sequence[Hypothesis]) -> list[tuple[int, int]]:
+  """Pairs the places of the same utterance; by id alone where a system names no dataset."""
+  named = any(item.dataset for item in first) and any(item.dataset for item in second)
+
+  def keys(items: Sequence[Hypothesis]) -> dict[tuple[str, str], int]:
+    found = {(item.dataset if named else "", item.id): place for place, item in enumerate(items)}
+    # An id of several datasets names no utterance.
+    return found if len(found) == len(items) else {}
+
+  places = keys(second)
+  return [(place, places[key]) for key, place in keys(first).items() if key in places]
 
 
 def _test(scores: Scores, others: Scores, ours: list[int], theirs: list[int]) -> MatchedPairs:

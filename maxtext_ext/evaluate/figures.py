@@ -1,6 +1,7 @@
 """Figures of a report as JSON. Rates are fractions; null without reference units."""
 
 import dataclasses
+import importlib.metadata
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +10,10 @@ from maxtext_ext.evaluate.decoded import Decoded
 from maxtext_ext.evaluate.findings import Findings
 from maxtext_ext.evaluate.rates import ErrorRate, Score
 from maxtext_ext.evaluate.wer import Scores
+from maxtext_ext.version import __version__
+
+# Packages whose versions rates depend on.
+_PACKAGES = ("kaldialign", "rapidfuzz", "whisper_normalizer")
 
 
 def make_figures(
@@ -35,7 +40,8 @@ def make_figures(
     "wer_macro": fraction(scores.macro()),
     "cer_macro": fraction(scores.macro(rate="characters")),
     "cut": scores.overall.cut,
-    "method": dataclasses.asdict(scores.method) | {"blocks": scores.blocks.kinds},
+    "method": dataclasses.asdict(scores.method)
+    | {"blocks": scores.blocks.kinds, "versions": _versions()},
   }
   runs = [
     {"run": each.run, "split": each.split, "checkpoint": each.checkpoint, "step": each.step}
@@ -67,6 +73,11 @@ def make_figures(
     },
   }
   return figures
+
+
+def _versions() -> dict[str, str]:
+  installed = {name: importlib.metadata.version(name) for name in _PACKAGES}
+  return {"maxtext_ext": __version__} | installed
 
 
 def fraction(rate: float) -> float | None:

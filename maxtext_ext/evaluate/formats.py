@@ -39,9 +39,7 @@ def format_number(number: float | None) -> str:
 
 def describe_intervals(scores: Scores) -> str:
   """Says how the intervals were drawn: "40 blocks by speaker, 1,000 resamples, seed 0"."""
-  count, *more = (f"{count:,} by {kind}" for kind, count in scores.blocks.kinds.items())
-  blocks = " and ".join([count.replace(" ", " blocks ", 1), *more])
-  return f"{blocks}, {scores.method.replicates:,} resamples, seed {scores.method.seed}"
+  return f"{scores.blocks}, {scores.method.replicates:,} resamples, seed {scores.method.seed}"
 
 
 def shown_groups(scores: Scores) -> Iterator[tuple[str, dict[str, Score], int]]:

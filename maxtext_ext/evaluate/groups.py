@@ -30,7 +30,7 @@ def group(hypotheses: Sequence[Hypothesis], field: str) -> dict[str, np.ndarray]
   """
   if field == DURATION:
     labels = [bucket(item.duration) for item in hypotheses]
-    names: Sequence[str] = _BUCKETS
+    names: Sequence[str] = (*_BUCKETS, UNSPECIFIED)
   else:
     labels = [label(item.field(field)) for item in hypotheses]
     names = sorted(set(labels))
@@ -44,8 +44,8 @@ def group(hypotheses: Sequence[Hypothesis], field: str) -> dict[str, np.ndarray]
 
 
 def bucket(seconds: float) -> str:
-  """Returns the name of the bucket of a duration."""
-  return _BUCKETS[sum(seconds >= edge for edge in _EDGES)]
+  """Returns the name of the bucket of a duration; 0 stands for an unknown one."""
+  return UNSPECIFIED if not seconds else _BUCKETS[sum(seconds >= edge for edge in _EDGES)]
 
 
 def label(value: Any) -> str:

@@ -106,17 +106,17 @@ def read_hypotheses(
   hypotheses: list[Hypothesis] = []
   places: dict[tuple[str, str], str] = {}
   for file in _files(epath.Path(path)):
-    dataset = dataset_of(file.name)
+    shard, name, dataset = os.fspath(file), file.name, dataset_of(file.name)
     for number, line in enumerate(_lines(file), 1):
       if not line.strip():
         continue
-      place = f"{file}:{number}"
-      hypothesis, named = parse_line(line, place, f"{file.name}:{number}")
+      place = f"{shard}:{number}"
+      hypothesis, named = parse_line(line, place, f"{name}:{number}")
       if dataset and not hypothesis.dataset:
         hypothesis = dataclasses.replace(hypothesis, dataset=dataset)
       key = (hypothesis.dataset, hypothesis.id)
       if key in places and not named:
-        hypothesis = dataclasses.replace(hypothesis, id=f"{hypothesis.id} ({file.name}:{number})")
+        hypothesis = dataclasses.replace(hypothesis, id=f"{hypothesis.id} ({name}:{number})")
         key = (hypothesis.dataset, hypothesis.id)
       if key in places:
         raise ValueError(

@@ -84,9 +84,11 @@ def _from_file(
 def _candidates(item: Hypothesis, folder: epath.Path | None) -> Iterator[epath.Path]:
   named = [item.extra[name] for name in AUDIO_NAMES if isinstance(item.extra.get(name), str)]
   for path in named:
-    yield epath.Path(path)
+    if "://" not in path:  # a bucket is only asked where the folder is in it
+      yield epath.Path(path)
+      if folder is not None:
+        yield folder / path
     if folder is not None:
-      yield folder / path
       yield folder / os.path.basename(path)
   if folder is not None:
     for ending in _ENDINGS:

@@ -20,14 +20,22 @@ def found(hypotheses: list[Hypothesis], field: str = "auto") -> tuple[list[int],
 @pytest.mark.parametrize(
   ("extras", "index", "kinds"),
   [
-    ([{}, {}, {}], [0, 1, 2], "3 by clip"),
-    ([{"speaker": "s"}, {"speaker": "t"}, {"speaker": "s"}], [0, 1, 0], "2 by speaker"),
-    ([{"client_id": 7}, {"client_id": 8}, {"client_id": 7}], [0, 1, 0], "2 by speaker"),
-    ([{"recording": "r"}, {"recording": "r"}, {}], [0, 0, 1], "1 by recording, 1 by clip"),
-    ([{"session": 1, "speaker": "s"}, {"session": 1, "speaker": "t"}], [0, 1], "2 by speaker"),
-    ([{"session": 1}, {"session": 1}, {"session": 2}], [0, 0, 1], "2 by session"),
-    ([{"speaker": "s"}, {"speaker": "s"}], [0, 1], "2 by clip"),  # one block says nothing
-    ([{"speaker": ""}, {"speaker": None}], [0, 1], "2 by clip"),
+    ([{}, {}, {}], [0, 1, 2], "3 blocks by clip"),
+    ([{"speaker": "s"}, {"speaker": "t"}, {"speaker": "s"}], [0, 1, 0], "2 blocks by speaker"),
+    ([{"client_id": 7}, {"client_id": 8}, {"client_id": 7}], [0, 1, 0], "2 blocks by speaker"),
+    (
+      [{"recording": "r"}, {"recording": "r"}, {}],
+      [0, 0, 1],
+      "1 blocks by recording and 1 by clip",
+    ),
+    (
+      [{"session": 1, "speaker": "s"}, {"session": 1, "speaker": "t"}],
+      [0, 1],
+      "2 blocks by speaker",
+    ),
+    ([{"session": 1}, {"session": 1}, {"session": 2}], [0, 0, 1], "2 blocks by session"),
+    ([{"speaker": "s"}, {"speaker": "s"}], [0, 1], "2 blocks by clip"),  # one block says nothing
+    ([{"speaker": ""}, {"speaker": None}], [0, 1], "2 blocks by clip"),
   ],
 )
 def test_the_best_known_field_is_chosen(extras, index, kinds):
@@ -36,16 +44,16 @@ def test_the_best_known_field_is_chosen(extras, index, kinds):
 
 def test_a_block_can_be_asked_for():
   hypotheses = make({"speaker": "s", "room": 1}, {"speaker": "s", "room": 2}, {"room": 1})
-  assert found(hypotheses, "clip") == ([0, 1, 2], "3 by clip")
-  assert found(hypotheses, "room") == ([0, 1, 0], "2 by room")
-  assert found(hypotheses, "speaker") == ([0, 0, 1], "1 by speaker, 1 by clip")
+  assert found(hypotheses, "clip") == ([0, 1, 2], "3 blocks by clip")
+  assert found(hypotheses, "room") == ([0, 1, 0], "2 blocks by room")
+  assert found(hypotheses, "speaker") == ([0, 0, 1], "1 blocks by speaker and 1 by clip")
   with pytest.raises(ValueError, match="no hypothesis has a field 'noise', by which blocks"):
     find_blocks(hypotheses, "noise")
 
 
 def test_names_belong_to_their_dataset():
   hypotheses = make({"speaker": "s"}, dataset="x") + make({"speaker": "s"}, dataset="y")
-  assert found(hypotheses) == ([0, 1], "2 by speaker")
+  assert found(hypotheses) == ([0, 1], "2 blocks by speaker")
 
 
 def test_sums_are_of_the_blocks_that_are_there():

@@ -114,6 +114,15 @@ def test_only_common_utterances_count():
     compared(first, changed)
 
 
+def test_a_system_without_datasets_is_compared_by_ids():
+  nameless = system(0.1, 2, dataset="")
+  assert compared(system(0.1, 1), nameless).overall.utterances == 200
+  assert list(compared(system(0.1, 1), nameless).by_dataset) == ["x"]
+  twice = system(0.1, 1, dataset="x") + system(0.1, 1, dataset="y")
+  with pytest.raises(ValueError, match="no utterance in common"):
+    compared(twice, nameless)
+
+
 def test_one_block_says_nothing():
   result = compared(system(0.1, 1)[:1], system(0.1, 2)[:1])
   assert result.overall.interval is None

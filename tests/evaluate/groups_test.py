@@ -32,7 +32,8 @@ def test_durations_group_by_length():
     "20 to 30 s": [3],
     "30 s and more": [0],
   }
-  assert [bucket(seconds) for seconds in (0.0, 19.99)] == ["under 5 s", "10 to 20 s"]
+  assert [bucket(seconds) for seconds in (0.1, 19.99)] == ["under 5 s", "10 to 20 s"]
+  assert names(make({}, {"duration": 7.0}), "duration") == {"5 to 10 s": [1], UNSPECIFIED: [0]}
 
 
 @pytest.mark.parametrize(

@@ -283,6 +283,7 @@ def test_the_json_names_the_method_and_the_means(tmp_path):
   method = figures["method"]
   assert (method["alignment"], method["seed"], method["replicates"]) == ("levenshtein", 0, 1000)
   assert method["blocks"] == {"clip": 3}
+  assert {"maxtext_ext", "kaldialign", "whisper_normalizer"} <= method["versions"].keys()
   assert figures["wer_macro"] == (4 / 10 + 0.0) / 2
   assert figures["quality"]["utterances"] == 3
 

@@ -40,11 +40,12 @@ def folder(tmp_path):
 def test_files_are_found_by_the_line_or_the_id(folder):
   path = str(folder / "a.wav")
   assert lengths(find_sounds([clip("x", audio_filepath=path)], None, max_seconds=9.0)) == [32_000]
-  named = [clip("x", audio="a.wav"), clip("x", wav="/elsewhere/a.wav"), clip("a"), clip("a.wav")]
+  named = [clip("x", audio="a.wav"), clip("x", wav="gs://bucket/a.wav"), clip("a"), clip("a.wav")]
   assert lengths(find_sounds(named, folder, max_seconds=9.0)) == [32_000] * 4
   lacking = [clip("none"), clip("bad"), clip("x", audio=7), clip("x", audio="none.wav")]
   assert lengths(find_sounds(lacking, folder, max_seconds=9.0)) == [None] * 4
-  assert lengths(find_sounds([clip("a")], None, max_seconds=9.0)) == [None]
+  unknown = [clip("a"), clip("x", audio="gs://bucket/a.wav")]
+  assert lengths(find_sounds(unknown, None, max_seconds=9.0)) == [None] * 2
 
 
 def test_segments_and_long_clips_are_cut(folder):
