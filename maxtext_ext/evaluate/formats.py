@@ -8,6 +8,7 @@ from maxtext_ext.evaluate.rates import Score
 from maxtext_ext.evaluate.wer import Scores
 
 MAX_GROUPS = 30  # of a field in a table
+_FEW_BLOCKS = 20  # intervals of fewer cover the rate less often than they should
 
 
 def format_rate(rate: float | None) -> str:
@@ -38,8 +39,9 @@ def format_number(number: float | None) -> str:
 
 
 def describe_intervals(scores: Scores) -> str:
-  """Says how the intervals were drawn: "40 blocks by speaker, 1,000 resamples, seed 0"."""
-  return f"{scores.blocks}, {scores.method.replicates:,} resamples, seed {scores.method.seed}"
+  """Says how intervals were drawn: "40 blocks by speaker, 1,000 resamples, seed 0"."""
+  text = f"{scores.blocks}, {scores.method.replicates:,} resamples, seed {scores.method.seed}"
+  return f"{text} (rough: few blocks)" if scores.overall.blocks < _FEW_BLOCKS else text
 
 
 def shown_groups(scores: Scores) -> Iterator[tuple[str, dict[str, Score], int]]:

@@ -152,7 +152,8 @@ def test_the_intervals_name_blocks_resamples_and_seed(tmp_path):
   hypotheses = [*clips("one two", extra={"speaker": "s"}), *clips(*["one"] * 3)[1:]]
   method = Method(replicates=20, seed=5)
   lines = printed_lines(tmp_path, hypotheses, method=method)
-  assert "95% intervals of 1 blocks by speaker and 2 by clip, 20 resamples, seed 5" in lines
+  printed = " ".join(lines)
+  assert "95% intervals of 1 blocks by speaker and 2 by clip, 20 resamples, seed 5" in printed
 
 
 def test_a_comparison_is_printed_and_reported(tmp_path):

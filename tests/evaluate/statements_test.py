@@ -63,7 +63,7 @@ def test_method_and_source_are_named():
   assert state_method(scores, "as asked") == {
     "Normaliser": "basic (as asked)",
     "Alignment": "levenshtein",
-    "95% intervals": "of 2 blocks by clip, 1,000 resamples, seed 0",
+    "95% intervals": "of 2 blocks by clip, 1,000 resamples, seed 0 (rough: few blocks)",
   }
   source = Decoded(
     run="r", split="dev", checkpoint="step", step=7, normalizer="basic", max_new_tokens=9
