@@ -3,7 +3,7 @@
 import os
 
 from maxtext_ext.checkpoint.run_file import remembered_base
-from maxtext_ext.files.remote import is_url
+from maxtext_ext.files.connection import is_url
 from maxtext_ext.keys.settings import Settings
 from maxtext_ext.keys.yml import MODEL_FILE, models
 from maxtext_ext.records.reader import find_shards

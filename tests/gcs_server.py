@@ -68,6 +68,9 @@ class GcsServer:
     requests: (method, path) of all that was asked.
     on_request: called with method and path of a request that has come in whole; may raise Refused.
     on_long_body: called when BODY_START bytes of a longer body have come in.
+    on_answer: called with method and path when the work is done, before the answer is sent; may
+      raise ConnectionResetError, which loses the answer.
+    on_download: changes the bytes of a download; of fewer than it should have the connection ends.
     page_size: entries of a listing before the client must ask for more.
     environment: variables by which another process finds the server.
   """
@@ -78,6 +81,8 @@ class GcsServer:
     self.requests: list[tuple[str, str]] = []
     self.on_request: Callable[[str, str], None] = lambda method, path: None
     self.on_long_body: Callable[[], None] = lambda: None
+    self.on_answer: Callable[[str, str], None] = lambda method, path: None
+    self.on_download: Callable[[bytes], bytes] = lambda data: data
     self.page_size = 1000
     self.lock = threading.Lock()
     self.numbers = itertools.count(1)
@@ -277,8 +282,9 @@ class _Handler(BaseHTTPRequestHandler):
       raise Refused(412, "At least one of the pre-conditions you specified did not hold.")
     data, headers = stored.data, {"x-goog-generation": generation}
     wanted = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
+    change = self.server.service.on_download
     if not wanted:
-      self._answer(200, data, headers)
+      self._answer(200, change(data), headers, length=len(data))
       return
     if wanted[1]:
       start, end = int(wanted[1]), min(int(wanted[2] or len(data)) + 1, len(data))
@@ -287,7 +293,7 @@ class _Handler(BaseHTTPRequestHandler):
     if start >= len(data):
       raise Refused(416, "Requested range not satisfiable")
     headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(data)}"
-    self._answer(206, data[start:end], headers)
+    self._answer(206, change(data[start:end]), headers, length=end - start)
 
   def _move(self, bucket: str, name: str, to_name: str) -> None:
     service = self.server.service
@@ -350,13 +356,23 @@ class _Handler(BaseHTTPRequestHandler):
   def _answer_json(self, content: dict) -> None:
     self._answer(200, json.dumps(content).encode(), {"Content-Type": "application/json"})
 
-  def _answer(self, status: int, data: bytes, headers: dict[str, str] | None = None) -> None:
+  def _answer(
+    self,
+    status: int,
+    data: bytes,
+    headers: dict[str, str] | None = None,
+    length: int | None = None,
+  ) -> None:
+    self.server.service.on_answer(self.command, urlsplit(self.path).path)
     self.send_response(status)
     for key, value in (headers or {}).items():
       self.send_header(key, value)
-    self.send_header("Content-Length", str(len(data)))
+    length = len(data) if length is None else length
+    self.send_header("Content-Length", str(length))
     self.end_headers()
     self.wfile.write(data)
+    if len(data) < length:
+      raise ConnectionResetError
 
 
 def _split_multipart(content_type: str, body: bytes) -> tuple[str, bytes]:

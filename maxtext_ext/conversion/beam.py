@@ -17,7 +17,7 @@ from maxtext_ext.conversion.finish import finish
 from maxtext_ext.conversion.jobs import plan_conversion
 from maxtext_ext.conversion.options import ConvertOptions, ConvertSummary
 from maxtext_ext.conversion.shard_job import ShardJob, run_shard, stored_result
-from maxtext_ext.files import remote
+from maxtext_ext.files.connection import is_url
 from maxtext_ext.files.folder_lock import sole_converter
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _read_options(runner: str, arguments: Sequence[str]) -> "PipelineOptions":
 
 def _check_dataflow(source: str, out: str, options: "PipelineOptions") -> None:
   for path in (source, out):
-    if not remote.is_url(path):
+    if not is_url(path):
       raise ValueError(f"{path}: the workers of Dataflow cannot see it; expected gs://bucket/...")
   values = options.get_all_options()
   missing = [example for name, example in _DATAFLOW_NEEDS.items() if not values[name]]

@@ -22,7 +22,8 @@ from typing import Self
 import filelock
 
 from maxtext_ext.errors import Unreachable, leave
-from maxtext_ext.files import remote, storage
+from maxtext_ext.files import storage
+from maxtext_ext.files.creation import create
 from maxtext_ext.files.writing import writing
 
 # Seconds between heartbeats of a URL's lock, and without one until the lock is stale.
@@ -121,7 +122,7 @@ def sole_writer(
     ValueError: it is a file.
   """
   path = storage.join(folder, f".{name}.lock")
-  lock = _remote_lock if remote.is_url(path) else _local_lock
+  lock = _remote_lock if storage.is_url(path) else _local_lock
 
   def refusal(holder: object) -> LockedError:
     who = holder or "a process that just began"
@@ -218,7 +219,7 @@ def _remote_lock(url: str, refusal: _Refusal) -> Iterator[None]:
       beats.join()
       with contextlib.suppress(OSError):  # then it is left over
         if _is(me, _look(url)):
-          remote.remove(url)
+          storage.remove(url)
 
 
 def _take(url: str, refusal: _Refusal, me: Holder) -> None:
@@ -227,21 +228,16 @@ def _take(url: str, refusal: _Refusal, me: Holder) -> None:
   Raises:
     LockedError: it is another's.
   """
-  if _create(url, me):
+  if create(url, me.to_json(beat=0)):
     return
   _wait_until_left_over(url, refusal)
-  remote.remove(url)
-  if _create(url, me):
+  storage.remove(url)
+  if create(url, me.to_json(beat=0)):
     # Another that found the lock left over too may have removed ours instead.
     time.sleep(2 * _POLL)
     if _is(me, _look(url)):
       return
   raise refusal(Holder.from_json(_look(url)))
-
-
-def _create(url: str, me: Holder) -> bool:
-  """Creates the object; returns whether it succeeded, also where only the answer was lost."""
-  return remote.create(url, me.to_json(beat=0)) or _is(me, _look(url))
 
 
 def _wait_until_left_over(url: str, refusal: _Refusal) -> None:
@@ -284,9 +280,9 @@ def _beat(url: str, me: Holder, ended: threading.Event) -> None:
     # A request may fail; if all do, what is written there fails too, and says so.
     with contextlib.suppress(OSError):
       if (data := _look(url)) is None:
-        remote.create(url, me.to_json(count))
+        create(url, me.to_json(count))
       elif _is(me, data):
-        remote.write_bytes(url, me.to_json(count))
+        storage.write_bytes(url, me.to_json(count))
       else:
         sys.stderr.write(
           f"error: {os.path.dirname(url)}: this process sent no heartbeat for {STALE:.0f} s, and"

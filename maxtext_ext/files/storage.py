@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, BinaryIO
 
-from maxtext_ext.files import remote
+from maxtext_ext.files import remote, remote_reading
+from maxtext_ext.files.connection import is_url as is_url
 from maxtext_ext.files.remote import FileInfo
 from maxtext_ext.files.writing import writing
 
@@ -35,7 +36,7 @@ def find_files(source: str, *patterns: str) -> list[str]:
   Raises:
     ValueError: nothing is there.
   """
-  if remote.is_url(source):
+  if is_url(source):
     files = remote.find_files(source, *patterns)
   else:
     files = _find_local(source, patterns)
@@ -50,14 +51,14 @@ def find_files(source: str, *patterns: str) -> list[str]:
 
 def list_folder(folder: str, suffix: str = "") -> list[str]:
   """The files of a folder whose names end so, sorted; none if there is no such folder."""
-  if remote.is_url(folder):
+  if is_url(folder):
     return remote.list_folder(folder, suffix)
   return sorted(glob.glob(os.path.join(glob.escape(folder), "*" + suffix)))
 
 
 def walk(folder: str) -> dict[str, FileInfo]:
   """All files below a folder, by path from there; none if there is no such folder."""
-  if remote.is_url(folder):
+  if is_url(folder):
     return remote.walk(folder)
   infos = {}
   for place, _, names in os.walk(folder, followlinks=True):
@@ -69,35 +70,30 @@ def walk(folder: str) -> dict[str, FileInfo]:
 
 def find_below(folder: str, pattern: str) -> list[str]:
   """The files of a folder, and of those below it, that match a glob ("*/metadata.csv"), sorted."""
-  if remote.is_url(folder):
+  if is_url(folder):
     return remote.find_files(f"{folder.rstrip('/')}/{pattern}")
   paths = glob.glob(os.path.join(glob.escape(folder), pattern), recursive=True)
   return sorted(path for path in paths if os.path.isfile(path))
 
 
-def is_url(path: str) -> bool:
-  """Returns whether this is gs://... or another URL, rather than a local path."""
-  return remote.is_url(path)
-
-
 def exists(path: str) -> bool:
   """Returns whether there is a file or a folder of this name."""
-  return remote.kind_of(path) is not None if remote.is_url(path) else os.path.exists(path)
+  return remote.kind_of(path) is not None if is_url(path) else os.path.exists(path)
 
 
 def is_file(path: str) -> bool:
   """Returns whether there is a file of this name."""
-  return remote.kind_of(path) == "file" if remote.is_url(path) else os.path.isfile(path)
+  return remote.kind_of(path) == "file" if is_url(path) else os.path.isfile(path)
 
 
 def size_of(path: str) -> int:
   """Size of a file in bytes."""
-  return remote.size_of(path) if remote.is_url(path) else os.path.getsize(path)
+  return remote.size_of(path) if is_url(path) else os.path.getsize(path)
 
 
 def sizes_of(paths: Sequence[str]) -> list[int]:
   """Sizes of files in bytes; of those that are far away many are asked at once."""
-  if any(map(remote.is_url, paths)):
+  if any(map(is_url, paths)):
     with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
       return list(pool.map(size_of, paths))
   return [size_of(path) for path in paths]
@@ -105,7 +101,7 @@ def sizes_of(paths: Sequence[str]) -> list[int]:
 
 def versions(paths: Sequence[str]) -> list[str]:
   """Returns for each file a text that changes when the file is rewritten."""
-  if any(map(remote.is_url, paths)):
+  if any(map(is_url, paths)):
     with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
       return list(pool.map(_version, paths))
   return [_version(path) for path in paths]
@@ -113,20 +109,20 @@ def versions(paths: Sequence[str]) -> list[str]:
 
 def versions_if_there(paths: Sequence[str]) -> list[str | None]:
   """Returns the same, ABSENT where there is no such file, None where that is not known."""
-  remotes = remote.versions_if_there([path for path in paths if remote.is_url(path)])
-  return [remotes[path] if remote.is_url(path) else _version_if_there(path) for path in paths]
+  remotes = remote.versions_if_there([path for path in paths if is_url(path)])
+  return [remotes[path] if is_url(path) else _version_if_there(path) for path in paths]
 
 
 def version_of_open(file: BinaryIO) -> str:
   """The version of a file that `open_read` has opened."""
-  if version := remote.version_of_open(file):
+  if version := remote_reading.version_of_open(file):
     return version
   return _as_version(os.fstat(file.fileno()))
 
 
 def modified(path: str) -> float:
   """Returns the time at which a file was written, in seconds since 1970."""
-  return remote.modified(path) if remote.is_url(path) else os.path.getmtime(path)
+  return remote.modified(path) if is_url(path) else os.path.getmtime(path)
 
 
 def is_absent(error: OSError) -> bool:
@@ -136,7 +132,7 @@ def is_absent(error: OSError) -> bool:
 
 def open_read(path: str) -> BinaryIO:
   """Opens a file for reading bytes; it can be seeked. Pipes and devices are refused."""
-  return remote.open_read(path) if remote.is_url(path) else open(path, "rb", opener=_open_file)
+  return remote_reading.open_read(path) if is_url(path) else open(path, "rb", opener=_open_file)
 
 
 def read_bytes(path: str) -> bytes:
@@ -147,11 +143,16 @@ def read_bytes(path: str) -> bytes:
 
 def write_bytes(path: str, data: bytes) -> None:
   """Writes a file atomically."""
-  if remote.is_url(path):
+  if is_url(path):
     remote.write_bytes(path, data)
     return
   with writing(path), atomic_write(path) as temporary, open(temporary, "wb") as file:
     file.write(data)
+
+
+def temporary_name(path: str, *parts: str) -> str:
+  """Returns the name of a file until it is complete, of this process; `parts` tell more apart."""
+  return "-".join([f"{path}{_TEMPORARY}{os.getpid()}", *parts])
 
 
 @contextlib.contextmanager
@@ -164,12 +165,12 @@ def atomic_write(path: str) -> Iterator[str]:
   Raises:
     FileExistsError: at a URL, where another process has made another file of this name meanwhile.
   """
-  if remote.is_url(path):
+  if is_url(path):
     with remote.atomic_write(path) as temporary:
       yield temporary
     return
   os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-  temporary = f"{path}{_TEMPORARY}{os.getpid()}"
+  temporary = temporary_name(path)
   try:
     yield temporary
     os.replace(temporary, path)
@@ -200,7 +201,7 @@ def folder_lock(folder: str) -> Iterator[None]:
 
   At a URL there is no waiting.
   """
-  if remote.is_url(folder):
+  if is_url(folder):
     yield
     return
   opened = os.open(folder, os.O_RDONLY)
@@ -217,7 +218,7 @@ def stale_temporaries(folder: str) -> dict[str, str]:
   Returns:
     Path of each, and the file name that it would have taken.
   """
-  if remote.is_url(folder):
+  if is_url(folder):
     return {}  # uploads have no temporary names
   found = {path: os.path.basename(path) for path in list_folder(folder)}
   return {path: name.partition(_TEMPORARY)[0] for path, name in found.items() if _TEMPORARY in name}
@@ -226,8 +227,8 @@ def stale_temporaries(folder: str) -> dict[str, str]:
 @contextlib.contextmanager
 def local_copy(path: str) -> Iterator[str]:
   """Gives a local path to a file, for what cannot read a URL; downloads it for that long."""
-  if remote.is_url(path):
-    with remote.local_copy(path) as copy:
+  if is_url(path):
+    with remote_reading.local_copy(path) as copy:
       yield copy
   else:
     yield path
@@ -235,7 +236,7 @@ def local_copy(path: str) -> Iterator[str]:
 
 def remove(path: str) -> None:
   """Removes a file, if there is one."""
-  if remote.is_url(path):
+  if is_url(path):
     remote.remove(path)
     return
   with contextlib.suppress(FileNotFoundError):
@@ -244,7 +245,7 @@ def remove(path: str) -> None:
 
 def remove_folder(folder: str) -> None:
   """Removes a folder of files, if there is one."""
-  if remote.is_url(folder):
+  if is_url(folder):
     for path in remote.list_folder(folder):
       remote.remove(path)
   elif os.path.isdir(folder):
@@ -253,13 +254,13 @@ def remove_folder(folder: str) -> None:
 
 def join(*parts: str) -> str:
   """Joins a path; an absolute path or a URL drops the parts before it."""
-  start = max((i for i, part in enumerate(parts) if remote.is_url(part)), default=0)
+  start = max((i for i, part in enumerate(parts) if is_url(part)), default=0)
   return os.path.join(*parts[start:])
 
 
 def _version(path: str) -> str:
-  if remote.is_url(path):
-    return remote.version_of(path)
+  if is_url(path):
+    return remote_reading.version_of(path)
   return _as_version(os.stat(path))
 
 

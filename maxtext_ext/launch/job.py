@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from maxtext_ext.files.remote import is_url
+from maxtext_ext.files.connection import is_url
 from maxtext_ext.keys.maxtext import configs_folder
 from maxtext_ext.keys.settings import Settings, kinds, read, refuse_repeats
 

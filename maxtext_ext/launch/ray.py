@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 
-from maxtext_ext.files.remote import is_url
+from maxtext_ext.files.connection import is_url
 from maxtext_ext.launch.accelerator import Gpu, parse_accelerator
 from maxtext_ext.launch.engines import Launch, place
 from maxtext_ext.launch.job import Job

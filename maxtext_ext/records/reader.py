@@ -6,7 +6,7 @@ from typing import SupportsIndex
 
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-from maxtext_ext.files import remote, storage
+from maxtext_ext.files import storage
 from maxtext_ext.records.manifest import SHARD_SUFFIX, list_shards, parse_shard_name
 
 _EMULATOR = "CLOUD_STORAGE_EMULATOR_ENDPOINT"  # where Google's C++ client looks for another server
@@ -56,7 +56,7 @@ class RecordSource:
     self.shards = tuple(shards)
     for shard in _missing(shards):
       raise ValueError(f"{shard}: no such shard; check the path, or convert the data again")
-    if any(map(remote.is_url, shards)):
+    if any(map(storage.is_url, shards)):
       _require_google_storage(shards)
     try:
       self._source = ArrayRecordDataSource(list(shards))
@@ -78,19 +78,19 @@ class RecordSource:
 
 def _missing(shards: Sequence[str]) -> list[str]:
   """Returns the shards that are missing; remote folders are listed once."""
-  folders = {shard.rpartition("/")[0] for shard in shards if remote.is_url(shard)}
+  folders = {shard.rpartition("/")[0] for shard in shards if storage.is_url(shard)}
   there = {path for folder in folders for path in storage.list_folder(folder)}
   return [
     shard
     for shard in shards
-    if (shard not in there if remote.is_url(shard) else not storage.is_file(shard))
+    if (shard not in there if storage.is_url(shard) else not storage.is_file(shard))
   ]
 
 
 def _require_google_storage(shards: Sequence[str]) -> None:
   """Checks credentials: array_record's Google client retries for 15 minutes before it fails."""
   for shard in shards:
-    if remote.is_url(shard) and not shard.startswith("gs://"):
+    if storage.is_url(shard) and not shard.startswith("gs://"):
       raise ValueError(f"{shard}: records are read from local shards and from gs://; copy it")
   if _EMULATOR in os.environ:
     return  # which asks for none

@@ -8,8 +8,8 @@ import jax
 
 from maxtext_ext import bridge
 from maxtext_ext.config import build, run_dir_of
+from maxtext_ext.files.connection import reaching
 from maxtext_ext.files.folder_lock import sole_writer
-from maxtext_ext.files.remote import reaching
 from maxtext_ext.hosts.join import joined
 from maxtext_ext.input.layouts import LAYOUTS
 from maxtext_ext.keys.settings import Overrides, Settings, read

@@ -36,7 +36,7 @@ from maxtext_ext.checkpoint.training import (
 )
 from maxtext_ext.config import run_dir_of
 from maxtext_ext.errors import one_line
-from maxtext_ext.files.remote import failures
+from maxtext_ext.files.connection import failures
 from maxtext_ext.input.pipeline import BatchIterator, InputConfig, train_iterator
 from maxtext_ext.models.make import make_model
 from maxtext_ext.models.parameter_groups import trainable
