@@ -8,6 +8,7 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from maxtext_ext.files import storage
 from maxtext_ext.records.manifest import SHARD_SUFFIX, list_shards, parse_shard_name
+from maxtext_ext.records.schema import RecordError
 
 _EMULATOR = "CLOUD_STORAGE_EMULATOR_ENDPOINT"  # where Google's C++ client looks for another server
 
@@ -70,10 +71,25 @@ class RecordSource:
     return len(self._source)
 
   def __getitem__(self, index: SupportsIndex) -> bytes:
+    """Reads a record.
+
+    Raises:
+      RecordError: it is damaged.
+      OSError: it cannot be reached.
+    """
     index = index.__index__()
     if not -len(self) <= index < len(self):
       raise IndexError(f"record {index} of {len(self)}")
-    return self._source[index % len(self)]
+    try:
+      return self._source[index % len(self)]
+    except RuntimeError as error:  # of ArrayRecord's library, which raises no other
+      reason = " ".join(str(error).split())
+      what = f"record {index} of the shards from {self.shards[0]} on"
+      if any(map(storage.is_url, self.shards)):
+        raise OSError(
+          f"{what}: cannot read it ({reason}); check the network, then run the same command again"
+        ) from error
+      raise RecordError(f"{what} is damaged ({reason}); convert the data again") from error
 
 
 def _missing(shards: Sequence[str]) -> list[str]:

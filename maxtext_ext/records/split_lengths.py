@@ -115,7 +115,7 @@ def _scan(shard: str, source: RecordSource, line: ProgressLine, done: int) -> Sh
   """Reads a whole shard, and stores the lengths of its records."""
   builder = LengthsBuilder()
   with ThreadPoolExecutor(_THREADS) as pool:
-    records = pool.map(lambda index: _without_sound(source[index]), range(len(source)))
+    records = pool.map(lambda index: _without_sound(source, index), range(len(source)))
     for number, record in enumerate(records, 1):
       builder.add(record)
       if number % _PROGRESS_EVERY == 0 or number == len(source):
@@ -125,10 +125,10 @@ def _scan(shard: str, source: RecordSource, line: ProgressLine, done: int) -> Sh
   return lengths
 
 
-def _without_sound(data: bytes) -> Record | None:
+def _without_sound(source: RecordSource, index: int) -> Record | None:
   """A stored record with silence of the same length; None where it cannot be used."""
   try:
-    record = decode_example(data, copy=False)
+    record = decode_example(source[index], copy=False)
   except RecordError:
     return None
   if not is_finite(record.audio):

@@ -139,7 +139,12 @@ def read_id(values: Mapping[str, Any], names: Mapping[str, str], default: str) -
 
 
 def read_fields(
-  values: Mapping[str, Any], names: Mapping[str, str], default_id: str, options: SourceOptions
+  values: Mapping[str, Any],
+  names: Mapping[str, str],
+  default_id: str,
+  options: SourceOptions,
+  *,
+  text_required: bool = True,
 ) -> Fields:
   """Reads the fields of a record.
 
@@ -148,6 +153,7 @@ def read_fields(
     names: the name of each field, see `choose_names`.
     default_id: for a record that has none.
     options: the language and data set of records that do not name theirs.
+    text_required: False lets a record have no text, as clips to transcribe.
 
   Raises:
     RecordError: a value is of another type, no text, or two languages.
@@ -160,7 +166,7 @@ def read_fields(
       raise RecordError(f"language is '{declared}', but the text says '{named}'; drop one")
     if options.text_key and "text" not in names:
       raise RecordError(f"no '{options.text_key}', which --text-key names; check the name")
-    if is_blank(text):
+    if text_required and is_blank(text):
       raise RecordError("text is missing or empty; give the record one or leave it out")
     return Fields(
       sample_id=sample_id,

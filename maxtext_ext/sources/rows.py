@@ -16,7 +16,7 @@ from maxtext_ext.records.schema import Record, RecordError
 from maxtext_ext.sources.clip import Clip, clip_of
 from maxtext_ext.sources.dataset_files import shared_folder
 from maxtext_ext.sources.entry import Bad, Good
-from maxtext_ext.sources.fields import choose_names, read_fields, read_id, value_of
+from maxtext_ext.sources.fields import Fields, choose_names, read_fields, read_id, value_of
 from maxtext_ext.sources.lines import Line, LineRange, Scan, cut_lines, read_lines
 from maxtext_ext.sources.named_files import note_version
 from maxtext_ext.sources.options import SourceOptions
@@ -127,8 +127,25 @@ def open_rows(
   return shards
 
 
+def fields_of(row: Row, options: SourceOptions, default_id: str) -> Fields:
+  """Reads the fields of a row whose text may be missing, without its audio.
+
+  Raises:
+    RecordError: a value is of another type.
+  """
+  names = choose_names(row.values, options)
+  default_id = _default_id(row, names, "") or default_id
+  return read_fields(row.values, names, default_id, options, text_required=False)
+
+
 def read_row(
-  row: Row, folder: str, options: SourceOptions, *, prefix: str = "", default_id: str = ""
+  row: Row,
+  folder: str,
+  options: SourceOptions,
+  *,
+  prefix: str = "",
+  default_id: str = "",
+  text_required: bool = True,
 ) -> Record:
   """Reads a row and its audio.
 
@@ -138,6 +155,7 @@ def read_row(
     options: names of keys, and defaults for values that rows lack.
     prefix: of ids that are made of relative paths.
     default_id: of rows that have neither an id nor a path.
+    text_required: see `read_fields`.
 
   Raises:
     RecordError: anything is wrong with either.
@@ -148,7 +166,7 @@ def read_row(
     clip = row.clip or _clip_of_values(row.values, names, options)
     if options.id_key and options.id_key not in row.values:
       raise RecordError(f"no '{options.id_key}', which --id-key names; check the name")
-    fields = read_fields(row.values, names, sample_id, options)
+    fields = read_fields(row.values, names, sample_id, options, text_required=text_required)
     record = fields.with_audio(clip.load(folder, allow_urls=options.allow_urls))
   except (RecordError, AudioError) as error:
     raise RecordError(str(error), sample_id) from error
