@@ -10,6 +10,7 @@ from rich.text import Text
 from maxtext_ext.escape import printable
 from maxtext_ext.evaluate.boards import get_protocol
 from maxtext_ext.evaluate.compare import compare
+from maxtext_ext.evaluate.failures import describe_failures
 from maxtext_ext.evaluate.findings import find
 from maxtext_ext.evaluate.formats import describe_intervals
 from maxtext_ext.evaluate.hypotheses import describe_cut
@@ -107,6 +108,10 @@ def evaluate(
     limits = {source.max_new_tokens for source in system.sources}
     limit = limits.pop() if len(limits) == 1 else None
     say(describe_cut(cut, scores.overall.utterances, limit))
+  if failures := describe_failures(system.hypotheses):
+    for line in failures:
+      say(line)
+    extra = {**(extra or {}), "clips that could not be read": failures[0].rstrip(":")}
   if manifests is not None and protocol is not None:
     model = system.sources[0].run if system.sources else "model"
     for file in get_protocol(protocol).write(system.read, manifests, model):
