@@ -98,7 +98,11 @@ def train(config: ConfigPath, overrides: Overrides = None) -> None:
 
 @app.command()
 def decode(config: ConfigPath, overrides: Overrides = None) -> None:
-  """Transcribe a split: split=test output=out/run7/decoded."""
+  """Transcribe a split, a JSONL file or a folder of sound files.
+
+  Such as split=test, or decode_input=gs://bucket/calls output=gs://bucket/text. The same command
+  continues after an interruption; several may write into one output folder.
+  """
   from maxtext_ext.compat import dispatch
 
   dispatch.decode(["maxtext-ext decode", config, *(overrides or [])])

@@ -37,7 +37,10 @@ def check_decoding(settings: Settings) -> None:
   if _among_others(settings):
     return
   _check_tokenizer(settings)
-  _check_split(settings, settings.split)
+  if settings.decode_input:
+    _check_clips(settings.decode_input)
+  else:
+    _check_split(settings, settings.split)
   which = settings.decode_checkpoint
   if which == "base" and not settings.load_parameters_path:
     raise ValueError("decode_checkpoint=base needs load_parameters_path, which is not given")
@@ -130,6 +133,14 @@ def _check_data(folder: str, split: str) -> None:
     )
   if not is_url(folder):
     find_shards(folder, split)
+
+
+def _check_clips(path: str) -> None:
+  if not is_url(path) and not os.path.exists(path):
+    raise ValueError(
+      f"decode_input={path}: no such file or folder; expected a JSONL file, or a folder of sound"
+      " files"
+    )
 
 
 def _check_run(settings: Settings, which: str) -> None:

@@ -42,13 +42,14 @@ def train(argv: Sequence[str]) -> None:
 
 
 def decode(argv: Sequence[str]) -> None:
-  """Decodes the split of a speech configuration; `argv` as for `train`."""
+  """Decodes the split or input of a speech configuration; `argv` as for `train`."""
   path = _config_path(argv)
   if path is None:
     raise ValueError("MaxText.decode: give a yml file first, such as configs/experiments/demo.yml")
   settings = _read(path, argv[2:])
   preflight.check_decoding(settings)
-  say(f"decode: split {settings.split} with {settings.run_name}; {_STARTING}")
+  what = settings.decode_input or f"split {settings.split}"
+  say(f"decode: {what} with {settings.run_name}; {_STARTING}")
   with leaving_at_interrupt():
     preflight.check_input(settings, settings.split)
     from maxtext_ext.decode.decode import run

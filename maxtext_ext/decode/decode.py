@@ -1,7 +1,14 @@
-"""Decoding of a split with a checkpoint into JSONL files of hypotheses."""
+"""Decoding of a split, a JSONL file or a folder of sound into a folder of hypotheses.
 
-import contextlib
+Any number of jobs and hosts may work on one folder, and a job that was killed is continued by the
+same command, see `decode.folder`.
+"""
+
+import dataclasses
+import json
 import os
+import random
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import jax
@@ -13,17 +20,26 @@ from maxtext_ext.checkpoint import adapter
 from maxtext_ext.checkpoint.fingerprint import check_model
 from maxtext_ext.checkpoint.training import find_checkpoint, with_base_weights
 from maxtext_ext.config import build, run_dir_of
+from maxtext_ext.decode.clips import Clips, SplitClips, UtteranceReader
+from maxtext_ext.decode.division import Division, share_of_host
+from maxtext_ext.decode.driver import Tally, decode_shards
 from maxtext_ext.decode.engines import make_engine
+from maxtext_ext.decode.folder import Manifest, OutputFolder
+from maxtext_ext.decode.sound_files import open_files
 from maxtext_ext.evaluate import decoded
-from maxtext_ext.evaluate.hypotheses import HypothesisWriter, describe_cut, shard_path
-from maxtext_ext.files.folder_lock import sole_writer
+from maxtext_ext.evaluate.hypotheses import describe_cut
+from maxtext_ext.evaluate.hypothesis import Hypothesis
 from maxtext_ext.hosts.join import joined
-from maxtext_ext.input.pipeline import InputConfig, decode_iterator
+from maxtext_ext.input.config import InputConfig
+from maxtext_ext.input.reading import open_data
+from maxtext_ext.input.utterance import Utterance
 from maxtext_ext.keys.settings import Overrides, Settings, read
 from maxtext_ext.models.make import make_model
 from maxtext_ext.pages.duration import format_duration
+from maxtext_ext.parallel import gather_texts
 from maxtext_ext.progress import ProgressLine, say
 from maxtext_ext.text.templates import TEMPLATES
+from maxtext_ext.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,31 +48,47 @@ class DecodeResult:
 
   Attributes:
     output: the folder of the hypotheses.
-    clips: of this host.
-    audio_seconds: of these clips.
-    cut: transcripts that were cut at max_new_tokens.
+    total: clips of the folder.
+    tally: what this host has decoded.
     source: run, checkpoint and settings.
   """
 
   output: str
-  clips: int
-  audio_seconds: float
-  cut: int
+  total: int
+  tally: Tally
   source: decoded.Decoded
 
+  @property
+  def clips(self) -> int:
+    """Clips that this host has decoded."""
+    return self.tally.clips
+
+  @property
+  def cut(self) -> int:
+    """Transcripts of this host that a limit cut."""
+    return self.tally.cut
+
   def __str__(self) -> str:
-    said = (
-      f"{self.output}: {self.clips} clips of {self.source.split},"
-      f" {format_duration(self.audio_seconds)} of audio, by {self.source.weights}"
-      f" of {self.source.run}"
+    return (
+      f"{self.output}: {self.total} clips of {self.source.input or self.source.split}, by"
+      f" {self.source.weights} of {self.source.run};"
+      f" {'; '.join(self._parts())}"
     )
-    if not self.cut or self.source.checkpoint == "untrained":  # which hardly ever ends by itself
-      return said
-    return f"{said}; {describe_cut(self.cut, self.clips, self.source.max_new_tokens)}"
+
+  def _parts(self) -> list[str]:
+    tally = self.tally
+    if not tally.clips:
+      return ["nothing was left to decode"]
+    parts = [f"{tally.clips} of them now, {format_duration(tally.seconds)} of audio"]
+    if tally.cut and self.source.checkpoint != "untrained":  # which hardly ever ends by itself
+      parts.append(describe_cut(tally.cut, tally.clips, self.source.max_new_tokens))
+    if tally.failed:
+      parts.append(f"{tally.failed} cannot be read, first {tally.first_failure}")
+    return parts
 
 
 def main(path: str, overrides: Overrides = ()) -> DecodeResult:
-  """Decodes the split that a configuration names.
+  """Decodes what a configuration names.
 
   Args:
     path, overrides: as `keys.settings.read` takes them.
@@ -78,47 +110,104 @@ def run(settings: Settings) -> DecodeResult:
 
 
 def decode(config: bridge.Config) -> DecodeResult:
-  """Decodes `config.split` with the checkpoint `config.decode_checkpoint`, greedily.
+  """Decodes `decode_input` or `split` with the checkpoint `decode_checkpoint`, greedily.
+
+  What the output folder has already is left as it is.
 
   Raises:
-    ValueError: data or checkpoint cannot be used.
-    LockedError: another process writes hypotheses into the same folder.
+    ValueError: data or checkpoint cannot be used, or the folder has transcripts of other settings.
+    OSError: data, checkpoint or folder cannot be reached.
   """
-  output = config.output or os.path.join(run_dir_of(config), "decoded", config.split)
-  alone = sole_writer(output, "decode", "decoding", instead="another output")
-  with alone if jax.process_index() == 0 else contextlib.nullcontext():
-    return _decode(config, output)
-
-
-def _decode(config: bridge.Config, output: str) -> DecodeResult:
-  mesh = bridge.make_mesh(config)
+  first = jax.process_index() == 0
   tokenizer = TEMPLATES[config.template].open(config.tokenizer_path)
   weights = find_weights(config)
-  config, params = load_weights(config, mesh, weights)
-  engine = make_engine(config, mesh, tokenizer, announce=jax.process_index() == 0)
-  inputs = InputConfig.from_config(config, split=config.split)
-  host, hosts = jax.process_index(), jax.process_count()
-  clips = decode_iterator(inputs, tokenizer, config.split, host_index=host, host_count=hosts)
+  config = with_rank_of(config, weights)
   source = decoded.Decoded.of(config, weights)
-  if host == 0:
+  inputs = InputConfig.from_config(config, split=config.split)
+  clips = open_clips(config, inputs, visible=first)
+  division = Division.of(clips.ids, config.clips_per_shard)
+  output = config.output or os.path.join(run_dir_of(config), "decoded", source.name)
+  folder = OutputFolder(output, Manifest.of(division, source.settings))
+  shards = _share(folder, source, replace=config.replace_output)
+  result = DecodeResult(output=output, total=len(division), tally=Tally(), source=source)
+  if shards is None:
+    return result
+  if first:
     say(f"weights: {weights or 'random, untrained'}")
-    decoded.remove(output)
-  done, cut, seconds = 0, 0, 0.0
+  mesh = bridge.make_mesh(config)
+  config, params = load_weights(config, mesh, weights)
+  read_clip = UtteranceReader(clips, inputs, tokenizer)
+  transcribe = make_transcriber(config, mesh, params, tokenizer)
+  del params  # of which the engine may have a copy
+  mine = sum(len(division.places(shard)) for shard in shards)
+  with ProgressLine("decode", mine, visible=first) as progress:
+    tally = decode_shards(
+      folder,
+      division,
+      shards,
+      read_clip,
+      transcribe,
+      threads=max(inputs.read_threads, len(os.sched_getaffinity(0))),
+      report=lambda tally: progress.update(tally.clips + tally.taken, tally.note()),
+    )
+  return dataclasses.replace(result, tally=tally)
+
+
+def _share(folder: OutputFolder, source: decoded.Decoded, *, replace: bool) -> list[int] | None:
+  """Joins the folder; returns the shards of this host, None where none is left for any.
+
+  The order is another one in each job, so that jobs which begin together seldom do the same.
+
+  Raises:
+    ValueError: the folder is of other settings, or another host has other clips.
+  """
+  told = ""
+  if jax.process_index() == 0:
+    if replace:
+      folder.clear()
+    folder.join()
+    source.write(folder.path)
+    left = folder.unfinished()
+    random.SystemRandom().shuffle(left)
+    told = json.dumps([folder.manifest.ids, left])
+  ids, left = json.loads(gather_texts(told)[0])
+  if ids != folder.manifest.ids:
+    raise ValueError(
+      f"{folder.path}: host {jax.process_index()} finds other clips than the first host; give all"
+      " hosts the same data"
+    )
+  return share_of_host(left, jax.process_index(), jax.process_count()) if left else None
+
+
+def open_clips(config: bridge.Config, inputs: InputConfig, *, visible: bool = True) -> Clips:
+  """Opens the clips of `decode_input`, or else those of the split.
+
+  Raises:
+    ValueError: there are none, or none that can be read.
+  """
+  if config.decode_input:
+    return open_files(config.decode_input)
+  return SplitClips(open_data(inputs), visible=visible)
+
+
+def make_transcriber(
+  config: bridge.Config,
+  mesh: Mesh,
+  params: nnx.State,
+  tokenizer: Vocabulary,
+) -> Callable[[Iterator[Utterance]], Iterator[Hypothesis]]:
+  """Returns what makes lines of clips; all processes of a run call it, each with its own clips."""
+  engine = make_engine(config, mesh, tokenizer, announce=jax.process_index() == 0)
   prepared = engine.prepare(params)
-  del params  # scanned layers were copied
-  with (
-    HypothesisWriter(shard_path(output, host, hosts)) as writer,
-    ProgressLine("decode", len(clips), visible=host == 0) as progress,
-  ):
-    for answer in engine.run(prepared, clips):
-      writer.write(answer.hypothesis())
-      done, seconds = done + 1, seconds + answer.clip.seconds
-      cut += not answer.complete
-      note = f"{seconds:.0f} s of audio"
-      progress.update(done, f"{note}, {cut} cut" if cut else note)
-  if host == 0:
-    source.write(output)
-  return DecodeResult(output=output, clips=done, audio_seconds=seconds, cut=cut, source=source)
+  return lambda clips: (answer.hypothesis() for answer in engine.run(prepared, clips))
+
+
+def with_rank_of(config: bridge.Config, weights: str) -> bridge.Config:
+  """Returns the configuration with the LoRA rank of weights of `find_weights`."""
+  if not weights:
+    return config
+  record = adapter.read_record(weights)
+  return bridge.replace(config, lora_rank=record.lora.rank if record else 0)
 
 
 def find_weights(config: bridge.Config) -> str:

@@ -2,14 +2,19 @@
 
 import json
 import os
+from importlib.metadata import version
 from typing import Any, Self
 
 import pydantic
 from etils import epath
 
 from maxtext_ext.files.storage import atomic_open
+from maxtext_ext.keys.decoding import NOT_OF_TRANSCRIPTS, DecodingKeys
+from maxtext_ext.version import __version__
 
 DECODED_FILE = "decoded.json"
+_KEYS = ("model_name", "dtype", "language_in_prompt", "context", "lora_rank", "template")
+_PACKAGES = ("maxtext", "jax", "jaxlib", "flax")
 
 
 class Decoded(pydantic.BaseModel):
@@ -23,6 +28,8 @@ class Decoded(pydantic.BaseModel):
     normalizer: of the run's own evaluations, so that `evaluate` scores as they do.
     max_new_tokens: where transcripts are cut.
     config: other keys that transcripts depend on.
+    input: the JSONL file or the folder of sound files, where it is no split.
+    versions: of the package and of what computes for it, of the job that began.
   """
 
   model_config = pydantic.ConfigDict(frozen=True, strict=True)
@@ -34,6 +41,8 @@ class Decoded(pydantic.BaseModel):
   normalizer: str
   max_new_tokens: int
   config: dict[str, Any] = {}
+  input: str = ""
+  versions: dict[str, str] = {}
 
   @classmethod
   def of(cls, config: Any, weights: str) -> Self:
@@ -42,7 +51,10 @@ class Decoded(pydantic.BaseModel):
     step = None
     if checkpoint not in ("untrained", "base"):
       checkpoint, step = "step", int(epath.Path(weights).parent.name)
-    keys = ("model_name", "dtype", "language_in_prompt", "context", "lora_rank")
+    keys = [
+      *_KEYS,
+      *sorted(set(DecodingKeys.model_fields) - NOT_OF_TRANSCRIPTS - {"max_new_tokens"}),
+    ]
     return cls(
       run=config.run_name,
       split=config.split,
@@ -51,7 +63,20 @@ class Decoded(pydantic.BaseModel):
       normalizer=config.normalizer,
       max_new_tokens=config.max_new_tokens,
       config={key: getattr(config, key) for key in keys},
+      input=config.decode_input,
+      versions={"maxtext_ext": __version__} | {name: version(name) for name in _PACKAGES},
     )
+
+  @property
+  def name(self) -> str:
+    """Name of the folder of the hypotheses inside that of the run."""
+    return epath.Path(self.input).stem if self.input else self.split
+
+  @property
+  def settings(self) -> dict[str, Any]:
+    """What transcripts depend on, beside the sound."""
+    own = ("run", "checkpoint", "step", "max_new_tokens")
+    return {name: getattr(self, name) for name in own} | self.config
 
   @property
   def weights(self) -> str:
@@ -64,11 +89,6 @@ class Decoded(pydantic.BaseModel):
     with atomic_open(os.path.join(folder, DECODED_FILE)) as file:
       json.dump(self.model_dump(), file, ensure_ascii=False, indent=2, default=str)
       file.write("\n")
-
-
-def remove(folder: str) -> None:
-  """Removes the file of an earlier decode, before its shards are overwritten."""
-  epath.Path(folder, DECODED_FILE).unlink(missing_ok=True)
 
 
 def read(path: str | os.PathLike[str]) -> Decoded | None:

@@ -170,20 +170,3 @@ def decode_split(
     host_index=host_index,
     host_count=host_count,
   )
-
-
-def decode_iterator(
-  config: InputConfig,
-  tokenizer: Vocabulary,
-  split: str | None = None,
-  *,
-  host_index: int = 0,
-  host_count: int = 1,
-) -> DecodeIterator:
-  """Iterates once over all readable clips of a split, without filters (`decode_split`).
-
-  Raises:
-    ValueError: no data, or more of it than `max_bad_fraction` cannot be read.
-  """
-  clips = decode_split(config, tokenizer, split, host_index=host_index, host_count=host_count)
-  return iter(clips)

@@ -21,7 +21,6 @@ from maxtext_ext.input.datasets import Datasets, NamedData
 from maxtext_ext.input.decoding import (
   DecodeIterator,
   DecodeSplit,
-  decode_iterator,
   decode_split,
 )
 from maxtext_ext.input.filters import Filters
@@ -72,7 +71,6 @@ __all__ = [
   "Packing",
   "PromptKeys",
   "SpecAugment",
-  "decode_iterator",
   "decode_split",
   "eval_iterator",
   "fill",

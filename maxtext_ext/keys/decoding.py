@@ -7,13 +7,35 @@ from maxtext_ext.subconfig import Count, Size, SubConfig
 
 # Weights that `decode_checkpoint` names, beside those of a step of the run.
 CHECKPOINTS = ("best", "latest", "base", "untrained")
+# Keys on which transcripts do not depend, or that `Decoded` records in another form.
+NOT_OF_TRANSCRIPTS = frozenset(
+  {
+    *("split", "decode_input", "output", "clips_per_shard", "replace_output"),
+    *("decode_checkpoint", "decode_rows", "tokens_per_second"),
+  }
+)
 
 
 class DecodingKeys(SubConfig, title="Decoding"):
   """Split and weights of decoding, and the folder of the hypotheses."""
 
   split: str = Field("test", description="The split to decode.")
-  output: str = Field("", description="Folder of hypotheses; default: {run}/decoded/{split}.")
+  decode_input: str = Field(
+    "",
+    description=(
+      "Decode this instead of a split: a JSONL file, or a folder of sound files; local or gs://."
+    ),
+  )
+  output: str = Field(
+    "",
+    description="Folder of hypotheses; default: {run}/decoded/{split}, or the input's name.",
+  )
+  clips_per_shard: Count = Field(
+    64, description="Clips of an output file: what a job that is killed has to do again."
+  )
+  replace_output: bool = Field(
+    False, description="Remove earlier transcripts from the output folder first."
+  )
   decode_checkpoint: str = Field(
     "best",
     description=(

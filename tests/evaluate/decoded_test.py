@@ -1,5 +1,6 @@
 """Records beside hypotheses, written and read back."""
 
+import json
 import types
 
 import pytest
@@ -13,16 +14,22 @@ CONFIG = types.SimpleNamespace(
   decode_checkpoint="best",
   normalizer="hebrew",
   max_new_tokens=16,
+  loop_repeats=32,
   model_name="qwen3-asr-tiny",
   dtype="float32",
   language_in_prompt=True,
   context="Cohen, Levi",
   lora_rank=0,
+  template="qwen3_asr",
+  decode_input="",
 )
 
 
 def with_checkpoint(which: str) -> types.SimpleNamespace:
   return types.SimpleNamespace(**vars(CONFIG) | {"decode_checkpoint": which})
+
+
+CONFIG_UNTRAINED = with_checkpoint("untrained")
 
 
 @pytest.mark.parametrize(
@@ -39,9 +46,22 @@ def test_what_is_written_is_read_back(tmp_path, which, weights, checkpoint, step
   assert (source.checkpoint, source.step, source.weights) == (checkpoint, step, said)
   source.write(str(tmp_path))
   assert decoded.read(tmp_path) == decoded.read(tmp_path / "a.jsonl") == source
-  decoded.remove(str(tmp_path))
-  assert decoded.read(tmp_path) is None
-  decoded.remove(str(tmp_path))
+  assert source.settings.items() >= {"step": step, "max_new_tokens": 16, "dtype": "float32"}.items()
+
+
+def test_the_folder_is_named_by_the_split_or_the_input():
+  assert Decoded.of(CONFIG_UNTRAINED, "").name == "test"
+  of_input = types.SimpleNamespace(
+    **vars(CONFIG_UNTRAINED) | {"decode_input": "gs://b/calls.jsonl"}
+  )
+  assert Decoded.of(of_input, "").name == "calls"
+
+
+def test_one_of_an_earlier_version_is_read(tmp_path):
+  earlier = {"run": "r", "split": "test", "checkpoint": "step", "step": 3, "normalizer": "basic"}
+  (tmp_path / "decoded.json").write_text(json.dumps(earlier | {"max_new_tokens": 9}))
+  source = decoded.read(tmp_path)
+  assert (source.step, source.input, source.versions) == (3, "", {})
 
 
 @pytest.mark.parametrize(

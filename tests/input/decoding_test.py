@@ -3,7 +3,7 @@ import pytest
 from inputs import with_keys
 
 from maxtext_ext.input.filters import Filters
-from maxtext_ext.input.pipeline import PromptKeys, decode_iterator, decode_split
+from maxtext_ext.input.pipeline import PromptKeys, decode_split
 from maxtext_ext.text.alphabet import Alphabet
 
 CLIPS = 48  # of conftest.py
@@ -14,7 +14,7 @@ def test_decoding_gives_every_clip_once(config, tokenizer, hosts):
   config = with_keys(config, audio_dtype="int16", filters=Filters(max_seconds=1.0))
   seen, counts = {}, []
   for host in range(hosts):
-    clips = decode_iterator(config, tokenizer, "train", host_index=host, host_count=hosts)
+    clips = iter(decode_split(config, tokenizer, "train", host_index=host, host_count=hosts))
     counts.append(len(clips))
     for clip in clips:
       assert clip.samples.dtype == np.int16
@@ -27,14 +27,14 @@ def test_decoding_gives_every_clip_once(config, tokenizer, hosts):
 def test_long_clips_come_first(config, tokenizer, tmp_path, make_record, write_split):
   clips = [make_record(n, seconds=s) for n, s in enumerate((3.0, 9.0, 1.0, 20.0, 10.0))]
   write_split(tmp_path, "train", clips)
-  read = decode_iterator(with_keys(config, data_dir=str(tmp_path)), tokenizer)
+  read = iter(decode_split(with_keys(config, data_dir=str(tmp_path)), tokenizer))
   seconds = [round(clip.seconds) for clip in read]
   assert seconds[0] == 20 and set(seconds[1:3]) == {9, 10}  # 4, 2, 2, 1 and 1 windows
 
 
 def test_decoding_counts_what_it_cannot_read(config, tokenizer, faulty_dir):
   config = with_keys(config, data_dir=faulty_dir, filters=Filters(min_seconds=0.3, max_seconds=5.0))
-  clips = decode_iterator(config, tokenizer)
+  clips = iter(decode_split(config, tokenizer))
   assert len(list(clips)) == 9  # of any length
   assert clips.dropped == {"unreadable": 2, "unusable": 1}
 
@@ -42,7 +42,7 @@ def test_decoding_counts_what_it_cannot_read(config, tokenizer, faulty_dir):
 def test_a_clip_without_prompt_is_decoded_whatever_its_reference_says(config, tmp_path):
   alphabet = Alphabet("ab").write(tmp_path)  # the references hold numbers too
   config = with_keys(config, prompt=PromptKeys(template="letters"))
-  clips = list(decode_iterator(config, alphabet))
+  clips = list(decode_split(config, alphabet))
   assert len(clips) == CLIPS
   assert not any(len(clip.prompt) or len(clip.target) for clip in clips)
 
@@ -50,7 +50,7 @@ def test_a_clip_without_prompt_is_decoded_whatever_its_reference_says(config, tm
 def test_too_much_that_cannot_be_read_is_an_error(config, tokenizer, faulty_dir):
   config = with_keys(config, data_dir=faulty_dir, max_bad_fraction=0.0)
   with pytest.raises(ValueError, match="1 of 1 records read cannot be used"):
-    decode_iterator(config, tokenizer)
+    decode_split(config, tokenizer)
 
 
 def test_a_few_clips_are_drawn_from_the_whole_split_and_always_the_same(config, tokenizer):
@@ -74,6 +74,6 @@ def test_clips_can_be_read_again(config, tokenizer):
 
 def test_filters_leave_nothing_out_of_decoding(config, tokenizer):
   filters = Filters(max_seconds=5.0, min_characters=1_000)
-  assert len(list(decode_iterator(with_keys(config, filters=filters), tokenizer))) == CLIPS
+  assert len(list(decode_split(with_keys(config, filters=filters), tokenizer))) == CLIPS
   with pytest.raises(ValueError, match=f"none of {CLIPS} records can be decoded"):
     decode_split(with_keys(config, filters=filters), tokenizer, filtered=True)

@@ -18,7 +18,7 @@ from maxtext_ext.input.pipeline import (
   HostAugment,
   NoiseOnly,
   SpecAugment,
-  decode_iterator,
+  decode_split,
   eval_iterator,
   train_iterator,
 )
@@ -141,7 +141,7 @@ def test_decoded_clips(cases, tokenizer, name, hosts):
   checksum = Checksum()
   for host in range(hosts):
     split = "validation" if name in ("mixture", "all") else "train"
-    batches = decode_iterator(cases[name], tokenizer, split, host_index=host, host_count=hosts)
+    batches = iter(decode_split(cases[name], tokenizer, split, host_index=host, host_count=hosts))
     for clip in batches:
       arrays = {"prompt": clip.prompt, "samples": clip.samples}
       fields = dataclasses.asdict(info(clip))

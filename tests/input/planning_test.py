@@ -12,7 +12,6 @@ from inputs import with_keys
 from maxtext_ext.input import pipeline
 from maxtext_ext.input.filters import Filters
 from maxtext_ext.input.pipeline import (
-  decode_iterator,
   decode_split,
   eval_iterator,
   train_iterator,
@@ -123,7 +122,7 @@ def test_records_that_turn_out_bad_are_dropped_and_counted(rotten, tokenizer, ho
   for host in range(hosts):
     batches = eval_iterator(rotten, tokenizer, host_index=host, host_count=hosts)
     evaluated += by_number(batches, tokenizer)
-    decoded = decode_iterator(rotten, tokenizer, host_index=host, host_count=hosts)
+    decoded = iter(decode_split(rotten, tokenizer, host_index=host, host_count=hosts))
     assert not decoded.dropped
     clips += [clip.sample_id for clip in decoded]
     for reason, count in decoded.dropped.items():
@@ -135,7 +134,7 @@ def test_records_that_turn_out_bad_are_dropped_and_counted(rotten, tokenizer, ho
 
 def test_too_many_that_turn_out_bad_are_an_error(rotten, tokenizer):
   strict = with_keys(rotten, max_bad_fraction=0.0)
-  for batches in (eval_iterator(strict, tokenizer), decode_iterator(strict, tokenizer)):
+  for batches in (eval_iterator(strict, tokenizer), iter(decode_split(strict, tokenizer))):
     with pytest.raises(ValueError, match="cannot be used, more than max_bad_fraction=0"):
       list(batches)
 
@@ -154,7 +153,7 @@ def test_lengths_of_other_records_are_an_error(copy, tokenizer):
 
   forge(long, longer)
   with pytest.raises(ValueError, match=r"its stored lengths .*; remove \*\.lengths\.npz beside"):
-    list(decode_iterator(long, tokenizer))
+    list(decode_split(long, tokenizer))
 
 
 def test_lengths_of_more_records_are_an_error(copy, tokenizer):

@@ -1,0 +1,180 @@
+"""Decoding of output shards: feeds clips to an engine, and creates each shard when it is complete.
+
+Clips of several shards are with the engine at the same time, and answers may come in any order.
+"""
+
+import dataclasses
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from maxtext_ext.decode.division import Division
+from maxtext_ext.decode.folder import OutputFolder
+from maxtext_ext.evaluate.hypothesis import ERROR, Hypothesis
+from maxtext_ext.evaluate.hypothesis_line import format_line
+from maxtext_ext.input.utterance import Utterance
+
+# A clip by its place in the source; of one that cannot be read its line, with the reason.
+ReadClip = Callable[[int], Utterance | Hypothesis]
+# Clips -> a line for each, in any order: what an engine does.
+Transcribe = Callable[[Iterator[Utterance]], Iterator[Hypothesis]]
+
+
+@dataclasses.dataclass(kw_only=True)
+class Tally:
+  """Counts of what this process has decoded.
+
+  Attributes:
+    clips: including those that could not be read.
+    seconds: of audio.
+    cut: transcripts that a limit cut.
+    failed: clips that could not be read.
+    first_failure: id and reason of the first of them.
+    taken: clips of shards that another job had finished when this one came to them.
+  """
+
+  clips: int = 0
+  seconds: float = 0.0
+  cut: int = 0
+  failed: int = 0
+  first_failure: str = ""
+  taken: int = 0
+
+  def add(self, line: Hypothesis) -> None:
+    """Counts a line."""
+    self.clips += 1
+    self.seconds += line.duration
+    self.cut += not line.complete
+    if reason := line.extra.get(ERROR):
+      self.failed += 1
+      self.first_failure = self.first_failure or f"{line.id}: {reason}"
+
+  def note(self) -> str:
+    """Describes it for a line of progress."""
+    counts = {"cut": self.cut, "failed": self.failed}
+    parts = [f"{self.clips} clips", f"{self.seconds:.0f} s of audio"]
+    return ", ".join(parts + [f"{count} {name}" for name, count in counts.items() if count])
+
+
+def decode_shards(
+  folder: OutputFolder,
+  division: Division,
+  shards: Iterable[int],
+  read: ReadClip,
+  transcribe: Transcribe,
+  *,
+  threads: int,
+  report: Callable[[Tally], None] = lambda tally: None,
+) -> Tally:
+  """Decodes shards that are not there yet, in their order.
+
+  Args:
+    folder: that this job has joined.
+    division: of the clips.
+    shards: to decode; those that another job finishes meanwhile are left out.
+    read: called by several threads.
+    transcribe: the engine.
+    threads: that read clips ahead.
+    report: called after each clip.
+
+  Raises:
+    ValueError: two clips have the same dataset and id.
+    OSError: clips or the folder cannot be reached.
+  """
+  collector = _Collector(folder, report)
+
+  def places() -> Iterator[tuple[int, int]]:
+    for shard in shards:
+      clips = division.places(shard)
+      if folder.is_finished(shard):
+        collector.tally.taken += len(clips)
+        continue
+      collector.begin(shard, len(clips))
+      yield from ((shard, place) for place in clips)
+
+  def clips() -> Iterator[Utterance]:
+    for (shard, place), clip in _read_ahead(places(), lambda item: read(item[1]), threads):
+      if isinstance(clip, Hypothesis):
+        collector.put(shard, place, clip)
+      else:
+        collector.expect(shard, place, clip)
+        yield clip
+
+  for line in transcribe(clips()):
+    collector.take(line)
+  collector.require_complete()
+  return collector.tally
+
+
+class _Collector:
+  """Collector of the lines of shards that are being decoded; may be used by several threads."""
+
+  def __init__(self, folder: OutputFolder, report: Callable[[Tally], None]) -> None:
+    self.tally = Tally()
+    self._folder, self._report = folder, report
+    self._lines: dict[int, dict[int, Hypothesis]] = {}  # shard -> place -> line
+    self._sizes: dict[int, int] = {}
+    self._places: dict[tuple[str, str], tuple[int, int]] = {}  # of clips with the engine
+    self._lock = threading.Lock()
+
+  def begin(self, shard: int, size: int) -> None:
+    """Expects so many lines of a shard."""
+    with self._lock:
+      self._lines[shard], self._sizes[shard] = {}, size
+
+  def expect(self, shard: int, place: int, clip: Utterance) -> None:
+    """Expects the line of a clip from the engine."""
+    key = (clip.dataset_name, clip.sample_id)
+    with self._lock:
+      if key in self._places:
+        raise ValueError(
+          f"id {clip.sample_id!r} of dataset {clip.dataset_name!r} occurs twice; remove one, or"
+          " name the datasets apart"
+        )
+      self._places[key] = shard, place
+
+  def take(self, line: Hypothesis) -> None:
+    """Adds a line of the engine."""
+    with self._lock:
+      shard, place = self._places.pop((line.dataset, line.id))
+    self.put(shard, place, line)
+
+  def put(self, shard: int, place: int, line: Hypothesis) -> None:
+    """Adds a line; creates the shard when it has all."""
+    with self._lock:
+      lines = self._lines[shard]
+      lines[place] = line
+      self.tally.add(line)
+      complete = len(lines) == self._sizes[shard]
+      if complete:
+        del self._lines[shard], self._sizes[shard]
+    if complete:
+      ordered = (format_line(lines[place]) for place in sorted(lines))
+      self._folder.finish(shard, "".join(f"{text}\n" for text in ordered).encode())
+    self._report(self.tally)
+
+  def require_complete(self) -> None:
+    """Checks that the engine has answered all clips."""
+    assert not self._places, f"no answer for {len(self._places)} clips"
+    assert not self._lines
+
+
+def _read_ahead[T](
+  items: Iterable[T], read: Callable[[T], Utterance | Hypothesis], threads: int
+) -> Iterator[tuple[T, Utterance | Hypothesis]]:
+  """Reads items by threads, some ahead of their use; yields each with its content, in order."""
+  waiting: deque[tuple[T, Future[Utterance | Hypothesis]]] = deque()
+  pool = ThreadPoolExecutor(threads)
+  iterator = iter(items)
+  try:
+    while True:
+      for item in itertools.islice(iterator, 4 * threads - len(waiting)):
+        waiting.append((item, pool.submit(read, item)))
+      if not waiting:
+        return
+      item, future = waiting.popleft()
+      yield item, future.result()
+  finally:
+    pool.shutdown(wait=False, cancel_futures=True)

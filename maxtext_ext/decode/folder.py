@@ -1,0 +1,156 @@
+"""Output folder of a decode: a manifest, and shards that are created once.
+
+Any number of jobs may write into one folder, at the same time or after one was killed: the manifest
+says how the clips are divided and what the transcripts depend on, and the first job that has
+decoded a shard creates it. Jobs need no other knowledge of each other.
+"""
+
+import json
+import os
+import re
+from typing import Any, Self
+
+import pydantic
+
+from maxtext_ext.decode.division import Division
+from maxtext_ext.evaluate import decoded
+from maxtext_ext.evaluate.hypotheses import shard_path
+from maxtext_ext.files import storage
+from maxtext_ext.files.creation import create
+
+MANIFEST_FILE = "manifest.json"
+_FORMAT = "maxtext_ext decode 1"
+_SHARD = re.compile(r"hypotheses-(\d{5})-of-\d{5}\.jsonl")
+_REMEDY = "give another output=, or replace_output=true to remove them"
+
+
+class Manifest(pydantic.BaseModel):
+  """Manifest of an output folder, which its first job creates.
+
+  Attributes:
+    clips: their number.
+    ids: digest of their ids.
+    shards: number of the output shards.
+    settings: what the transcripts depend on, beside the sound: weights and keys.
+  """
+
+  model_config = pydantic.ConfigDict(frozen=True, strict=True)
+
+  format: str = _FORMAT
+  clips: int
+  ids: str
+  shards: int
+  settings: dict[str, Any]
+
+  @classmethod
+  def of(cls, division: Division, settings: dict[str, Any]) -> Self:
+    """Makes the manifest of a division; of `settings` it has what JSON would."""
+    stored = json.loads(json.dumps(settings, default=str))
+    return cls(clips=len(division), ids=division.digest, shards=division.shards, settings=stored)
+
+  def to_bytes(self) -> bytes:
+    """Serializes it, indented for people."""
+    return f"{self.model_dump_json(indent=2)}\n".encode()
+
+
+class OutputFolder:
+  """Folder of hypotheses that this job writes to, maybe beside others.
+
+  Args:
+    path: local or a URL.
+    manifest: what this job would write.
+  """
+
+  def __init__(self, path: str, manifest: Manifest) -> None:
+    self.path = path
+    self.manifest = manifest
+    self._manifest_path = os.path.join(path, MANIFEST_FILE)
+
+  def join(self) -> None:
+    """Creates the manifest, or finds that of another job with the same clips and settings.
+
+    Raises:
+      ValueError: the folder is of other clips or settings; it is left as it is.
+      OSError: it cannot be written to.
+    """
+    shards = self._shards()  # before the manifest is read, which is made before them
+    existing = self._read()
+    if existing is None and shards:
+      raise ValueError(
+        f"{self.path}: has transcripts of a version without {MANIFEST_FILE},"
+        f" {os.path.basename(shards[0])} and others; {_REMEDY}"
+      )
+    if existing is None and not create(self._manifest_path, self.manifest.to_bytes()):
+      existing = self._read()
+    if existing is not None and (changes := _changes(existing, self.manifest)):
+      raise ValueError(
+        f"{self.path}: has transcripts of other settings ({'; '.join(changes)}); {_REMEDY}"
+      )
+
+  def clear(self) -> None:
+    """Removes what decodes have written there; no other job may be running.
+
+    The manifest goes last: a folder that was cleared in part is not taken for a new one.
+    """
+    for path in self._shards():
+      storage.remove(path)
+    storage.remove(os.path.join(self.path, decoded.DECODED_FILE))
+    storage.remove(self._manifest_path)
+
+  def unfinished(self) -> list[int]:
+    """Returns the numbers of the shards that are not there."""
+    finished = {int(match[1]) for path in self._shards() if (match := _number(path))}
+    return [shard for shard in range(self.manifest.shards) if shard not in finished]
+
+  def is_finished(self, shard: int) -> bool:
+    """Returns whether a shard is there."""
+    return storage.exists(self._path_of(shard))
+
+  def finish(self, shard: int, data: bytes) -> bool:
+    """Creates a shard, unless another job has; returns whether it has these bytes.
+
+    Raises:
+      OSError: it cannot be written, or the folder is another decode's by now.
+    """
+    if self._read() != self.manifest:
+      raise OSError(
+        f"{self.path}: {MANIFEST_FILE} is not that of this job any more, another one has replaced"
+        " the transcripts; give another output="
+      )
+    return create(self._path_of(shard), data)
+
+  def _path_of(self, shard: int) -> str:
+    return shard_path(self.path, shard, self.manifest.shards)
+
+  def _shards(self) -> list[str]:
+    return [path for path in storage.list_folder(self.path, ".jsonl") if _number(path)]
+
+  def _read(self) -> Manifest | None:
+    try:
+      content = storage.read_bytes(self._manifest_path)
+    except FileNotFoundError:
+      return None
+    try:
+      return Manifest.model_validate_json(content)
+    except pydantic.ValidationError as error:
+      raise ValueError(f"{self._manifest_path}: not the manifest of a decode; {_REMEDY}") from error
+
+
+def _number(path: str) -> re.Match[str] | None:
+  return _SHARD.fullmatch(os.path.basename(path))
+
+
+def _changes(before: Manifest, now: Manifest) -> list[str]:
+  """Describes what differs between two manifests."""
+  found = []
+  if (before.clips, before.ids) != (now.clips, now.ids):
+    found.append(f"of {before.clips} clips, now {now.clips}, with other ids")
+  if before.shards != now.shards:
+    found.append(f"{before.shards} shards, now {now.shards}: keep clips_per_shard")
+  for name in sorted({*before.settings, *now.settings}):
+    was, new = (each.settings.get(name) for each in (before, now))
+    if was != new:
+      found.append(f"{name} was {was!r:.100}, now {new!r:.100}")
+  if before.format != now.format:
+    found.append(f"format {before.format!r}, expected {now.format!r}")
+  return found

@@ -1,0 +1,117 @@
+"""Clips of sound files, local or at URLs: those of a folder, or that a JSONL manifest names."""
+
+import os
+
+from maxtext_ext.audio.io import load_audio
+from maxtext_ext.audio.sounds import SUFFIXES
+from maxtext_ext.decode.clips import Clips
+from maxtext_ext.files import storage
+from maxtext_ext.records.schema import Record, RecordError
+from maxtext_ext.sources import jsonl
+from maxtext_ext.sources.fields import Fields
+from maxtext_ext.sources.lines import read_lines
+from maxtext_ext.sources.options import SourceOptions
+from maxtext_ext.sources.rows import Row, fields_of, read_row
+
+_SOUNDS = (*SUFFIXES, ".m4a", ".aac", ".mp4", ".webm", ".aiff", ".aif", ".au")
+_OPTIONS = SourceOptions()
+
+
+def open_files(source: str) -> Clips:
+  """Opens the clips of a JSONL file, or of a folder or a file of sound.
+
+  Raises:
+    ValueError: nothing is there, or no clip.
+  """
+  if storage.is_file(source):
+    is_sound = source.lower().endswith(_SOUNDS)
+    return SoundFiles(*os.path.split(source)) if is_sound else ManifestClips(source)
+  if not storage.exists(source):
+    raise ValueError(
+      f"decode_input={source}: no such file or folder; expected a JSONL file, or a folder of sound"
+      " files"
+    )
+  names = sorted(name for name in storage.walk(source) if name.lower().endswith(_SOUNDS))
+  if not names:
+    raise ValueError(
+      f"decode_input={source}: no sound files in this folder ({', '.join(_SOUNDS)}); for a"
+      " manifest name the JSONL file itself"
+    )
+  return SoundFiles(source, *names)
+
+
+class SoundFiles(Clips):
+  """Sound files; a clip's id is its path from the folder on.
+
+  Args:
+    folder: of them all.
+    names: their paths from there.
+  """
+
+  def __init__(self, folder: str, *names: str) -> None:
+    self.where = folder or names[0]
+    self.ids = names
+    self._folder = folder
+
+  def record(self, place: int) -> Record:
+    """See Clips."""
+    name = self.ids[place]
+    return Record(sample_id=name, audio=load_audio(storage.join(self._folder, name)), text="")
+
+
+class ManifestClips(Clips):
+  """Clips that the lines of a JSONL file name, as `sources.jsonl` reads them; texts may be missing.
+
+  The lines are kept in memory: a manifest of a million clips takes a few hundred megabytes.
+
+  Raises:
+    ValueError: no lines, or two clips of one id in one data set.
+  """
+
+  def __init__(self, path: str) -> None:
+    jsonl.open_files([path], _OPTIONS)
+    self.where = path
+    self._folder, self._name = os.path.split(path)
+    self._lines = list(read_lines(path))
+    self.ids = []
+    places: dict[tuple[str, str], int] = {}
+    for place, line in enumerate(self._lines):
+      fields = self.fields(place)
+      first = places.setdefault((fields.dataset_name, fields.sample_id), line.number)
+      if first != line.number:
+        raise ValueError(
+          f"{path}:{line.number}: id {fields.sample_id!r} occurred before, at line {first}; remove"
+          " one, or give each line an id"
+        )
+      self.ids.append(fields.sample_id)
+
+  def record(self, place: int) -> Record:
+    """See Clips."""
+    return read_row(
+      self._row(place),
+      self._folder,
+      _OPTIONS,
+      default_id=self._name_of_line(place),
+      text_required=False,
+    )
+
+  def fields(self, place: int) -> Fields:
+    """See Clips."""
+    name = self._name_of_line(place)
+    try:
+      return fields_of(self._row(place), _OPTIONS, name)
+    except RecordError as error:
+      return Fields(
+        sample_id=error.sample_id or name,
+        text="",
+        dataset_name="",
+        language=None,
+        prompt="",
+        speaker=None,
+      )
+
+  def _row(self, place: int) -> Row:
+    return Row(values=jsonl.parse_line(self._lines[place]))
+
+  def _name_of_line(self, place: int) -> str:
+    return f"{self._name}:{self._lines[place].number}"

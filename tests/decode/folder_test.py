@@ -1,0 +1,89 @@
+"""Output folders that several jobs join, by their manifest."""
+
+import pytest
+
+from maxtext_ext.decode.division import Division
+from maxtext_ext.decode.folder import MANIFEST_FILE, Manifest, OutputFolder
+from maxtext_ext.files import storage
+
+IDS = [f"clip{number}" for number in range(10)]
+SETTINGS = {"run": "r", "step": 7, "context": "", "targets": ("a", "b")}
+
+
+def output(root: str, ids=IDS, clips_per_shard: int = 4, **changes) -> OutputFolder:
+  division = Division.of(ids, clips_per_shard)
+  return OutputFolder(storage.join(root, "out"), Manifest.of(division, SETTINGS | changes))
+
+
+def test_jobs_of_the_same_settings_join(place):
+  first, second = output(place), output(place, IDS[::-1])
+  first.join()
+  second.join()
+  assert first.unfinished() == second.unfinished() == [0, 1, 2]
+  assert first.finish(1, b"{}\n")
+  assert not second.finish(1, b"{} \n"), "created once"
+  assert second.is_finished(1) and not second.is_finished(0)
+  assert first.unfinished() == second.unfinished() == [0, 2]
+  names = [path.rpartition("/")[2] for path in storage.list_folder(first.path)]
+  assert names == ["hypotheses-00001-of-00003.jsonl", MANIFEST_FILE]
+
+
+@pytest.mark.parametrize(
+  ("change", "said"),
+  [
+    ({"step": 8}, "step was 7, now 8"),
+    ({"context": "Cohen"}, "context was '', now 'Cohen'"),
+    ({"beams": 4}, "beams was None, now 4"),
+    ({"ids": IDS[1:]}, "of 10 clips, now 9, with other ids"),
+    ({"ids": [*IDS[1:], "another"]}, "of 10 clips, now 10, with other ids"),
+    ({"clips_per_shard": 5}, "3 shards, now 2: keep clips_per_shard"),
+  ],
+)
+def test_another_job_is_refused_and_changes_nothing(tmp_path, change, said):
+  output(str(tmp_path)).join()
+  before = (tmp_path / "out" / MANIFEST_FILE).read_bytes()
+  with pytest.raises(ValueError, match=r"transcripts of other settings \(") as refusal:
+    output(str(tmp_path), **change).join()
+  assert said in str(refusal.value)
+  assert str(refusal.value).endswith("give another output=, or replace_output=true to remove them")
+  assert (tmp_path / "out" / MANIFEST_FILE).read_bytes() == before
+
+
+def test_the_output_of_an_earlier_version_is_not_mixed_in(place):
+  old = storage.join(place, "out", "hypotheses-00000-of-00002.jsonl")
+  storage.write_bytes(old, b"{}\n")
+  folder = output(place)
+  with pytest.raises(ValueError, match=r"of a version without manifest.json, hypotheses-00000-of"):
+    folder.join()
+  folder.clear()
+  folder.join()
+  assert folder.unfinished() == [0, 1, 2] and not storage.exists(old)
+
+
+def test_other_files_of_the_folder_stay(tmp_path):
+  folder = output(str(tmp_path))
+  folder.join()
+  folder.finish(0, b"")
+  (tmp_path / "out" / "notes.txt").touch()
+  (tmp_path / "out" / "mine.jsonl").touch()
+  folder.clear()
+  assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["mine.jsonl", "notes.txt"]
+
+
+def test_a_job_whose_folder_was_replaced_writes_no_more(place):
+  slow, fast = output(place), output(place, step=8)
+  slow.join()
+  fast.clear()
+  fast.join()
+  with pytest.raises(OSError, match="not that of this job any more"):
+    slow.finish(0, b"old")
+  assert fast.finish(0, b"new")
+
+
+def test_what_is_no_manifest_is_told(tmp_path):
+  folder = output(str(tmp_path))
+  storage.write_bytes(storage.join(folder.path, MANIFEST_FILE), b"[]")
+  with pytest.raises(
+    ValueError, match=r"manifest.json: not the manifest of a decode; give another"
+  ):
+    folder.join()
