@@ -7,7 +7,8 @@ usage() {
 usage: tools/run_batch_inference.sh [OPTION...] [CONFIG.yml] [KEY=VALUE...]
 
 Decodes SPLITS (environment; default: validation test) of DATA_DIR on all workers, one after the
-other, then scores each on the first worker. With the run's folder, or OUTPUT_DIR, as OUT:
+other, then scores each on the first worker. What is there is not decoded again; replace_output=true
+does so, after more training. With the run's folder, or OUTPUT_DIR, as OUT:
   OUT/decoded/SPLIT              transcripts; of --data DIR: OUT/decoded/NAME/SPLIT, NAME as of DIR
   OUT/decoded/SPLIT.html, .json  word and character error rates
   --data=DIR         another corpus than DATA_DIR; may be given several times
@@ -32,6 +33,7 @@ read_config
 for key in split output; do
   [ -z "$(value_of "$key")" ] || die "$key=...: give SPLITS and OUTPUT_DIR in the environment instead"
 done
+[ -z "$(value_of decode_input)" ] || die "decode_input=...: use tools/inference_multihost.sh"
 [ ${#corpora[@]} = 0 ] || [ -z "$(value_of data_dir)" ] || die "--data and data_dir=...: give one"
 add_settings
 [ ${#corpora[@]} != 0 ] || add_data "$DATA_DIR"

@@ -138,6 +138,11 @@ def test_decoding():
   words = shlex.split(on_pod(DECODE, "split=dev")["COMMAND"])
   assert words[:4] == ["bash", "tools/shell/on_worker.sh", "decode", OMNI]
   assert "split=dev" in words and "split=test" not in words
+  calls = "decode_input=gs://x/calls"
+  assert commands(DECODE, DEMO, calls, **HERE) == [["maxtext-ext", "decode", DEMO, calls]]
+  words = shlex.split(on_pod(DECODE, calls, "output=gs://x/text")["COMMAND"])
+  assert {calls, "output=gs://x/text"} <= set(words)
+  assert not any(word.startswith(("split=", "data_dir=", "mixture=")) for word in words)
 
 
 def test_batches_here():
@@ -220,6 +225,7 @@ def test_queued_resources():
     (TRAIN, ["none.yml"], POD, "error: none.yml: no such file below"),
     (TRAIN, [], {"BUCKET": "gs://b/"}, "error: BUCKET=gs://b/: expected no slash at its end"),
     (BATCH, ["split=test"], {}, "error: split=...: give SPLITS and OUTPUT_DIR"),
+    (BATCH, ["decode_input=a"], {}, "error: decode_input=...: use tools/inference_multihost.sh"),
     (BATCH, ["--data"], {}, "error: --data: expected --data=DIR"),
     (BATCH, ["--data=a", "data_dir=b"], {}, "error: --data and data_dir=...: give one"),
     (MODEL, ["a/b"], {}, "usage: "),

@@ -1,0 +1,32 @@
+"""One JSONL file of a folder of sound: the shards of a decode, put together."""
+
+import json
+import pathlib
+import runpy
+
+from maxtext_ext.compat import dispatch
+from maxtext_ext.evaluate.hypotheses import read_hypotheses
+from tests.decode import standin
+
+SCRIPT = pathlib.Path(__file__).parents[2] / "tools" / "batch_inference.py"
+
+
+def test_a_folder_becomes_a_file(tmp_path, monkeypatch, capsys):
+  asked = []
+
+  def decode(argv: list[str]) -> None:
+    asked.append(argv)
+    standin.decode(str(tmp_path / "out.jsonl.parts"), 23)
+
+  monkeypatch.setattr(dispatch, "decode", decode)
+  out = str(tmp_path / "out.jsonl")
+  main = runpy.run_path(str(SCRIPT))["main"]
+  for _ in range(2):  # the second time there is nothing left to decode
+    main("a.yml", "gs://bucket/calls", out, ["run_name=r"])
+    lines = [json.loads(line) for line in pathlib.Path(out).read_text().splitlines()]
+    assert [line["id"] for line in lines] == sorted(standin.ids(23))
+    assert lines[0]["hypothesis"] == "text of folder/0.wav"
+  keys = ["decode_input=gs://bucket/calls", f"output={out}.parts", "run_name=r"]
+  assert asked == [["batch_inference.py", "a.yml", *keys]] * 2
+  assert f"{out}: 23 transcripts" in capsys.readouterr().out
+  assert len(read_hypotheses(out)) == 23

@@ -1,0 +1,47 @@
+"""Transcribes a folder of sound files, or what a JSONL file names, into one JSONL file.
+
+python tools/batch_inference.py configs/experiments/finetune.yml recordings/clips out/clips.jsonl
+
+It is `maxtext-ext decode` with decode_input=, whose shards it puts together. They stay beside the
+file, in OUT.parts, so that the same command continues after an interruption.
+"""
+
+import operator
+from typing import Annotated
+
+import typer
+
+from maxtext_ext.compat import dispatch
+from maxtext_ext.errors import exit_with_one_line
+from maxtext_ext.evaluate.hypotheses import read_hypotheses
+from maxtext_ext.evaluate.hypothesis_line import format_line
+from maxtext_ext.files.storage import atomic_open
+
+
+@exit_with_one_line
+def main(
+  config: Annotated[str, typer.Argument(help="A yml file, such as configs/experiments/demo.yml.")],
+  source: Annotated[str, typer.Argument(help="Folder of sound, or JSONL file; local or gs://.")],
+  out: Annotated[str, typer.Argument(help="JSONL file to write, local or gs://.")],
+  overrides: Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Keys of the configuration: run_name=run7"),
+  ] = None,
+) -> None:
+  """Transcribe a folder of sound files, or what a JSONL file names, into one JSONL file."""
+  parts = f"{out}.parts"
+  keys = [f"decode_input={source}", f"output={parts}", *(overrides or [])]
+  dispatch.decode(["batch_inference.py", config, *keys])
+  join(parts, out)
+
+
+def join(parts: str, out: str) -> None:
+  """Writes the lines of all shards to one file, by data set and id."""
+  lines = sorted(read_hypotheses(parts), key=operator.attrgetter("dataset", "id"))
+  with atomic_open(out) as file:
+    file.writelines(f"{format_line(line)}\n" for line in lines)
+  typer.echo(f"{out}: {len(lines)} transcripts")
+
+
+if __name__ == "__main__":
+  typer.run(main)
