@@ -49,7 +49,7 @@ class DecodeResult:
   Attributes:
     output: the folder of the hypotheses.
     total: clips of the folder.
-    tally: what this host has decoded.
+    tally: what this job has decoded, on all its hosts.
     source: run, checkpoint and settings.
   """
 
@@ -60,12 +60,12 @@ class DecodeResult:
 
   @property
   def clips(self) -> int:
-    """Clips that this host has decoded."""
+    """Clips that this job has decoded."""
     return self.tally.clips
 
   @property
   def cut(self) -> int:
-    """Transcripts of this host that a limit cut."""
+    """Transcripts of this job that a limit cut."""
     return self.tally.cut
 
   def __str__(self) -> str:
@@ -150,7 +150,10 @@ def decode(config: bridge.Config) -> DecodeResult:
       threads=max(inputs.read_threads, len(os.sched_getaffinity(0))),
       report=lambda tally: progress.update(tally.clips + tally.taken, tally.note()),
     )
-  return dataclasses.replace(result, tally=tally)
+  total = Tally()
+  for text in gather_texts(json.dumps(dataclasses.asdict(tally))):
+    total.merge(Tally(**json.loads(text)))
+  return dataclasses.replace(result, tally=total)
 
 
 def _share(folder: OutputFolder, source: decoded.Decoded, *, replace: bool) -> list[int] | None:

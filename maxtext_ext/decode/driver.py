@@ -24,7 +24,7 @@ Transcribe = Callable[[Iterator[Utterance]], Iterator[Hypothesis]]
 
 @dataclasses.dataclass(kw_only=True)
 class Tally:
-  """Counts of what this process has decoded.
+  """Counts of what a process has decoded.
 
   Attributes:
     clips: including those that could not be read.
@@ -50,6 +50,12 @@ class Tally:
     if reason := line.extra.get(ERROR):
       self.failed += 1
       self.first_failure = self.first_failure or f"{line.id}: {reason}"
+
+  def merge(self, other: "Tally") -> None:
+    """Adds the counts of another process."""
+    for name in ("clips", "seconds", "cut", "failed", "taken"):
+      setattr(self, name, getattr(self, name) + getattr(other, name))
+    self.first_failure = self.first_failure or other.first_failure
 
   def note(self) -> str:
     """Describes it for a line of progress."""

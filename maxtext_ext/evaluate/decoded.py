@@ -8,7 +8,7 @@ from typing import Any, Self
 import pydantic
 from etils import epath
 
-from maxtext_ext.files.storage import atomic_open
+from maxtext_ext.files.creation import create
 from maxtext_ext.keys.decoding import NOT_OF_TRANSCRIPTS, DecodingKeys
 from maxtext_ext.version import __version__
 
@@ -85,10 +85,9 @@ class Decoded(pydantic.BaseModel):
     return kinds.get(self.checkpoint, f"step {self.step}")
 
   def write(self, folder: str) -> None:
-    """Writes it beside the shards in `folder`, atomically."""
-    with atomic_open(os.path.join(folder, DECODED_FILE)) as file:
-      json.dump(self.model_dump(), file, ensure_ascii=False, indent=2, default=str)
-      file.write("\n")
+    """Writes it beside the shards in `folder`; of several jobs the first does."""
+    text = json.dumps(self.model_dump(), ensure_ascii=False, indent=2, default=str)
+    create(os.path.join(folder, DECODED_FILE), f"{text}\n".encode())
 
 
 def read(path: str | os.PathLike[str]) -> Decoded | None:

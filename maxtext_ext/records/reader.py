@@ -10,6 +10,8 @@ from maxtext_ext.files import storage
 from maxtext_ext.records.manifest import SHARD_SUFFIX, list_shards, parse_shard_name
 from maxtext_ext.records.schema import RecordError
 
+_DAMAGED = "Corrupted Riegeli"  # of a record whose bytes do not have its hash
+_DOWNLOADS = 3  # of such a record, which may have been damaged on its way
 _EMULATOR = "CLOUD_STORAGE_EMULATOR_ENDPOINT"  # where Google's C++ client looks for another server
 
 
@@ -80,16 +82,19 @@ class RecordSource:
     index = index.__index__()
     if not -len(self) <= index < len(self):
       raise IndexError(f"record {index} of {len(self)}")
-    try:
-      return self._source[index % len(self)]
-    except RuntimeError as error:  # of ArrayRecord's library, which raises no other
-      reason = " ".join(str(error).split())
-      what = f"record {index} of the shards from {self.shards[0]} on"
-      if any(map(storage.is_url, self.shards)):
-        raise OSError(
-          f"{what}: cannot read it ({reason}); check the network, then run the same command again"
-        ) from error
-      raise RecordError(f"{what} is damaged ({reason}); convert the data again") from error
+    is_remote = any(map(storage.is_url, self.shards))
+    for _ in range(_DOWNLOADS if is_remote else 1):
+      try:
+        return self._source[index % len(self)]
+      except RuntimeError as error:  # of ArrayRecord's library, which raises no other
+        reason = " ".join(str(error).split())
+        what = f"record {index} of the shards from {self.shards[0]} on"
+        if _DAMAGED not in reason:
+          remedy = "check the network" if is_remote else "check the disk"
+          raise OSError(
+            f"{what}: cannot read it ({reason}); {remedy}, then run the same command again"
+          ) from error
+    raise RecordError(f"{what} is damaged ({reason}); convert the data again")
 
 
 def _missing(shards: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maxtext_ext.decode.division import Division
-from maxtext_ext.decode.driver import decode_shards
+from maxtext_ext.decode.driver import Tally, decode_shards
 from maxtext_ext.decode.folder import MANIFEST_FILE, Manifest, OutputFolder
 from maxtext_ext.evaluate.hypotheses import read_hypotheses
 from maxtext_ext.evaluate.hypothesis import ERROR
@@ -112,6 +112,9 @@ def test_counts_of_a_job(tmp_path):
   assert (tally.clips, tally.failed, tally.cut, tally.taken) == (CLIPS, 4, 0, 0)
   assert tally.first_failure.endswith("3.wav: no sound")
   assert tally.note() == "43 clips, 0 s of audio, 4 failed"
+  other = Tally(clips=2, seconds=3.0, cut=1, first_failure="other")
+  other.merge(tally)
+  assert other == Tally(clips=45, seconds=3.0, cut=1, failed=4, first_failure="other")
 
 
 def test_an_id_that_occurs_twice_is_told(tmp_path):

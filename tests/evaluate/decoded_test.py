@@ -46,6 +46,9 @@ def test_what_is_written_is_read_back(tmp_path, which, weights, checkpoint, step
   assert (source.checkpoint, source.step, source.weights) == (checkpoint, step, said)
   source.write(str(tmp_path))
   assert decoded.read(tmp_path) == decoded.read(tmp_path / "a.jsonl") == source
+  later = source.model_copy(update={"versions": {}})
+  later.write(str(tmp_path))
+  assert decoded.read(tmp_path) == source, "the first stays"
   assert source.settings.items() >= {"step": step, "max_new_tokens": 16, "dtype": "float32"}.items()
 
 

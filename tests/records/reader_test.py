@@ -1,5 +1,6 @@
 """Finding shards, and random access to their records."""
 
+import os
 import pickle
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from maxtext_ext.files import storage
 from maxtext_ext.records.reader import RecordSource, find_shards
+from maxtext_ext.records.schema import RecordError
 from maxtext_ext.records.writer import ShardWriter
 
 
@@ -107,6 +109,40 @@ def test_shards_at_a_bucket(gcs, tmp_path):
   gcs.put(shards[1], b"junk")
   with pytest.raises(ValueError, match="expected whole ArrayRecord files"):
     RecordSource(shards)
+
+
+@pytest.mark.parametrize("where", ["disk", "bucket"])
+def test_a_damaged_record_leaves_the_others(gcs, tmp_path, where):
+  records = [os.urandom(90_000) for _ in range(3)]
+  path = Path(write(tmp_path, "test-00000-of-00001", *records))
+  content = bytearray(path.read_bytes())
+  content[140_000:140_100] = bytes(100)
+  path.write_bytes(content)
+  if where == "bucket":
+    gcs.put("gs://bucket/test-00000-of-00001.array_record", bytes(content))
+    path = "gs://bucket/test-00000-of-00001.array_record"
+  source = RecordSource([str(path)])
+  assert (source[0], source[2]) == (records[0], records[2])
+  with pytest.raises(RecordError, match=r"record 1 of the shards from .* on is damaged \(Corrupt"):
+    source[1]
+
+
+def test_a_record_that_is_damaged_on_its_way_is_read_again(gcs, tmp_path):
+  records = [os.urandom(90_000) for _ in range(3)]
+  path = write(tmp_path, "test-00000-of-00001", *records)
+  gcs.put("gs://bucket/test-00000-of-00001.array_record", Path(path).read_bytes())
+  source = RecordSource(["gs://bucket/test-00000-of-00001.array_record"])
+  spoilt = []
+
+  def spoil(data: bytes) -> bytes:
+    if spoilt or len(data) < 60_000:
+      return data
+    spoilt.append(len(data))
+    return data[:30_000] + bytes(100) + data[30_100:]
+
+  gcs.on_download = spoil
+  assert source[1] == records[1]
+  assert spoilt
 
 
 def test_a_bucket_without_credentials(gcs, tmp_path, monkeypatch):
