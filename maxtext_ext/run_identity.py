@@ -99,7 +99,7 @@ _NOT_OF_MODEL = (*HARMLESS, *TRAINING_ONLY, *_PRECISION)
 
 # Keys that may differ between the processes of one run: what each finds on its own machine.
 OF_A_MACHINE = (
-  *("data_dir", "tokenizer_path", "noise_dir", "rir_dir", "load_parameters_path"),
+  *("data_dir", "decode_input", "tokenizer_path", "noise_dir", "rir_dir", "load_parameters_path"),
   *("verbose", "log_config", "jax_cache_dir", "jax_debug_log_modules", "dump_*"),
   *("*profile*", "xprof_*", "prometheus_port", "debug_sharding"),
 )

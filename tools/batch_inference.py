@@ -13,9 +13,7 @@ import typer
 
 from maxtext_ext.compat import dispatch
 from maxtext_ext.errors import exit_with_one_line
-from maxtext_ext.evaluate.hypotheses import read_hypotheses
-from maxtext_ext.evaluate.hypothesis_line import format_line
-from maxtext_ext.files.storage import atomic_open
+from maxtext_ext.evaluate.hypotheses import HypothesisWriter, read_hypotheses
 
 
 @exit_with_one_line
@@ -38,8 +36,9 @@ def main(
 def join(parts: str, out: str) -> None:
   """Writes the lines of all shards to one file, by data set and id."""
   lines = sorted(read_hypotheses(parts), key=operator.attrgetter("dataset", "id"))
-  with atomic_open(out) as file:
-    file.writelines(f"{format_line(line)}\n" for line in lines)
+  with HypothesisWriter(out) as writer:
+    for line in lines:
+      writer.write(line)
   typer.echo(f"{out}: {len(lines)} transcripts")
 
 

@@ -31,6 +31,7 @@ from maxtext_ext.evaluate.hypotheses import describe_cut
 from maxtext_ext.evaluate.hypothesis import Hypothesis
 from maxtext_ext.hosts.join import joined
 from maxtext_ext.input.config import InputConfig
+from maxtext_ext.input.drops import DropCounter
 from maxtext_ext.input.reading import open_data
 from maxtext_ext.input.utterance import Utterance
 from maxtext_ext.keys.settings import Overrides, Settings, read
@@ -147,6 +148,7 @@ def decode(config: bridge.Config) -> DecodeResult:
       shards,
       read_clip,
       transcribe,
+      failures=DropCounter(inputs.filters.max_bad_fraction),
       threads=max(inputs.read_threads, len(os.sched_getaffinity(0))),
       report=lambda tally: progress.update(tally.clips + tally.taken, tally.note()),
     )
@@ -166,9 +168,7 @@ def _share(folder: OutputFolder, source: decoded.Decoded, *, replace: bool) -> l
   """
   told = ""
   if jax.process_index() == 0:
-    if replace:
-      folder.clear()
-    folder.join()
+    folder.join(replace=replace)
     source.write(folder.path)
     left = folder.unfinished()
     random.SystemRandom().shuffle(left)

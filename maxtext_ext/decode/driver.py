@@ -14,6 +14,7 @@ from maxtext_ext.decode.division import Division
 from maxtext_ext.decode.folder import OutputFolder
 from maxtext_ext.evaluate.hypothesis import ERROR, Hypothesis
 from maxtext_ext.evaluate.hypothesis_line import format_line
+from maxtext_ext.input.drops import Drop, DropCounter
 from maxtext_ext.input.utterance import Utterance
 
 # A clip by its place in the source; of one that cannot be read its line, with the reason.
@@ -72,6 +73,7 @@ def decode_shards(
   transcribe: Transcribe,
   *,
   threads: int,
+  failures: DropCounter,
   report: Callable[[Tally], None] = lambda tally: None,
 ) -> Tally:
   """Decodes shards that are not there yet, in their order.
@@ -83,10 +85,11 @@ def decode_shards(
     read: called by several threads.
     transcribe: the engine.
     threads: that read clips ahead.
+    failures: counter of clips that cannot be read, which limits them.
     report: called after each clip.
 
   Raises:
-    ValueError: two clips have the same dataset and id.
+    ValueError: two clips have the same dataset and id, or too many cannot be read.
     OSError: clips or the folder cannot be reached.
   """
   collector = _Collector(folder, report)
@@ -102,7 +105,9 @@ def decode_shards(
 
   def clips() -> Iterator[Utterance]:
     for (shard, place), clip in _read_ahead(places(), lambda item: read(item[1]), threads):
+      failures.count()
       if isinstance(clip, Hypothesis):
+        failures.drop(Drop("unreadable", f"{clip.id}: {clip.extra[ERROR]}", bad=True))
         collector.put(shard, place, clip)
       else:
         collector.expect(shard, place, clip)

@@ -66,8 +66,12 @@ class OutputFolder:
     self.manifest = manifest
     self._manifest_path = os.path.join(path, MANIFEST_FILE)
 
-  def join(self) -> None:
+  def join(self, *, replace: bool = False) -> None:
     """Creates the manifest, or finds that of another job with the same clips and settings.
+
+    Args:
+      replace: remove transcripts of other clips or settings first; no other job may be running.
+        Those of the same stay, so that a job that is started again goes on.
 
     Raises:
       ValueError: the folder is of other clips or settings; it is left as it is.
@@ -75,20 +79,20 @@ class OutputFolder:
     """
     shards = self._shards()  # before the manifest is read, which is made before them
     existing = self._read()
+    other = ""
     if existing is None and shards:
-      raise ValueError(
-        f"{self.path}: has transcripts of a version without {MANIFEST_FILE},"
-        f" {os.path.basename(shards[0])} and others; {_REMEDY}"
-      )
-    if existing is None and not create(self._manifest_path, self.manifest.to_bytes()):
-      existing = self._read()
-    if existing is not None and (changes := _changes(existing, self.manifest)):
-      raise ValueError(
-        f"{self.path}: has transcripts of other settings ({'; '.join(changes)}); {_REMEDY}"
-      )
+      other = f"a version without {MANIFEST_FILE}, such as {os.path.basename(shards[0])}"
+    elif existing is not None and (changes := _changes(existing, self.manifest)):
+      other = f"other settings ({'; '.join(changes)})"
+    if other and not replace:
+      raise ValueError(f"{self.path}: has transcripts of {other}; {_REMEDY}")
+    if other:
+      self._clear()
+    if (other or existing is None) and not create(self._manifest_path, self.manifest.to_bytes()):
+      self.join()  # another job has created one meanwhile
 
-  def clear(self) -> None:
-    """Removes what decodes have written there; no other job may be running.
+  def _clear(self) -> None:
+    """Removes what decodes have written there.
 
     The manifest goes last: a folder that was cleared in part is not taken for a new one.
     """
@@ -133,7 +137,9 @@ class OutputFolder:
     try:
       return Manifest.model_validate_json(content)
     except pydantic.ValidationError as error:
-      raise ValueError(f"{self._manifest_path}: not the manifest of a decode; {_REMEDY}") from error
+      raise ValueError(
+        f"{self._manifest_path}: not the manifest of a decode; give another output="
+      ) from error
 
 
 def _number(path: str) -> re.Match[str] | None:

@@ -24,20 +24,24 @@ def open_files(source: str) -> Clips:
     ValueError: nothing is there, or no clip.
   """
   if storage.is_file(source):
-    is_sound = source.lower().endswith(_SOUNDS)
-    return SoundFiles(*os.path.split(source)) if is_sound else ManifestClips(source)
+    return SoundFiles(*os.path.split(source)) if _is_sound(source) else ManifestClips(source)
   if not storage.exists(source):
     raise ValueError(
       f"decode_input={source}: no such file or folder; expected a JSONL file, or a folder of sound"
       " files"
     )
-  names = sorted(name for name in storage.walk(source) if name.lower().endswith(_SOUNDS))
+  names = sorted(filter(_is_sound, storage.walk(source)))
   if not names:
     raise ValueError(
       f"decode_input={source}: no sound files in this folder ({', '.join(_SOUNDS)}); for a"
       " manifest name the JSONL file itself"
     )
   return SoundFiles(source, *names)
+
+
+def _is_sound(path: str) -> bool:
+  # Some systems put hidden files beside others, with the same endings.
+  return path.lower().endswith(_SOUNDS) and not os.path.basename(path).startswith(".")
 
 
 class SoundFiles(Clips):

@@ -53,6 +53,7 @@ class Decoded(pydantic.BaseModel):
       checkpoint, step = "step", int(epath.Path(weights).parent.name)
     keys = [
       *_KEYS,
+      *(["load_parameters_path"] if checkpoint == "base" else []),
       *sorted(set(DecodingKeys.model_fields) - NOT_OF_TRANSCRIPTS - {"max_new_tokens"}),
     ]
     return cls(
@@ -70,7 +71,9 @@ class Decoded(pydantic.BaseModel):
   @property
   def name(self) -> str:
     """Name of the folder of the hypotheses inside that of the run."""
-    return epath.Path(self.input).stem if self.input else self.split
+    if not self.input:
+      return self.split
+    return epath.Path(self.input).name.partition(".jsonl")[0] or "input"
 
   @property
   def settings(self) -> dict[str, Any]:

@@ -34,7 +34,8 @@ class DecodingKeys(SubConfig, title="Decoding"):
     64, description="Clips of an output file: what a job that is killed has to do again."
   )
   replace_output: bool = Field(
-    False, description="Remove earlier transcripts from the output folder first."
+    False,
+    description="Remove transcripts of other weights or keys from the output folder first.",
   )
   decode_checkpoint: str = Field(
     "best",

@@ -21,7 +21,8 @@ SECRETS = ("HF_TOKEN", "WANDB_API_KEY")
 _TOKEN_KEY = "hf_access_token"
 _SHORTEST_SECRET = 8  # characters; a shorter value is in many others by chance
 _LONGEST_NAME = 40  # characters; XPK takes no more
-_PLACES = ("data_dir", "load_parameters_path", "tokenizer_path", "base_output_directory", "output")
+_PLACES = ("data_dir", "load_parameters_path", "tokenizer_path", "base_output_directory")
+_PLACES_OF_DECODING = ("output", "decode_input")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class Job:
 
   def local_places(self) -> list[str]:
     """Keys that name folders of the job's machine, as `key=folder`."""
-    keys = [key for key in _PLACES if key != "output" or self.task == "decode"]
+    keys = [*_PLACES, *(_PLACES_OF_DECODING if self.task == "decode" else ())]
     folders = [(key, str(self.settings.values.get(key) or "")) for key in keys]
     folders += [("mixture", data["data_dir"]) for data in self.settings.mixture[:1]]
     return [f"{key}={path}" for key, path in folders if path and not is_url(path)]

@@ -6,11 +6,13 @@ import shutil
 
 import pytest
 import soundfile
+from gcs_faults import Faults
 
 from maxtext_ext.decode import decode
 from maxtext_ext.evaluate import decoded
 from maxtext_ext.evaluate.hypotheses import read_hypotheses
 from maxtext_ext.evaluate.hypothesis import ERROR
+from maxtext_ext.files import connection
 from tests import tiny
 
 CLIPS = 6
@@ -82,13 +84,15 @@ def test_other_settings_are_refused_until_they_replace(keys, split):
   assert decoded.read(replaced.output).max_new_tokens == 2
 
 
-def test_folders_and_manifests_in_a_bucket(keys, gcs, tmp_path):
+def test_folders_and_manifests_in_a_bucket(keys, gcs, tmp_path, monkeypatch):
   """A corrupt file fails alone; the same sound has the same text in a folder and in a manifest."""
   local = folder_of(keys) / "sound"
   for path in local.rglob("*.WAV"):
     gcs.put(f"gs://bucket/sound/{path.relative_to(local)}", path.read_bytes())
   gcs.put("gs://bucket/sound/bad/broken.wav", b"RIFF, but no sound")
   gcs.put("gs://bucket/sound/bad/notes.txt", b"no sound either")
+  monkeypatch.setattr(connection, "SILENCE_SECONDS", 0.5)
+  faults = Faults(gcs, seed=3, stall_seconds=1.0)
   folder = decode.main(
     tiny.DEMO, [*keys, "decode_input=gs://bucket/sound", "output=gs://bucket/text"]
   )
@@ -121,3 +125,4 @@ def test_folders_and_manifests_in_a_bucket(keys, gcs, tmp_path):
     name: line.hypothesis for name, line in lines.items()
   }
   assert found["speaker 0/0.WAV"].reference == "said speaker 0/0.WAV"
+  assert len(faults.counts) > 4

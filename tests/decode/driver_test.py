@@ -15,8 +15,9 @@ from maxtext_ext.decode.division import Division
 from maxtext_ext.decode.driver import Tally, decode_shards
 from maxtext_ext.decode.folder import MANIFEST_FILE, Manifest, OutputFolder
 from maxtext_ext.evaluate.hypotheses import read_hypotheses
-from maxtext_ext.evaluate.hypothesis import ERROR
+from maxtext_ext.evaluate.hypothesis import ERROR, Hypothesis
 from maxtext_ext.files import connection, storage
+from maxtext_ext.input.drops import DropCounter
 from tests.decode import standin
 
 CLIPS = 43
@@ -129,6 +130,7 @@ def test_an_id_that_occurs_twice_is_told(tmp_path):
       lambda place: standin.read(names, place),
       lambda clips: standin.answers(clips, seed=0),
       threads=1,
+      failures=DropCounter(1.0),
     )
 
 
@@ -142,9 +144,38 @@ def test_a_source_that_cannot_be_reached_ends_the_job(tmp_path):
 
   with pytest.raises(OSError, match=r"gs://bucket/a.wav: cannot read it"):
     decode_shards(
-      folder, division, range(4), read, lambda clips: standin.answers(clips, seed=0), threads=2
+      folder,
+      division,
+      range(4),
+      read,
+      lambda clips: standin.answers(clips, seed=0),
+      threads=2,
+      failures=DropCounter(1.0),
     )
   assert folder.unfinished() == [0, 1, 2, 3]
+
+
+def test_too_many_clips_that_cannot_be_read_end_the_job(tmp_path):
+  names = standin.ids(20)
+  division = Division.of(names, 5)
+  folder = OutputFolder(str(tmp_path), Manifest.of(division, {}))
+  folder.join()
+
+  def read(place: int) -> Hypothesis:
+    return Hypothesis(id=names[place], reference="", hypothesis="", extra={ERROR: "not found"})
+
+  with pytest.raises(ValueError, match=r"11 of 11 records read .* max_bad_fraction") as refusal:
+    decode_shards(
+      folder,
+      division,
+      range(4),
+      read,
+      lambda clips: standin.answers(clips, seed=0),
+      threads=2,
+      failures=DropCounter(0.01),
+    )
+  assert f"{names[division.places(0)[0]]}: not found" in str(refusal.value)
+  assert folder.unfinished() == [2, 3]
 
 
 def start(path: str, clips: int, *words: str) -> subprocess.Popen:

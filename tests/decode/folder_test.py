@@ -53,10 +53,11 @@ def test_the_output_of_an_earlier_version_is_not_mixed_in(place):
   old = storage.join(place, "out", "hypotheses-00000-of-00002.jsonl")
   storage.write_bytes(old, b"{}\n")
   folder = output(place)
-  with pytest.raises(ValueError, match=r"of a version without manifest.json, hypotheses-00000-of"):
+  with pytest.raises(
+    ValueError, match=r"of a version without manifest.json, such as hypotheses-00000"
+  ):
     folder.join()
-  folder.clear()
-  folder.join()
+  folder.join(replace=True)
   assert folder.unfinished() == [0, 1, 2] and not storage.exists(old)
 
 
@@ -66,24 +67,43 @@ def test_other_files_of_the_folder_stay(tmp_path):
   folder.finish(0, b"")
   (tmp_path / "out" / "notes.txt").touch()
   (tmp_path / "out" / "mine.jsonl").touch()
-  folder.clear()
-  assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["mine.jsonl", "notes.txt"]
+  output(str(tmp_path), step=8).join(replace=True)
+  assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+    MANIFEST_FILE,
+    "mine.jsonl",
+    "notes.txt",
+  ]
 
 
 def test_a_job_whose_folder_was_replaced_writes_no_more(place):
   slow, fast = output(place), output(place, step=8)
   slow.join()
-  fast.clear()
-  fast.join()
+  fast.join(replace=True)
   with pytest.raises(OSError, match="not that of this job any more"):
     slow.finish(0, b"old")
   assert fast.finish(0, b"new")
+
+
+def test_what_is_of_the_same_settings_is_not_replaced(place):
+  folder = output(place)
+  folder.join()
+  folder.finish(2, b"")
+  output(place).join(replace=True)
+  assert folder.unfinished() == [0, 1], "a job that is started again goes on"
+
+
+def test_a_replacement_that_was_cut_is_not_taken_for_a_new_folder(place):
+  output(place).join()
+  assert output(place).finish(0, b"")
+  storage.remove(storage.join(place, "out", "hypotheses-00000-of-00003.jsonl"))  # the first step
+  with pytest.raises(ValueError, match="transcripts of other settings"):
+    output(place, step=8).join()
 
 
 def test_what_is_no_manifest_is_told(tmp_path):
   folder = output(str(tmp_path))
   storage.write_bytes(storage.join(folder.path, MANIFEST_FILE), b"[]")
   with pytest.raises(
-    ValueError, match=r"manifest.json: not the manifest of a decode; give another"
+    ValueError, match=r"manifest.json: not the manifest of a decode; give another output=$"
   ):
     folder.join()

@@ -23,7 +23,8 @@ def sounds(place, tmp_path) -> str:
     )
     storage.write_bytes(storage.join(place, "in", name), local.read_bytes())
   storage.write_bytes(storage.join(place, "in", "c.mp3"), b"no sound")
-  storage.write_bytes(storage.join(place, "in", "notes.txt"), b"")
+  for name in ("notes.txt", ".hidden.wav"):
+    storage.write_bytes(storage.join(place, "in", name), b"")
   return storage.join(place, "in")
 
 

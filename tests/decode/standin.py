@@ -16,6 +16,7 @@ from maxtext_ext.decode.division import Division, share_of_host
 from maxtext_ext.decode.driver import Tally, decode_shards
 from maxtext_ext.decode.folder import Manifest, OutputFolder
 from maxtext_ext.evaluate.hypothesis import ERROR, Hypothesis
+from maxtext_ext.input.drops import DropCounter
 from maxtext_ext.input.utterance import Utterance
 
 GEOMETRY = Geometry(
@@ -91,6 +92,7 @@ def decode(
     lambda place: read(names, place),
     lambda clips: answers(clips, seed=seed + host, each=each),
     threads=2,
+    failures=DropCounter(1.0),
   )
 
 

@@ -21,6 +21,7 @@ CONFIG = types.SimpleNamespace(
   context="Cohen, Levi",
   lora_rank=0,
   template="qwen3_asr",
+  load_parameters_path="/models/qwen",
   decode_input="",
 )
 
@@ -49,15 +50,18 @@ def test_what_is_written_is_read_back(tmp_path, which, weights, checkpoint, step
   later = source.model_copy(update={"versions": {}})
   later.write(str(tmp_path))
   assert decoded.read(tmp_path) == source, "the first stays"
+  of_base = {"load_parameters_path": "/models/qwen"} if which == "base" else {}
+  assert {key: value for key, value in source.config.items() if "path" in key} == of_base
   assert source.settings.items() >= {"step": step, "max_new_tokens": 16, "dtype": "float32"}.items()
 
 
-def test_the_folder_is_named_by_the_split_or_the_input():
-  assert Decoded.of(CONFIG_UNTRAINED, "").name == "test"
-  of_input = types.SimpleNamespace(
-    **vars(CONFIG_UNTRAINED) | {"decode_input": "gs://b/calls.jsonl"}
-  )
-  assert Decoded.of(of_input, "").name == "calls"
+@pytest.mark.parametrize(
+  ("path", "name"),
+  [("", "test"), ("gs://b/calls.jsonl.gz", "calls"), ("out/v1.2/", "v1.2"), (".", "input")],
+)
+def test_the_folder_is_named_by_the_split_or_the_input(path, name):
+  config = types.SimpleNamespace(**vars(CONFIG_UNTRAINED) | {"decode_input": path})
+  assert Decoded.of(config, "").name == name
 
 
 def test_one_of_an_earlier_version_is_read(tmp_path):
