@@ -152,6 +152,8 @@ def decode(config: bridge.Config) -> DecodeResult:
       threads=max(inputs.read_threads, len(os.sched_getaffinity(0))),
       report=lambda tally: progress.update(tally.clips + tally.taken, tally.note()),
     )
+  if first:
+    source.write(output)  # again, as a job that began at the same time may have removed it
   total = Tally()
   for text in gather_texts(json.dumps(dataclasses.asdict(tally))):
     total.merge(Tally(**json.loads(text)))

@@ -86,20 +86,13 @@ class OutputFolder:
       other = f"other settings ({'; '.join(changes)})"
     if other and not replace:
       raise ValueError(f"{self.path}: has transcripts of {other}; {_REMEDY}")
-    if other:
-      self._clear()
-    if (other or existing is None) and not create(self._manifest_path, self.manifest.to_bytes()):
-      self.join()  # another job has created one meanwhile
-
-  def _clear(self) -> None:
-    """Removes what decodes have written there.
-
-    The manifest goes last: a folder that was cleared in part is not taken for a new one.
-    """
-    for path in self._shards():
-      storage.remove(path)
-    storage.remove(os.path.join(self.path, decoded.DECODED_FILE))
-    storage.remove(self._manifest_path)
+    if other or existing is None:
+      for path in (*shards, os.path.join(self.path, decoded.DECODED_FILE)):
+        storage.remove(path)
+      if existing is not None:  # last: a folder that was cleared in part is not taken for a new one
+        storage.remove(self._manifest_path)
+      if not create(self._manifest_path, self.manifest.to_bytes()):
+        self.join()  # another job has created one meanwhile
 
   def unfinished(self) -> list[int]:
     """Returns the numbers of the shards that are not there."""

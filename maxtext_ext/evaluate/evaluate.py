@@ -108,7 +108,7 @@ def evaluate(
     limits = {source.max_new_tokens for source in system.sources}
     limit = limits.pop() if len(limits) == 1 else None
     say(describe_cut(cut, scores.overall.utterances, limit))
-  if failures := describe_failures(system.hypotheses):
+  if failures := describe_failures(system.read):
     for line in failures:
       say(line)
     extra = {**(extra or {}), "clips that could not be read": failures[0].rstrip(":")}

@@ -52,13 +52,15 @@ def test_another_job_is_refused_and_changes_nothing(tmp_path, change, said):
 def test_the_output_of_an_earlier_version_is_not_mixed_in(place):
   old = storage.join(place, "out", "hypotheses-00000-of-00002.jsonl")
   storage.write_bytes(old, b"{}\n")
+  storage.write_bytes(storage.join(place, "out", "decoded.json"), b"{}")
   folder = output(place)
   with pytest.raises(
     ValueError, match=r"of a version without manifest.json, such as hypotheses-00000"
   ):
     folder.join()
   folder.join(replace=True)
-  assert folder.unfinished() == [0, 1, 2] and not storage.exists(old)
+  assert folder.unfinished() == [0, 1, 2]
+  assert storage.list_folder(folder.path) == [storage.join(folder.path, MANIFEST_FILE)]
 
 
 def test_other_files_of_the_folder_stay(tmp_path):

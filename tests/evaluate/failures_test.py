@@ -30,7 +30,9 @@ def test_they_count_as_deleted_words(tmp_path):
   lines += [{"id": "b", "reference": "two words", "hypothesis": "", "error": "audio [is] silent"}]
   (tmp_path / "a.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
   out = io.StringIO()
-  scores = evaluate(tmp_path, console=Console(file=out, width=200))
+  report = tmp_path / "report.html"
+  scores = evaluate(tmp_path, report=report, console=Console(file=out, width=200))
   assert (scores.overall.utterances, scores.overall.words.deletions) == (2, 2)
   assert "1 of 2 clips could not be read" in out.getvalue()
   assert "b: audio [is] silent" in out.getvalue()
+  assert "1 of 2 clips could not be read" in report.read_text("utf-8")
