@@ -3,15 +3,15 @@
 Clips of several shards are with the engine at the same time, and answers may come in any order.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 
 from maxtext_ext.decode.division import Division
 from maxtext_ext.decode.folder import OutputFolder
+from maxtext_ext.decode.read_ahead import read_ahead
 from maxtext_ext.evaluate.hypothesis import ERROR, Hypothesis
 from maxtext_ext.evaluate.hypothesis_line import format_line
 from maxtext_ext.input.drops import Drop, DropCounter
@@ -94,29 +94,40 @@ def decode_shards(
   """
   collector = _Collector(folder, report)
 
-  def places() -> Iterator[tuple[int, int]]:
-    for shard in shards:
-      clips = division.places(shard)
-      if folder.is_finished(shard):
-        collector.tally.taken += len(clips)
-        continue
-      collector.begin(shard, len(clips))
-      yield from ((shard, place) for place in clips)
+  def is_left(shard: int) -> bool:
+    if not folder.is_finished(shard):
+      return True
+    collector.tally.taken += len(division.places(shard))
+    return False
 
   def clips() -> Iterator[Utterance]:
-    for (shard, place), clip in _read_ahead(places(), lambda item: read(item[1]), threads):
-      failures.count()
-      if isinstance(clip, Hypothesis):
-        failures.drop(Drop("unreadable", f"{clip.id}: {clip.extra[ERROR]}", bad=True))
-        collector.put(shard, place, clip)
-      else:
-        collector.expect(shard, place, clip)
-        yield clip
+    items = (
+      (shard, place) for shard in shards if is_left(shard) for place in division.places(shard)
+    )
+    ahead = read_ahead(items, lambda item: read(item[1]), threads, _seconds)
+    with contextlib.closing(ahead):
+      for shard, group in itertools.groupby(ahead, lambda pair: pair[0][0]):
+        if not is_left(shard):  # another job has finished it since it was read
+          continue
+        collector.begin(shard, len(division.places(shard)))
+        for (_, place), clip in group:
+          failures.count()
+          if isinstance(clip, Hypothesis):
+            failures.drop(Drop("unreadable", f"{clip.id}: {clip.extra[ERROR]}", bad=True))
+            collector.put(shard, place, clip)
+          else:
+            collector.expect(shard, place, clip)
+            yield clip
 
   for line in transcribe(clips()):
     collector.take(line)
   collector.require_complete()
   return collector.tally
+
+
+def _seconds(clip: Utterance | Hypothesis) -> float:
+  """Sound that a clip holds in memory."""
+  return clip.seconds if isinstance(clip, Utterance) else 0.0
 
 
 class _Collector:
@@ -170,22 +181,3 @@ class _Collector:
     """Checks that the engine has answered all clips."""
     assert not self._places, f"no answer for {len(self._places)} clips"
     assert not self._lines
-
-
-def _read_ahead[T](
-  items: Iterable[T], read: Callable[[T], Utterance | Hypothesis], threads: int
-) -> Iterator[tuple[T, Utterance | Hypothesis]]:
-  """Reads items by threads, some ahead of their use; yields each with its content, in order."""
-  waiting: deque[tuple[T, Future[Utterance | Hypothesis]]] = deque()
-  pool = ThreadPoolExecutor(threads)
-  iterator = iter(items)
-  try:
-    while True:
-      for item in itertools.islice(iterator, 4 * threads - len(waiting)):
-        waiting.append((item, pool.submit(read, item)))
-      if not waiting:
-        return
-      item, future = waiting.popleft()
-      yield item, future.result()
-  finally:
-    pool.shutdown(wait=False, cancel_futures=True)
