@@ -29,6 +29,7 @@ KEYS = (
   *("max_target_length=128", "windows_per_row=1", "max_seconds=4", "curriculum=[]"),
   *("packing_lookahead=16", "eval_interval=-1", "enable_tensorboard=false"),
   *(f"steps={STEPS}", "checkpoint_period=2", "decode_rows=2", "max_new_tokens=4"),
+  f"clips_per_shard={CLIPS // WORKERS}",  # each worker writes one
   "tokenizer_path=gs://bucket/tokenizer",
 )
 # What a TPU knows of itself, workers of the stand-in are told; and they have no TensorFlow, which
@@ -182,7 +183,7 @@ def test_a_run_that_loses_a_worker_ends_as_if_it_had_not(pod: Pod) -> None:
   pod.finish(pod.start("run_batch_inference.sh", "disturbed"))
   decoded = pod.bucket.files(f"{RUNS}/disturbed/decoded")
   shards = {name: data.count(b"\n") for name, data in decoded.items() if name.endswith(".jsonl")}
-  names = [f"test/hypotheses-{worker:05d}-of-{WORKERS:05d}.jsonl" for worker in range(WORKERS)]
+  names = [f"test/hypotheses-{shard:05d}-of-{WORKERS:05d}.jsonl" for shard in range(WORKERS)]
   assert shards == dict.fromkeys(names, CLIPS // WORKERS)
   report = json.loads(decoded["test.json"])
   assert (report["run"], report["split"], report["step"]) == ("disturbed", "test", STEPS)
