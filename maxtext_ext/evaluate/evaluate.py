@@ -15,7 +15,7 @@ from maxtext_ext.evaluate.findings import find
 from maxtext_ext.evaluate.formats import describe_intervals
 from maxtext_ext.evaluate.hypotheses import describe_cut
 from maxtext_ext.evaluate.report import Fact, TrainingCurves, write_report
-from maxtext_ext.evaluate.statements import state_calibration, state_quality
+from maxtext_ext.evaluate.statements import state_calibration, state_quality, state_speed
 from maxtext_ext.evaluate.system import AUTO, Path, System, load_system
 from maxtext_ext.evaluate.table import board_table, comparison_table, rates_table
 from maxtext_ext.evaluate.wer import Method, Scores
@@ -102,6 +102,8 @@ def evaluate(
   facts = state_quality(findings.quality)
   if findings.calibration is not None:
     facts |= state_calibration(findings.calibration)
+  if findings.speed is not None:
+    facts |= state_speed(findings.speed)
   for name, fact in facts.items():
     say(f"{name}: {fact}")
   if cut := scores.overall.cut:

@@ -60,6 +60,8 @@ def make_figures(
   figures["quality"] = findings.quality.figures()
   if findings.calibration is not None:
     figures["calibration"] = findings.calibration.figures()
+  if findings.speed is not None:
+    figures["speed"] = findings.speed.figures()
   if findings.board is not None:
     figures["protocol"] = findings.protocol
     figures["board"] = _finite(dataclasses.asdict(findings.board))

@@ -7,6 +7,7 @@ from maxtext_ext.evaluate.boards.protocol import Board
 from maxtext_ext.evaluate.calibration import Calibration, calibrate
 from maxtext_ext.evaluate.compare import Comparison
 from maxtext_ext.evaluate.quality import Quality, assess
+from maxtext_ext.evaluate.speed import Speed, measure
 from maxtext_ext.evaluate.system import System
 
 
@@ -18,6 +19,7 @@ class Findings:
     protocol: name of the board's protocol, "" for our own way of scoring.
     board: its figures.
     comparisons: with other systems.
+    speed: of the server that wrote the hypotheses; None where it was none.
   """
 
   quality: Quality
@@ -25,6 +27,7 @@ class Findings:
   protocol: str = ""
   board: Board | None = None
   comparisons: Sequence[Comparison] = ()
+  speed: Speed | None = None
 
 
 def find(
@@ -38,4 +41,5 @@ def find(
     protocol=protocol or "",
     board=system.board,
     comparisons=comparisons,
+    speed=measure(system.hypotheses),
   )

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-ERROR = "error"  # extra field of a clip that could not be read: why; its hypothesis is empty
+ERROR = "error"  # extra field of a clip without a transcript: why; its hypothesis is empty
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from maxtext_ext.evaluate.statements import (
   state_method,
   state_quality,
   state_source,
+  state_speed,
 )
 from maxtext_ext.evaluate.wer import Scores
 
@@ -59,6 +60,8 @@ def to_markdown(
   parts += ["## Quality", _list(state_quality(findings.quality))]
   if findings.calibration is not None:
     parts += ["## Calibration", _list(state_calibration(findings.calibration))]
+  if findings.speed is not None:
+    parts += ["## Speed", _list(state_speed(findings.speed))]
   if facts:
     parts += ["## Run", _list({name: str(fact) for name, fact in facts.items()})]
   return "\n\n".join(parts) + "\n"

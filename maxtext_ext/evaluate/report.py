@@ -30,7 +30,8 @@ from maxtext_ext.evaluate.plots import TrainingCurves, plot_reliability, plot_ri
 from maxtext_ext.evaluate.quality import assess
 from maxtext_ext.evaluate.rates import Score
 from maxtext_ext.evaluate.sounds import find_sounds
-from maxtext_ext.evaluate.statements import state_calibration, state_quality
+from maxtext_ext.evaluate.speed import measure
+from maxtext_ext.evaluate.statements import state_calibration, state_quality, state_speed
 from maxtext_ext.evaluate.wer import Scores, score
 from maxtext_ext.files.storage import atomic_open
 from maxtext_ext.pages.chart import curve
@@ -71,7 +72,8 @@ def write_report(
     baseline: of the untrained model; "untrained_wer" in the JSON.
     extra: facts to list, and further keys of the JSON ("seconds": of the whole run).
     scores: score(hypotheses, normalizer), if already computed.
-    findings: quality, calibration, a board's figures and comparisons; None: the quality alone.
+    findings: quality, calibration, a board's figures, comparisons and speed; None: quality and
+      speed alone.
     audio: folder of records or sound files; without it, sound is looked for where lines name it.
 
   Raises:
@@ -84,7 +86,9 @@ def write_report(
   scores = scores or score(hypotheses, normalizer)
   if scores.normalizer != normalizer or scores.overall.utterances != len(hypotheses):
     raise ValueError("scores belong to another normalizer or to other hypotheses")
-  findings = findings or Findings(quality=assess(hypotheses, scores.texts))
+  findings = findings or Findings(
+    quality=assess(hypotheses, scores.texts), speed=measure(hypotheses)
+  )
   sources = [source] if isinstance(source, Decoded) else list(source or ())
   figures = make_figures(title, scores, sources, baseline, findings)
   facts = dict(extra or {})
@@ -105,6 +109,7 @@ def write_report(
     intervals=describe_intervals(scores),
     findings=findings,
     quality=state_quality(findings.quality),
+    speed=None if findings.speed is None else state_speed(findings.speed),
     **_calibration(findings),
     loss=curve(curves.loss) if curves else None,
     rates=curves.rates() if curves else [],

@@ -4,7 +4,9 @@ from maxtext_ext.evaluate.calibration import Calibration
 from maxtext_ext.evaluate.decoded import Decoded
 from maxtext_ext.evaluate.formats import describe_intervals, format_number, format_rate
 from maxtext_ext.evaluate.quality import Quality
+from maxtext_ext.evaluate.speed import PERCENTILES, Speed
 from maxtext_ext.evaluate.wer import Scores
+from maxtext_ext.pages.duration import format_duration
 
 
 def state_source(source: Decoded) -> str:
@@ -54,3 +56,27 @@ def state_calibration(calibration: Calibration) -> dict[str, str]:
   if calibration.left_out:
     facts["Left out"] = f"{calibration.left_out:,} clips whose words the normaliser joins"
   return facts
+
+
+def state_speed(speed: Speed) -> dict[str, str]:
+  """Lists latency, throughput and failures of a server."""
+  facts = {}
+  if speed.latency_mean is not None:
+    shares = zip(PERCENTILES, speed.latency_percentiles, strict=True)
+    latencies = ", ".join(f"p{share} {_seconds(latency)}" for share, latency in shares)
+    facts["Latency"] = f"{latencies}, mean {_seconds(speed.latency_mean)}"
+    facts["Real-time factor (RTFx)"] = (
+      f"{speed.rtfx or 0.0:,.1f} ({format_duration(speed.audio_seconds)} of audio in"
+      f" {_seconds(speed.wall_seconds)}, {format_number(speed.clips_per_second)} clips a second,"
+      f" {speed.at_once:.1f} at once)"
+    )
+  facts["Failures"] = f"{speed.failed:,} of {speed.clips:,} clips"
+  if speed.failures:
+    reasons = ", ".join(f"{reason}: {count:,}" for reason, count in speed.failures.items())
+    facts["Failures"] += f" ({reasons}); scored as empty transcripts"
+  facts["Repeated requests"] = f"{speed.repeats:,}"
+  return facts
+
+
+def _seconds(seconds: float) -> str:
+  return f"{seconds:.3f} s" if seconds < 10 else f"{seconds:.1f} s"
