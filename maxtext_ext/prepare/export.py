@@ -7,17 +7,13 @@ A line is `{"audio": "/path/clip.wav", "text": "language Hebrew<asr_text>what is
 import concurrent.futures
 import dataclasses
 import hashlib
-import io
 import json
 import multiprocessing
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-import numpy as np
-import soundfile
-
-from maxtext_ext.audio.limits import SAMPLE_RATE
+from maxtext_ext.audio.wav import encode_wav
 from maxtext_ext.files import checksum, storage
 from maxtext_ext.records import reader
 from maxtext_ext.records.schema import Record, RecordError, decode_example, pcm16_samples
@@ -159,14 +155,8 @@ def _export_shard(job: _Job) -> _Part:
       left_out.append("out of scale for 16 bits")
       continue
     wav = f"{job.out}/wav/{job.name}/{stem}/{wav_name(record.sample_id)}"
-    storage.write_bytes(wav, _wav_bytes(samples))
+    storage.write_bytes(wav, encode_wav(samples))
     lines.append(format_line(record, wav))
   storage.write_bytes(path, "".join(lines).encode())
   storage.write_bytes(state, json.dumps({"crc32c": crc32c, "left_out": left_out}).encode())
   return _Part(path=path, left_out=tuple(left_out), made=True)
-
-
-def _wav_bytes(samples: np.ndarray) -> bytes:
-  buffer = io.BytesIO()
-  soundfile.write(buffer, samples, SAMPLE_RATE, subtype="PCM_16", format="WAV")
-  return buffer.getvalue()
