@@ -62,13 +62,14 @@ class ProgressLine:
   """A line of progress with time left: drawn on a terminal, printed now and then elsewhere.
 
   Args:
+    total: None where it is not known.
     above: the line, entered, under which this one is drawn as long as it is entered.
   """
 
   def __init__(
     self,
     title: str,
-    total: int,
+    total: int | None,
     *,
     start: int = 0,
     visible: bool = True,
@@ -110,9 +111,13 @@ class ProgressLine:
       self._bar.update(self._task, completed=done, note=note)
     elif self._visible and done > self._start and self._due(now, done):
       self._last = now
-      rate = (done - self._start) / max(now - self._began, 1e-9)
-      left = (self._total - done) / rate if rate > 0 else 0.0
-      sys.stderr.write(f"{self._title} {done}/{self._total}  {note}  {left:.0f} s left\n")
+      if self._total is None:
+        line = f"{self._title} {done}  {note}"
+      else:
+        rate = (done - self._start) / max(now - self._began, 1e-9)
+        left = (self._total - done) / rate if rate > 0 else 0.0
+        line = f"{self._title} {done}/{self._total}  {note}  {left:.0f} s left"
+      sys.stderr.write(f"{line}\n")
       sys.stderr.flush()
 
   def _due(self, now: float, done: int) -> bool:

@@ -1,6 +1,6 @@
 import pytest
 
-from maxtext_ext.progress import announce_first_call, say
+from maxtext_ext.progress import ProgressLine, announce_first_call, say
 
 
 def test_a_line_of_data_reaches_no_terminal_as_a_command(capsys):
@@ -39,3 +39,11 @@ def test_what_goes_wrong_in_the_first_call_is_raised():
 
   with pytest.raises(ValueError, match="no"):
     announce_first_call(step, "compiling")()
+
+
+def test_a_total_need_not_be_known(capsys, monkeypatch):
+  monkeypatch.setattr("maxtext_ext.progress.PLAIN_INTERVAL", 0.0)
+  with ProgressLine("work", None) as progress:
+    progress.update(3, "1 failed")
+    progress.update(4, "")
+  assert capsys.readouterr().err == "work 3  1 failed\nwork 4  \n"

@@ -74,6 +74,18 @@ def language_name(value: str) -> str:
   return spell(value)
 
 
+def language_code(value: str) -> str:
+  """The ISO 639-1 code of a language given by code or name, else its ISO 639-3 code.
+
+  Empty where it is not known, and for several languages at once.
+  """
+  name = spell(value)
+  if name == NO_LANGUAGE:
+    return ""
+  codes = next((codes for row, codes, _ in _rows() if row == name), [""])
+  return next((code for code in codes if len(code) == 2), codes[0])
+
+
 def is_name(value: str) -> bool:
   """Returns whether a text can name a language: one line, not empty, no template markers."""
   return bool(value.strip()) and "<" not in value and value.strip().isprintable()

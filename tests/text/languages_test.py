@@ -94,3 +94,21 @@ def test_a_name_stays_as_it_is_when_it_is_looked_up_again(value: str) -> None:
   if languages.is_name(value):
     name = languages.language_name(value)
     assert languages.language_name(name) == name
+
+
+@pytest.mark.parametrize(
+  ("language", "code"),
+  [
+    ("Hebrew", "he"),
+    ("iw", "he"),
+    ("en-US", "en"),
+    ("Filipino", "tl"),
+    ("Cantonese", "yue"),
+    ("Klingon", "tlh"),
+    ("Quenyalike", ""),
+    ("Arabic/English", ""),
+    ("None", ""),
+  ],
+)
+def test_languages_have_a_code(language: str, code: str) -> None:
+  assert languages.language_code(language) == code
