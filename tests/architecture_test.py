@@ -30,6 +30,7 @@ LAYERS = (
   "hosts",
   "checkpoint",
   "evaluate",
+  "server_benchmark",
   "decode",
   "train",
   "planning",

@@ -1,0 +1,1 @@
+"""Benchmark of OpenAI-compatible servers: error rates, latency, throughput and failures."""
