@@ -99,6 +99,7 @@ def test_the_report_has_the_speed(tmp_path):
   page = (tmp_path / "a.html").read_text()
   assert "Speed of the server" in page
   assert "&lt;b&gt;: 1" in page
+  assert page.count("No transcript: &lt;b&gt;: x") == 1
   assert r"- Failures: 1 of 2 clips (\<b>: 1); scored as empty" in (tmp_path / "a.md").read_text()
   figures = json.loads((tmp_path / "a.json").read_text())["speed"]
   assert (figures["rtfx"], figures["latency_p99"], figures["failures"]) == (0.5, 1.0, {"<b>": 1})
