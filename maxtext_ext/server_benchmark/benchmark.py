@@ -26,6 +26,7 @@ from maxtext_ext.server_benchmark.api import APIS, RequestOptions
 from maxtext_ext.server_benchmark.client import Client, Outcome, Patience, find_model, parse_server
 from maxtext_ext.server_benchmark.data import DataOptions, DataSet, Key, open_data
 from maxtext_ext.text.languages import language_code
+from maxtext_ext.text.normalize import get_normalizer
 
 REPORT_NAME = "report.html"
 _SHOWN = 10  # records that are left out
@@ -104,6 +105,8 @@ def run_benchmark(
     ValueError: data, server or settings cannot be used, or `out` has answers of other settings.
     OSError: the server cannot be reached, or a file not be read or written.
   """
+  if normalizer != AUTO:
+    get_normalizer(normalizer)  # an unknown name is refused before the first request
   options = dataclasses.replace(options, server=parse_server(options.server))
   data_sets = open_data(paths, options.data)
   if options.model is None:

@@ -43,10 +43,14 @@ class Benchmark:
     self._server, self._data, self.out = server, data, folder / "out"
     self.console = Console(file=io.StringIO(), width=200)
 
-  def run(self, **options):
+  def run(self, *, normalizer="auto", **options):
     defaults = {"server": self._server.url, "concurrency": 4, "patience": EAGER}
     return run_benchmark(
-      [self._data], str(self.out), BenchmarkOptions(**defaults | options), console=self.console
+      [self._data],
+      str(self.out),
+      BenchmarkOptions(**defaults | options),
+      normalizer=normalizer,
+      console=self.console,
     )
 
   @property
@@ -211,6 +215,13 @@ def test_the_language_is_told_when_asked(benchmark, server):
 def test_options_that_do_not_fit_are_refused(options, message):
   with pytest.raises(ValueError, match=message):
     BenchmarkOptions(server="http://a/v1", **options)
+
+
+def test_an_unknown_normalizer_is_refused_before_the_first_request(benchmark, server):
+  with pytest.raises(ValueError, match="klingon"):
+    benchmark.run(normalizer="klingon")
+  assert not server.asked
+  assert benchmark.run(normalizer="none", max_samples=1).normalizer == "none"
 
 
 def test_data_without_a_clip_are_refused(benchmark, tmp_path, capsys):
