@@ -37,8 +37,8 @@ def write_jsonl(path: pathlib.Path, count: int, **fields: object) -> str:
   return str(path)
 
 
-def write_parquet(path: pathlib.Path, count: int) -> None:
-  """Writes a table as the data sets of the hub: sound as bytes, no ids."""
+def write_parquet(path: pathlib.Path, count: int, *, text: str = "text", **columns: str) -> None:
+  """Writes a table as the data sets of the hub: sound as bytes, no ids; more columns of texts."""
   path.parent.mkdir(parents=True, exist_ok=True)
   sounds = []
   for number in range(count):
@@ -46,7 +46,8 @@ def write_parquet(path: pathlib.Path, count: int) -> None:
     soundfile.write(wav, record(number).audio, 16_000)
     sounds.append({"bytes": wav.read_bytes(), "path": None})
     wav.unlink()
-  rows = {"audio": sounds, "text": [record(number).text for number in range(count)]}
+  rows = {"audio": sounds, text: [record(number).text for number in range(count)]}
+  rows |= {name: [value] * count for name, value in columns.items()}
   pq.write_table(pa.table(rows), path)
 
 

@@ -35,6 +35,14 @@ def test_every_kind_of_data_gives_the_same_clips(tmp_path):
   assert len(read(tmp_path / "mine", DataOptions(split="train"))) == 3
 
 
+def test_common_voice_has_other_columns(tmp_path):
+  path = tmp_path / "he" / "test-00000-of-00001.parquet"
+  corpora.write_parquet(path, 2, text="sentence", client_id="s1", locale="he", variant="")
+  clips = read(tmp_path / "he")
+  assert [clip.text for clip in clips] == [corpora.record(number).text for number in range(2)]
+  assert {(clip.language, clip.speaker) for clip in clips} == {("Hebrew", "s1")}
+
+
 def test_what_records_state_stays(tmp_path):
   mine = corpora.record(0, dataset_name="own", language="Arabic", speaker="s1")
   corpora.write_records(tmp_path / "a.array_record", mine)
