@@ -113,7 +113,7 @@ def evaluate(
   if failures := describe_failures(system.read):
     for line in failures:
       say(line)
-    extra = {**(extra or {}), "clips that could not be read": failures[0].rstrip(":")}
+    extra = {**(extra or {}), "clips without a transcript": failures[0].rstrip(":")}
   if manifests is not None and protocol is not None:
     model = system.sources[0].run if system.sources else "model"
     for file in get_protocol(protocol).write(system.read, manifests, model):

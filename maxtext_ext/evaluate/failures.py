@@ -1,4 +1,4 @@
-"""Clips of a decode that could not be read: counted and named, and scored as empty."""
+"""Clips without a transcript, unreadable or failed by a server: counted, named, scored as empty."""
 
 from collections.abc import Sequence
 
@@ -8,13 +8,12 @@ _NAMED = 10
 
 
 def describe_failures(hypotheses: Sequence[Hypothesis]) -> list[str]:
-  """Returns lines that count and name the clips that could not be read; none where all could."""
+  """Returns lines that count and name the clips without a transcript; none where all have one."""
   failed = [each for each in hypotheses if ERROR in each.extra]
   if not failed:
     return []
   lines = [
-    f"{len(failed):,} of {len(hypotheses):,} clips could not be read; each counts as an empty"
-    " transcript:"
+    f"{len(failed):,} of {len(hypotheses):,} clips have no transcript; each counts as an empty one:"
   ]
   lines += [f"  {each.id}: {each.extra[ERROR]}" for each in failed[:_NAMED]]
   if len(failed) > _NAMED:

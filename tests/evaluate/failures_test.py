@@ -1,4 +1,4 @@
-"""Clips that could not be read are named, and never left out."""
+"""Clips without a transcript are named, and never left out."""
 
 import io
 import json
@@ -19,7 +19,7 @@ def make(number: int, error: str = "") -> Hypothesis:
 def test_the_first_are_named_and_all_are_counted():
   assert describe_failures([make(0), make(1)]) == []
   lines = describe_failures([make(0), *(make(number, f"why {number}") for number in range(1, 13))])
-  assert lines[0].startswith("12 of 13 clips could not be read; each counts as an empty")
+  assert lines[0].startswith("12 of 13 clips have no transcript; each counts as an empty")
   assert lines[1] == "  id1: why 1"
   assert lines[-1] == '  and 2 more, with an "error" in their lines'
   assert len(lines) == 12
@@ -33,6 +33,6 @@ def test_they_count_as_deleted_words(tmp_path):
   report = tmp_path / "report.html"
   scores = evaluate(tmp_path, report=report, console=Console(file=out, width=200))
   assert (scores.overall.utterances, scores.overall.words.deletions) == (2, 2)
-  assert "1 of 2 clips could not be read" in out.getvalue()
+  assert "1 of 2 clips have no transcript" in out.getvalue()
   assert "b: audio [is] silent" in out.getvalue()
-  assert "1 of 2 clips could not be read" in report.read_text("utf-8")
+  assert "1 of 2 clips have no transcript" in report.read_text("utf-8")

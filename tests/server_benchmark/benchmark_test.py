@@ -131,6 +131,7 @@ def test_the_figures_are_what_the_server_did(benchmark, server):
   assert speed["rtfx"] == pytest.approx(speed["audio_seconds"] / speed["wall_seconds"])
   printed = benchmark.console.file.getvalue()
   assert "Failures: 4 of 12 clips (" in printed and "Latency: p50 " in printed
+  assert "clip5: HTTP 400: fault 400" in printed
   assert "Speed of the server" in (benchmark.out / "report.html").read_text()
 
 
