@@ -10,7 +10,7 @@ import av
 import numpy as np
 
 from maxtext_ext.audio.integrity import SeekableFile
-from maxtext_ext.audio.limits import MAX_VALUES, AudioError
+from maxtext_ext.audio.limits import MAX_SECONDS, AudioError, max_values
 from maxtext_ext.audio.mixing import Mixer
 
 # FLAC and MP3 are not among them: FFmpeg reads over damage that libsndfile reports. Nor are
@@ -45,7 +45,12 @@ class Recording:
   """
 
   def __init__(
-    self, file: SeekableFile, formats: str = FORMATS, mixer: Mixer | None = None
+    self,
+    file: SeekableFile,
+    formats: str = FORMATS,
+    mixer: Mixer | None = None,
+    *,
+    max_seconds: float = MAX_SECONDS,
   ) -> None:
     """Opens a seekable file.
 
@@ -53,12 +58,14 @@ class Recording:
       file: it is not closed afterwards.
       formats: FFmpeg's names of those that it may be in.
       mixer: makes one channel of several.
+      max_seconds: longest recording, which bounds the values that are decoded.
 
     Raises:
       FFmpegError: FFmpeg cannot read the format, or the file has no sound.
     """
     self._file, self._formats = file, formats
     self._mixer = mixer or Mixer()
+    self._max_values = max_values(max_seconds)
     self._open()
 
   def _open(self) -> None:
@@ -132,8 +139,8 @@ class Recording:
             raise FFmpegError(f"the part begins over {_MAX_SKIPPED / 3600:.0f} h behind the start")
           continue
         values += frame.samples * frame.layout.nb_channels
-        if values > MAX_VALUES:
-          raise FFmpegError(f"more than {MAX_VALUES} values; downmix and resample it first")
+        if values > self._max_values:
+          raise FFmpegError(f"more than {self._max_values} values; downmix and resample it first")
         for converted in resampler.resample(frame):
           yield self._mixer.mix(converted.to_ndarray().T[max(0, start - position) :])
     except av.FFmpegError as error:

@@ -9,6 +9,7 @@ MAX_SECONDS = 1_200.0
 # Values to decode for a clip, over all channels: MAX_SECONDS of stereo at 48 kHz. More takes long,
 # and a few kilobytes may claim as many.
 MAX_VALUES = 120_000_000
+MAX_LONG_SECONDS = 36_000.0  # the longest recording that is decoded in pieces: 10 hours
 PCM16_SCALE = 32_768  # int16 sample value of full scale, 1.0
 # The largest magnitude of a sample. Float files may overshoot full scale a little; a clip beyond
 # this is not scaled to [-1, 1] at all.
@@ -20,3 +21,8 @@ LOUDEST = 1e15
 
 class AudioError(ValueError):
   """The audio cannot be used; the text says why."""
+
+
+def max_values(max_seconds: float) -> int:
+  """Values to decode for a recording of at most so many seconds: MAX_VALUES in proportion."""
+  return round(MAX_VALUES * max_seconds / MAX_SECONDS)

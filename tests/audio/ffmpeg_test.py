@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sound_files import encode_by_ffmpeg
 
-from maxtext_ext.audio import ffmpeg
+from maxtext_ext.audio import limits
 from maxtext_ext.audio.ffmpeg import FFmpegError, Recording
 from maxtext_ext.audio.io import check_samples, decode_audio
 from maxtext_ext.audio.limits import AudioError
@@ -119,7 +119,7 @@ def test_a_part_is_what_is_there_in_the_whole(name, offset):
 @pytest.mark.parametrize("name", ["m4a", "webm", "mkv"])
 def test_a_part_is_found_without_decoding_what_is_before(name, monkeypatch):
   """A limit that the whole would exceed, as a long recording does."""
-  monkeypatch.setattr(ffmpeg, "MAX_VALUES", 200_000)
+  monkeypatch.setattr(limits, "MAX_VALUES", 200_000)
   assert len(decode_audio(LONG[name], offset=50.0, duration=2.0)) == 2 * 16_000
   with Recording(io.BytesIO(LONG[name])) as recording:
     rate = recording.rate

@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 
 from maxtext_ext.audio.io import (
   check_samples,
+  convert_blocks,
   convert_samples,
   decode_audio,
   load_audio,
+  load_blocks,
   read_audio,
+  read_blocks,
   resample,
 )
 from maxtext_ext.audio.limits import SAMPLE_RATE, AudioError
@@ -240,7 +243,7 @@ def test_parts_that_are_not_there(offset, duration, reason):
 def test_long_clips_are_resampled_in_pieces_as_a_whole(rate, length, block):
   samples = np.random.default_rng(length).uniform(-1, 1, length).astype(np.float32)
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr("maxtext_ext.audio.io._BLOCK", block)
+    patch.setattr("maxtext_ext.audio.blocks._BLOCK", block)
     decoded = decode_audio(encode(samples, rate, subtype="FLOAT"))
   np.testing.assert_array_equal(decoded, resample(samples, rate))
 
@@ -354,3 +357,49 @@ def test_load_audio_names_the_file(tmp_path):
   ]:
     with pytest.raises(AudioError, match=reason):
       load_audio(str(path))
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3"])
+def test_blocks_are_the_whole_in_parts(kind, tmp_path):
+  data = encode(tone(3.0, 48_000) * np.linspace(0.1, 1, 144_000, dtype=np.float32), 48_000, kind)
+  (tmp_path / "sound").write_bytes(data)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr("maxtext_ext.audio.blocks._BLOCK", 10_000)
+    parts = list(load_blocks(str(tmp_path / "sound")))
+  assert len(parts) > 10
+  np.testing.assert_array_equal(np.concatenate(parts), decode_audio(data))
+
+
+def test_blocks_of_joined_files_and_of_silence():
+  first, second = encode(tone(0.5)), encode(np.zeros(800, np.float32))
+  joined = np.concatenate(list(read_blocks(io.BytesIO(first + second))))
+  assert len(joined) == 8_800
+  assert not np.concatenate(list(read_blocks(io.BytesIO(second)))).any()
+
+
+@pytest.mark.parametrize(
+  ("data", "reason"),
+  [
+    (encode(np.zeros(0, np.float32)), "0 samples"),
+    (encode(tone() * 50, subtype="FLOAT"), "expected at most 1"),
+    (encode(np.array([0.1, np.inf]), subtype="FLOAT"), "1 NaN or infinite samples of 2"),
+    (encode(np.stack([tone(), -tone()], axis=1)), "the channels cancel each other"),
+    (encode(tone(3.0)), "longer than 2 s"),
+    (encode(tone(), kind="FLAC")[:-99], "cut short|cannot decode"),
+    (b"text", "cannot decode 4 bytes"),
+  ],
+)
+def test_blocks_of_bad_audio(data, reason):
+  with pytest.raises(AudioError, match=reason):
+    list(read_blocks(io.BytesIO(data), max_seconds=2.0))
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16])
+def test_samples_are_converted_in_blocks_as_a_whole(rate, dtype):
+  samples = tone(2.0, rate)
+  samples = (samples * 32_767).astype(dtype) if dtype == np.int16 else samples.astype(dtype)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr("maxtext_ext.audio.io._BLOCK", 9_999)
+    parts = list(convert_blocks(samples, rate))
+  np.testing.assert_array_equal(np.concatenate(parts), convert_samples(samples, rate))
