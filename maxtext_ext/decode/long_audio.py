@@ -1,0 +1,161 @@
+"""Transcription of recordings of any length: pieces in, joined transcripts out.
+
+Pieces of all recordings go through the engine in one run, so that slots stay busy, and are read as
+they are needed: memory is that of the pieces that wait, whatever the length of the recordings.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+from maxtext_ext.audio.limits import SAMPLE_RATE, AudioError
+from maxtext_ext.audio.pieces import PIECE_SECONDS, Detector, Piece, cut_pieces
+from maxtext_ext.decode.interface import Answer
+from maxtext_ext.decode.transcript import Segment, Transcription
+from maxtext_ext.input.utterance import Utterance
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recording:
+  """Recording to transcribe.
+
+  Attributes:
+    blocks: opens it: [T] float32 at SAMPLE_RATE, of any lengths. It may raise AudioError.
+    language: name of the language, where it is known.
+    context: text that helps, in the prompt of each piece.
+  """
+
+  blocks: Callable[[], Iterator[np.ndarray]]
+  language: str | None = None
+  context: str = ""
+
+
+@dataclasses.dataclass
+class _Progress:
+  """Recording that is being read or decoded.
+
+  Attributes:
+    segments: in order, without text as long as they are decoded.
+    waiting: pieces that are being decoded.
+    samples: read so far.
+    ended: all has been read.
+    error: why the rest cannot be used.
+  """
+
+  recording: Recording
+  segments: list[Segment] = dataclasses.field(default_factory=list)
+  waiting: int = 0
+  samples: int = 0
+  ended: bool = False
+  error: AudioError | None = None
+
+
+def transcribe(
+  recordings: Iterable[Recording],
+  run: Callable[[Iterable[Utterance]], Iterator[Answer]],
+  build: Callable[[str, np.ndarray, Recording], Utterance],
+  *,
+  piece_seconds: float = PIECE_SECONDS,
+  make_detector: Callable[[], Detector] | None = None,
+) -> Iterator[tuple[int, Transcription | AudioError]]:
+  """Transcribes recordings; yields each with its number when it is finished, in any order.
+
+  Args:
+    recordings: read one after the other.
+    run: decodes clips, as `Engine.run` with its weights.
+    build: (id, samples, recording) -> the utterance of a piece.
+    piece_seconds: length of the longest piece.
+    make_detector: makes a detector of speech for a recording; None: pieces are cut at quiet points,
+      and all are decoded but silence.
+
+  Yields:
+    The transcript, or the reason why the audio cannot be used; other recordings go on.
+  """
+  feed = _Feed(recordings, build, round(piece_seconds * SAMPLE_RATE), make_detector)
+  for answer in run(feed.clips()):
+    feed.add(answer)
+    yield from feed.finished()
+  yield from feed.finished()
+
+
+class _Feed:
+  """Pieces that go to the engine, and answers that come back."""
+
+  def __init__(
+    self,
+    recordings: Iterable[Recording],
+    build: Callable[[str, np.ndarray, Recording], Utterance],
+    limit: int,
+    make_detector: Callable[[], Detector] | None,
+  ) -> None:
+    self._recordings, self._build = recordings, build
+    self._limit, self._make_detector = limit, make_detector
+    self._open: dict[int, _Progress] = {}
+    self._asked: dict[str, tuple[_Progress, int]] = {}  # recording and segment of each clip
+
+  def clips(self) -> Iterator[Utterance]:
+    """Yields the pieces to decode."""
+    for number, recording in enumerate(self._recordings):
+      progress = self._open[number] = _Progress(recording)
+      try:
+        yield from self._pieces(number, progress)
+      except AudioError as error:
+        progress.error = error
+      progress.ended = True
+
+  def _pieces(self, number: int, progress: _Progress) -> Iterator[Utterance]:
+    recording = progress.recording
+    detector = self._make_detector() if self._make_detector else None
+    for piece in cut_pieces(recording.blocks(), self._limit, detector):
+      progress.samples += len(piece.samples)
+      progress.segments.append(_without_text(piece, recording, trimmed=detector is not None))
+      if piece.is_silent:
+        continue
+      name = f"audio[{number}] from {piece.start / SAMPLE_RATE:.3f} s"
+      self._asked[name] = progress, len(progress.segments) - 1
+      progress.waiting += 1
+      yield self._build(name, piece.samples, recording)
+
+  def add(self, answer: Answer) -> None:
+    """Adds the answer for a piece."""
+    progress, place = self._asked.pop(answer.clip.id)
+    log_probs = answer.written.log_probs
+    heard_nothing = answer.complete and not answer.text
+    progress.segments[place] = dataclasses.replace(
+      progress.segments[place],
+      text=answer.text,
+      language=progress.recording.language or answer.language,
+      finish_reason="no_speech" if heard_nothing else answer.written.finish_reason,
+      log_prob=sum(log_probs) / len(log_probs) if log_probs else None,
+    )
+    progress.waiting -= 1
+
+  def finished(self) -> Iterator[tuple[int, Transcription | AudioError]]:
+    """Yields recordings of which all pieces have got their answer."""
+    done = [number for number, each in self._open.items() if each.ended and not each.waiting]
+    for number in done:
+      progress = self._open.pop(number)
+      yield (
+        number,
+        progress.error
+        or Transcription.of(
+          progress.segments, progress.samples / SAMPLE_RATE, progress.recording.language
+        ),
+      )
+
+
+def _without_text(piece: Piece, recording: Recording, *, trimmed: bool) -> Segment:
+  """Makes the segment of a piece that is not decoded yet; trimmed: to the speech in it."""
+  first, last = 0, len(piece.samples)
+  if trimmed and piece.speech:
+    first, last = piece.speech[0][0], piece.speech[-1][1]
+  return Segment(
+    start=(piece.start + first) / SAMPLE_RATE,
+    end=(piece.start + last) / SAMPLE_RATE,
+    text="",
+    language=recording.language,
+    finish_reason="no_speech",
+    speech_seconds=sum(end - begin for begin, end in piece.speech) / SAMPLE_RATE,
+    log_prob=None,
+  )
