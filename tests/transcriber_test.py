@@ -11,9 +11,12 @@ import soundfile
 
 from maxtext_ext import Transcriber, Transcription
 from maxtext_ext.audio.limits import SAMPLE_RATE, AudioError
+from maxtext_ext.audio.pieces import cut_pieces
+from maxtext_ext.audio.voice import FRAME
 from maxtext_ext.config import load
+from maxtext_ext.text.joining import join_texts
 from maxtext_ext.train.loop import train
-from maxtext_ext.transcriber import _samples
+from maxtext_ext.transcriber import _blocks
 from tests import tiny
 
 pytestmark = pytest.mark.slow
@@ -88,13 +91,12 @@ def test_a_transcript_that_is_cut_says_so(transcriber):
 BAD = {
   "a missing file": ("gone.wav", "gone.wav: audio file not found"),
   "bytes that are no sound": (b"text", "cannot decode 4 bytes"),
-  "silence": (np.zeros(1600, np.float32), "silent"),
   "no samples": (np.zeros(0, np.float32), "0 samples"),
   "not a number": (np.array([0.1, np.nan], np.float32), "NaN"),
   "two channels": (np.ones((100, 2), np.float32), "one channel"),
   "integers as floats": (np.full(100, 2e4, np.float32), "expected at most 1"),
   "wrong type": (np.ones(100, np.int64), "array of int64"),
-  "too long": (np.ones(1201 * SAMPLE_RATE, np.float32), "over the 1200 s"),
+  "too long": (np.broadcast_to(np.int16(1), 36_001 * SAMPLE_RATE), "longer than 36000 s"),
   "a rate that is none": ((np.ones(100, np.float32), 5), "sample rate is 5 Hz"),
 }
 
@@ -121,7 +123,41 @@ def test_bad_audio_says_what_and_which(transcriber, case):
 )
 def test_a_pair_that_is_none_says_what_is_expected(audio, said):
   with pytest.raises(AudioError, match=said):
-    _samples(audio)
+    list(_blocks(audio)())
+
+
+def test_long_audio_is_the_sum_of_its_pieces(transcriber, tmp_path):
+  clip = np.concatenate([*clips(), np.zeros(5 * SAMPLE_RATE, np.float32), *clips()[::-1]])
+  together = transcriber.transcribe(as_file(clip, tmp_path / "long.wav"), "en", piece_seconds=4.0)
+  pieces = list(cut_pieces([clip], 4 * SAMPLE_RATE))
+  alone = [transcriber.transcribe(piece.samples, "en") for piece in pieces]
+  assert together.text == join_texts(each.text for each in alone)
+  assert [segment.text for segment in together.segments] == [each.text for each in alone]
+  assert len({segment.text for segment in together.segments}) > 2, "what they say differs"
+  assert together.seconds == pytest.approx(len(clip) / SAMPLE_RATE)
+  assert together == transcriber.transcribe(clip, "en", piece_seconds=4.0)
+
+
+def test_silence_has_no_text(transcriber):
+  result = transcriber.transcribe(np.zeros(3 * SAMPLE_RATE, np.float32))
+  assert (result.text, result.language, result.finish_reason) == ("", None, "no_speech")
+  assert result.complete
+
+
+def test_speech_may_be_detected_first(transcriber, monkeypatch):
+  loud = clips()[1]
+  clip = np.concatenate([loud / 10, np.zeros(4 * SAMPLE_RATE, np.float32), loud])
+  heard_by_level = lambda: lambda part: np.abs(part.reshape(-1, FRAME)).max(1) > 0.1  # noqa: E731
+  monkeypatch.setattr("maxtext_ext.transcriber.VoiceActivity", heard_by_level)
+  result = transcriber.transcribe(clip, vad=True)
+  assert [bool(segment.speech_seconds) for segment in result.segments] == [False, True]
+  assert result.segments[0].finish_reason == "no_speech"
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1200.5])
+def test_the_length_of_pieces_has_bounds(transcriber, seconds):
+  with pytest.raises(ValueError, match=r"piece_seconds is .*, expected 1 to 1200"):
+    transcriber.transcribe(clips()[0], piece_seconds=seconds)
 
 
 def test_lists_must_match(transcriber):

@@ -46,6 +46,15 @@ def check_rate(rate: int) -> None:
     )
 
 
+def check_length(seconds: float, max_seconds: float) -> None:
+  """Raises AudioError for a recording that is too long."""
+  if seconds > max_seconds:
+    raise AudioError(
+      f"audio is longer than {max_seconds:.0f} s; cut it into clips, or name a part of it by "
+      "'offset' and 'duration' in JSONL"
+    )
+
+
 def describe_invalid(count: int, total: int, first: int) -> str:
   """Returns the reason why samples with NaN or infinity cannot be used."""
   return (
@@ -111,7 +120,7 @@ def to_speech(
       first_invalid = first_invalid if invalid else count + int(broken[0])
       invalid += broken.size
     count += len(block)
-    _check_length(count / rate, max_seconds)
+    check_length(count / rate, max_seconds)
     if not invalid:  # the rest is only counted
       yield stream.resample_chunk(block) if stream else block
   if invalid:
@@ -177,7 +186,7 @@ def _decode_by_libsndfile(
   wanted = sound.frames - first
   if duration is not None:
     wanted = min(wanted, round(duration * rate))
-  _check_length(wanted / rate, max_seconds)
+  check_length(wanted / rate, max_seconds)
   if wanted * sound.channels > max_values(max_seconds):
     raise AudioError(
       f"audio has {sound.channels} channels at {rate} Hz, {wanted * sound.channels} values in all, "
@@ -258,11 +267,3 @@ def _cut_blocks(blocks: Iterable[np.ndarray], skip: int, limit: int | None) -> I
       limit -= len(part)
       if not limit:
         return
-
-
-def _check_length(seconds: float, max_seconds: float) -> None:
-  if seconds > max_seconds:
-    raise AudioError(
-      f"audio is longer than {max_seconds:.0f} s; cut it into clips, or name a part of it by "
-      "'offset' and 'duration' in JSONL"
-    )

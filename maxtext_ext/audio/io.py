@@ -118,6 +118,7 @@ def convert_blocks(
   if samples.ndim != 1 or not samples.size:
     check_samples(samples)
   blocks.check_rate(rate)
+  blocks.check_length(len(samples) / rate, max_seconds)
   scale = np.float32(PCM16_SCALE if samples.dtype == np.int16 else 1)
   parts = (
     samples[first : first + _BLOCK].astype(np.float32) / scale

@@ -25,7 +25,8 @@ class Segment:
       "no_speech" where there is no text, since the piece is silent or the model heard nothing.
     speech_seconds: of it that are speech, an estimate.
     log_prob: mean natural logarithm of the probability of its tokens; None where the engine gives
-      none, or the piece was not decoded.
+      none, or the piece was not decoded. Two segments of the same text are equal without it: it
+      may differ in the last digits.
   """
 
   start: float
@@ -34,7 +35,7 @@ class Segment:
   language: str | None
   finish_reason: str
   speech_seconds: float
-  log_prob: float | None
+  log_prob: float | None = dataclasses.field(compare=False)
 
   @property
   def is_covered(self) -> bool:
