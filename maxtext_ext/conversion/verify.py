@@ -27,7 +27,7 @@ from maxtext_ext.records.manifest import (
   read_manifest,
   splits_with_manifest,
 )
-from maxtext_ext.records.reader import RecordSource, find_shards
+from maxtext_ext.records.reader import DamagedRecord, RecordSource, find_shards
 from maxtext_ext.records.schema import Record, RecordError, decode_example
 
 _RECORDS_NAMED = 10  # of the bad ones of a shard
@@ -231,8 +231,9 @@ def _check_record(source: RecordSource, index: int, problems: "_Problems") -> Re
   try:
     record = decode_example(source[index])
     check_samples(record.audio)
-  except (RuntimeError, RecordError, AudioError) as error:
-    problems.add_record(f"record {index}: {error}")
+  except (RecordError, AudioError) as error:
+    reason = error.reason if isinstance(error, DamagedRecord) else error
+    problems.add_record(f"record {index}: {reason}")
     return None
   return record
 

@@ -30,7 +30,7 @@ from maxtext_ext.files import storage
 from maxtext_ext.pages.duration import format_duration
 from maxtext_ext.records.manifest import SHARD_SUFFIX, list_shards, parse_shard_name
 from maxtext_ext.records.quarantine import QUARANTINE_NAME, read_reasons
-from maxtext_ext.records.reader import RecordSource
+from maxtext_ext.records.reader import DamagedRecord, RecordSource
 from maxtext_ext.records.schema import Record, RecordError, decode_example
 
 PAGE_NAME = "inspect.html"
@@ -179,8 +179,9 @@ def survey_shard(shard: Shard, progress: Callable[[float, float], None] | None =
         record = decode_example(source[position])
         surveyor.add(record, position)
         seconds += record.seconds
-      except (RecordError, RuntimeError) as error:  # RuntimeError: the file is damaged there
-        surveyor.reject(f"{shard.path}, record {position}", str(error))
+      except RecordError as error:
+        reason = error.reason if isinstance(error, DamagedRecord) else str(error)
+        surveyor.reject(f"{shard.path}, record {position}", reason)
       if progress and number % _PROGRESS_EVERY == 0:
         progress(number / len(positions), seconds)
   return surveyor.survey()

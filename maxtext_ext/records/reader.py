@@ -41,6 +41,14 @@ def find_shards(data_dir: str, split: str) -> list[str]:
   return shards
 
 
+class DamagedRecord(RecordError):
+  """The bytes of a record in its shard are damaged; `reason` is ArrayRecord's."""
+
+  def __init__(self, what: str, reason: str) -> None:
+    super().__init__(f"{what} is damaged ({reason}); convert the data again")
+    self.reason = reason
+
+
 class RecordSource:
   """Random access to the serialized records of some shards, in the order of the shards.
 
@@ -76,7 +84,7 @@ class RecordSource:
     """Reads a record.
 
     Raises:
-      RecordError: it is damaged.
+      DamagedRecord: it is damaged.
       OSError: it cannot be reached.
     """
     index = index.__index__()
@@ -94,7 +102,7 @@ class RecordSource:
           raise OSError(
             f"{what}: cannot read it ({reason}); {remedy}, then run the same command again"
           ) from error
-    raise RecordError(f"{what} is damaged ({reason}); convert the data again")
+    raise DamagedRecord(what, reason)
 
 
 def _missing(shards: Sequence[str]) -> list[str]:
