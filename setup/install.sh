@@ -180,11 +180,11 @@ pip_install() {
 }
 
 # Has Python compile what the commands import, a fifth of all that was installed, so that the first
-# command does not wait for it. What cannot be imported says so when it is used.
+# command does not wait for it.
 compile_imports() {
   env -u PYTHONDONTWRITEBYTECODE "$venv/bin/python" -W ignore \
     -c 'import maxtext_ext.cli, maxtext_ext.decode.decode, maxtext_ext.train.loop' \
-    >>"$log" 2>&1 </dev/null || true
+    >>"$log" 2>&1 </dev/null || say "the project cannot be imported; the end of $log says why"
 }
 
 check_extras() {

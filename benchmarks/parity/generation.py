@@ -76,7 +76,7 @@ def engine(directory: str, scanned: bool, **keys: Any) -> tuple[SlotEngine, Any]
 
 
 def write(made: SlotEngine, weights: Any, utterances: Sequence[Utterance]) -> dict[str, Written]:
-  """What the engine writes for each clip, by its id."""
+  """Returns what the engine writes for each clip, by its id."""
   return {answer.clip.id: answer.written for answer in made.run(weights, utterances)}
 
 

@@ -14,7 +14,7 @@ from maxtext_ext.decode.attention import (
   segments_of,
   write,
 )
-from maxtext_ext.decode.shape import Division, Shape
+from maxtext_ext.decode.shape import MeshDivision, Shape
 from maxtext_ext.decode.state import Pool, State
 
 
@@ -38,7 +38,7 @@ class SlotCache:
     platform: of the devices.
   """
 
-  def __init__(self, division: Division, shape: Shape, platform: str) -> None:
+  def __init__(self, division: MeshDivision, shape: Shape, platform: str) -> None:
     self._division, self._shape, self._platform = division, shape, platform
 
   def open(self, pool: Pool) -> tuple[list[Layer], State]:

@@ -149,7 +149,7 @@ def decode(config: bridge.Config) -> DecodeResult:
       read_clip,
       transcribe,
       failures=DropCounter(inputs.filters.max_bad_fraction),
-      threads=max(inputs.read_threads, len(os.sched_getaffinity(0))),
+      threads=max(inputs.read_threads, os.cpu_count() or 1),
       report=lambda tally: progress.update(tally.clips + tally.taken, tally.note()),
     )
   if first:

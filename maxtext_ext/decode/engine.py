@@ -18,7 +18,7 @@ from maxtext_ext.decode.layers import SplitModel, Weights
 from maxtext_ext.decode.programs import Programs
 from maxtext_ext.decode.reader import Reader
 from maxtext_ext.decode.session import Counts, Session
-from maxtext_ext.decode.shape import Division, Shape
+from maxtext_ext.decode.shape import MeshDivision, Shape
 from maxtext_ext.decode.slots import Writing, expected_places
 from maxtext_ext.decode.state import LENGTH, LOOP, STOP, Pool, Ready
 from maxtext_ext.input.collate import info
@@ -46,7 +46,7 @@ class SlotEngine(Engine):
     self._eos_ids = tuple(sorted(tokenizer.eos_ids))
     self._model = SplitModel(config, mesh)
     self._platform = mesh.devices.flat[0].platform
-    self._division = Division(config, mesh)
+    self._division = MeshDivision(config, mesh)
     self._programs = functools.cache(self._make_programs)
     self.counts = Counts()
     self._kept: dict[int, tuple[Pool, Ready] | None] = {}  # of the last session, by its size

@@ -169,7 +169,7 @@ def _check_parts(layer: Any, config: bridge.Config) -> None:
 
 
 def _zeros(state: nnx.State) -> nnx.State:
-  """What is no parameter: states of random streams, which inference does not use."""
+  """Makes the state that is no parameter: random streams, which inference does not use."""
 
   def zeros(x: Any) -> jax.Array:
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):

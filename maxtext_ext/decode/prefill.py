@@ -11,7 +11,7 @@ from jaxtyping import Array
 from maxtext_ext import bridge
 from maxtext_ext.decode.attention import attend_packed
 from maxtext_ext.decode.layers import SplitModel, Weights
-from maxtext_ext.decode.shape import Division, Shape
+from maxtext_ext.decode.shape import MeshDivision, Shape
 from maxtext_ext.decode.state import Ready
 from maxtext_ext.models.interface import Batch
 
@@ -25,7 +25,9 @@ class Prefill:
     platform: of the devices.
   """
 
-  def __init__(self, model: SplitModel, division: Division, shape: Shape, platform: str) -> None:
+  def __init__(
+    self, model: SplitModel, division: MeshDivision, shape: Shape, platform: str
+  ) -> None:
     self._model, self._config = model, model.config
     self._division, self._shape, self._platform = division, shape, platform
 

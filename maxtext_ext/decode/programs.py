@@ -15,7 +15,7 @@ from jaxtyping import Array
 from maxtext_ext.decode import head
 from maxtext_ext.decode.layers import SplitModel
 from maxtext_ext.decode.prefill import Prefill
-from maxtext_ext.decode.shape import Division, Shape
+from maxtext_ext.decode.shape import MeshDivision, Shape
 from maxtext_ext.decode.state import FREE, Pool, Ready, State, Written
 from maxtext_ext.decode.window import Window
 from maxtext_ext.progress import announce_first_call
@@ -45,7 +45,7 @@ class Programs:
     platform: str,
     announce: bool,
   ) -> None:
-    self.shape, self.division = shape, Division(model.config, mesh)
+    self.shape, self.division = shape, MeshDivision(model.config, mesh)
     self._config, self._depth = model.config, model.depth
     by_lane, cache = self.division.by_lane, self.division.cache
     written: Any = Written(*cast(Any, [by_lane] * 4))

@@ -58,7 +58,7 @@ class Shape:
     together = 1 if platform == "cpu" else 4
     windows = row_tokens // geometry.tokens_per_window + 5
     return cls(
-      lanes=Division(config, mesh).lanes,
+      lanes=MeshDivision(config, mesh).lanes,
       slots=slots,
       row_tokens=row_tokens,
       rows=max(1, 2 * slots * _ALIGNED // row_tokens),
@@ -95,7 +95,7 @@ def round_places(places: int) -> int:
   return -(-places // step) * step
 
 
-class Division:
+class MeshDivision:
   """Division of arrays over a mesh: lanes over its data axes, heads over its tensor axes."""
 
   def __init__(self, config: bridge.Config, mesh: Mesh) -> None:

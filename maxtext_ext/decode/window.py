@@ -11,7 +11,7 @@ from maxtext_ext import bridge
 from maxtext_ext.decode import head
 from maxtext_ext.decode.cache import Layer, SlotCache
 from maxtext_ext.decode.layers import SplitModel, Weights
-from maxtext_ext.decode.shape import Division, Shape
+from maxtext_ext.decode.shape import MeshDivision, Shape
 from maxtext_ext.decode.state import FREE, LENGTH, LOOP, STOP, Pool, Ready, State, Written
 
 _TRAIN = bridge.MODEL_MODE_TRAIN
@@ -30,7 +30,7 @@ class Window:
   def __init__(
     self,
     model: SplitModel,
-    division: Division,
+    division: MeshDivision,
     shape: Shape,
     *,
     eos_ids: tuple[int, ...],
@@ -87,7 +87,7 @@ class Window:
     )
 
     def busy(state: State, taken_R: Array) -> Array:
-      """Which slots have something to write, or get the next clip."""
+      """Returns which slots have something to write, or get the next clip."""
       waiting_B = jnp.repeat(taken_R < entries["count"], self._shape.slots)
       return _is_live(state) | ((state["ticket"] == FREE) & waiting_B)
 
@@ -203,5 +203,5 @@ class Window:
 
 
 def _is_live(state: State) -> Array:
-  """Which slots hold a clip with a place for its next token."""
+  """Returns which slots hold a clip with a place for its next token."""
   return (state["ticket"] != FREE) & (state["length"] < state["limit"])

@@ -47,7 +47,7 @@ class Difference:
 
   @property
   def distinguished(self) -> bool:
-    """Whether both the test and the interval tell the systems apart."""
+    """Returns whether both the test and the interval tell the systems apart."""
     if self.interval is None:
       return False
     return self.p <= LEVEL and (self.interval[0] > 0 or self.interval[1] < 0)

@@ -77,7 +77,7 @@ class Decoded(pydantic.BaseModel):
 
   @property
   def settings(self) -> dict[str, Any]:
-    """What transcripts depend on, beside the sound."""
+    """Returns the settings that transcripts depend on, beside the sound."""
     own = ("run", "checkpoint", "step", "max_new_tokens")
     return {name: getattr(self, name) for name in own} | self.config
 

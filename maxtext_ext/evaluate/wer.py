@@ -93,7 +93,7 @@ class Scores:
 
   @property
   def has_characters(self) -> bool:
-    """Whether the mixed error rate differs from the word error rate."""
+    """Returns whether the mixed error rate differs from the word error rate."""
     return self.overall.mixed != self.overall.words
 
   def macro(self, field: str = "dataset", rate: str = "words") -> float:

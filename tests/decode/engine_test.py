@@ -34,7 +34,7 @@ def made(directory):
 
 @functools.cache
 def wanted(directory, scanned, count, ends=()):
-  """What passes over the whole text write for the first clips."""
+  """Returns what passes over the whole text write for the first clips."""
   tokenizer = setup(directory, scanned)[3]
   eos_ids = {*tokenizer.eos_ids, *ends}
   return {

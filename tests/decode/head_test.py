@@ -20,7 +20,7 @@ def test_the_likeliest_token_is_chosen_the_lowest_among_equals():
 
 
 def loops(tokens: list[int], repeats: int) -> bool:
-  """Whether the last 1 to LONGEST_PERIOD tokens stand there `repeats` times in a row."""
+  """Returns whether the last 1 to LONGEST_PERIOD tokens stand there `repeats` times in a row."""
   return any(
     len(tokens) >= n * repeats and tokens[-n * repeats :] == tokens[-n:] * repeats
     for n in range(1, head.LONGEST_PERIOD + 1)

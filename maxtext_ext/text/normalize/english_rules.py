@@ -22,7 +22,7 @@ _LONG_NUMBER = re.compile(r"\d{1000}(?=\d)")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rules:
-  """What an English normaliser replaces, in the order of its steps.
+  """Replacements of an English normaliser, in the order of its steps.
 
   Attributes:
     fillers: pattern of the words that are left out.
