@@ -41,9 +41,10 @@ from maxtext_ext.checkpoint.adapter import load_weights
 from maxtext_ext.checkpoint.convert import to_maxtext
 from maxtext_ext.checkpoint.model_file import pretrained_config
 from maxtext_ext.decode.engine import SlotEngine
+from maxtext_ext.decode.request import Request
 from maxtext_ext.decode.session import Counts
 from maxtext_ext.decode.slots import Writing
-from maxtext_ext.input.utterance import Utterance, build_utterance
+from maxtext_ext.input.utterance import build_utterance
 from maxtext_ext.models.encoders import encoder_config
 from maxtext_ext.models.make import make_model
 from maxtext_ext.records.schema import Record
@@ -60,9 +61,9 @@ class ForcedLengths(SlotEngine):
     super().__init__(*args)
     self._eos_ids = ()
 
-  def _begin(self, utterance: Utterance) -> Writing:
-    clip = super()._begin(utterance)
-    most = math.ceil(self._config.tokens_per_second * utterance.seconds)
+  def _begin(self, request: Request) -> Writing:
+    clip = super()._begin(request)
+    most = math.ceil(self._config.tokens_per_second * request.utterance.seconds)
     return dataclasses.replace(clip, most=most, limit=clip.prompt + most)
 
 
@@ -158,7 +159,7 @@ class Ours:
     turn = Turn(seconds=seconds, cpu_seconds=cpu, tokens=[tokens[i] for i in sorted(tokens)])
     return turn, self._engine.counts.since(before)
 
-  def _read(self, order: Iterable[int], files: bool) -> Iterator[Utterance]:
+  def _read(self, order: Iterable[int], files: bool) -> Iterator[Request]:
     for number in order:
       samples = (
         load_audio(str(wav(self._folder, number)))
@@ -166,7 +167,10 @@ class Ours:
         else self._clips[number].samples.astype(np.float32) / PCM16_SCALE
       )
       record = Record(sample_id=str(number), audio=samples, text="", language=None)
-      yield build_utterance(record, self._tokenizer, geometry=self._geometry, with_target=False)
+      utterance = build_utterance(
+        record, self._tokenizer, geometry=self._geometry, with_target=False
+      )
+      yield Request(utterance)
 
 
 def wav(folder: Path, number: int) -> Path:

@@ -27,8 +27,9 @@ from maxtext_ext.checkpoint.fingerprint import check_model
 from maxtext_ext.checkpoint.model_file import base_among, pretrained_config
 from maxtext_ext.decode.engines import make_engine
 from maxtext_ext.decode.long_audio import Recording, transcribe
+from maxtext_ext.decode.request import Request
 from maxtext_ext.decode.transcript import Segment, Transcription
-from maxtext_ext.input.utterance import Utterance, build_utterance
+from maxtext_ext.input.utterance import build_utterance
 from maxtext_ext.models.encoders import encoder_config
 from maxtext_ext.models.make import make_model
 from maxtext_ext.records.schema import Record
@@ -189,12 +190,12 @@ class Transcriber:
     named = (dataclasses.replace(each, language=_name(each.language)) for each in recordings)
     run = functools.partial(self._engine.run, self._weights)
     return transcribe(
-      named, run, self._utterance, piece_seconds=piece_seconds, make_detector=detector
+      named, run, self._request, piece_seconds=piece_seconds, make_detector=detector
     )
 
-  def _utterance(self, name: str, samples: np.ndarray, recording: Recording) -> Utterance:
+  def _request(self, name: str, samples: np.ndarray, recording: Recording) -> Request:
     record = Record(sample_id=name, audio=samples, text="", language=recording.language)
-    return build_utterance(
+    utterance = build_utterance(
       record,
       self._tokenizer,
       geometry=self._geometry,
@@ -203,6 +204,7 @@ class Transcriber:
       context=recording.context,
       with_target=False,
     )
+    return Request(utterance)
 
 
 def _name(language: str | None) -> str | None:

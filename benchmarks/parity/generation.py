@@ -15,6 +15,7 @@ from maxtext_ext import bridge
 from maxtext_ext.config import load
 from maxtext_ext.decode.engine import SlotEngine
 from maxtext_ext.decode.interface import Written
+from maxtext_ext.decode.request import Request
 from maxtext_ext.input.collate import make_decode_batch
 from maxtext_ext.input.utterance import Utterance, build_utterance
 from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY
@@ -77,7 +78,7 @@ def engine(directory: str, scanned: bool, **keys: Any) -> tuple[SlotEngine, Any]
 
 def write(made: SlotEngine, weights: Any, utterances: Sequence[Utterance]) -> dict[str, Written]:
   """Returns what the engine writes for each clip, by its id."""
-  return {answer.clip.id: answer.written for answer in made.run(weights, utterances)}
+  return {answer.clip.id: answer.written for answer in made.run(weights, map(Request, utterances))}
 
 
 def uncached(

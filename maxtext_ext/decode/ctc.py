@@ -17,6 +17,7 @@ from jaxtyping import Array, Int
 
 from maxtext_ext import bridge
 from maxtext_ext.decode.interface import Answer, Engine, Written
+from maxtext_ext.decode.request import Request
 from maxtext_ext.input.collate import decode_shape, make_decode_batch
 from maxtext_ext.input.utterance import Utterance
 from maxtext_ext.models.encoders import encoder_config
@@ -58,7 +59,7 @@ class CTCEngine(Engine):
   def run(
     self,
     weights: nnx.State,
-    clips: Iterable[Utterance],
+    clips: Iterable[Request],
     *,
     each_round: Callable[[], None] | None = None,
   ) -> Iterator[Answer]:
@@ -67,14 +68,15 @@ class CTCEngine(Engine):
     In each round all processes decode a batch of one shape, that of which some process has most
     clips.
     """
-    clips, waiting = iter(clips), defaultdict[int, list[Utterance]](list)
+    utterances = (clip.utterance for clip in clips)
+    waiting = defaultdict[int, list[Utterance]](list)
     devices = jax.local_device_count()
     ahead = _READ_AHEAD * self._config.decode_rows * devices
     while True:
       if each_round is not None:
         each_round()
       room = ahead - sum(map(len, waiting.values()))
-      for clip in itertools.islice(clips, room):
+      for clip in itertools.islice(utterances, room):
         waiting[(decode_shape(clip)[0] - 1).bit_length()].append(clip)
       counts = largest_of_hosts(np.array([len(waiting[shape]) for shape in range(_SHAPES)]))
       if not counts.any():

@@ -25,6 +25,7 @@ from maxtext_ext.decode.division import Division, share_of_host
 from maxtext_ext.decode.driver import Tally, decode_shards
 from maxtext_ext.decode.engines import make_engine
 from maxtext_ext.decode.folder import Manifest, OutputFolder
+from maxtext_ext.decode.request import Request
 from maxtext_ext.decode.sound_files import open_files
 from maxtext_ext.evaluate import decoded
 from maxtext_ext.evaluate.hypotheses import describe_cut
@@ -204,7 +205,7 @@ def make_transcriber(
   """Returns what makes lines of clips; all processes of a run call it, each with its own clips."""
   engine = make_engine(config, mesh, tokenizer, announce=jax.process_index() == 0)
   prepared = engine.prepare(params)
-  return lambda clips: (answer.hypothesis() for answer in engine.run(prepared, clips))
+  return lambda clips: (answer.hypothesis() for answer in engine.run(prepared, map(Request, clips)))
 
 
 def with_rank_of(config: bridge.Config, weights: str) -> bridge.Config:

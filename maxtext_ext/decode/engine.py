@@ -17,12 +17,12 @@ from maxtext_ext.decode.interface import Answer, Engine, Written
 from maxtext_ext.decode.layers import SplitModel, Weights
 from maxtext_ext.decode.programs import Programs
 from maxtext_ext.decode.reader import Reader
+from maxtext_ext.decode.request import Request
 from maxtext_ext.decode.session import Counts, Session
 from maxtext_ext.decode.shape import MeshDivision, Shape
 from maxtext_ext.decode.slots import Writing, expected_places
 from maxtext_ext.decode.state import LENGTH, LOOP, STOP, Pool, Ready
 from maxtext_ext.input.collate import info
-from maxtext_ext.input.utterance import Utterance
 from maxtext_ext.parallel import largest_of_hosts
 from maxtext_ext.text.tokenizer import Tokenizer
 
@@ -59,7 +59,7 @@ class SlotEngine(Engine):
   def run(
     self,
     weights: Weights,
-    clips: Iterable[Utterance],
+    clips: Iterable[Request],
     *,
     each_round: Callable[[], None] | None = None,
   ) -> Iterator[Answer]:
@@ -124,9 +124,11 @@ class SlotEngine(Engine):
       announce=self._announce,
     )
 
-  def _begin(self, utterance: Utterance) -> Writing:
+  def _begin(self, request: Request) -> Writing:
     """Makes the record of a clip that begins."""
-    most = self._config.max_new_tokens
+    utterance, most = request.utterance, self._config.max_new_tokens
+    if request.max_new_tokens is not None:
+      most = min(most, request.max_new_tokens)
     limit = expected_places(
       utterance, tokens_per_second=self._config.tokens_per_second, max_new_tokens=most
     )

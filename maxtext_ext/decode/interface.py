@@ -9,9 +9,9 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from maxtext_ext import bridge
+from maxtext_ext.decode.request import Request
 from maxtext_ext.evaluate.hypotheses import Hypothesis
 from maxtext_ext.input.collate import ClipInfo
-from maxtext_ext.input.utterance import Utterance
 from maxtext_ext.text.templates import TEMPLATES
 from maxtext_ext.text.vocabulary import Vocabulary
 
@@ -104,7 +104,7 @@ class Engine(abc.ABC):
   def run(
     self,
     weights: Any,
-    clips: Iterable[Utterance],
+    clips: Iterable[Request],
     *,
     each_round: Callable[[], None] | None = None,
   ) -> Iterator[Answer]:

@@ -12,8 +12,8 @@ import numpy as np
 from maxtext_ext.audio.limits import SAMPLE_RATE, AudioError
 from maxtext_ext.audio.pieces import PIECE_SECONDS, Detector, Piece, cut_pieces
 from maxtext_ext.decode.interface import Answer
+from maxtext_ext.decode.request import Request
 from maxtext_ext.decode.transcript import Segment, Transcription
-from maxtext_ext.input.utterance import Utterance
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,8 +53,8 @@ class _Progress:
 
 def transcribe(
   recordings: Iterable[Recording],
-  run: Callable[[Iterable[Utterance]], Iterator[Answer]],
-  build: Callable[[str, np.ndarray, Recording], Utterance],
+  run: Callable[[Iterable[Request]], Iterator[Answer]],
+  build: Callable[[str, np.ndarray, Recording], Request],
   *,
   piece_seconds: float = PIECE_SECONDS,
   make_detector: Callable[[], Detector] | None = None,
@@ -64,7 +64,7 @@ def transcribe(
   Args:
     recordings: read one after the other.
     run: decodes clips, as `Engine.run` with its weights.
-    build: (id, samples, recording) -> the utterance of a piece.
+    build: (id, samples, recording) -> the request of a piece.
     piece_seconds: length of the longest piece.
     make_detector: makes a detector of speech for a recording; None: pieces are cut at quiet points,
       and all are decoded but silence.
@@ -85,7 +85,7 @@ class _Feed:
   def __init__(
     self,
     recordings: Iterable[Recording],
-    build: Callable[[str, np.ndarray, Recording], Utterance],
+    build: Callable[[str, np.ndarray, Recording], Request],
     limit: int,
     make_detector: Callable[[], Detector] | None,
   ) -> None:
@@ -94,7 +94,7 @@ class _Feed:
     self._open: dict[int, _Progress] = {}
     self._asked: dict[str, tuple[_Progress, int]] = {}  # recording and segment of each clip
 
-  def clips(self) -> Iterator[Utterance]:
+  def clips(self) -> Iterator[Request]:
     """Yields the pieces to decode."""
     for number, recording in enumerate(self._recordings):
       progress = self._open[number] = _Progress(recording)
@@ -104,7 +104,7 @@ class _Feed:
         progress.error = error
       progress.ended = True
 
-  def _pieces(self, number: int, progress: _Progress) -> Iterator[Utterance]:
+  def _pieces(self, number: int, progress: _Progress) -> Iterator[Request]:
     recording = progress.recording
     detector = self._make_detector() if self._make_detector else None
     for piece in cut_pieces(recording.blocks(), self._limit, detector):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from maxtext_ext.input.utterance import Utterance
+from maxtext_ext.decode.request import Request
 
 SIZES = 8  # classes of clips by the row that their prompt needs: of 1, 2, 4, ... times the tokens
 
@@ -23,9 +23,9 @@ class Reader:
     ahead: clips that are read together, and sorted.
   """
 
-  def __init__(self, clips: Iterable[Utterance], row_tokens: int, ahead: int) -> None:
+  def __init__(self, clips: Iterable[Request], row_tokens: int, ahead: int) -> None:
     self._clips, self._row_tokens, self._ahead = iter(clips), row_tokens, ahead
-    self._read: dict[int, list[Utterance]] = defaultdict(list)
+    self._read: dict[int, list[Request]] = defaultdict(list)
     self.ended = False
 
   def fill(self) -> None:
@@ -34,17 +34,18 @@ class Reader:
       return
     clips = list(itertools.islice(self._clips, self._ahead))
     self.ended = len(clips) < self._ahead
-    clips.sort(key=lambda clip: len(clip.prompt))
+    clips.sort(key=lambda clip: len(clip.utterance.prompt))
     for size in range(SIZES):
       new = [clip for clip in clips if self._size(clip) == size]
       self._read[size] = new + self._read[size]
 
-  def _size(self, clip: Utterance) -> int:
-    size = (max(0, len(clip.prompt) - 1) // self._row_tokens).bit_length()
+  def _size(self, clip: Request) -> int:
+    tokens = len(clip.utterance.prompt)
+    size = (max(0, tokens - 1) // self._row_tokens).bit_length()
     if size >= SIZES:
       longest = self._row_tokens << (SIZES - 1)
       raise ValueError(
-        f"{clip.sample_id}: a prompt of {len(clip.prompt)} tokens, at most {longest} can be"
+        f"{clip.utterance.sample_id}: a prompt of {tokens} tokens, at most {longest} can be"
         " decoded; cut the clip"
       )
     return size
@@ -53,7 +54,7 @@ class Reader:
     """Clips that wait, of each size."""
     return np.array([len(self._read[size]) for size in range(SIZES)])
 
-  def take(self, size: int) -> Utterance | None:
+  def take(self, size: int) -> Request | None:
     """Takes the longest clip of a size; None: there is none now."""
     if not self._read[size]:
       self.fill()

@@ -14,10 +14,10 @@ import numpy as np
 from maxtext_ext.decode.layers import Weights
 from maxtext_ext.decode.programs import Programs
 from maxtext_ext.decode.reader import Reader
+from maxtext_ext.decode.request import Request
 from maxtext_ext.decode.shape import round_places
 from maxtext_ext.decode.slots import Lane, Writing, pack_rows
 from maxtext_ext.decode.state import FREE, Pool, Ready
-from maxtext_ext.input.utterance import Utterance
 from maxtext_ext.parallel import largest_of_hosts, local_rows, to_device
 
 _NEVER = 1 << 20
@@ -75,7 +75,7 @@ class Session:
     reader: Reader,
     size: int,
     *,
-    make: Callable[[Utterance], Writing],
+    make: Callable[[Request], Writing],
     counts: Counts,
     pad_id: int,
     each_round: Callable[[], None] | None,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from maxtext_ext.decode.attention import query_blocks
+from maxtext_ext.decode.request import Request
 from maxtext_ext.decode.shape import MIN_PROMPT, Shape
 from maxtext_ext.input.collate import Arrays, ClipInfo
 from maxtext_ext.input.packing import RowPacker
@@ -69,7 +70,7 @@ class Lane:
     make: a new clip's record.
   """
 
-  def __init__(self, shape: Shape, make: Callable[[Utterance], Writing]) -> None:
+  def __init__(self, shape: Shape, make: Callable[[Request], Writing]) -> None:
     self._shape, self._make = shape, make
     geometry = dataclasses.replace(shape.geometry, tails_share_windows=False)
     self._packer = RowPacker(
@@ -78,7 +79,7 @@ class Lane:
       windows=shape.windows,
       lookahead=_LOOKAHEAD,
     )
-    self._waiting: dict[int, Utterance] = {}
+    self._waiting: dict[int, Request] = {}
     self._entries: deque[_Entry] = deque()
     self._in_rows = [0] * shape.rows  # entries that hold each row
     self._next = 0
@@ -107,10 +108,11 @@ class Lane:
     limits += [self._make(clip).limit for clip in self._waiting.values()]
     return max(limits, default=0)
 
-  def add(self, utterance: Utterance) -> None:
+  def add(self, request: Request) -> None:
     """Adds a clip that fits a row."""
+    utterance = request.utterance
     ticket, self._next = self._next, (self._next + 1) % _MOST_TICKETS
-    self._waiting[ticket] = utterance
+    self._waiting[ticket] = request
     tokens = max(MIN_PROMPT, len(utterance.prompt))
     self._packer.add(ticket, tokens=tokens, chunks=utterance.chunks)
 
@@ -118,7 +120,7 @@ class Lane:
     """Rows to prefill now: for about as many clips as there are slots, as far as rows are free."""
     if not self._waiting:
       return 0
-    mean = sum(len(clip.prompt) for clip in self._waiting.values()) / len(self._waiting)
+    mean = sum(len(clip.utterance.prompt) for clip in self._waiting.values()) / len(self._waiting)
     wanted = math.ceil(self._shape.slots * mean / self._shape.row_tokens)
     return min(wanted, self._in_rows.count(0))
 
@@ -137,9 +139,9 @@ class Lane:
     for number, (ticket, clip) in enumerate(zip(tickets, clips, strict=True)):
       self._entries.append(_Entry(ticket, row, first, row * self._shape.clips + number))
       self.writing[ticket] = self._make(clip)
-      first += len(clip.prompt)
+      first += len(clip.utterance.prompt)
     self._in_rows[row] = len(clips)
-    return row, clips
+    return row, [clip.utterance for clip in clips]
 
   def entries(self) -> Arrays:
     """Arrays of the clips that wait for a slot, as `Programs.window` takes them, of one lane."""

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from maxtext_ext import bridge
 from maxtext_ext.decode.engines import make_engine
 from maxtext_ext.decode.interface import Engine
+from maxtext_ext.decode.request import Request
 from maxtext_ext.evaluate.hypotheses import Hypothesis
 from maxtext_ext.input.pipeline import InputConfig, decode_split
 from maxtext_ext.parallel import gather_texts
@@ -86,7 +87,7 @@ class Transcripts:
       ProgressLine("evaluate", len(clips), above=progress) as line,
     ):
       weights = self._engine.prepare(params)
-      for answer in self._engine.run(weights, clips, each_round=check):
+      for answer in self._engine.run(weights, map(Request, clips), each_round=check):
         mine.append(answer.hypothesis())
         cut = sum(not clip.complete for clip in mine)
         line.update(len(mine), f"{cut} cut" if cut else "")

@@ -7,6 +7,7 @@ import pytest
 from benchmarks.decode import ForcedLengths, parse_options
 from benchmarks.parity.generation import clips, setup
 from maxtext_ext import bridge
+from maxtext_ext.decode.request import Request
 from maxtext_ext.text.tokenizer import train_char_tokenizer
 from tests import tiny
 
@@ -17,7 +18,7 @@ def test_every_clip_writes_its_tokens_a_second(tmp_path):
   keys = {"decode_rows": 4, "tokens_per_second": 2.5, "audio_dtype": "float32", "loop_repeats": 0}
   engine = ForcedLengths(bridge.replace(config, **keys), mesh, tokenizer)
   utterances = clips(tokenizer)
-  answers = engine.run(engine.prepare(params), utterances)
+  answers = engine.run(engine.prepare(params), map(Request, utterances))
   written = {answer.clip.id: len(answer.written.tokens) for answer in answers}
   assert written == {clip.sample_id: math.ceil(2.5 * clip.seconds) for clip in utterances}
   assert engine.counts.tokens == sum(written.values())

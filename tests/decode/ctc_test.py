@@ -13,6 +13,7 @@ from maxtext_ext import bridge
 from maxtext_ext.config import load
 from maxtext_ext.decode import ctc
 from maxtext_ext.decode.ctc import CTCEngine, collapse
+from maxtext_ext.decode.request import Request
 from maxtext_ext.input.collate import make_decode_batch
 from maxtext_ext.input.utterance import Utterance, build_utterance
 from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY
@@ -88,7 +89,7 @@ def test_answers_are_those_of_the_most_probable_paths(engine: CTCEngine):
   kernel_DV[:, ALPHABET.vocab_size :] *= 100  # outputs that stand for nothing are never chosen
   params = nnx.State({"kernel": nnx.Param(jnp.asarray(kernel_DV))})
   clips = clips_of_noise([5, 1, 4, 3, 4, 2, 5, 4, 3])  # more than are decoded together
-  answers = {answer.clip.id: answer for answer in engine.run(params, clips)}
+  answers = {answer.clip.id: answer for answer in engine.run(params, map(Request, clips))}
   assert len({answer.text for answer in answers.values()}) > 5
   assert {id_: answer.text for id_, answer in answers.items()} == {
     clip.sample_id: expected_text(clip, kernel_DV) for clip in clips
@@ -102,7 +103,8 @@ def test_answers_are_those_of_the_most_probable_paths(engine: CTCEngine):
 def test_clips_of_other_lengths_have_batches_of_their_own(engine: CTCEngine):
   params = nnx.State({"kernel": nnx.Param(jnp.ones((3, ALPHABET.vocab_size + 2)))})
   rounds = []
-  answers = engine.run(params, clips_of_noise([1, 9, 2, 20]), each_round=lambda: rounds.append(1))
+  clips = map(Request, clips_of_noise([1, 9, 2, 20]))
+  answers = engine.run(params, clips, each_round=lambda: rounds.append(1))
   assert {answer.clip.id for answer in answers} == {"0", "1", "2", "3"}
   assert len(rounds) == 4, "three lengths, and the end"
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks.parity.generation import NEW_TOKENS, clips, engine, setup, uncached, write
+from maxtext_ext.decode.request import Request
 from maxtext_ext.text.tokenizer import train_char_tokenizer
 from tests import tiny
 
@@ -144,8 +145,22 @@ def test_samples_of_another_type_are_refused(made):
     write(made, weights, [wrong])
 
 
+def test_a_clip_may_have_fewer_tokens_than_others(made):
+  made, weights, utterances = made
+  want = write(made, weights, utterances[:3])
+  most = [1, 3, NEW_TOKENS + 5]
+  requests = [Request(u, max_new_tokens=n) for u, n in zip(utterances, most, strict=False)]
+  answers = {answer.clip.id: answer.written for answer in made.run(weights, requests)}
+  for utterance, count in zip(utterances, most, strict=False):
+    full, cut = want[utterance.sample_id], answers[utterance.sample_id]
+    assert cut.tokens == full.tokens[:count]
+    assert cut.complete == (len(full.log_probs) <= count and full.complete)
+  with pytest.raises(ValueError, match="max_new_tokens is 0, expected at least 1"):
+    Request(utterances[0], max_new_tokens=0)
+
+
 def test_each_round_may_end_the_run(made):
   made, weights, utterances = made
   rounds = iter(range(2))
   with pytest.raises(RuntimeError, match="StopIteration"):
-    list(made.run(weights, utterances, each_round=lambda: next(rounds)))
+    list(made.run(weights, map(Request, utterances), each_round=lambda: next(rounds)))

@@ -10,6 +10,7 @@ from maxtext_ext.audio.pieces import cut_pieces
 from maxtext_ext.audio.voice import FRAME
 from maxtext_ext.decode.interface import Answer, Written
 from maxtext_ext.decode.long_audio import Recording, transcribe
+from maxtext_ext.decode.request import Request
 from maxtext_ext.input.collate import info
 from maxtext_ext.input.utterance import Utterance
 from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY
@@ -23,17 +24,19 @@ def recording(seconds: float, seed: int = 0, **fields) -> Recording:
   return Recording(blocks=lambda: iter([samples.astype(np.float32)]), **fields)
 
 
-def build(name: str, samples: np.ndarray, source: Recording) -> Utterance:
-  return Utterance(
-    sample_id=name,
-    dataset_name="",
-    language=source.language,
-    text=source.context,
-    samples=samples,
-    prompt=np.zeros(1, np.int32),
-    target=np.zeros(0, np.int32),
-    audio_start=0,
-    geometry=GEOMETRY,
+def build(name: str, samples: np.ndarray, source: Recording) -> Request:
+  return Request(
+    Utterance(
+      sample_id=name,
+      dataset_name="",
+      language=source.language,
+      text=source.context,
+      samples=samples,
+      prompt=np.zeros(1, np.int32),
+      target=np.zeros(0, np.int32),
+      audio_start=0,
+      geometry=GEOMETRY,
+    )
   )
 
 
@@ -41,8 +44,9 @@ def hear(samples: np.ndarray) -> str:
   return f"{len(samples)}:{int(1e6 * abs(float(samples[0])))}"
 
 
-def answer(clip: Utterance, text: str | None = None, reason: str = "stop") -> Answer:
+def answer(request: Request, text: str | None = None, reason: str = "stop") -> Answer:
   written = Written(tokens=[1], finish_reason=reason, log_probs=(-0.5, -0.25))
+  clip = request.utterance
   text = hear(clip.samples) if text is None else text
   return Answer(clip=info(clip), language="English", text=text, written=written)
 
@@ -56,7 +60,7 @@ class Engine:
   def run(self, clips):
     clips = iter(clips)
     while held := list(itertools.islice(clips, AT_ONCE)):
-      self.most = max(self.most, sum(len(clip.samples) for clip in held))
+      self.most = max(self.most, sum(len(clip.utterance.samples) for clip in held))
       yield from map(answer, reversed(held))
 
 

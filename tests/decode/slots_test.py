@@ -3,6 +3,7 @@
 import numpy as np
 
 from maxtext_ext.decode.reader import SIZES, Reader
+from maxtext_ext.decode.request import Request
 from maxtext_ext.decode.shape import Shape, round_places
 from maxtext_ext.decode.slots import Lane, Writing, expected_places, pack_rows
 from maxtext_ext.input.collate import info
@@ -40,7 +41,8 @@ def clip(name: str, seconds: float) -> Utterance:
   )
 
 
-def begin(utterance: Utterance) -> Writing:
+def begin(request: Request) -> Writing:
+  utterance = request.utterance
   limit = expected_places(utterance, tokens_per_second=6.0, max_new_tokens=100)
   return Writing(clip=info(utterance), prompt=len(utterance.prompt), most=100, limit=limit)
 
@@ -49,7 +51,7 @@ def test_every_clip_gets_a_place_in_a_row_once():
   lane = Lane(SHAPE, begin)
   clips = [clip(str(i), seconds) for i, seconds in enumerate((1, 8, 3, 0.5, 2, 6, 4, 1))]
   for each in clips:
-    lane.add(each)
+    lane.add(Request(each))
   seen, taken = [], 0
   while lane.waiting:
     row, packed = lane.next_row()
@@ -113,11 +115,11 @@ def test_clips_are_read_ahead_and_the_longest_come_first():
   seconds = (1.0, 9.0, 3.0, 30.0, 2.0)
   taken = []
   clips = iter(clip(str(s), s) for s in seconds)
-  reader = Reader((taken.append(1) or each for each in clips), row_tokens=128, ahead=3)
+  reader = Reader((taken.append(1) or Request(each) for each in clips), row_tokens=128, ahead=3)
   reader.fill()
   assert len(taken) == 3 and reader.counts().tolist() == [3, *[0] * (SIZES - 1)]
-  assert [reader.take(0).sample_id for _ in range(3)] == ["9.0", "3.0", "1.0"]
-  assert reader.take(0).sample_id == "2.0"
+  assert [reader.take(0).utterance.sample_id for _ in range(3)] == ["9.0", "3.0", "1.0"]
+  assert reader.take(0).utterance.sample_id == "2.0"
   assert reader.take(0) is None and reader.ended
-  assert reader.take(2).sample_id == "30.0"
+  assert reader.take(2).utterance.sample_id == "30.0"
   assert not reader.counts().any()

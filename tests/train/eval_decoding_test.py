@@ -29,7 +29,7 @@ class Mute(Engine):
       each_round()
       if number and self.rows[-1] > 2:
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
-      yield self._answer(info(clip), Written(tokens=[], finish_reason="stop"))
+      yield self._answer(info(clip.utterance), Written(tokens=[], finish_reason="stop"))
 
 
 @pytest.fixture(scope="module")
