@@ -130,7 +130,7 @@ def test_language_and_context_reach_every_piece():
 
   def run(clips):
     for clip in clips:
-      seen.append((clip.language, clip.text))
+      seen.append((clip.utterance.language, clip.utterance.text))
       yield answer(clip)
 
   source = recording(18, language="Hebrew", context="names")
@@ -146,7 +146,7 @@ def test_a_detector_leaves_out_noise_and_times_the_speech():
 
   def run(clips):
     for clip in clips:
-      heard.append(clip.seconds)
+      heard.append(clip.utterance.seconds)
       yield answer(clip)
 
   ((_, result),) = transcribe(

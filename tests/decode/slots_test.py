@@ -93,7 +93,7 @@ def test_arrays_of_a_row_hold_each_clip_in_windows_of_its_own():
 
 
 def test_a_clip_that_needs_more_places_gets_them_up_to_the_longest_text():
-  writing = begin(clip("a", 1.0))
+  writing = begin(Request(clip("a", 1.0)))
   assert not writing.stalled
   limits = []
   while writing.limit < writing.prompt + writing.most:
