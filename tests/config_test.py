@@ -7,6 +7,7 @@ import pytest
 from maxtext_ext.checkpoint.training import with_base_weights
 from maxtext_ext.config import ConfigError, SpeechConfig, load
 from maxtext_ext.keys import yml
+from maxtext_ext.keys.machine import xla_flags
 from maxtext_ext.keys.settings import kinds, read
 from maxtext_ext.keys.speech import SpeechKeys
 from maxtext_ext.keys.training import TrainingKeys
@@ -57,7 +58,7 @@ def test_keys_are_declared_once_and_narrowed_without_a_change_of_default():
 def test_programs_are_written_down_only_when_that_is_asked_for(experiment, monkeypatch, tmp_path):
   monkeypatch.setenv("XLA_FLAGS", "")
   load(experiment)
-  assert os.environ["XLA_FLAGS"] == "--xla_dump_to="
+  assert os.environ["XLA_FLAGS"] == xla_flags("cpu")
   monkeypatch.setenv("XLA_FLAGS", "")
   load(experiment, ["dump_hlo=true", f"dump_hlo_local_dir={tmp_path}"])
   assert os.environ["XLA_FLAGS"].startswith(f"--xla_dump_to={tmp_path}")

@@ -1,10 +1,10 @@
 """Attention over packed prompts and over the slots of a KV cache, one implementation per platform.
 
-All functions compute for the slots or the row of one device. What they add up for a clip, and in
-which order, depends on nothing else: arrays have the same shapes whatever is in them, a clip's keys
-begin at the first place of its slot, blocks of keys are added up one after another, and a block of
-which nothing is seen adds exactly 0. So the answer depends neither on the other clips nor on the
-number of blocks; XLA's optimised code may round otherwise in another slot.
+All functions compute for the slots or the row of one device. Their results for a clip depend on
+nothing else, to the last bit: arrays have the same shapes whatever is in them, a clip's keys begin
+at the first place of its slot, blocks of keys are added up one after another, and a block of which
+nothing is seen adds exactly 0. So the answer depends neither on the other clips nor on the number
+of blocks.
 """
 
 import warnings

@@ -1,8 +1,9 @@
-"""Machine detection: the accelerator, and the cache folder of compiled programs."""
+"""Machine detection: the accelerator, XLA's flags, and the cache folder of compiled programs."""
 
 import glob
 import importlib.util
 import os
+import platform
 
 from maxtext_ext.files.user_cache import user_cache
 
@@ -23,6 +24,17 @@ def detect_hardware() -> str:
     return "tpu"
   has_cuda = any(_is_installed(f"jax_cuda{version}_plugin") for version in (12, 13))
   return "gpu" if os.path.exists("/dev/nvidia0") and has_cuda else "cpu"
+
+
+def xla_flags(hardware: str) -> str:
+  """Returns XLA's flags for a machine where the user has set none."""
+  # Nothing is dumped: MaxText would have every run write its programs to /tmp/xla_dump.
+  flags = ["--xla_dump_to="]
+  if hardware == "cpu" and platform.machine().lower() in ("x86_64", "amd64"):
+    # With AVX-512 XLA unrolls short loops over the slots of the decoder, and rounds otherwise in
+    # some: a clip's log-probabilities would depend on its slot. AVX2 is as fast.
+    flags.append("--xla_cpu_max_isa=AVX2")
+  return " ".join(flags)
 
 
 def _is_installed(package: str) -> bool:

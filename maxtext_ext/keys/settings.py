@@ -19,7 +19,7 @@ import annotated_types
 import pydantic
 from pydantic.fields import FieldInfo
 
-from maxtext_ext.keys.machine import AUTO, cache_folder, detect_hardware
+from maxtext_ext.keys.machine import AUTO, cache_folder, detect_hardware, xla_flags
 from maxtext_ext.keys.maxtext import maxtext_kinds
 from maxtext_ext.keys.speech import SpeechKeys, groups
 from maxtext_ext.keys.values import ConfigError, Kind, from_node, from_python, from_text
@@ -282,8 +282,8 @@ def _fill(asked: Mapping[str, Any]) -> dict[str, Any]:
   if asked.get("jax_cache_dir", AUTO) == AUTO:
     values["jax_cache_dir"] = cache_folder()
   if not (asked.get("dump_hlo") or asked.get("dump_hlo_xla_flags") or os.environ.get("XLA_FLAGS")):
-    # MaxText would have every run write its programs to /tmp/xla_dump, asked or not.
-    values["dump_hlo_xla_flags"] = "--xla_dump_to="
+    # MaxText sets XLA_FLAGS to the value of this key.
+    values["dump_hlo_xla_flags"] = xla_flags(hardware)
   if "megablox" not in asked:
     # MaxText's own kernel for mixtures of experts; off a TPU it would be interpreted, slowly.
     values["megablox"] = hardware == "tpu"
