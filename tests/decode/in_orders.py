@@ -2,8 +2,8 @@
 
     python -m tests.decode.in_orders TOKENIZER
 
-The last line is JSON: for each clip its tokens, and how its log-probabilities differ from those that
-it has alone, in bits, at most.
+The last line is JSON: for each clip its tokens, and how its log-probabilities differ at most from
+those that it has alone, in bits.
 """
 
 import json
