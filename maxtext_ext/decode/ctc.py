@@ -68,7 +68,7 @@ class CTCEngine(Engine):
     In each round all processes decode a batch of one shape, that of which some process has most
     clips.
     """
-    utterances = (clip.utterance for clip in clips)
+    utterances = (self._check(clip).utterance for clip in clips)
     waiting = defaultdict[int, list[Utterance]](list)
     devices = jax.local_device_count()
     ahead = _READ_AHEAD * self._config.decode_rows * devices

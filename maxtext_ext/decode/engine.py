@@ -39,6 +39,8 @@ class SlotEngine(Engine):
     counts: work done so far.
   """
 
+  CONTROLS = frozenset({"max_new_tokens"})
+
   def __init__(
     self, config: bridge.Config, mesh: Mesh, tokenizer: Tokenizer, *, announce: bool = False
   ) -> None:
@@ -65,7 +67,7 @@ class SlotEngine(Engine):
   ) -> Iterator[Answer]:
     """Decodes clips greedily; yields the answer of each when it is finished."""
     ahead = _READ_AHEAD * self._slots(0) * self._division.local_lanes
-    reader = Reader(clips, self._row_tokens, ahead)
+    reader = Reader(map(self._check, clips), self._row_tokens, ahead)
     while True:
       reader.fill()
       waiting = largest_of_hosts(reader.counts())

@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from flax import nnx
 from jax.sharding import Mesh
@@ -78,6 +78,9 @@ class Engine(abc.ABC):
   A clip's answer does not depend on the clips that are decoded with it. Programs are compiled when
   a clip first needs them.
 
+  Attributes:
+    CONTROLS: names of the controls of a request that it honours; it refuses the others.
+
   Args:
     config: the model's configuration.
     mesh: of the devices.
@@ -87,6 +90,8 @@ class Engine(abc.ABC):
   Raises:
     ValueError: the model has fewer entries than the tokenizer, or the engine cannot decode it.
   """
+
+  CONTROLS: ClassVar[frozenset[str]] = frozenset()
 
   def __init__(
     self, config: bridge.Config, mesh: Mesh, tokenizer: Vocabulary, *, announce: bool = False
@@ -117,10 +122,22 @@ class Engine(abc.ABC):
       clips: read a few at a time, while others are decoded.
       each_round: called again and again between programs, by all processes alike; what it raises
         ends the run.
+
+    Raises:
+      ValueError: a request has controls that this engine cannot honour.
     """
 
   def release(self) -> None:  # noqa: B027  an engine that keeps nothing
     """Frees memory that is kept from one run to the next."""
+
+  def _check(self, request: Request) -> Request:
+    """Returns a request, unless it has controls that this engine does not honour."""
+    if others := sorted(request.controls - self.CONTROLS):
+      raise ValueError(
+        f"{request.utterance.sample_id}: decoding of this model cannot honour {', '.join(others)};"
+        " leave it out"
+      )
+    return request
 
   def _answer(self, clip: ClipInfo, written: Written) -> Answer:
     language, text = self._parse(self._tokenizer.decode(written.tokens))

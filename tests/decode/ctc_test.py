@@ -115,3 +115,10 @@ def test_a_row_without_frames_says_nothing(engine: CTCEngine):
   spoken, empty = engine.write(params, arrays)
   assert empty.tokens == []
   assert spoken.finish_reason == empty.finish_reason == "stop"
+
+
+def test_controls_are_refused(engine: CTCEngine):
+  (clip,) = clips_of_noise([2])
+  for control in ({"max_new_tokens": 9}, {"temperature": 0.5}, {"repetition_penalty": 1.1}):
+    with pytest.raises(ValueError, match=f"0: .* cannot honour {next(iter(control))}; leave it"):
+      next(engine.run(None, [Request(clip, **control)]))
