@@ -40,6 +40,7 @@ from maxtext_ext.audio.limits import PCM16_SCALE, SAMPLE_RATE
 from maxtext_ext.checkpoint.adapter import load_weights
 from maxtext_ext.checkpoint.convert import to_maxtext
 from maxtext_ext.checkpoint.model_file import pretrained_config
+from maxtext_ext.decode.controls import Controls
 from maxtext_ext.decode.engine import SlotEngine
 from maxtext_ext.decode.request import Request
 from maxtext_ext.decode.session import Counts
@@ -64,7 +65,7 @@ class ForcedLengths(SlotEngine):
   def _begin(self, request: Request) -> Writing:
     clip = super()._begin(request)
     most = math.ceil(self._config.tokens_per_second * request.utterance.seconds)
-    return dataclasses.replace(clip, most=most, limit=clip.prompt + most)
+    return dataclasses.replace(clip, controls=Controls(most=most), limit=clip.prompt + most)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

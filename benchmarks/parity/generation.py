@@ -82,9 +82,16 @@ def write(made: SlotEngine, weights: Any, utterances: Sequence[Utterance]) -> di
 
 
 def uncached(
-  directory: str, scanned: bool, clip: Utterance, eos_ids: Collection[int]
+  directory: str,
+  scanned: bool,
+  clip: Utterance,
+  eos_ids: Collection[int],
+  choose: Callable[[jax.Array, list[int]], jax.Array] = lambda logits_V, _: jnp.argmax(logits_V),
 ) -> tuple[list[int], list[float]]:
   """Generates greedily, running the whole sequence again for every token.
+
+  Args:
+    choose: takes the next token, by its logits and the tokens before it.
 
   Returns:
     tokens without the eos, and the log-probability of each and of the eos.
@@ -101,7 +108,7 @@ def uncached(
     batch["inputs_segmentation"][0, :end] = 1
     with bridge.mesh_scope(config, mesh):
       logits = run(jax.tree.map(jnp.asarray, batch))[0, end - 1, : tokenizer.vocab_size]
-    token = int(jnp.argmax(logits))
+    token = int(choose(logits, written))
     log_probs.append(float(jax.nn.log_softmax(logits)[token]))
     if token in eos_ids:
       break

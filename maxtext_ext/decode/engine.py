@@ -13,6 +13,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from maxtext_ext import bridge
+from maxtext_ext.decode.controls import Controls
 from maxtext_ext.decode.interface import Answer, Engine, Written
 from maxtext_ext.decode.layers import SplitModel, Weights
 from maxtext_ext.decode.programs import Programs
@@ -33,13 +34,18 @@ _FINISH = {STOP: "stop", LENGTH: "length", LOOP: "loop"}
 
 
 class SlotEngine(Engine):
-  """Greedy decoding in slots.
+  """Decoding in slots: the likeliest tokens, or drawn ones.
 
   Attributes:
     counts: work done so far.
   """
 
-  CONTROLS = frozenset({"max_new_tokens"})
+  CONTROLS = frozenset(
+    {
+      *("max_new_tokens", "max_tokens_per_second"),
+      *("temperature", "sampling_seed", "repetition_penalty"),
+    }
+  )
 
   def __init__(
     self, config: bridge.Config, mesh: Mesh, tokenizer: Tokenizer, *, announce: bool = False
@@ -65,7 +71,7 @@ class SlotEngine(Engine):
     *,
     each_round: Callable[[], None] | None = None,
   ) -> Iterator[Answer]:
-    """Decodes clips greedily; yields the answer of each when it is finished."""
+    """Decodes clips; yields the answer of each when it is finished."""
     ahead = _READ_AHEAD * self._slots(0) * self._division.local_lanes
     reader = Reader(map(self._check, clips), self._row_tokens, ahead)
     while True:
@@ -128,13 +134,13 @@ class SlotEngine(Engine):
 
   def _begin(self, request: Request) -> Writing:
     """Makes the record of a clip that begins."""
-    utterance, most = request.utterance, self._config.max_new_tokens
-    if request.max_new_tokens is not None:
-      most = min(most, request.max_new_tokens)
+    utterance, controls = request.utterance, Controls.of(request, self._config)
     limit = expected_places(
-      utterance, tokens_per_second=self._config.tokens_per_second, max_new_tokens=most
+      utterance, tokens_per_second=self._config.tokens_per_second, max_new_tokens=controls.most
     )
-    return Writing(clip=info(utterance), prompt=len(utterance.prompt), most=most, limit=limit)
+    return Writing(
+      clip=info(utterance), prompt=len(utterance.prompt), controls=controls, limit=limit
+    )
 
   def _end(self, clip: Writing, end: int) -> Answer:
     """Makes the answer of a clip that has ended."""

@@ -9,6 +9,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from maxtext_ext import bridge
+from maxtext_ext.decode.controls import require_honoured
 from maxtext_ext.decode.request import Request
 from maxtext_ext.evaluate.hypotheses import Hypothesis
 from maxtext_ext.input.collate import ClipInfo
@@ -79,7 +80,8 @@ class Engine(abc.ABC):
   a clip first needs them.
 
   Attributes:
-    CONTROLS: names of the controls of a request that it honours; it refuses the others.
+    CONTROLS: names of the controls that it honours; those of a request or of the configuration that
+      it does not are refused.
 
   Args:
     config: the model's configuration.
@@ -88,7 +90,8 @@ class Engine(abc.ABC):
     announce: report on stderr that a program is being compiled.
 
   Raises:
-    ValueError: the model has fewer entries than the tokenizer, or the engine cannot decode it.
+    ValueError: the model has fewer entries than the tokenizer, or the engine cannot decode it, or
+      not with the controls of the configuration.
   """
 
   CONTROLS: ClassVar[frozenset[str]] = frozenset()
@@ -97,6 +100,7 @@ class Engine(abc.ABC):
     self, config: bridge.Config, mesh: Mesh, tokenizer: Vocabulary, *, announce: bool = False
   ) -> None:
     tokenizer.require_rows(config.vocab_size)
+    require_honoured(config, self.CONTROLS)
     self._config, self._mesh, self._tokenizer = config, mesh, tokenizer
     self._parse = TEMPLATES[config.template].parse
     self._announce = announce

@@ -102,8 +102,11 @@ class Programs:
   def _make_state(self) -> State:
     config, slots = self._config, self.shape.lanes * self.shape.slots
     state = {"ticket": jnp.full(slots, FREE, jnp.int32)}
-    state |= {key: jnp.zeros(slots, jnp.int32) for key in ("length", "limit", "left")}
+    state |= {key: jnp.zeros(slots, jnp.int32) for key in ("length", "limit", "left", "written")}
     state["hidden"] = jnp.zeros((slots, config.emb_dim), config.dtype)
+    state |= {key: jnp.zeros(slots, jnp.float32) for key in ("temperature", "penalty")}
+    state["seed"] = jnp.zeros((slots, 2), jnp.uint32)
+    state["history"] = jnp.zeros((slots, config.max_new_tokens), jnp.int32)
     return state | {
       key: jnp.zeros((slots, head.LONGEST_PERIOD), jnp.int32) for key in ("recent", "runs")
     }

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from maxtext_ext.decode.attention import query_blocks
+from maxtext_ext.decode.controls import Controls, budget
 from maxtext_ext.decode.request import Request
 from maxtext_ext.decode.shape import MIN_PROMPT, Shape
 from maxtext_ext.input.collate import Arrays, ClipInfo
@@ -25,14 +26,14 @@ class Writing:
 
   Attributes:
     prompt: its prompt tokens.
-    most: tokens that it may write in all.
+    controls: that it has.
     limit: places that it may use before it has to be given more.
     tokens, log_probs: written so far.
   """
 
   clip: ClipInfo
   prompt: int
-  most: int
+  controls: Controls
   limit: int
   tokens: list[int] = dataclasses.field(default_factory=list)
   log_probs: list[float] = dataclasses.field(default_factory=list)
@@ -44,13 +45,13 @@ class Writing:
 
   def extend(self) -> None:
     """Raises the limit by a half, up to the longest text."""
-    self.limit = min(self.prompt + self.most, self.limit * 3 // 2)
+    self.limit = min(self.prompt + self.controls.most, self.limit * 3 // 2)
 
 
 def expected_places(utterance: Utterance, *, tokens_per_second: float, max_new_tokens: int) -> int:
   """Places for a clip's prompt and a text of the usual length for its duration."""
-  budget = math.ceil(tokens_per_second * utterance.seconds) + 24
-  return len(utterance.prompt) + min(max_new_tokens, budget)
+  tokens = budget(tokens_per_second, utterance.seconds)
+  return len(utterance.prompt) + min(max_new_tokens, tokens)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,13 +146,20 @@ class Lane:
 
   def entries(self) -> Arrays:
     """Arrays of the clips that wait for a slot, as `Programs.window` takes them, of one lane."""
+    size = self._shape.entries
     names = ("first", "hidden", "length", "left", "limit", "ticket")
-    table = {name: np.zeros((1, self._shape.entries), np.int32) for name in names}
+    table: Arrays = {name: np.zeros((1, size), np.int32) for name in names}
+    table |= {name: np.zeros((1, size), np.float32) for name in ("temperature", "penalty")}
+    table["seed"] = np.zeros((1, size, 2), np.uint32)
     for i, entry in enumerate(self._entries):
       clip = self.writing[entry.ticket]
-      values = (entry.first, entry.hidden, clip.prompt, clip.most, clip.limit, entry.ticket)
+      own = clip.controls
+      values = (entry.first, entry.hidden, clip.prompt, own.most, clip.limit, entry.ticket)
       for name, value in zip(names, values, strict=True):
         table[name][0, i] = value
+      table["temperature"][0, i] = own.temperature
+      table["penalty"][0, i] = own.repetition_penalty
+      table["seed"][0, i] = divmod(own.seed, 2**32)
     table["count"] = np.array([len(self._entries)], np.int32)
     return table
 

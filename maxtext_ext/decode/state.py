@@ -17,7 +17,8 @@ class Pool(NamedTuple):
     keys, values: of every layer, blocks [B, K, S, H] of places.
     state: by slot: ticket of its clip or FREE, length (places used), limit (places that it may
       use), left (tokens that it may still write), hidden (what predicts its next token), recent and
-      runs (`head.repeat_runs`).
+      runs (`head.repeat_runs`), temperature, penalty and seed (uint32 [B, 2]) of `Controls`,
+      history (tokens of its text) and written (their number).
   """
 
   keys: list[list[jax.Array]]

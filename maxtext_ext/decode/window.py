@@ -11,6 +11,7 @@ from maxtext_ext import bridge
 from maxtext_ext.decode import head
 from maxtext_ext.decode.cache import Layer, SlotCache
 from maxtext_ext.decode.layers import SplitModel, Weights
+from maxtext_ext.decode.sampling import choose_controlled
 from maxtext_ext.decode.shape import MeshDivision, Shape
 from maxtext_ext.decode.state import FREE, LENGTH, LOOP, STOP, Pool, Ready, State, Written
 
@@ -56,8 +57,8 @@ class Window:
 
     Args:
       entries: clips of each lane in the ready queue, in the order of their turn: `first` (place of
-        the first key), `hidden` (place of the last token's state), `length`, `left`, `limit` and
-        `ticket`, all [R, T]; and `count` [R].
+        the first key), `hidden` (place of the last token's state), `length`, `left`, `limit`,
+        `ticket`, `temperature` and `penalty`, all [R, T]; `seed` [R, T, 2]; and `count` [R].
       limit_B: places that the clip of each slot may use; 0: as before.
       early: the window ends when so many more slots than at its start have nothing to write and get
         no other clip.
@@ -132,7 +133,9 @@ class Window:
   ) -> tuple[list[Layer], State, Written]:
     """Writes a token in every slot that has a place for it, and computes what predicts the next."""
     live_B = _is_live(state)
-    token_B, log_prob_B = head.choose(head.logits(model, state["hidden"]), self._vocab_size)
+    logits_VB = head.logits(model, state["hidden"])
+    likeliest = head.choose(logits_VB, self._vocab_size)
+    token_B, log_prob_B = choose_controlled(logits_VB, likeliest, state, live_B, self._vocab_size)
     runs_BP, recent_BP = head.repeat_runs(state["runs"], state["recent"], token_B)
     end_B = jnp.where(head.is_loop(runs_BP, self._repeats), LOOP, 0)
     end_B = jnp.where(state["left"] <= 1, LENGTH, end_B)
@@ -147,10 +150,14 @@ class Window:
       layers,
       functools.partial(self._cache.attend, state, step, goes_on_B),
     )
+    history_BW = state["history"]
+    is_next_BW = jnp.arange(history_BW.shape[1]) == state["written"][:, None]
     new = {
       "ticket": jnp.where(live_B & (end_B != 0), FREE, state["ticket"]),
       "length": state["length"] + goes_on_B,
       "left": state["left"] - goes_on_B,
+      "written": state["written"] + goes_on_B,
+      "history": jnp.where(is_next_BW & goes_on_B[:, None], token_B[:, None], history_BW),
       "hidden": jnp.where(goes_on_B[:, None], hidden_B1D[:, 0], state["hidden"]),
       "recent": jnp.where(goes_on_B[:, None], recent_BP, state["recent"]),
       "runs": jnp.where(goes_on_B[:, None], runs_BP, state["runs"]),
@@ -188,6 +195,10 @@ class Window:
         "length": entry["length"],
         "limit": entry["limit"],
         "left": entry["left"],
+        "written": 0,
+        "temperature": entry["temperature"],
+        "penalty": entry["penalty"],
+        "seed": entry["seed"],
         "hidden": ready.hidden[0, entry["hidden"]],
         "recent": jnp.full(head.LONGEST_PERIOD, -1, jnp.int32),
         "runs": jnp.zeros(head.LONGEST_PERIOD, jnp.int32),

@@ -9,7 +9,7 @@ import pydantic
 from etils import epath
 
 from maxtext_ext.files.creation import create
-from maxtext_ext.keys.decoding import NOT_OF_TRANSCRIPTS, DecodingKeys
+from maxtext_ext.keys.decoding import CONTROLS, NOT_OF_TRANSCRIPTS, DecodingKeys
 from maxtext_ext.version import __version__
 
 DECODED_FILE = "decoded.json"
@@ -77,9 +77,18 @@ class Decoded(pydantic.BaseModel):
 
   @property
   def settings(self) -> dict[str, Any]:
-    """Returns the settings that transcripts depend on, beside the sound."""
+    """Returns the settings that transcripts depend on, beside the sound.
+
+    Without controls at their defaults, which older versions did not have.
+    """
     own = ("run", "checkpoint", "step", "max_new_tokens")
-    return {name: getattr(self, name) for name in own} | self.config
+    defaults = {name: DecodingKeys.model_fields[name].default for name in CONTROLS}
+    config = {
+      name: value
+      for name, value in self.config.items()
+      if name not in CONTROLS or value != defaults[name]
+    }
+    return {name: getattr(self, name) for name in own} | config
 
   @property
   def weights(self) -> str:

@@ -14,6 +14,8 @@ NOT_OF_TRANSCRIPTS = frozenset(
     *("decode_checkpoint", "decode_rows", "tokens_per_second"),
   }
 )
+# Keys that an engine honours or refuses; their defaults ask for nothing.
+CONTROLS = ("max_tokens_per_second", "temperature", "sampling_seed", "repetition_penalty")
 
 
 class DecodingKeys(SubConfig, title="Decoding"):
@@ -54,9 +56,39 @@ class DecodingKeys(SubConfig, title="Decoding"):
       " is given to a clip that needs it."
     ),
   )
+  max_tokens_per_second: float = Field(
+    0.0,
+    ge=0,
+    description=(
+      "End a transcript after so many tokens a second of audio, and 24 more; 0: only"
+      " max_new_tokens does."
+    ),
+  )
   loop_repeats: Size = Field(
     32,
     description="End a transcript that repeats its last 1 to 16 tokens so often; 0: never.",
+  )
+
+  temperature: float = Field(
+    0.0,
+    ge=0,
+    description=(
+      "Draw tokens from the model's distribution at this temperature; 0: always take the likeliest."
+    ),
+  )
+  sampling_seed: Size = Field(
+    0,
+    description=(
+      "What is drawn follows from it and from the clip's dataset and id; not from other clips."
+    ),
+  )
+  repetition_penalty: float = Field(
+    1.0,
+    gt=0,
+    description=(
+      "Divide positive logits of tokens that the transcript has already by it, and multiply"
+      " negative ones; 1: do not. The prompt does not count."
+    ),
   )
 
   @pydantic.field_validator("decode_checkpoint")

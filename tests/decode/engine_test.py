@@ -8,10 +8,12 @@ import dataclasses
 import functools
 import random
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from benchmarks.parity.generation import NEW_TOKENS, clips, engine, setup, uncached, write
+from maxtext_ext.decode import sampling
 from maxtext_ext.decode.request import Request
 from maxtext_ext.text.tokenizer import train_char_tokenizer
 from tests import tiny
@@ -150,13 +152,50 @@ def test_a_clip_may_have_fewer_tokens_than_others(made):
   want = write(made, weights, utterances[:3])
   most = [1, 3, NEW_TOKENS + 5]
   requests = [Request(u, max_new_tokens=n) for u, n in zip(utterances, most, strict=False)]
-  answers = {answer.clip.id: answer.written for answer in made.run(weights, requests)}
+  answers = answers_of(made, weights, requests)
   for utterance, count in zip(utterances, most, strict=False):
     full, cut = want[utterance.sample_id], answers[utterance.sample_id]
     assert cut.tokens == full.tokens[:count]
     assert cut.complete == (len(full.log_probs) <= count and full.complete)
   with pytest.raises(ValueError, match="max_new_tokens is 0, expected at least 1"):
     Request(utterances[0], max_new_tokens=0)
+
+
+def test_a_clip_is_drawn_by_its_own_seed_whatever_is_decoded_with_it(directory, made):
+  made, weights, utterances = made
+  greedy = write(made, weights, utterances)
+  drawn = [Request(clip, temperature=1.5, seed=5) for clip in utterances[::2]]
+  penalised = [Request(clip, repetition_penalty=4.0) for clip in utterances[1:4:2]]
+  plain = [Request(clip) for clip in utterances[5::2]]
+  requests = [*drawn, *penalised, *plain]
+  mixed = answers_of(made, weights, requests)
+  for seed in range(2):
+    assert answers_of(made, weights, random.Random(seed).sample(requests, 9)) == mixed
+  assert answers_of(made, weights, drawn[:1]).items() <= mixed.items()
+  for request in plain:
+    assert mixed[request.utterance.sample_id] == greedy[request.utterance.sample_id]
+
+  def draw(logits_V, written):
+    number = jnp.asarray(len(written))
+    noise_V = sampling.noise(jnp.asarray([0, 5], jnp.uint32), number, made._config.vocab_size)
+    return jnp.argmax(logits_V / 1.5 + noise_V[: len(logits_V)])
+
+  def penalise(logits_V, written):
+    history = jnp.asarray([*written, 0])
+    return jnp.argmax(
+      sampling.penalise(logits_V, history, jnp.asarray(len(written)), jnp.asarray(4.0))
+    )
+
+  eos_ids = setup(directory, False)[3].eos_ids
+  for request, choose in ((drawn[1], draw), (penalised[1], penalise)):
+    clip = request.utterance
+    tokens, log_probs = uncached(directory, False, clip, eos_ids, choose)
+    assert mixed[clip.sample_id].tokens == tokens != greedy[clip.sample_id].tokens
+    np.testing.assert_allclose(mixed[clip.sample_id].log_probs, log_probs, atol=1e-5)
+
+
+def answers_of(made, weights, requests):
+  return {answer.clip.id: answer.written for answer in made.run(weights, requests)}
 
 
 def test_each_round_may_end_the_run(made):

@@ -12,6 +12,7 @@ from benchmarks.parity.generation import clips, draw_weights
 from maxtext_ext import bridge
 from maxtext_ext.config import load
 from maxtext_ext.decode.engine import SlotEngine
+from maxtext_ext.decode.request import Request
 from maxtext_ext.models.make import make_model
 from maxtext_ext.text.tokenizer import Tokenizer
 from tests import tiny
@@ -26,6 +27,7 @@ MESHES = {
   "fsdp": ("ici_fsdp_parallelism=4",),
   "tensor": ("ici_fsdp_parallelism=2", "ici_tensor_parallelism=2"),
 }
+CONTROLS = ({}, {}, {"temperature": 1.0}, {"repetition_penalty": 2.0})
 SECONDS = (0.2, 1.0, 3.3, 7.9, 9.5, 2.0, 5.2, 0.9, 6.1, 1.4, 2.7)
 
 
@@ -42,7 +44,11 @@ def answers(folder: str, model: str, mesh_name: str) -> dict[str, Any]:
   params = jax.tree.map(jax.device_put, params, placed)
   tokenizer = Tokenizer.from_directory(folder)
   made = SlotEngine(config, mesh, tokenizer)
-  found = made.run(made.prepare(params), clips(tokenizer, SECONDS))
+  requests = [
+    Request(clip, **CONTROLS[number % len(CONTROLS)])
+    for number, clip in enumerate(clips(tokenizer, SECONDS))
+  ]
+  found = made.run(made.prepare(params), requests)
   return {answer.clip.id: [answer.written.tokens, answer.written.log_probs] for answer in found}
 
 

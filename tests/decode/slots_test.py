@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from maxtext_ext.decode.controls import Controls
 from maxtext_ext.decode.reader import SIZES, Reader
 from maxtext_ext.decode.request import Request
 from maxtext_ext.decode.shape import Shape, round_places
@@ -44,7 +45,8 @@ def clip(name: str, seconds: float) -> Utterance:
 def begin(request: Request) -> Writing:
   utterance = request.utterance
   limit = expected_places(utterance, tokens_per_second=6.0, max_new_tokens=100)
-  return Writing(clip=info(utterance), prompt=len(utterance.prompt), most=100, limit=limit)
+  controls = Controls(most=100, temperature=0.5, seed=(3 << 32) + 7)
+  return Writing(clip=info(utterance), prompt=len(utterance.prompt), controls=controls, limit=limit)
 
 
 def test_every_clip_gets_a_place_in_a_row_once():
@@ -68,6 +70,8 @@ def test_every_clip_gets_a_place_in_a_row_once():
     lengths = [len(each.prompt) for each in packed]
     assert firsts == (row * SHAPE.row_tokens + np.cumsum([0, *lengths[:-1]])).tolist()
     assert [int(table["length"][0, i]) for i in own] == lengths
+    assert {tuple(table["seed"][0, i].tolist()) for i in own} == {(3, 7)}
+    assert {float(table["temperature"][0, i]) for i in own} == {0.5}
     assert [int(table["hidden"][0, i]) for i in own] == [
       row * SHAPE.clips + i for i in range(len(packed))
     ]
@@ -96,7 +100,7 @@ def test_a_clip_that_needs_more_places_gets_them_up_to_the_longest_text():
   writing = begin(Request(clip("a", 1.0)))
   assert not writing.stalled
   limits = []
-  while writing.limit < writing.prompt + writing.most:
+  while writing.limit < writing.prompt + writing.controls.most:
     writing.tokens = [0] * (writing.limit - writing.prompt)
     assert writing.stalled
     writing.extend()

@@ -15,6 +15,10 @@ CONFIG = types.SimpleNamespace(
   normalizer="hebrew",
   max_new_tokens=16,
   loop_repeats=32,
+  max_tokens_per_second=0.0,
+  temperature=0.0,
+  sampling_seed=0,
+  repetition_penalty=1.1,
   model_name="qwen3-asr-tiny",
   dtype="float32",
   language_in_prompt=True,
@@ -69,6 +73,14 @@ def test_one_of_an_earlier_version_is_read(tmp_path):
   (tmp_path / "decoded.json").write_text(json.dumps(earlier | {"max_new_tokens": 9}))
   source = decoded.read(tmp_path)
   assert (source.step, source.input, source.versions) == (3, "", {})
+
+
+def test_controls_at_their_defaults_are_no_settings():
+  """So a folder that a version without them began is continued."""
+  source = Decoded.of(CONFIG_UNTRAINED, "")
+  assert source.config["temperature"] == 0.0
+  assert source.settings.keys() & {"temperature", "sampling_seed"} == set()
+  assert source.settings["repetition_penalty"] == 1.1
 
 
 @pytest.mark.parametrize(
