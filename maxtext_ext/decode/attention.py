@@ -45,6 +45,33 @@ def write(
   return written
 
 
+def write_by_product(
+  blocks: Sequence[Block], new_BTKH: Float[Array, "B T K H"], place_BT: Int[Array, "B T"]
+) -> list[Block]:
+  """Writes as `write`, at different places, by products with 0 and 1.
+
+  The TPU's compiler fuses the product with the selection, which reads and writes the cache once;
+  around a scatter it would copy the cache to another layout and back.
+  """
+  new_BKTH = new_BTKH.swapaxes(1, 2)
+  slots, groups, tokens, _ = new_BKTH.shape
+  first, written = 0, []
+  for block_BKSH in blocks:
+    size = block_BKSH.shape[2]
+    is_place_BST = (first + jnp.arange(size))[:, None] == place_BT[:, None]
+    is_place_BKST = jnp.broadcast_to(is_place_BST[:, None], (slots, groups, size, tokens))
+    own_BKSH = jnp.einsum(
+      "BKST,BKTH->BKSH",
+      is_place_BKST.astype(new_BKTH.dtype),
+      new_BKTH,
+      precision=lax.Precision.HIGHEST,  # exact in float32 too
+    )
+    is_new_BS = jnp.any(is_place_BST, axis=-1)[:, None, :, None]
+    written.append(jnp.where(is_new_BS, own_BKSH.astype(block_BKSH.dtype), block_BKSH))
+    first += size
+  return written
+
+
 class Segment(NamedTuple):
   """Places of all slots, and which of them are seen in each: from `low` on, before `high`."""
 

@@ -13,6 +13,7 @@ from maxtext_ext.decode.attention import (
   attend_slots,
   segments_of,
   write,
+  write_by_product,
 )
 from maxtext_ext.decode.shape import MeshDivision, Shape
 from maxtext_ext.decode.state import Pool, State
@@ -122,7 +123,7 @@ class SlotCache:
 def _move(layer: Layer, place_BK: Array) -> Layer:
   assert layer.new_keys is not None and layer.new_values is not None
   keys, values = (
-    write(blocks, new.swapaxes(1, 2), place_BK)
+    write_by_product(blocks, new.swapaxes(1, 2), place_BK)
     for blocks, new in ((layer.keys, layer.new_keys), (layer.values, layer.new_values))
   )
   return layer._replace(keys=keys, values=values)

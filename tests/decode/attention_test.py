@@ -12,6 +12,7 @@ from maxtext_ext.decode.attention import (
   query_blocks,
   segments_of,
   write,
+  write_by_product,
 )
 
 SLOTS, HEADS, GROUPS, SIZE = 3, 4, 2, 16
@@ -62,7 +63,8 @@ def test_more_blocks_change_no_bit():
   assert np.array_equal(few[:2], longer[:2])
 
 
-def test_tokens_are_written_at_their_places():
+@pytest.mark.parametrize("write", [write, write_by_product])
+def test_tokens_are_written_at_their_places(write):
   blocks = [jnp.zeros((SLOTS, GROUPS, 4, SIZE)), jnp.zeros((SLOTS, GROUPS, 4, SIZE))]
   new_BTKH = draw(SLOTS, 2, GROUPS, SIZE)
   places = [[3, 4], [-1, 0], [7, -1]]
