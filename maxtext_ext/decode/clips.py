@@ -67,10 +67,21 @@ class SplitClips(Clips):
 
 
 class UtteranceReader:
-  """Reader of utterances from clips; one that cannot be used fails alone."""
+  """Reader of utterances from clips; one that cannot be used fails alone.
 
-  def __init__(self, clips: Clips, inputs: InputConfig, tokenizer: Vocabulary) -> None:
-    self._clips = clips
+  Args:
+    longest_prompt: tokens that the engine can take; None: any number.
+  """
+
+  def __init__(
+    self,
+    clips: Clips,
+    inputs: InputConfig,
+    tokenizer: Vocabulary,
+    *,
+    longest_prompt: int | None = None,
+  ) -> None:
+    self._clips, self._longest_prompt = clips, longest_prompt
     self._build = BuildUtterance.from_config(inputs, tokenizer).without_target()
 
   def __call__(self, place: int) -> Utterance | Hypothesis:
@@ -91,7 +102,14 @@ class UtteranceReader:
       return _failed(fields, 0.0, str(error))
     built = self._build.apply(Clip(record=record))
     if not isinstance(built, Drop):
-      return built
+      tokens, most = len(built.prompt), self._longest_prompt
+      if most is None or tokens <= most:
+        return built
+      reason = (
+        f"the prompt of {built.seconds:.0f} s of audio and its context has {tokens} tokens,"
+        f" at most {most} can be decoded; cut the clip or shorten the context"
+      )
+      return _failed(_fields_of(record), record.seconds, reason)
     named = f"{record.sample_id}: "  # once by the transform, and by some errors
     reason = built.detail.removeprefix(named).removeprefix(named)
     return _failed(_fields_of(record), record.seconds, reason)

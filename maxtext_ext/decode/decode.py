@@ -25,6 +25,7 @@ from maxtext_ext.decode.division import Division, share_of_host
 from maxtext_ext.decode.driver import Tally, decode_shards
 from maxtext_ext.decode.engines import make_engine
 from maxtext_ext.decode.folder import Manifest, OutputFolder
+from maxtext_ext.decode.interface import Engine
 from maxtext_ext.decode.request import Request
 from maxtext_ext.decode.sound_files import open_files
 from maxtext_ext.evaluate import decoded
@@ -41,7 +42,6 @@ from maxtext_ext.pages.duration import format_duration
 from maxtext_ext.parallel import gather_texts
 from maxtext_ext.progress import ProgressLine, say
 from maxtext_ext.text.templates import TEMPLATES
-from maxtext_ext.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,8 +138,9 @@ def decode(config: bridge.Config) -> DecodeResult:
     say(f"weights: {weights or 'random, untrained'}")
   mesh = bridge.make_mesh(config)
   config, params = load_weights(config, mesh, weights)
-  read_clip = UtteranceReader(clips, inputs, tokenizer)
-  transcribe = make_transcriber(config, mesh, params, tokenizer)
+  engine = make_engine(config, mesh, tokenizer, announce=first)
+  read_clip = UtteranceReader(clips, inputs, tokenizer, longest_prompt=engine.longest_prompt)
+  transcribe = make_transcriber(engine, params)
   del params  # of which the engine may have a copy
   mine = sum(len(division.places(shard)) for shard in shards)
   with ProgressLine("decode", mine, visible=first) as progress:
@@ -197,13 +198,9 @@ def open_clips(config: bridge.Config, inputs: InputConfig, *, visible: bool = Tr
 
 
 def make_transcriber(
-  config: bridge.Config,
-  mesh: Mesh,
-  params: nnx.State,
-  tokenizer: Vocabulary,
+  engine: Engine, params: nnx.State
 ) -> Callable[[Iterator[Utterance]], Iterator[Hypothesis]]:
   """Returns what makes lines of clips; all processes of a run call it, each with its own clips."""
-  engine = make_engine(config, mesh, tokenizer, announce=jax.process_index() == 0)
   prepared = engine.prepare(params)
   return lambda clips: (answer.hypothesis() for answer in engine.run(prepared, map(Request, clips)))
 

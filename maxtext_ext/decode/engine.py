@@ -17,7 +17,7 @@ from maxtext_ext.decode.controls import Controls
 from maxtext_ext.decode.interface import Answer, Engine, Written
 from maxtext_ext.decode.layers import SplitModel, Weights
 from maxtext_ext.decode.programs import Programs
-from maxtext_ext.decode.reader import Reader
+from maxtext_ext.decode.reader import Reader, longest_prompt
 from maxtext_ext.decode.request import Request
 from maxtext_ext.decode.session import Counts, Session
 from maxtext_ext.decode.shape import MeshDivision, Shape
@@ -58,6 +58,11 @@ class SlotEngine(Engine):
     self._programs = functools.cache(self._make_programs)
     self.counts = Counts()
     self._kept: dict[int, tuple[Pool, Ready] | None] = {}  # of the last session, by its size
+
+  @property
+  def longest_prompt(self) -> int:
+    """Returns the tokens of the longest row."""
+    return longest_prompt(self._row_tokens)
 
   def prepare(self, params: nnx.State) -> Weights:
     """Cuts the weights of scanned layers into layers, which copies them."""

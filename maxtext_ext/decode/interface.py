@@ -105,6 +105,11 @@ class Engine(abc.ABC):
     self._parse = TEMPLATES[config.template].parse
     self._announce = announce
 
+  @property
+  def longest_prompt(self) -> int | None:
+    """Returns the tokens of the longest prompt that it can decode; None: of any."""
+    return None
+
   def prepare(self, params: nnx.State) -> Any:
     """Brings parameters of the model into the form that `run` takes, once for many runs."""
     return params

@@ -11,6 +11,11 @@ from maxtext_ext.decode.request import Request
 SIZES = 8  # classes of clips by the row that their prompt needs: of 1, 2, 4, ... times the tokens
 
 
+def longest_prompt(row_tokens: int) -> int:
+  """Returns the tokens of the longest prompt, by those of a row of the smallest size."""
+  return row_tokens << (SIZES - 1)
+
+
 class Reader:
   """Clips read ahead.
 
@@ -43,10 +48,9 @@ class Reader:
     tokens = len(clip.utterance.prompt)
     size = (max(0, tokens - 1) // self._row_tokens).bit_length()
     if size >= SIZES:
-      longest = self._row_tokens << (SIZES - 1)
       raise ValueError(
-        f"{clip.utterance.sample_id}: a prompt of {tokens} tokens, at most {longest} can be"
-        " decoded; cut the clip"
+        f"{clip.utterance.sample_id}: a prompt of {tokens} tokens, at most"
+        f" {longest_prompt(self._row_tokens)} can be decoded; cut the clip"
       )
     return size
 

@@ -75,6 +75,24 @@ def test_bad_records_fail_alone(tmp_path, tokenizer, known):
   assert (lines[3].id, lines[3].reference) == ("spoilt", "one"), "as the record says"
 
 
+def test_a_prompt_that_no_row_holds_fails_alone(tmp_path, tokenizer):
+  records = [
+    Record(sample_id=name, audio=np.full(16_000, 0.1, np.float32), text="one", prompt=context)
+    for name, context in (("short", "one"), ("long", "one " * 100))
+  ]
+  write(tmp_path, [encode_example(record) for record in records])
+  clips, read = open_split(tmp_path, tokenizer)
+  most = len(read(0).prompt)
+  assert len(read(1).prompt) > most
+  read = UtteranceReader(clips, inputs_of(tmp_path), tokenizer, longest_prompt=most)
+  assert isinstance(read(0), Utterance)
+  reason = read(1).extra[ERROR]
+  assert reason.startswith("the prompt of 1 s of audio and its context has ")
+  assert reason.endswith(
+    f" tokens, at most {most} can be decoded; cut the clip or shorten the context"
+  )
+
+
 class Failing(Clips):
   """Clips that raise what is thrown at them."""
 
