@@ -60,22 +60,37 @@ class Prefill:
     return Ready(keys, values, put(ready.hidden, last_RGD, batch["row"]))
 
   def _encode(self, model: Any, batch: Batch) -> Array:
-    """Computes the audio tokens of the windows that there are, a few of each lane at a time."""
+    """Computes the audio tokens of the windows that there are, a few of each lane at a time.
+
+    Where windows are encoded one at a time, one of which a half is enough is encoded that far. On
+    one device that depends on its own clip alone.
+    """
     shape, geometry = self._shape, self._shape.geometry
     mel_RWCFM = model.mel(batch)
     together = shape.windows_together
+    full = geometry.chunks_per_window
+    sizes = [full // 2, full] if together == 1 and full > 1 else [full]
     tokens = (shape.lanes, shape.windows, geometry.tokens_per_window, self._config.emb_dim)
 
     def encode_some(number: Array, audio_RWAD: Array) -> Array:
       first = number * together
 
-      def own(x: Array) -> Array:
-        return lax.dynamic_slice_in_dim(x, first, together, axis=1)
+      def own(x: Array, chunks: int) -> Array:
+        return lax.dynamic_slice_in_dim(x, first, together, axis=1)[:, :, :chunks]
 
-      some = model.encode_mel(
-        own(mel_RWCFM), own(batch["chunk_frames"]), own(batch["chunk_segment"])
-      )
-      some = some.astype(audio_RWAD.dtype)
+      def encode(chunks: int) -> Array:
+        some = model.encode_mel(
+          own(mel_RWCFM, chunks),
+          own(batch["chunk_frames"], chunks),
+          own(batch["chunk_segment"], chunks),
+        )
+        missing = tokens[2] - some.shape[2]
+        return jnp.pad(some.astype(audio_RWAD.dtype), ((0, 0), (0, 0), (0, missing), (0, 0)))
+
+      chunks_RWC = own(batch["chunk_frames"], full) > 0
+      least = jnp.max(jnp.sum(chunks_RWC, axis=-1))
+      which = jnp.searchsorted(jnp.array(sizes), least)
+      some = lax.switch(which, [functools.partial(encode, size) for size in sizes])
       return lax.dynamic_update_slice_in_dim(audio_RWAD, some, first, axis=1)
 
     count = (jnp.max(batch["windows"]) + together - 1) // together
