@@ -27,6 +27,11 @@ class Controls:
   repetition_penalty: float = 1.0
   seed: int = 0
 
+  @property
+  def is_greedy(self) -> bool:
+    """Returns whether each token is the likeliest one."""
+    return not self.temperature and self.repetition_penalty == 1
+
   @classmethod
   def of(cls, request: Request, config: Any) -> "Controls":
     """Completes the controls of a request by the keys of the configuration."""

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from maxtext_ext import bridge
 from maxtext_ext.decode.controls import Controls
+from maxtext_ext.decode.drafts import usable_part
 from maxtext_ext.decode.interface import Answer, Engine, Written
 from maxtext_ext.decode.layers import SplitModel, Weights
 from maxtext_ext.decode.programs import Programs
@@ -46,6 +47,7 @@ class SlotEngine(Engine):
       *("temperature", "sampling_seed", "repetition_penalty"),
     }
   )
+  USES_DRAFTS = True
 
   def __init__(
     self, config: bridge.Config, mesh: Mesh, tokenizer: Tokenizer, *, announce: bool = False
@@ -103,6 +105,11 @@ class SlotEngine(Engine):
         yield self._end(clip, end)
       self._kept[size] = session.arrays
 
+  @property
+  def token_seconds(self) -> float | None:
+    """Device time of a token where all slots are in use, as measured so far; None: it was not."""
+    return self.counts.token_seconds
+
   def release(self) -> None:
     """Frees the KV cache, which is kept for the next run."""
     self._kept.clear()
@@ -143,12 +150,24 @@ class SlotEngine(Engine):
     limit = expected_places(
       utterance, tokens_per_second=self._config.tokens_per_second, max_new_tokens=controls.most
     )
-    return Writing(
-      clip=info(utterance), prompt=len(utterance.prompt), controls=controls, limit=limit
-    )
+    prompt, draft = len(utterance.prompt), tuple[int, ...]()
+    if controls.is_greedy:
+      draft = usable_part(
+        request.draft,
+        most=controls.most,
+        eos_ids=self._eos_ids,
+        vocab_size=self._tokenizer.vocab_size,
+      )
+    limit = max(limit, prompt + len(draft) + 1)  # a place for the token after the draft
+    return Writing(clip=info(utterance), prompt=prompt, controls=controls, limit=limit, draft=draft)
 
   def _end(self, clip: Writing, end: int) -> Answer:
     """Makes the answer of a clip that has ended."""
     tokens = clip.tokens[:-1] if end == STOP else clip.tokens
-    written = Written(tokens=tokens, finish_reason=_FINISH[end], log_probs=tuple(clip.log_probs))
+    written = Written(
+      tokens=tokens,
+      finish_reason=_FINISH[end],
+      log_probs=tuple(clip.log_probs),
+      accepted=clip.accepted,
+    )
     return self._answer(clip.clip, written)

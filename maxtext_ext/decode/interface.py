@@ -27,11 +27,13 @@ class Written:
       "loop" where it repeated itself.
     log_probs: natural logarithm of the probability of each token, and of the eos after them where
       the model wrote it; empty where the engine gives none.
+    accepted: tokens at the start that came from the request's draft.
   """
 
   tokens: list[int]
   finish_reason: str
   log_probs: tuple[float, ...] = ()
+  accepted: int = 0
 
   @property
   def complete(self) -> bool:
@@ -82,6 +84,7 @@ class Engine(abc.ABC):
   Attributes:
     CONTROLS: names of the controls that it honours; those of a request or of the configuration that
       it does not are refused.
+    USES_DRAFTS: whether it verifies drafts; others ignore them, which changes no answer.
 
   Args:
     config: the model's configuration.
@@ -95,6 +98,7 @@ class Engine(abc.ABC):
   """
 
   CONTROLS: ClassVar[frozenset[str]] = frozenset()
+  USES_DRAFTS: ClassVar[bool] = False
 
   def __init__(
     self, config: bridge.Config, mesh: Mesh, tokenizer: Vocabulary, *, announce: bool = False
@@ -135,6 +139,11 @@ class Engine(abc.ABC):
     Raises:
       ValueError: a request has controls that this engine cannot honour.
     """
+
+  @property
+  def token_seconds(self) -> float | None:
+    """Device time of a token where all slots are in use, as measured so far; None: it was not."""
+    return None
 
   def release(self) -> None:  # noqa: B027  an engine that keeps nothing
     """Frees memory that is kept from one run to the next."""

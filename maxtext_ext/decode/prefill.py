@@ -9,10 +9,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from maxtext_ext import bridge
+from maxtext_ext.decode import drafts
 from maxtext_ext.decode.attention import attend_packed
 from maxtext_ext.decode.layers import SplitModel, Weights
 from maxtext_ext.decode.shape import MeshDivision, Shape
-from maxtext_ext.decode.state import Ready
+from maxtext_ext.decode.state import Ready, State
 from maxtext_ext.models.interface import Batch
 
 _TRAIN = bridge.MODEL_MODE_TRAIN
@@ -22,42 +23,85 @@ class Prefill:
   """Encodes the audio windows of packed rows, and runs the decoder over their prompts.
 
   Args:
+    vocab_size, repeats: as `drafts.verify`.
     platform: of the devices.
   """
 
   def __init__(
-    self, model: SplitModel, division: MeshDivision, shape: Shape, platform: str
+    self,
+    model: SplitModel,
+    division: MeshDivision,
+    shape: Shape,
+    *,
+    vocab_size: int,
+    repeats: int,
+    platform: str,
   ) -> None:
     self._model, self._config = model, model.config
     self._division, self._shape, self._platform = division, shape, platform
+    self._vocab_size, self._repeats = vocab_size, repeats
 
   def __call__(self, weights: Weights, ready: Ready, batch: Batch) -> Ready:
     """Stores a packed row of every lane in its ready queue.
 
     Args:
-      batch: arrays as `input.prompts.pack_prompts` makes them, and `row` [R]: where each lane
-        stores its row.
+      batch: arrays as `slots.pack_rows` makes them: `row` [R] is where each lane stores its row.
     """
     model = self._model.model(weights)
+    hidden_RLD, kept = self._run(model, weights, batch)
+    written = drafts.nothing_written(*batch["last"].shape)
+    return self._store(ready, batch, hidden_RLD, kept, written)
+
+  def verify(self, weights: Weights, ready: Ready, batch: Batch) -> tuple[Ready, Array, Array]:
+    """Does the same with rows that have drafts, and keeps what it accepts of them.
+
+    Args:
+      batch: also has the arrays of `drafts.draft_arrays`.
+
+    Returns:
+      the queue, how many tokens of each clip's draft were accepted [R, G], and the
+      log-probabilities of draft tokens by their places [R, L].
+    """
+    model = self._model.model(weights)
+    hidden_RLD, kept = self._run(model, weights, batch)
+    written, log_prob_RL = drafts.verify(
+      model,
+      hidden_RLD,
+      batch,
+      vocab_size=self._vocab_size,
+      repeats=self._repeats,
+      platform=self._platform,
+    )
+    ready = self._store(ready, batch, hidden_RLD, kept, written)
+    return ready, written["accepted"], log_prob_RL
+
+  def _run(self, model: Any, weights: Weights, batch: Batch) -> tuple[Array, list[Any]]:
+    """Computes the hidden states of a row, and the keys and values of every layer."""
     audio_RWAD = self._encode(model, batch)
     x_RLD = model.place_audio(batch["inputs"], audio_RWAD, batch["audio_index"], _TRAIN)
     attend = self._attend_packed if self._platform == "cpu" else _attend_by_maxtext
-    hidden_RLD, kept = self._model.run_layers(
+    return self._model.run_layers(
       weights,
       x_RLD,
       batch["inputs_position"],
       [None] * self._model.depth,
       functools.partial(attend, batch),
     )
+
+  def _store(
+    self, ready: Ready, batch: Batch, hidden_RLD: Array, kept: list[Any], written: State
+  ) -> Ready:
     by_lane, cache = self._division.by_lane, self._division.cache
     store = self._division.on_lanes(_store, (cache, cache, by_lane), cache)
-    last_RGD = jnp.take_along_axis(hidden_RLD, batch["last"][..., None], axis=1)
+    last_RG = batch["last"] + written["accepted"]
+    last_RGD = jnp.take_along_axis(hidden_RLD, last_RG[..., None], axis=1)
     keys, values = (
       [store(old, new.swapaxes(1, 2), batch["row"]) for old, new in zip(olds, news, strict=True)]
       for olds, news in zip((ready.keys, ready.values), zip(*kept, strict=True), strict=True)
     )
-    put = self._division.on_lanes(_store_hidden, (by_lane, by_lane, by_lane), by_lane)
-    return Ready(keys, values, put(ready.hidden, last_RGD, batch["row"]))
+    put = self._division.on_lanes(_store_by_clip, (by_lane, by_lane, by_lane), by_lane)
+    put_new = {key: put(ready.written[key], new, batch["row"]) for key, new in written.items()}
+    return Ready(keys, values, put(ready.hidden, last_RGD, batch["row"]), put_new)
 
   def _encode(self, model: Any, batch: Batch) -> Array:
     """Computes the audio tokens of the windows that there are, a few of each lane at a time.
@@ -130,6 +174,6 @@ def _store(ready_1KTH: Array, new_1KLH: Array, row: Array) -> Array:
   return lax.dynamic_update_slice(ready_1KTH, new_1KLH.astype(ready_1KTH.dtype), (0, 0, first, 0))
 
 
-def _store_hidden(ready_1XD: Array, new_1GD: Array, row: Array) -> Array:
-  first = row[0] * new_1GD.shape[1]
-  return lax.dynamic_update_slice(ready_1XD, new_1GD.astype(ready_1XD.dtype), (0, first, 0))
+def _store_by_clip(ready_1X: Array, new_1G: Array, row: Array) -> Array:
+  first = row[0] * new_1G.shape[1]
+  return lax.dynamic_update_slice_in_dim(ready_1X, new_1G.astype(ready_1X.dtype), first, axis=1)

@@ -1,8 +1,8 @@
 """Programs of decoding, compiled for static shapes.
 
-`prefill` stores packed prompts in the ready queue, `window` runs steps of all slots, and the host
-reads what was written once a window. The pool of slots and the queue are donated, so they stay
-where they are.
+`prefill` stores packed prompts in the ready queue, `verify` those with drafts; `window` runs steps
+of all slots, and the host reads what was written once a window. The pool of slots and the queue are
+donated, so they stay where they are.
 """
 
 from typing import Any, cast
@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from maxtext_ext.decode import head
+from maxtext_ext.decode.drafts import nothing_written
 from maxtext_ext.decode.layers import SplitModel
 from maxtext_ext.decode.prefill import Prefill
 from maxtext_ext.decode.shape import MeshDivision, Shape
@@ -58,13 +59,19 @@ class Programs:
       repeats=repeats,
       platform=platform,
     )
+    prefill = Prefill(
+      model, self.division, shape, vocab_size=vocab_size, repeats=repeats, platform=platform
+    )
     self.prefill = announce_first_call(
-      jax.jit(
-        Prefill(model, self.division, shape, platform).__call__,
-        donate_argnums=1,
-        out_shardings=self.division.ready,
-      ),
+      jax.jit(prefill.__call__, donate_argnums=1, out_shardings=self.division.ready),
       f"compiling the decoder for prompts, rows of {shape.row_tokens} tokens",
+      visible=announce,
+    )
+    self.verify = announce_first_call(
+      jax.jit(
+        prefill.verify, donate_argnums=1, out_shardings=(self.division.ready, by_lane, by_lane)
+      ),
+      f"compiling the decoder for prompts with drafts, rows of {shape.row_tokens} tokens",
       visible=announce,
     )
     self.window = announce_first_call(
@@ -121,7 +128,8 @@ class Programs:
     tokens = (shape.lanes, config.num_kv_heads, rows * shape.row_tokens, config.head_dim)
     keys, values = ([jnp.zeros(tokens, config.dtype)] * self._depth for _ in range(2))
     hidden = (shape.lanes, rows * shape.clips, config.emb_dim)
-    return Ready(keys, values, jnp.zeros(hidden, config.dtype))
+    written = nothing_written(*hidden[:2])
+    return Ready(keys, values, jnp.zeros(hidden, config.dtype), written)
 
 
 def _lengthen(block_BKSH: Array, places: int) -> Array:

@@ -4,19 +4,23 @@ The device computes prompts while the host reads. Hosts run the same programs in
 once a round they agree on how many rows are prefilled and how many places a slot has.
 """
 
+import itertools
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+from jax import Array
 
+from maxtext_ext.decode.drafts import draft_arrays
 from maxtext_ext.decode.layers import Weights
 from maxtext_ext.decode.programs import Programs
 from maxtext_ext.decode.reader import Reader
 from maxtext_ext.decode.request import Request
 from maxtext_ext.decode.shape import round_places
-from maxtext_ext.decode.slots import Lane, Writing, pack_rows
+from maxtext_ext.decode.slots import Lane, PackedRow, Writing, pack_rows
 from maxtext_ext.decode.state import FREE, Pool, Ready
 from maxtext_ext.parallel import largest_of_hosts, local_rows, to_device
 
@@ -32,8 +36,10 @@ class Counts:
     steps: steps of all slots.
     slot_steps, tokens: slots in these steps, and those that wrote a token.
     places_read, places_used: of the cache in these steps, by all slots and by clips.
-    rows, row_tokens, prompt_tokens: prefilled rows, their tokens, and those of prompts.
+    rows, row_tokens, prompt_tokens: prefilled rows, their tokens, and those of prompts and drafts.
+    drafted, accepted: tokens of drafts, and those that were accepted.
     moves: times that slots got another number of places.
+    timed_slot_steps, timed_seconds: slots in steps beside which nothing else ran, and their time.
   """
 
   windows: int = 0
@@ -45,7 +51,16 @@ class Counts:
   rows: int = 0
   row_tokens: int = 0
   prompt_tokens: int = 0
+  drafted: int = 0
+  accepted: int = 0
   moves: int = 0
+  timed_slot_steps: int = 0
+  timed_seconds: float = 0.0
+
+  @property
+  def token_seconds(self) -> float | None:
+    """Time of a step, divided by its slots; None: it was not measured."""
+    return self.timed_seconds / self.timed_slot_steps if self.timed_slot_steps else None
 
   def since(self, before: "Counts") -> "Counts":
     """Returns the work since an earlier count."""
@@ -88,7 +103,10 @@ class Session:
     lanes = programs.division.local_lanes
     self._lanes = [Lane(self._shape, make) for _ in range(lanes)]
     self._arrays = arrays
-    self._pending: Any = None  # results of the window that was started last
+    self._verified: list[tuple[list[PackedRow], Array, Array]] = []  # since a window was started
+    self._pending: Any = None  # results of the window that was started last, and of these rows
+    self._started: float | None = None  # when it was, if the device does nothing else
+    self._compiled: int | None = None  # places of the slots in it
 
   def run(self) -> Iterator[tuple[Writing, int]]:
     """Decodes; yields clips that have ended, and why."""
@@ -97,12 +115,13 @@ class Session:
         self._each_round()
       self._take_clips()
       busy = any(lane.busy for lane in self._lanes)
-      rows, places, busy = largest_of_hosts(
+      rows, places, busy, drafts = largest_of_hosts(
         np.array(
           [
             max(lane.rows_wanted() for lane in self._lanes),
             max(lane.places for lane in self._lanes),
             busy,
+            any(lane.has_drafts for lane in self._lanes),
           ]
         )
       ).tolist()
@@ -111,7 +130,7 @@ class Session:
       with self._scope():
         self._make_room(places)
         for _ in range(rows):
-          self._prefill()
+          self._prefill(verify=bool(drafts))
       yield from self._read()
       with self._scope():
         self._start_window(more=bool(rows))
@@ -132,16 +151,25 @@ class Session:
         lane.add(clip)
       open_lanes = [lane for lane in self._lanes if lane.has_room]
 
-  def _prefill(self) -> None:
+  def _prefill(self, *, verify: bool) -> None:
     rows = [lane.next_row() for lane in self._lanes]
     arrays = pack_rows(rows, self._shape, self._pad_id)
-    batch = to_device(arrays, self._placement)
     pool, ready = self._pool_and_ready
-    self._arrays = pool, self._programs.prefill(self._weights, ready, batch)
+    self._started = None
+    lengths = [row.lengths for row in rows]
+    if verify:
+      arrays |= draft_arrays(lengths, row_tokens=self._shape.row_tokens, clips=self._shape.clips)
+      batch = to_device(arrays, self._placement)
+      ready, *found = self._programs.verify(self._weights, ready, batch)
+      self._verified.append((rows, *found))
+    else:
+      ready = self._programs.prefill(self._weights, ready, to_device(arrays, self._placement))
+    self._arrays = pool, ready
     counts = self._counts
     counts.rows += len(rows)
     counts.row_tokens += len(rows) * self._shape.row_tokens
-    counts.prompt_tokens += sum(len(clip.prompt) for _, clips in rows for clip in clips)
+    counts.prompt_tokens += sum(map(sum, itertools.chain(*lengths)))
+    counts.drafted += sum(draft for _, draft in itertools.chain(*lengths))
 
   @property
   def _pool_and_ready(self) -> tuple[Pool, Ready]:
@@ -157,6 +185,7 @@ class Session:
     if places > pool.places:
       self._arrays = self._programs.grow(pool, places), ready
       self._counts.moves += 1
+      self._started = None
 
   def _start_window(self, *, more: bool) -> None:
     tables = [lane.entries() for lane in self._lanes]
@@ -169,17 +198,24 @@ class Session:
     early = max(1, slots // 8) if more else _NEVER
     arrays = to_device({**entries, "limits": limits}, self._placement)
     limit_B = arrays.pop("limits")
-    pool, *self._pending = self._programs.window(
+    # A window that may be compiled now, or that waits for prompts or clips, is not timed.
+    is_alone = not more and self._reader.ended and pool.places == self._compiled
+    self._started = time.perf_counter() if is_alone else None
+    self._compiled = pool.places
+    pool, *written = self._programs.window(
       self._weights, pool, ready, arrays, limit_B, np.int32(early)
     )
     self._arrays = pool, ready
+    self._pending, self._verified = (self._verified, *written), []
 
   def _read(self) -> Iterator[tuple[Writing, int]]:
     """Reads what the last window wrote."""
     if self._pending is None:
       return
-    written, taken, work = self._pending
+    verified, written, taken, work = self._pending
     self._pending = None
+    for row, accepted, log_prob in verified:
+      self._accept(row, local_rows(accepted), local_rows(log_prob))
     token, log_prob, ticket, end = (local_rows(x) for x in written)
     taken = local_rows(taken).tolist()
     self._count(ticket, int(work["steps"]), int(work["read"]))
@@ -196,6 +232,14 @@ class Session:
             log_prob[row, step],
             end[row, step],
           )
+
+  def _accept(
+    self, rows: list[PackedRow], accepted_RG: np.ndarray, log_prob_RL: np.ndarray
+  ) -> None:
+    """Adds accepted tokens of drafts to their clips."""
+    for lane, row, *found in zip(self._lanes, rows, accepted_RG, log_prob_RL, strict=True):
+      lane.accept(row, *found)
+      self._counts.accepted += int(found[0][: len(row.tickets)].sum())
 
   def _credit(
     self, lane: Lane, slot: int, ticket: int, token: Any, log_prob: Any, end: Any
@@ -216,6 +260,9 @@ class Session:
     counts.windows += 1
     counts.steps += steps
     counts.slot_steps += steps * len(ticket)
+    if self._started is not None:
+      counts.timed_slot_steps += steps * len(ticket)
+      counts.timed_seconds += time.perf_counter() - self._started
     counts.tokens += int(written.sum())
     counts.places_read += read * len(self._lanes) // self._shape.lanes
     for lane, rows in zip(self._lanes, np.split(ticket, len(self._lanes)), strict=True):

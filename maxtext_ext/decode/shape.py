@@ -133,7 +133,7 @@ class MeshDivision:
   @property
   def ready(self) -> Any:
     """Shardings of the ready queue: a prefix of its tree."""
-    return Ready(*cast(Any, (self.cache, self.cache, self.by_lane)))
+    return Ready(*cast(Any, (self.cache, self.cache, self.by_lane, self.by_lane)))
 
   def on_lanes(self, function: Any, ins: Any, outs: Any) -> Any:
     """Applies a function to the part of each lane.

@@ -4,11 +4,13 @@ import dataclasses
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from maxtext_ext.decode.attention import query_blocks
 from maxtext_ext.decode.controls import Controls, budget
+from maxtext_ext.decode.drafts import with_draft
 from maxtext_ext.decode.request import Request
 from maxtext_ext.decode.shape import MIN_PROMPT, Shape
 from maxtext_ext.input.collate import Arrays, ClipInfo
@@ -28,15 +30,19 @@ class Writing:
     prompt: its prompt tokens.
     controls: that it has.
     limit: places that it may use before it has to be given more.
+    draft: what the text may begin with; a row may hold less of it.
     tokens, log_probs: written so far.
+    accepted: tokens of them that the draft gave.
   """
 
   clip: ClipInfo
   prompt: int
   controls: Controls
   limit: int
+  draft: tuple[int, ...] = ()
   tokens: list[int] = dataclasses.field(default_factory=list)
   log_probs: list[float] = dataclasses.field(default_factory=list)
+  accepted: int = 0
 
   @property
   def stalled(self) -> bool:
@@ -46,6 +52,12 @@ class Writing:
   def extend(self) -> None:
     """Raises the limit by a half, up to the longest text."""
     self.limit = min(self.prompt + self.controls.most, self.limit * 3 // 2)
+
+  def accept(self, log_probs: Sequence[float]) -> None:
+    """Adds the first tokens of the draft, of which these are the log-probabilities."""
+    self.accepted = len(log_probs)
+    self.tokens += self.draft[: self.accepted]
+    self.log_probs += log_probs
 
 
 def expected_places(utterance: Utterance, *, tokens_per_second: float, max_new_tokens: int) -> int:
@@ -64,6 +76,22 @@ class _Entry:
   hidden: int
 
 
+class PackedRow(NamedTuple):
+  """A row of a lane.
+
+  Attributes:
+    row: where it is stored; the place behind all rows where it has no clips.
+    clips: prompts, each with its draft.
+    tickets: of the clips.
+    lengths: prompt and draft tokens of each.
+  """
+
+  row: int
+  clips: list[Utterance]
+  tickets: tuple[int, ...]
+  lengths: list[tuple[int, int]]
+
+
 class Lane:
   """Clips of one device.
 
@@ -80,7 +108,7 @@ class Lane:
       windows=shape.windows,
       lookahead=_LOOKAHEAD,
     )
-    self._waiting: dict[int, Request] = {}
+    self._waiting: dict[int, tuple[Utterance, Writing]] = {}
     self._entries: deque[_Entry] = deque()
     self._in_rows = [0] * shape.rows  # entries that hold each row
     self._next = 0
@@ -106,14 +134,21 @@ class Lane:
   def places(self) -> int:
     """Places of a slot that its clips need."""
     limits = [clip.limit for clip in self.writing.values()]
-    limits += [self._make(clip).limit for clip in self._waiting.values()]
+    limits += [clip.limit for _, clip in self._waiting.values()]
     return max(limits, default=0)
 
+  @property
+  def has_drafts(self) -> bool:
+    """Returns whether a clip that waits for a row has a draft."""
+    return any(clip.draft for _, clip in self._waiting.values())
+
   def add(self, request: Request) -> None:
-    """Adds a clip that fits a row."""
-    utterance = request.utterance
+    """Adds a clip whose prompt fits a row; its draft is cut to fit too."""
+    clip = self._make(request)
+    clip.draft = clip.draft[: self._shape.row_tokens - clip.prompt]
+    utterance = with_draft(request.utterance, clip.draft)
     ticket, self._next = self._next, (self._next + 1) % _MOST_TICKETS
-    self._waiting[ticket] = request
+    self._waiting[ticket] = utterance, clip
     tokens = max(MIN_PROMPT, len(utterance.prompt))
     self._packer.add(ticket, tokens=tokens, chunks=utterance.chunks)
 
@@ -121,28 +156,26 @@ class Lane:
     """Rows to prefill now: for about as many clips as there are slots, as far as rows are free."""
     if not self._waiting:
       return 0
-    mean = sum(len(clip.utterance.prompt) for clip in self._waiting.values()) / len(self._waiting)
+    mean = sum(len(clip.prompt) for clip, _ in self._waiting.values()) / len(self._waiting)
     wanted = math.ceil(self._shape.slots * mean / self._shape.row_tokens)
     return min(wanted, self._in_rows.count(0))
 
-  def next_row(self) -> tuple[int, list[Utterance]]:
-    """Takes a row's clips from those that wait.
-
-    Returns:
-      where the row is stored, and its clips; the place behind all rows where there are none.
-    """
+  def next_row(self) -> PackedRow:
+    """Takes a row's clips from those that wait."""
     if not self._waiting or 0 not in self._in_rows:
-      return self._shape.rows, []
+      return PackedRow(self._shape.rows, [], (), [])
     row = self._in_rows.index(0)
-    tickets = self._packer.pop().keys
-    clips = [self._waiting.pop(ticket) for ticket in tickets]
+    packed = PackedRow(row, [], self._packer.pop().keys, [])
     first = row * self._shape.row_tokens
-    for number, (ticket, clip) in enumerate(zip(tickets, clips, strict=True)):
+    for number, ticket in enumerate(packed.tickets):
+      utterance, clip = self._waiting.pop(ticket)
+      packed.clips.append(utterance)
+      packed.lengths.append((clip.prompt, len(clip.draft)))
       self._entries.append(_Entry(ticket, row, first, row * self._shape.clips + number))
-      self.writing[ticket] = self._make(clip)
-      first += len(clip.utterance.prompt)
-    self._in_rows[row] = len(clips)
-    return row, [clip.utterance for clip in clips]
+      self.writing[ticket] = clip
+      first += len(utterance.prompt)
+    self._in_rows[row] = len(packed.tickets)
+    return packed
 
   def entries(self) -> Arrays:
     """Arrays of the clips that wait for a slot, as `Programs.window` takes them, of one lane."""
@@ -168,15 +201,25 @@ class Lane:
     clips = [self.writing.get(ticket) for ticket in self.slots]
     return np.array([clip.limit if clip else 0 for clip in clips], np.int32)
 
+  def accept(self, row: PackedRow, accepted_G: np.ndarray, log_prob_L: np.ndarray) -> None:
+    """Gives the clips of a row what was accepted of their drafts."""
+    place = 0
+    for ticket, (prompt, draft), accepted in zip(
+      row.tickets, row.lengths, accepted_G.tolist(), strict=False
+    ):
+      first = place + prompt
+      self.writing[ticket].accept(log_prob_L[first : first + accepted].tolist())
+      place += prompt + draft
+
   def drop_taken(self, count: int) -> None:
     """Removes the first entries, which have got slots."""
     for _ in range(count):
       self._in_rows[self._entries.popleft().row] -= 1
 
 
-def pack_rows(rows: Sequence[tuple[int, list[Utterance]]], shape: Shape, pad_id: int) -> Arrays:
+def pack_rows(rows: Sequence[PackedRow], shape: Shape, pad_id: int) -> Arrays:
   """Makes the arrays of `Programs.prefill` for the next row of each lane of this host."""
-  clips = [row for _, row in rows]
+  clips = [row.clips for row in rows]
   arrays = pack_prompts(
     clips,
     max_tokens=shape.row_tokens,
@@ -186,7 +229,7 @@ def pack_rows(rows: Sequence[tuple[int, list[Utterance]]], shape: Shape, pad_id:
     audio_dtype=shape.audio_dtype,
     geometry=shape.geometry,
   )
-  arrays["row"] = np.array([row for row, _ in rows], np.int32)
+  arrays["row"] = np.array([row.row for row in rows], np.int32)
   arrays["query_blocks"] = np.zeros((len(rows), 3, shape.query_blocks), np.int32)
   arrays["query_block_count"] = np.zeros(len(rows), np.int32)
   for number, row in enumerate(clips):

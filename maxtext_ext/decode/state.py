@@ -36,12 +36,14 @@ class Ready(NamedTuple):
 
   Attributes:
     keys, values: of every layer, [R, K, (Q + 1) L, H]; the last row is for lanes without a prompt.
-    hidden: of the last prompt token of each clip, [R, (Q + 1) G, D].
+    hidden: what predicts the next token of each clip, [R, (Q + 1) G, D].
+    written: what its draft has written of it, as `drafts.Verified`, [R, (Q + 1) G, ...].
   """
 
   keys: list[jax.Array]
   values: list[jax.Array]
   hidden: jax.Array
+  written: State
 
 
 class Written(NamedTuple):

@@ -57,8 +57,9 @@ class Window:
 
     Args:
       entries: clips of each lane in the ready queue, in the order of their turn: `first` (place of
-        the first key), `hidden` (place of the last token's state), `length`, `left`, `limit`,
-        `ticket`, `temperature` and `penalty`, all [R, T]; `seed` [R, T, 2]; and `count` [R].
+        the first key), `hidden` (place of the last token's state), `length` and `left` (before its
+        draft), `limit`, `ticket`, `temperature` and `penalty`, all [R, T]; `seed` [R, T, 2]; and
+        `count` [R].
       limit_B: places that the clip of each slot may use; 0: as before.
       early: the window ends when so many more slots than at its start have nothing to write and get
         no other clip.
@@ -176,9 +177,10 @@ class Window:
       pool, taken = carry
       slot = jnp.argmax(pool.state["ticket"] == FREE)
       entry = {key: value[0, taken[0]] for key, value in entries.items() if key != "count"}
+      drafted = {key: value[0, entry["hidden"]] for key, value in ready.written.items()}
 
       def copy(blocks: list[Array], ready_1KTH: Array) -> list[Array]:
-        """Copies the prompt, and what lies behind it, which is not seen."""
+        """Copies prompt and draft, and what lies behind what was accepted, which is not seen."""
         copied, first = [], 0
         for block_BKSH in blocks:
           _, groups, places, width = block_BKSH.shape
@@ -192,16 +194,17 @@ class Window:
 
       new = {
         "ticket": entry["ticket"],
-        "length": entry["length"],
+        "length": entry["length"] + drafted["accepted"],
         "limit": entry["limit"],
-        "left": entry["left"],
-        "written": 0,
+        "left": entry["left"] - drafted["accepted"],
+        # A clip with a draft has no penalty, which alone reads the history.
+        "written": drafted["accepted"],
         "temperature": entry["temperature"],
         "penalty": entry["penalty"],
         "seed": entry["seed"],
         "hidden": ready.hidden[0, entry["hidden"]],
-        "recent": jnp.full(head.LONGEST_PERIOD, -1, jnp.int32),
-        "runs": jnp.zeros(head.LONGEST_PERIOD, jnp.int32),
+        "recent": drafted["recent"],
+        "runs": drafted["runs"],
       }
       state = pool.state | {key: pool.state[key].at[slot].set(new[key]) for key in new}
       keys, values = (

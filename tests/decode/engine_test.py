@@ -46,6 +46,20 @@ def wanted(directory, scanned, count, ends=()):
   }
 
 
+def with_drafts(made, weights, utterances, drafts):
+  """Returns what is written with drafts, by id."""
+  requests = [Request(clip, draft=tuple(drafts.get(clip.sample_id, ()))) for clip in utterances]
+  return {answer.clip.id: answer.written for answer in made.run(weights, requests)}
+
+
+def assert_same(written, want):
+  """Compares all but how much came from a draft."""
+  assert written.keys() == want.keys()
+  for id_, answer in written.items():
+    assert (answer.tokens, answer.finish_reason) == (want[id_].tokens, want[id_].finish_reason)
+    np.testing.assert_allclose(answer.log_probs, want[id_].log_probs, atol=1e-5)
+
+
 @pytest.mark.parametrize("scanned", [False, True], ids=["unscanned", "scanned"])
 def test_answers_are_those_of_passes_over_the_whole_text(directory, scanned):
   want = wanted(directory, scanned, 5)
@@ -116,6 +130,10 @@ def test_a_text_that_repeats_itself_is_ended(directory, made):
     period = next(n for n in range(1, 17) if tokens[-n:] == tokens[-2 * n : -n])
     assert tokens[-5 * period :] == tokens[-period:] * 5
     assert tokens[-5 * period - 1 : -1] != tokens[-period - 1 : -1] * 5 or period > 1
+  drafts = {id_: written.tokens for id_, written in free.items()}
+  drafted = with_drafts(stopped, weights, utterances[:4], drafts)
+  assert_same(drafted, short)
+  assert [drafted[id_].accepted for id_ in loops] == [len(short[id_].tokens) - 1 for id_ in loops]
 
 
 def test_long_clips_have_rows_and_slots_of_their_own(directory, made):
@@ -135,9 +153,9 @@ def test_programs_of_other_platforms_write_the_same(directory, made, platform):
   other, _ = engine(directory, False)
   other._platform = platform
   want = write(made, weights, utterances)
-  for id_, written in write(other, weights, utterances[::-1]).items():
-    assert written.tokens == want[id_].tokens
-    np.testing.assert_allclose(written.log_probs, want[id_].log_probs, atol=1e-5)
+  assert_same(write(other, weights, utterances[::-1]), want)
+  drafts = {id_: written.tokens[: len(id_) % 3 + 5] for id_, written in want.items()}
+  assert_same(with_drafts(other, weights, utterances, drafts), want)
 
 
 def test_samples_of_another_type_are_refused(made):
@@ -196,6 +214,47 @@ def test_a_clip_is_drawn_by_its_own_seed_whatever_is_decoded_with_it(directory, 
 
 def answers_of(made, weights, requests):
   return {answer.clip.id: answer.written for answer in made.run(weights, requests)}
+
+
+def test_drafts_change_no_result_and_save_steps(made):
+  made, weights, utterances = made
+  want = write(made, weights, utterances)
+  texts = {id_: written.tokens for id_, written in want.items()}
+  rng = random.Random(0)
+
+  def with_error(id_):
+    place = rng.randrange(len(texts[id_]))
+    wrong = (texts[id_][place] + 1) % made._tokenizer.vocab_size
+    return [*texts[id_][:place], wrong, *texts[id_][place + 1 :]]
+
+  ends = made._eos_ids[:1]
+  kinds = {
+    "right": texts,
+    "one wrong": {id_: with_error(id_) for id_ in texts},
+    "too long": {id_: [*tokens, *tokens, *[3] * 1000] for id_, tokens in texts.items()},
+    "cut": {id_: tokens[:5] for id_, tokens in texts.items()},
+    "of others": dict(zip(texts, [*texts.values()][1:], strict=False)),
+    "ended": {id_: [*tokens[:4], *ends, *tokens[4:]] for id_, tokens in texts.items()},
+    "of some": {id_: texts[id_] for id_ in [*texts][::2]},
+  }
+  steps = {}
+  for kind, drafts in kinds.items():
+    before = dataclasses.replace(made.counts)
+    written = with_drafts(made, weights, rng.sample(utterances, len(utterances)), drafts)
+    assert_same(written, want)
+    for id_, answer in written.items():
+      same = [a == b for a, b in zip(drafts.get(id_, ()), texts[id_], strict=False)]
+      # Its last token is written by a slot if it ends the text.
+      common = min([*same, False].index(False), NEW_TOKENS - 1)
+      assert answer.accepted == (4 if kind == "ended" else common)
+    counts = made.counts.since(before)
+    assert counts.accepted == sum(answer.accepted for answer in written.values())
+    steps[kind] = counts.steps
+  assert steps["right"] == steps["too long"] == 3, "9 clips in 4 slots: each needs one step"
+  assert steps["right"] < min(steps[kind] for kind in ("one wrong", "cut", "of some", "ended"))
+  drawn = [Request(utterances[0], temperature=1.5, seed=5, draft=draft) for draft in ((), (3, 4))]
+  one, other = (answers_of(made, weights, [request]) for request in drawn)
+  assert one == other, "drafts are for greedy clips"
 
 
 def test_each_round_may_end_the_run(made):

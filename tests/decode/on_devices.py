@@ -1,5 +1,6 @@
 """Answers of small models on meshes of several virtual devices, as JSON; run by mesh_test.py."""
 
+import dataclasses
 import json
 import sys
 from typing import Any
@@ -29,10 +30,12 @@ MESHES = {
 }
 CONTROLS = ({}, {}, {"temperature": 1.0}, {"repetition_penalty": 2.0})
 SECONDS = (0.2, 1.0, 3.3, 7.9, 9.5, 2.0, 5.2, 0.9, 6.1, 1.4, 2.7)
+DRAFTED = "dense/tensor"  # the case that is decoded with drafts too
 
 
-def answers(folder: str, model: str, mesh_name: str) -> dict[str, Any]:
-  """Tokens and log-probabilities of every clip."""
+def answers(folder: str, case: str) -> dict[str, Any]:
+  """Tokens, log-probabilities and accepted tokens of every clip, by case."""
+  model, mesh_name = case.split("/")
   one = ("ici_fsdp_parallelism=1",) if mesh_name == "one" else MESHES[mesh_name]
   config = load(tiny.DEMO, [*tiny.SHAPE, *KEYS, *MODELS[model], *one])
   mesh = bridge.make_mesh(config, jax.devices()[:1] if mesh_name == "one" else None)
@@ -44,16 +47,32 @@ def answers(folder: str, model: str, mesh_name: str) -> dict[str, Any]:
   params = jax.tree.map(jax.device_put, params, placed)
   tokenizer = Tokenizer.from_directory(folder)
   made = SlotEngine(config, mesh, tokenizer)
+  weights = made.prepare(params)
   requests = [
     Request(clip, **CONTROLS[number % len(CONTROLS)])
     for number, clip in enumerate(clips(tokenizer, SECONDS))
   ]
-  found = made.run(made.prepare(params), requests)
-  return {answer.clip.id: [answer.written.tokens, answer.written.log_probs] for answer in found}
+  found = {case: _decode(made, weights, requests)}
+  if case == DRAFTED:
+    texts = {id_: tuple(tokens) for id_, (tokens, *_) in found[case].items()}
+    requests = [
+      # Every other clip gets the text of the one before.
+      dataclasses.replace(request, draft=texts[f"clip{number - number % 2}-0000"])
+      for number, request in enumerate(requests)
+    ]
+    found[f"{case}/drafted"] = _decode(made, weights, requests)
+  return found
+
+
+def _decode(made: SlotEngine, weights: Any, requests: list[Request]) -> dict[str, Any]:
+  found = {answer.clip.id: answer.written for answer in made.run(weights, requests)}
+  return {
+    id_: [written.tokens, written.log_probs, written.accepted] for id_, written in found.items()
+  }
 
 
 if __name__ == "__main__":
   result = {}
   for case in sys.argv[2:]:
-    result[case] = answers(sys.argv[1], *case.split("/"))
+    result |= answers(sys.argv[1], case)
   print(json.dumps(result, default=np.asarray))

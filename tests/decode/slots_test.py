@@ -1,12 +1,14 @@
 """Rows and tickets of a lane: every clip once, in rows that have room for it."""
 
+import dataclasses
+
 import numpy as np
 
 from maxtext_ext.decode.controls import Controls
 from maxtext_ext.decode.reader import SIZES, Reader
 from maxtext_ext.decode.request import Request
 from maxtext_ext.decode.shape import Shape, round_places
-from maxtext_ext.decode.slots import Lane, Writing, expected_places, pack_rows
+from maxtext_ext.decode.slots import Lane, PackedRow, Writing, expected_places, pack_rows
 from maxtext_ext.input.collate import info
 from maxtext_ext.input.utterance import Utterance
 from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY
@@ -56,7 +58,8 @@ def test_every_clip_gets_a_place_in_a_row_once():
     lane.add(Request(each))
   seen, taken = [], 0
   while lane.waiting:
-    row, packed = lane.next_row()
+    row, packed, tickets, _ = lane.next_row()
+    assert len(tickets) == len(packed)
     if not packed:
       assert row == SHAPE.rows, "all rows are taken: it goes behind them"
       count = int(lane.entries()["count"][0])
@@ -82,7 +85,8 @@ def test_every_clip_gets_a_place_in_a_row_once():
 
 def test_arrays_of_a_row_hold_each_clip_in_windows_of_its_own():
   clips = [clip("a", 1.2), clip("b", 3.0)]
-  arrays = pack_rows([(1, clips), (2, [])], SHAPE, pad_id=7)
+  rows = [PackedRow(1, clips, (), []), PackedRow(2, [], (), [])]
+  arrays = pack_rows(rows, SHAPE, pad_id=7)
   first, second = (len(each.prompt) for each in clips)
   assert arrays["row"].tolist() == [1, 2]
   assert arrays["windows"].tolist() == [2, 0]
@@ -94,6 +98,28 @@ def test_arrays_of_a_row_hold_each_clip_in_windows_of_its_own():
   index = arrays["audio_index"][0, start : start + clips[1].audio_tokens]
   assert index.tolist() == (GEOMETRY.tokens_per_window + np.arange(len(index))).tolist()
   assert arrays["query_block_count"].tolist() == [-(-first // 64) + -(-second // 64), 0]
+
+
+def test_drafts_stand_behind_their_prompts_as_far_as_the_row_goes():
+  lane = Lane(SHAPE, lambda request: dataclasses.replace(begin(request), draft=request.draft))
+  first, second = clip("a", 1.0), clip("b", 4.0)
+  assert not lane.has_drafts
+  lane.add(Request(first, draft=(7, 8, 9)))
+  lane.add(Request(second, draft=(3,) * 200))
+  assert lane.has_drafts
+  kept = SHAPE.row_tokens - len(second.prompt)
+  rows = [lane.next_row(), lane.next_row()]
+  assert {row.lengths[0]: row.clips[0].prompt.tolist() for row in rows} == {
+    (len(first.prompt), 3): [*first.prompt, 7, 8, 9],
+    (len(second.prompt), kept): [*second.prompt, *[3] * kept],
+  }
+  assert not lane.has_drafts
+  lane.accept(rows[0], np.array([2, 0]), -np.arange(SHAPE.row_tokens, dtype=np.float32))
+  (ticket,) = rows[0].tickets
+  prompt, _ = rows[0].lengths[0]
+  writing = lane.writing[ticket]
+  assert writing.tokens == list(writing.draft[:2]) and writing.accepted == 2
+  assert writing.log_probs == [-prompt, -prompt - 1]
 
 
 def test_a_clip_that_needs_more_places_gets_them_up_to_the_longest_text():
