@@ -56,7 +56,7 @@ PUBLISHED_VOCABULARY = 151_936  # its head is a third of the work
 
 
 class ForcedLengths(SlotEngine):
-  """The engine, with as many tokens for every clip as `tokens_per_second` says."""
+  """The engine, with as many tokens for a clip as `tokens_per_second` or its request says."""
 
   def __init__(self, *args: Any) -> None:
     super().__init__(*args)
@@ -65,7 +65,10 @@ class ForcedLengths(SlotEngine):
   def _begin(self, request: Request) -> Writing:
     clip = super()._begin(request)
     most = math.ceil(self._config.tokens_per_second * request.utterance.seconds)
-    return dataclasses.replace(clip, controls=Controls(most=most), limit=clip.prompt + most)
+    most = min(most, request.max_new_tokens or most)
+    return dataclasses.replace(
+      clip, controls=Controls(most=most), limit=clip.prompt + most, draft=clip.draft[: most - 1]
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

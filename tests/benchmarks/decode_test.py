@@ -23,6 +23,8 @@ def test_every_clip_writes_its_tokens_a_second(tmp_path):
   assert written == {clip.sample_id: math.ceil(2.5 * clip.seconds) for clip in utterances}
   assert engine.counts.tokens == sum(written.values())
   assert engine.counts.places_used <= engine.counts.places_read
+  begun = engine._begin(Request(utterances[-1], max_new_tokens=3, draft=(5,) * 9))
+  assert (begun.controls.most, begun.draft, begun.limit) == (3, (5, 5), begun.prompt + 3)
 
 
 def test_without_a_peer_it_says_how_to_make_one(monkeypatch, capsys):
