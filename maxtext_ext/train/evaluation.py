@@ -16,7 +16,7 @@ from maxtext_ext.input.pipeline import InputConfig, eval_iterator
 from maxtext_ext.parallel import to_device
 from maxtext_ext.progress import ProgressLine
 from maxtext_ext.text.vocabulary import Vocabulary
-from maxtext_ext.train.eval_decoding import BrokenOff, Transcripts
+from maxtext_ext.train.eval_decoding import BrokenOff, DraftUse, Transcripts
 from maxtext_ext.train.samples import Sample, choose
 
 
@@ -29,24 +29,39 @@ class Findings:
     scores: error rates of the clips that were transcribed; None when eval_clips=0.
     samples: some of the transcripts.
     max_new_tokens: limit of the transcripts.
+    transcript_seconds: time that they took; None when eval_clips=0.
+    drafts: use of the texts of the evaluation before; None at the first one.
   """
 
   loss: float
   scores: Scores | None = None
   samples: tuple[Sample, ...] = ()
   max_new_tokens: int | None = None
+  transcript_seconds: float | None = None
+  drafts: DraftUse | None = None
 
   def scalars(self) -> dict[str, float]:
     """Returns the scalars as `MetricWriter` takes them."""
-    if self.scores is None:
-      return {"eval/loss": self.loss}
-    return {"eval/loss": self.loss, "eval/wer": self.scores.wer, "eval/cer": self.scores.cer}
+    scalars = {"eval/loss": self.loss}
+    if self.scores is not None:
+      scalars |= {"eval/wer": self.scores.wer, "eval/cer": self.scores.cer}
+    if self.transcript_seconds is not None:
+      scalars["eval/transcript_seconds"] = self.transcript_seconds
+    if self.drafts is not None:
+      scalars["eval/drafts_accepted"] = self.drafts.accepted
+      if self.drafts.seconds_saved is not None:
+        scalars["eval/drafts_saved_seconds"] = self.drafts.seconds_saved
+    return scalars
 
   def __str__(self) -> str:
     said = f"eval loss {self.loss:.3f}"
     if self.scores is None:
       return said
     said += f", WER {self.scores.wer:.2%}, CER {self.scores.cer:.2%}"
+    if self.drafts is not None:
+      said += f", {self.drafts.accepted:.0%} of the tokens as the last time"
+      if self.drafts.seconds_saved is not None:
+        said += f", which saved about {self.drafts.seconds_saved:.1f} s"
     clips = self.scores.overall
     cut = describe_cut(clips.cut, clips.utterances, self.max_new_tokens)
     return f"{said}, {cut}" if clips.cut else said
@@ -120,7 +135,8 @@ class Evaluation:
     loss = self._loss(state, asked)
     if self._transcripts is None:
       return Findings(loss=loss)
-    clips = self._transcripts(state["model"].filter(nnx.Param), progress, asked)
+    transcribed = self._transcripts(state["model"].filter(nnx.Param), progress, asked)
+    clips = transcribed.clips
     scores = score(clips, self._config.normalizer)
     if not scores.overall.words.units:
       raise ValueError(
@@ -128,8 +144,14 @@ class Evaluation:
         f" normalizer={self._config.normalizer} and data_dir, or give eval_clips=0"
       )
     samples = choose(clips, self._config.eval_samples, self._config.normalizer)
-    limit = self._config.max_new_tokens
-    return Findings(loss=loss, scores=scores, samples=samples, max_new_tokens=limit)
+    return Findings(
+      loss=loss,
+      scores=scores,
+      samples=samples,
+      max_new_tokens=self._config.max_new_tokens,
+      transcript_seconds=transcribed.seconds,
+      drafts=transcribed.drafts,
+    )
 
   def _loss(self, state: nnx.State, asked: Callable[[], bool]) -> float:
     hosts = {"host_index": jax.process_index(), "host_count": jax.process_count()}

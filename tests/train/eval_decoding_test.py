@@ -14,14 +14,17 @@ from maxtext_ext.input.collate import info
 from maxtext_ext.progress import ProgressLine
 from maxtext_ext.text.tokenizer import Tokenizer
 from maxtext_ext.train import eval_decoding
-from maxtext_ext.train.eval_decoding import BrokenOff, Transcripts
+from maxtext_ext.train.eval_decoding import BrokenOff, DraftUse, Transcripts
 from tests import tiny
 
 
 class Mute(Engine):
-  """Writes nothing, and has memory for two rows."""
+  """Writes five tokens for each clip, and has memory for two rows."""
 
   rows: ClassVar[list[int]] = []
+  drafts: ClassVar[dict[str, tuple[int, ...]]] = {}
+  token_seconds = 0.25
+  USES_DRAFTS = True
 
   def run(self, weights, clips, *, each_round):
     self.rows.append(self._config.decode_rows)
@@ -29,7 +32,9 @@ class Mute(Engine):
       each_round()
       if number and self.rows[-1] > 2:
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
-      yield self._answer(info(clip.utterance), Written(tokens=[], finish_reason="stop"))
+      self.drafts[clip.utterance.sample_id] = clip.draft
+      written = Written(tokens=[number] * 5, finish_reason="stop", accepted=min(3, len(clip.draft)))
+      yield self._answer(info(clip.utterance), written)
 
 
 @pytest.fixture(scope="module")
@@ -38,18 +43,30 @@ def keys(tmp_path_factory):
 
 
 @pytest.fixture
-def run(keys, monkeypatch):
-  """Transcribes the 8 clips with `key=value` strings; the transcripts, and rows of each attempt."""
+def make(keys, monkeypatch):
+  """Makes the transcripts of 8 clips with `key=value` strings."""
   monkeypatch.setattr(eval_decoding, "make_engine", Mute)
+  monkeypatch.setattr(Mute, "rows", [])
+  monkeypatch.setattr(Mute, "drafts", {})
 
-  def run(*more: str, calls: int = 1000) -> tuple[list[Hypothesis], list[int]]:
-    monkeypatch.setattr(Mute, "rows", [])
+  def make(*more: str) -> Transcripts:
+    Mute.rows.clear()
     config = load(tiny.DEMO, [*keys, "decode_rows=2", *more])
     tokenizer = Tokenizer.from_directory(config.tokenizer_path)
-    made = Transcripts(config, bridge.make_mesh(config), tokenizer)
+    return Transcripts(config, bridge.make_mesh(config), tokenizer)
+
+  return make
+
+
+@pytest.fixture
+def run(make):
+  """Transcribes the 8 clips with `key=value` strings; the transcripts, and rows of each attempt."""
+
+  def run(*more: str, calls: int = 1000) -> tuple[list[Hypothesis], list[int]]:
+    made = make(*more)
     asked = iter([False] * calls + [True])
-    clips = made(nnx.State({}), ProgressLine("", 1, visible=False), lambda: next(asked))
-    return clips, Mute.rows
+    found = made(nnx.State({}), ProgressLine("", 1, visible=False), lambda: next(asked))
+    return found.clips, Mute.rows
 
   return run
 
@@ -84,3 +101,26 @@ def test_the_filters_count(run):
 def test_it_is_broken_off_between_programs(run):
   with pytest.raises(BrokenOff):
     run(calls=2)
+
+
+def test_texts_are_drafts_of_the_next_call(make):
+  made = make()
+
+  def call():
+    return made(nnx.State({}), ProgressLine("", 1, visible=False), lambda: False)
+
+  first = call()
+  assert first.drafts is None and first.seconds > 0
+  assert set(Mute.drafts.values()) == {()}
+  second = call()
+  assert Mute.drafts == {clip.id: (number,) * 5 for number, clip in enumerate(first.clips)}
+  assert second.clips == first.clips
+  assert second.drafts == DraftUse(accepted=3 / 5, seconds_saved=8 * 3 * 0.25)
+
+
+def test_an_engine_that_ignores_drafts_gets_none(make, monkeypatch):
+  monkeypatch.setattr(Mute, "USES_DRAFTS", False)
+  made = make()
+  for _ in range(2):
+    found = made(nnx.State({}), ProgressLine("", 1, visible=False), lambda: False)
+    assert found.drafts is None and set(Mute.drafts.values()) == {()}

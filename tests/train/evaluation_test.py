@@ -37,12 +37,20 @@ def keys(tmp_path_factory):
   return keys
 
 
-def evaluations(run_dir: str) -> dict[int, dict[str, float]]:
-  """Results of each evaluation of a run."""
+def logged(run_dir: str) -> dict[int, dict[str, float]]:
+  """What each evaluation of a run has logged."""
   lines = pathlib.Path(run_dir, "metrics.jsonl").read_text("utf-8").splitlines()
   found = [line for line in map(json.loads, lines) if "eval_wer" in line]
   assert len({line["step"] for line in found}) == len(found), "none is written twice"
   return {line.pop("step"): line for line in found}
+
+
+def evaluations(run_dir: str) -> dict[int, dict[str, float]]:
+  """Results of each evaluation of a run, without what belongs to the process that made them."""
+  return {
+    step: {key: line[key] for key in ("eval_loss", "eval_wer", "eval_cer")}
+    for step, line in logged(run_dir).items()
+  }
 
 
 def samples(run_dir: str) -> list[dict]:
@@ -79,8 +87,12 @@ def test_training_does_not_notice_it(args, whole):
 def test_what_it_found_is_written_down(whole):
   found = evaluations(whole)
   assert list(found) == [2, 4, 6, 7], "and after the last step"
-  assert all({"eval_loss", "eval_wer", "eval_cer"} == line.keys() for line in found.values())
   assert len({line["eval_wer"] for line in found.values()}) > 1, "it says something"
+  first, *others = logged(whole).values()
+  assert {"eval_loss", "eval_wer", "eval_cer", "eval_transcript_seconds"} == first.keys()
+  for line in others:
+    assert line.keys() - first.keys() >= {"eval_drafts_accepted"}
+    assert 0 <= line["eval_drafts_accepted"] <= 1 and line["eval_transcript_seconds"] > 0
   assert saved(whole) == {best_of(found), 7}
   board = b"".join(path.read_bytes() for path in pathlib.Path(whole, "tensorboard").glob("*"))
   for tag in (b"eval/loss", b"eval/wer", b"eval/cer", b"eval/samples", b"| reference |"):
