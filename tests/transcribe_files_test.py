@@ -23,7 +23,8 @@ class Model:
     assert not vad
 
     def run(clips):
-      for clip in reversed(list(clips)):
+      for request in reversed(list(clips)):
+        clip = request.utterance
         text = f"{clip.seconds:.1f} {clip.text}".strip()
         written = Written(tokens=[], finish_reason="stop")
         yield Answer(clip=info(clip), language="English", text=text, written=written)

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from maxtext_ext import bridge
 from maxtext_ext.decode.controls import require_honoured
 from maxtext_ext.decode.request import Request
+from maxtext_ext.decode.words import Word, rate_words
 from maxtext_ext.evaluate.hypotheses import Hypothesis
 from maxtext_ext.input.collate import ClipInfo
 from maxtext_ext.text.templates import TEMPLATES
@@ -46,15 +47,27 @@ class Answer:
   """Answer of a model for a clip.
 
   Attributes:
-    language: that the model named; None where it named none.
+    language: that the prompt forced, or else that the model named; None where there is none.
     text: the transcript.
     written: the tokens.
+    words: of the transcript, with confidences; empty where the engine gives no log-probabilities.
   """
 
   clip: ClipInfo
   language: str | None
   text: str
   written: Written
+  words: tuple[Word, ...] = ()
+
+  @property
+  def language_forced(self) -> bool:
+    """Returns whether the prompt named the language; False where the model did."""
+    return self.clip.language_forced
+
+  @property
+  def finish_reason(self) -> str:
+    """Returns that of the tokens, or "no_speech" for an answer that was ended without text."""
+    return "no_speech" if self.complete and not self.text else self.written.finish_reason
 
   @property
   def complete(self) -> bool:
@@ -62,7 +75,13 @@ class Answer:
     return self.written.complete
 
   def hypothesis(self) -> Hypothesis:
-    """Returns the line of a folder of hypotheses."""
+    """Returns the line of a folder of hypotheses, with confidences as `evaluate` reads them."""
+    extra: dict[str, Any] = {} if self.clip.speaker is None else {"speaker": self.clip.speaker}
+    extra["finish_reason"] = self.finish_reason
+    if self.language is not None and not self.language_forced:
+      extra["detected_language"] = self.language
+    if self.words or self.written.log_probs:
+      extra["words"] = [word.as_dict() for word in self.words]
     return Hypothesis(
       id=self.clip.id,
       dataset=self.clip.dataset,
@@ -71,7 +90,7 @@ class Answer:
       reference=self.clip.reference,
       hypothesis=self.text,
       complete=self.complete,
-      extra={} if self.clip.speaker is None else {"speaker": self.clip.speaker},
+      extra=extra,
     )
 
 
@@ -159,4 +178,10 @@ class Engine(abc.ABC):
 
   def _answer(self, clip: ClipInfo, written: Written) -> Answer:
     language, text = self._parse(self._tokenizer.decode(written.tokens))
-    return Answer(clip=clip, language=language, text=text, written=written)
+    return Answer(
+      clip=clip,
+      language=clip.language if clip.language_forced else language,
+      text=text,
+      written=written,
+      words=rate_words(text, self._tokenizer.pieces(written.tokens), written.log_probs),
+    )

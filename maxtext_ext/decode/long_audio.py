@@ -121,13 +121,13 @@ class _Feed:
     """Adds the answer for a piece."""
     progress, place = self._asked.pop(answer.clip.id)
     log_probs = answer.written.log_probs
-    heard_nothing = answer.complete and not answer.text
     progress.segments[place] = dataclasses.replace(
       progress.segments[place],
       text=answer.text,
       language=progress.recording.language or answer.language,
-      finish_reason="no_speech" if heard_nothing else answer.written.finish_reason,
+      finish_reason=answer.finish_reason,
       log_prob=sum(log_probs) / len(log_probs) if log_probs else None,
+      words=answer.words,
     )
     progress.waiting -= 1
 

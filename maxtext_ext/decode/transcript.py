@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 
+from maxtext_ext.decode.words import Word
 from maxtext_ext.text.joining import join_texts
 from maxtext_ext.text.subtitles import make_cues, to_srt, to_vtt
 
@@ -22,11 +23,12 @@ class Segment:
     text: the transcript.
     language: that was asked for, or else the one that the model heard.
     finish_reason: "stop" where the model ended its answer, "length" or "loop" where a limit did,
-      "no_speech" where there is no text, since the piece is silent or the model heard nothing.
+      "no_speech" where there is no text, since the piece is silent or the model ended without one.
     speech_seconds: of it that are speech, an estimate.
     log_prob: mean natural logarithm of the probability of its tokens; None where the engine gives
       none, or the piece was not decoded. Two segments of the same text are equal without it: it
       may differ in the last digits.
+    words: of the text, with confidences; empty where the engine gives no log-probabilities.
   """
 
   start: float
@@ -36,6 +38,7 @@ class Segment:
   finish_reason: str
   speech_seconds: float
   log_prob: float | None = dataclasses.field(compare=False)
+  words: tuple[Word, ...] = dataclasses.field(default=(), compare=False)
 
   @property
   def is_covered(self) -> bool:
@@ -124,10 +127,11 @@ def to_json(transcription: Transcription, name: str = "") -> str:
 
 
 def _as_dict(segment: Segment) -> dict[str, object]:
-  fields = dataclasses.asdict(segment)
-  return {
+  fields = {field.name: getattr(segment, field.name) for field in dataclasses.fields(segment)}
+  rounded = {
     name: round(value, 3) if isinstance(value, float) else value for name, value in fields.items()
   }
+  return rounded | {"words": [word.as_dict() for word in segment.words]}
 
 
 def render(transcription: Transcription, kind: str, name: str = "") -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from maxtext_ext.evaluate.alignment import align
 from maxtext_ext.evaluate.hypothesis import Hypothesis
+from maxtext_ext.evaluate.mixed import split_units
 from maxtext_ext.evaluate.wer import Texts
 
 _BINS = 10
@@ -65,8 +66,8 @@ def calibrate(
   """Compares the confidences of words with their correctness; None where no line has any.
 
   A line may have `words: [{"word": "two", "confidence": 0.9}, ...]`; `words` of another form are
-  not ours and are ignored. A word is right where the alignment with the reference pairs it with
-  itself.
+  not ours and are ignored. A word, or a character of a script without spaces, is right where the
+  alignment with the reference pairs it with itself.
 
   Args:
     texts: normalised texts of each hypothesis.
@@ -82,11 +83,12 @@ def calibrate(
     spoken = _words(item)
     if spoken is None:
       continue
-    split = [(part, c) for word, c in spoken for part in normalize(word).split()]
-    if [part for part, _ in split] != pair.hypothesis.split():
+    split = [(part, c) for word, c in spoken for part in split_units(normalize(word))]
+    heard = split_units(pair.hypothesis)
+    if [part for part, _ in split] != heard:
       left_out += 1
       continue
-    pairs = align(pair.reference.split(), pair.hypothesis.split())
+    pairs = align(split_units(pair.reference), heard)
     right += [aligned.kind == "hit" for aligned in pairs if aligned.kind != "deletion"]
     confidences += [confidence for _, confidence in split]
   if not confidences:

@@ -10,6 +10,7 @@ _CHARACTERS = (
 )
 _CHARACTER = re.compile(f"[{_CHARACTERS}]")
 _UNIT = re.compile(rf"[{_CHARACTERS}]|[^\s{_CHARACTERS}]+")
+_WORD = re.compile(rf"[{_CHARACTERS}](?:[^\w\s])*|[^\s{_CHARACTERS}]+")
 
 
 def has_characters(text: str) -> bool:
@@ -27,3 +28,12 @@ def split_units(text: str) -> list[str]:
   ['我', '想', 'buy', '一', '杯', 'coffee']
   """
   return _UNIT.findall(text)
+
+
+def word_spans(text: str) -> list[tuple[int, int]]:
+  """Returns start and end of each unit of a text, with the punctuation behind a character.
+
+  >>> word_spans("一杯，please!")
+  [(0, 1), (1, 3), (3, 10)]
+  """
+  return [match.span() for match in _WORD.finditer(text)]

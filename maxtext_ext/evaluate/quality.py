@@ -104,7 +104,7 @@ def assess(hypotheses: Sequence[Hypothesis], texts: Sequence[Texts]) -> Quality:
       for reason, words, reference in zip(reasons, heard, said, strict=True)
     ),
     cut=sum(
-      reason == "length" or not item.complete
+      reason == "length" if reason else not item.complete
       for reason, item in zip(reasons, hypotheses, strict=True)
     ),
     speech=len(speech),

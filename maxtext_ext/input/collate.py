@@ -115,6 +115,7 @@ class ClipInfo:
   seconds: float
   reference: str
   speaker: str | None = None
+  language_forced: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,6 +262,7 @@ def info(utterance: Utterance) -> ClipInfo:
     seconds=utterance.seconds,
     reference=utterance.text,
     speaker=utterance.speaker,
+    language_forced=utterance.language_forced,
   )
 
 

@@ -29,6 +29,7 @@ class Utterance:
       stored record, which need not be aligned.
     text: the reference transcript.
     speaker: the corpus's id of the speaker, None if unknown.
+    language_forced: the prompt names the language, so that the answer does not.
     epoch: how often its dataset has been read before.
     chunk_mask: int32 [n, 4], SpecAugment's masks of its n chunks; None: nothing is masked.
   """
@@ -43,6 +44,7 @@ class Utterance:
   audio_start: int
   geometry: Geometry
   speaker: str | None = None
+  language_forced: bool = False
   epoch: int = 0
   chunk_mask: np.ndarray | None = None
 
@@ -130,6 +132,7 @@ def build_utterance(
     audio_start=len(before),
     geometry=geometry,
     speaker=record.speaker,
+    language_forced=forced and bool(after),  # a template without prompt forces nothing
     epoch=epoch,
   )
 

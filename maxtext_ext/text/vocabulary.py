@@ -1,7 +1,11 @@
 """Vocabulary: what turns text into a model's token ids and back."""
 
 import abc
+import functools
 from collections.abc import Iterable
+
+_NO_CHARACTER = "\ufffd"  # which decoding writes for bytes that are not UTF-8
+_MOST_BYTES = 4  # of a character
 
 
 class Vocabulary(abc.ABC):
@@ -26,6 +30,24 @@ class Vocabulary(abc.ABC):
   @abc.abstractmethod
   def decode(self, ids: Iterable[int]) -> str:
     """Text of any ids; those that stand for no text add nothing."""
+
+  def pieces(self, ids: Iterable[int]) -> list[str]:
+    """Text that each id adds: of a character whose bytes several ids make, the last one adds it.
+
+    Joined they are `decode(ids)`, unless that has bytes which make no character.
+    """
+    found: list[str] = []
+    pending: list[int] = []
+    for token in ids:
+      pending.append(token)
+      text = self.decode(pending) if len(pending) > 1 else _decode_one(self, token)
+      incomplete = text.endswith(_NO_CHARACTER) and len(pending) < _MOST_BYTES
+      found.append("" if incomplete else text)
+      if not incomplete:
+        pending = []
+    if pending:
+      found[-1] = self.decode(pending)
+    return found
 
   @property
   @abc.abstractmethod
@@ -53,3 +75,8 @@ class Vocabulary(abc.ABC):
         f" vocab_size={vocab_size}; give the tokenizer that belongs to the model, or make the model"
         " with at least as many"
       )
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _decode_one(vocabulary: Vocabulary, token: int) -> str:
+  return vocabulary.decode([token])

@@ -10,8 +10,11 @@ from gcs_faults import Faults
 
 from maxtext_ext.decode import decode
 from maxtext_ext.evaluate import decoded
+from maxtext_ext.evaluate.findings import find
 from maxtext_ext.evaluate.hypotheses import read_hypotheses
 from maxtext_ext.evaluate.hypothesis import ERROR
+from maxtext_ext.evaluate.system import load_system
+from maxtext_ext.evaluate.wer import Method
 from maxtext_ext.files import connection
 from tests import tiny
 
@@ -73,12 +76,28 @@ def test_a_split_is_decoded_once(keys, split, capsys):
   assert "nothing was left to decode" in capsys.readouterr().err
 
 
+def test_evaluate_reads_why_transcripts_ended_and_the_confidences(split):
+  lines = read_hypotheses(split.output)
+  reasons = [line.extra["finish_reason"] for line in lines]
+  assert "length" in reasons, "weights as drawn seldom end by themselves"
+  found = find(load_system([pathlib.Path(split.output)], normalizer="none", method=Method()))
+  assert found.quality.cut == reasons.count("length")
+  assert found.quality.loops == reasons.count("loop")
+  assert found.calibration is not None and found.calibration.left_out == 0
+  words = [word for line in lines for word in line.extra["words"]]
+  assert found.calibration.words == len(words) > 0
+  assert all(0 < word["confidence"] <= 1 for word in words)
+
+
 def test_other_settings_are_refused_until_they_replace(keys, split):
   shorter = tiny.last_wins([*keys, "max_new_tokens=2", f"output={folder_of(keys) / 'replaced'}"])
   shutil.copytree(split.output, folder_of(keys) / "replaced")
   with pytest.raises(ValueError, match=r"other settings \(max_new_tokens was 4, now 2\); give"):
     decode.main(tiny.DEMO, shorter)
   assert texts(str(folder_of(keys) / "replaced")) == texts(split.output)
+  drawn = [*keys, "temperature=2.0", f"output={folder_of(keys) / 'replaced'}"]
+  with pytest.raises(ValueError, match=r"settings \(temperature was None, now 2\.0\); give"):
+    decode.main(tiny.DEMO, drawn)
   replaced = decode.main(tiny.DEMO, [*shorter, "replace_output=true"])
   assert replaced.clips == CLIPS
   assert decoded.read(replaced.output).max_new_tokens == 2

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from maxtext_ext.decode.transcript import FORMATS, Segment, Transcription, render
+from maxtext_ext.decode.words import Word
 
 
 def segment(start: float, end: float, text: str = "", **fields) -> Segment:
@@ -13,8 +14,9 @@ def segment(start: float, end: float, text: str = "", **fields) -> Segment:
   return Segment(start=float(start), end=float(end), text=text, **{**known, **fields})
 
 
+WORDS = tuple(Word(text=word, confidence=1 / 3) for word in ("one", "two", "three"))
 SEGMENTS = [
-  segment(0, 10, "one two three"),
+  segment(0, 10, "one two three", words=WORDS),
   segment(10, 20, finish_reason="no_speech", speech_seconds=0, language=None, log_prob=None),
   segment(20, 30, "arba", language="Hebrew", speech_seconds=3),
 ]
@@ -84,4 +86,5 @@ def test_every_format():
     "finish_reason": "stop",
     "speech_seconds": 10,
     "log_prob": -0.25,
+    "words": [{"word": word, "confidence": 0.3333} for word in ("one", "two", "three")],
   }

@@ -242,3 +242,23 @@ def test_a_template_says_which_special_tokens_are_needed(tmp_path: Path) -> None
   lacking = Tokenizer.from_directory(qwen3_directory(), required=("<|im_end|>", "<|hear|>"))
   with pytest.raises(ValueError, match=r"lacks <\|hear\|>;"):
     _ = lacking.vocab_size
+
+
+@given(
+  text=st.text(max_size=12) | st.sampled_from(["שָׁלוֹם עולם", "مرحبا", "你好，世界", "a 👩‍👩‍👧 b"])
+)
+def test_pieces_are_the_text_of_the_tokens(either: Tokenizer, text: str) -> None:
+  ids = either.encode(text)
+  pieces = either.pieces(ids)
+  assert len(pieces) == len(ids)
+  if "\ufffd" not in text:
+    assert "".join(pieces) == either.decode(ids)
+    assert not any("\ufffd" in piece for piece in pieces)
+
+
+@given(ids=st.lists(st.integers(0, 400) | st.integers(0, 151_750), max_size=12))
+def test_any_tokens_have_pieces(either: Tokenizer, ids: list[int]) -> None:
+  pieces, text = either.pieces(ids), either.decode(ids)
+  assert len(pieces) == len(ids)
+  if "\ufffd" not in text:
+    assert "".join(pieces) == text
