@@ -5,12 +5,14 @@ they are needed: memory is that of the pieces that wait, whatever the length of 
 """
 
 import dataclasses
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
 from maxtext_ext.audio.limits import SAMPLE_RATE, AudioError
 from maxtext_ext.audio.pieces import PIECE_SECONDS, Detector, Piece, cut_pieces
+from maxtext_ext.decode.echo import is_heard, is_suspect
 from maxtext_ext.decode.interface import Answer
 from maxtext_ext.decode.request import Request
 from maxtext_ext.decode.transcript import Segment, Transcription
@@ -51,6 +53,22 @@ class _Progress:
   error: AudioError | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+  """Piece that is being decoded.
+
+  Attributes:
+    place: of its segment in the recording.
+    samples: kept where there is a context, of which the answer may be an echo.
+    suspect: the answer with the context, while it is decoded without.
+  """
+
+  progress: _Progress
+  place: int
+  samples: np.ndarray | None
+  suspect: Answer | None = None
+
+
 def transcribe(
   recordings: Iterable[Recording],
   run: Callable[[Iterable[Request]], Iterator[Answer]],
@@ -60,6 +78,8 @@ def transcribe(
   make_detector: Callable[[], Detector] | None = None,
 ) -> Iterator[tuple[int, Transcription | AudioError]]:
   """Transcribes recordings; yields each with its number when it is finished, in any order.
+
+  An answer that may be an echo of the context is compared with one without it, see `echo`.
 
   Args:
     recordings: read one after the other.
@@ -73,9 +93,14 @@ def transcribe(
     The transcript, or the reason why the audio cannot be used; other recordings go on.
   """
   feed = _Feed(recordings, build, round(piece_seconds * SAMPLE_RATE), make_detector)
-  for answer in run(feed.clips()):
-    feed.add(answer)
-    yield from feed.finished()
+  clips = feed.clips()
+  while True:
+    for answer in run(clips):
+      feed.add(answer)
+      yield from feed.finished()
+    if not feed.has_suspects:
+      break
+    clips = feed.suspects()
   yield from feed.finished()
 
 
@@ -92,7 +117,8 @@ class _Feed:
     self._recordings, self._build = recordings, build
     self._limit, self._make_detector = limit, make_detector
     self._open: dict[int, _Progress] = {}
-    self._asked: dict[str, tuple[_Progress, int]] = {}  # recording and segment of each clip
+    self._asked: dict[str, _Asked] = {}
+    self._suspects: deque[Request] = deque()
 
   def clips(self) -> Iterator[Request]:
     """Yields the pieces to decode."""
@@ -104,6 +130,16 @@ class _Feed:
         progress.error = error
       progress.ended = True
 
+  @property
+  def has_suspects(self) -> bool:
+    """Returns whether there are pieces to decode again."""
+    return bool(self._suspects)
+
+  def suspects(self) -> Iterator[Request]:
+    """Yields pieces to decode again without context."""
+    while self._suspects:
+      yield self._suspects.popleft()
+
   def _pieces(self, number: int, progress: _Progress) -> Iterator[Request]:
     recording = progress.recording
     detector = self._make_detector() if self._make_detector else None
@@ -113,18 +149,30 @@ class _Feed:
       if piece.is_silent:
         continue
       name = f"audio[{number}] from {piece.start / SAMPLE_RATE:.3f} s"
-      self._asked[name] = progress, len(progress.segments) - 1
+      samples = piece.samples if recording.context else None
+      self._asked[name] = _Asked(progress, len(progress.segments) - 1, samples)
       progress.waiting += 1
       yield self._build(name, piece.samples, recording)
+      yield from self.suspects()
 
   def add(self, answer: Answer) -> None:
     """Adds the answer for a piece."""
-    progress, place = self._asked.pop(answer.clip.id)
+    name = answer.clip.id
+    asked = self._asked.pop(name)
+    progress, place = asked.progress, asked.place
+    recording = progress.recording
+    if asked.samples is not None and is_suspect(answer.text, recording.context):
+      plain = dataclasses.replace(recording, context="")
+      self._asked[name] = _Asked(progress, place, None, suspect=answer)
+      self._suspects.append(self._build(name, asked.samples, plain))
+      return
+    if asked.suspect is not None and is_heard(asked.suspect.text, answer.text):
+      answer = asked.suspect
     log_probs = answer.written.log_probs
     progress.segments[place] = dataclasses.replace(
       progress.segments[place],
       text=answer.text,
-      language=progress.recording.language or answer.language,
+      language=recording.language or answer.language,
       finish_reason=answer.finish_reason,
       log_prob=sum(log_probs) / len(log_probs) if log_probs else None,
       words=answer.words,

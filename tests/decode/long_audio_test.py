@@ -139,6 +139,43 @@ def test_language_and_context_reach_every_piece():
   assert result.language == "Hebrew"
 
 
+@pytest.mark.parametrize(
+  ("plain", "text"),
+  [("", ""), ("good morning", "good morning"), ("Dinah Kohen", "Dana Cohen")],
+)
+@pytest.mark.parametrize("at_once", [1, 2, 100])
+def test_the_context_does_not_leak_into_the_text(plain, text, at_once):
+  """The model writes its context whatever is said, and without one what it hears."""
+  asked = []
+
+  def run(clips):
+    clips = iter(clips)
+    while held := list(itertools.islice(clips, at_once)):
+      for clip in reversed(held):
+        asked.append(clip.utterance.text)
+        yield answer(clip, clip.utterance.text or plain)
+
+  source = recording(40, context="Dana Cohen")
+  ((_, result),) = transcribe([source], run, build, piece_seconds=10.0)
+  assert len(result.segments) > 3
+  assert {segment.text for segment in result.segments} == {text}
+  assert {segment.finish_reason for segment in result.segments} == {"stop" if text else "no_speech"}
+  assert sorted(asked) == sorted(["", "Dana Cohen"] * len(result.segments))
+
+
+@pytest.mark.parametrize("context", ["", "Dana Cohen"])
+def test_other_answers_are_asked_for_once(context):
+  asked = []
+
+  def run(clips):
+    for clip in clips:
+      asked.append(clip)
+      yield answer(clip, "Dana Cohen is here" if context else "Dana Cohen")
+
+  ((_, result),) = transcribe([recording(40, context=context)], run, build, piece_seconds=10.0)
+  assert len(asked) == len(result.segments) > 3
+
+
 def test_a_detector_leaves_out_noise_and_times_the_speech():
   samples = np.full(30 * SAMPLE_RATE, 0.1, np.float32)
   samples[12 * SAMPLE_RATE : 15 * SAMPLE_RATE] = 0.5
