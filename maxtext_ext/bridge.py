@@ -111,6 +111,7 @@ __all__ = [
   "TrainState",
   "Transformer",
   "absolute",
+  "abstract_params",
   "abstract_train_state",
   "checkpoint_manager",
   "clip_gradients",
@@ -346,19 +347,23 @@ def from_checkpoint(items: dict[str, Any], abstract: nnx.State) -> nnx.State:
   return checkpointing._linen_items_to_nnx(items, abstract)
 
 
+def abstract_params(config: Config, mesh: Mesh, make: Callable[[], nnx.Module]) -> nnx.State:
+  """Returns the shapes, dtypes and shardings on the mesh of a model's parameters."""
+  abstract, _, _ = maxtext_utils.get_abstract_state(
+    config, mesh, lambda: TrainState(make(), None), is_training=False
+  )
+  return nnx.split_state(abstract["model"], nnx.Param, ...)[0]
+
+
 def load_params(config: Config, mesh: Mesh, path: str, make: Callable[[], nnx.Module]) -> nnx.State:
   """Loads the parameters of a checkpoint (its step folder or `items`), sharded for `mesh`.
 
   Raises:
     ValueError: when a parameter of the model is missing there or has another shape.
   """
-  abstract, _, _ = maxtext_utils.get_abstract_state(
-    config, mesh, lambda: TrainState(make(), None), is_training=False
-  )
-  params = nnx.split_state(abstract["model"], nnx.Param, ...)[0]
   return checkpointing.load_params_from_path(
     absolute(path),
-    params,
+    abstract_params(config, mesh, make),
     config.checkpoint_storage_concurrent_gb,
     config.checkpoint_storage_use_ocdbt,
     config.checkpoint_storage_use_zarr3,

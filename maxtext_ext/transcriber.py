@@ -61,7 +61,7 @@ class Transcriber:
     self._geometry = encoder_config(config).geometry
     config = bridge.replace(config, audio_dtype="float32")  # as audio comes here
     self._engine = make_engine(config, mesh, tokenizer, announce=sys.stderr.isatty())
-    self._weights = self._engine.prepare(params)
+    self._weights = self._engine.prepare(params, donate=True)
 
   @classmethod
   def from_pretrained(cls, path: str | os.PathLike[str], **overrides: Any) -> Self:

@@ -141,7 +141,7 @@ def decode(config: bridge.Config) -> DecodeResult:
   engine = make_engine(config, mesh, tokenizer, announce=first)
   read_clip = UtteranceReader(clips, inputs, tokenizer, longest_prompt=engine.longest_prompt)
   transcribe = make_transcriber(engine, params)
-  del params  # of which the engine may have a copy
+  del params  # which the engine may have freed
   mine = sum(len(division.places(shard)) for shard in shards)
   with ProgressLine("decode", mine, visible=first) as progress:
     tally = decode_shards(
@@ -200,8 +200,12 @@ def open_clips(config: bridge.Config, inputs: InputConfig, *, visible: bool = Tr
 def make_transcriber(
   engine: Engine, params: nnx.State
 ) -> Callable[[Iterator[Utterance]], Iterator[Hypothesis]]:
-  """Returns what makes lines of clips; all processes of a run call it, each with its own clips."""
-  prepared = engine.prepare(params)
+  """Returns what makes lines of clips; all processes of a run call it, each with its own clips.
+
+  Args:
+    params: which may not be used again.
+  """
+  prepared = engine.prepare(params, donate=True)
   return lambda clips: (answer.hypothesis() for answer in engine.run(prepared, map(Request, clips)))
 
 

@@ -21,15 +21,13 @@ from maxtext_ext.decode.programs import Programs
 from maxtext_ext.decode.reader import Reader, longest_prompt
 from maxtext_ext.decode.request import Request
 from maxtext_ext.decode.session import Counts, Session
-from maxtext_ext.decode.shape import MeshDivision, Shape
+from maxtext_ext.decode.shape import MeshDivision, Shape, row_tokens_of
 from maxtext_ext.decode.slots import Writing, expected_places
 from maxtext_ext.decode.state import LENGTH, LOOP, STOP, Pool, Ready
 from maxtext_ext.input.collate import info
 from maxtext_ext.parallel import largest_of_hosts
 from maxtext_ext.text.tokenizer import Tokenizer
 
-_ROW_TOKENS = {"cpu": 512}  # of packed rows for all but long clips
-_DEFAULT_ROW_TOKENS = 2048
 _READ_AHEAD = 4  # clips that are read ahead, for each slot
 _FINISH = {STOP: "stop", LENGTH: "length", LOOP: "loop"}
 
@@ -66,10 +64,10 @@ class SlotEngine(Engine):
     """Returns the tokens of the longest row."""
     return longest_prompt(self._row_tokens)
 
-  def prepare(self, params: nnx.State) -> Weights:
+  def prepare(self, params: nnx.State, *, donate: bool = False) -> Weights:
     """Cuts the weights of scanned layers into layers, which copies them."""
     with self._scope():
-      return self._model.weights(params)
+      return self._model.weights(params, donate=donate)
 
   def run(
     self,
@@ -116,7 +114,7 @@ class SlotEngine(Engine):
 
   @property
   def _row_tokens(self) -> int:
-    return _ROW_TOKENS.get(self._platform, _DEFAULT_ROW_TOKENS)
+    return row_tokens_of(self._platform)
 
   def _scope(self) -> AbstractContextManager[None]:
     return bridge.mesh_scope(self._config, self._mesh)

@@ -133,8 +133,13 @@ class Engine(abc.ABC):
     """Returns the tokens of the longest prompt that it can decode; None: of any."""
     return None
 
-  def prepare(self, params: nnx.State) -> Any:
-    """Brings parameters of the model into the form that `run` takes, once for many runs."""
+  def prepare(self, params: nnx.State, *, donate: bool = False) -> Any:
+    """Brings parameters of the model into the form that `run` takes, once for many runs.
+
+    Args:
+      donate: the caller does not use `params` again.
+    """
+    del donate
     return params
 
   @abc.abstractmethod

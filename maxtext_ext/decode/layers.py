@@ -5,7 +5,9 @@ with their adapters, quantization and shardings. The loop over the layers, the a
 cache belong to the caller, who can keep the cache in place and give every clip its own position.
 
 With `scan_layers` MaxText stacks the weights of all layers along `param_scan_axis`, so a program
-that scans over them lays every matrix out anew whenever it runs. They are cut once instead.
+that scans over them lays every matrix out anew whenever it runs. They are cut once instead, and lie
+row by row, as kernels read them: a TPU would else turn those of experts whose width is no multiple
+of 128, and every program would turn them back.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +16,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.sharding import Mesh
+from jax.experimental.layout import Format, Layout
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from maxtext_ext import bridge
@@ -69,18 +72,18 @@ class SplitModel:
     for name in self._names:
       delattr(model.decoder, name)
     self._model_def, _, self._rest = nnx.split(model, nnx.Param, ...)
-    self._cut = jax.jit(self._cut_stack)
 
   @property
   def depth(self) -> int:
     """Number of decoder layers."""
     return len(self._layers)
 
-  def weights(self, params: nnx.State) -> Weights:
+  def weights(self, params: nnx.State, *, donate: bool = False) -> Weights:
     """Separates the parameters of the layers; scanned ones are copied.
 
     Args:
-      params: of the model, as `make_model` has them.
+      params: of the model, as `make_model` has them; or their shapes and shardings.
+      donate: free the memory of each scanned parameter as soon as it is copied.
     """
     flat = nnx.to_flat_state(params)
     of_layers: dict[str, list[Any]] = {name: [] for name in self._names}
@@ -90,16 +93,30 @@ class SplitModel:
         of_layers[path[1]].append((path[2:], value))
       else:
         others.append((path, value))
-    states = [nnx.from_flat_state(pairs) for pairs in of_layers.values()]
-    layers = self._cut(states[0]) if self.config.scan_layers else states
+    layers = [nnx.from_flat_state(pairs) for pairs in of_layers.values()]
+    if self.config.scan_layers:
+      leaves, form = jax.tree.flatten(layers[0])
+      cut = [self._cut(leaf, donate) for leaf in leaves]
+      layers = [jax.tree.unflatten(form, of_layer) for of_layer in zip(*cut, strict=True)]
     return Weights(nnx.from_flat_state(others), tuple(layers))
 
-  def _cut_stack(self, stacked: nnx.State) -> list[nnx.State]:
-    def cut(layer: int) -> Callable[[jax.Array], jax.Array]:
-      # MaxText stacks vectors along their first axis.
-      return lambda x: jnp.take(x, layer, axis=self._axis if x.ndim > self._axis else 0)
-
-    return [jax.tree.map(cut(i), stacked) for i in range(self.depth)]
+  def _cut(self, stack: Any, donate: bool) -> list[Any]:
+    """Cuts a parameter of all layers into those of each."""
+    # MaxText stacks vectors along their first axis.
+    axis = self._axis if stack.ndim > self._axis else 0
+    shape = stack.shape[:axis] + stack.shape[axis + 1 :]
+    placement: Any = stack.sharding
+    if isinstance(placement, NamedSharding):
+      spec = list(placement.spec) + [None] * (stack.ndim - len(placement.spec))
+      placement = NamedSharding(placement.mesh, PartitionSpec(*spec[:axis], *spec[axis + 1 :]))
+      placement = Format(Layout(tuple(range(len(shape)))), placement)
+    if isinstance(stack, jax.ShapeDtypeStruct):
+      return [jax.ShapeDtypeStruct(shape, stack.dtype, sharding=placement)] * self.depth
+    cut = jax.jit(_cut_stack, static_argnames="axis", out_shardings=[placement] * self.depth)
+    layers = cut(stack, axis=axis)
+    if donate:
+      stack.delete()
+    return layers
 
   def model(self, weights: Weights) -> Any:
     """Builds the model without its decoder layers: encoder, projector, embeddings and head."""
@@ -128,6 +145,10 @@ class SplitModel:
       x_BTD, new = run_layer(layer, x_BTD, positions_BT, cache, attend)
       kept.append(new)
     return x_BTD, kept
+
+
+def _cut_stack(stack: Array, *, axis: int) -> list[Array]:
+  return [jnp.take(stack, i, axis=axis) for i in range(stack.shape[axis])]
 
 
 def run_layer(

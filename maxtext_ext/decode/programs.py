@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array
 
 from maxtext_ext.decode import head
@@ -50,7 +50,7 @@ class Programs:
     self._config, self._depth = model.config, model.depth
     by_lane, cache = self.division.by_lane, self.division.cache
     written: Any = Written(*cast(Any, [by_lane] * 4))
-    window = Window(
+    self.steps = window = Window(
       model,
       self.division,
       shape,
@@ -62,8 +62,11 @@ class Programs:
     prefill = Prefill(
       model, self.division, shape, vocab_size=vocab_size, repeats=repeats, platform=platform
     )
+    self.jit_prefill = jax.jit(
+      prefill.__call__, donate_argnums=1, out_shardings=self.division.ready
+    )
     self.prefill = announce_first_call(
-      jax.jit(prefill.__call__, donate_argnums=1, out_shardings=self.division.ready),
+      self.jit_prefill,
       f"compiling the decoder for prompts, rows of {shape.row_tokens} tokens",
       visible=announce,
     )
@@ -74,12 +77,13 @@ class Programs:
       f"compiling the decoder for prompts with drafts, rows of {shape.row_tokens} tokens",
       visible=announce,
     )
+    self.jit_window = jax.jit(
+      window.__call__,
+      donate_argnums=1,
+      out_shardings=(self.division.pool, written, by_lane, self.division.everywhere),
+    )
     self.window = announce_first_call(
-      jax.jit(
-        window.__call__,
-        donate_argnums=1,
-        out_shardings=(self.division.pool, written, by_lane, self.division.everywhere),
-      ),
+      self.jit_window,
       f"compiling the decoder for {shape.slots * shape.lanes} clips together",
       visible=announce,
       program=lambda _, pool, *__: pool.places,
@@ -94,6 +98,14 @@ class Programs:
     keys: list[list[Array]] = [[] for _ in range(self._depth)]
     values: list[list[Array]] = [[] for _ in range(self._depth)]
     return self.grow(Pool(keys, values, self._empty_state()), places)
+
+  def abstract_pool(self, places: int) -> Pool:
+    """Returns the shapes and shardings of `empty_pool`."""
+    return placed(jax.eval_shape(lambda: self.empty_pool(places)), self.division.pool)
+
+  def abstract_ready(self) -> Ready:
+    """Returns the shapes and shardings of `empty_ready`."""
+    return placed(jax.eval_shape(self._empty_ready), self.division.ready)
 
   def grow(self, pool: Pool, places: int) -> Pool:
     """Gives every slot at least so many places; the clips in them stay where they are."""
@@ -130,6 +142,15 @@ class Programs:
     hidden = (shape.lanes, rows * shape.clips, config.emb_dim)
     written = nothing_written(*hidden[:2])
     return Ready(keys, values, jnp.zeros(hidden, config.dtype), written)
+
+
+def placed(tree: Any, shardings: Any) -> Any:
+  """Returns shapes with shardings, which are given for a prefix of the tree."""
+
+  def place(sharding: NamedSharding, part: Any) -> Any:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), part)
+
+  return jax.tree.map(place, shardings, tree)
 
 
 def _lengthen(block_BKSH: Array, places: int) -> Array:

@@ -16,6 +16,9 @@ MIN_PROMPT = 8  # tokens; a row holds at most row_tokens / MIN_PROMPT clips
 _HEAD_AXES = ("tensor", "tensor_transpose", "tensor_sequence")  # MaxText's, of attention heads
 
 _ALIGNED = 128  # places; slots have a multiple of it
+_BLOCKS = {"cpu": 128, "tpu": 256}  # places of a block; elsewhere kernels read what is used
+_ROW_TOKENS = {"cpu": 512}  # of packed rows for all but long clips
+_DEFAULT_ROW_TOKENS = 2048
 _STEPS = 8  # sizes of slots differ by about an eighth
 
 
@@ -65,7 +68,7 @@ class Shape:
       windows=-(-windows // together) * together,
       windows_together=together,
       query_block=max(64, row_tokens // 16),
-      block_places=_ALIGNED if platform == "cpu" else 0,
+      block_places=_BLOCKS.get(platform, 0),
       steps=32 if platform in BUFFERED else 128,
       geometry=geometry,
       audio_dtype=config.audio_dtype,
@@ -85,6 +88,11 @@ class Shape:
   def query_blocks(self) -> int:
     """Most blocks of queries of a row."""
     return self.row_tokens // self.query_block + self.clips
+
+
+def row_tokens_of(platform: str) -> int:
+  """Returns the prompt tokens of a packed row, for all but long clips."""
+  return _ROW_TOKENS.get(platform, _DEFAULT_ROW_TOKENS)
 
 
 def round_places(places: int) -> int:

@@ -122,6 +122,20 @@ class Window:
     step, layers, state, written, taken_R, read = lax.while_loop(goes_on, run_step, start)
     return self._cache.close(layers, state), written, taken_R, {"steps": step, "read": read}
 
+  def open(self, pool: Pool) -> tuple[list[Layer], State]:
+    """Makes what `step` takes, and `close` makes a pool of again; for counting what they cost."""
+    return self._cache.open(pool)
+
+  def close(self, layers: list[Layer], state: State) -> Pool:
+    """Ends a window."""
+    return self._cache.close(layers, state)
+
+  def step(
+    self, weights: Weights, layers: list[Layer], state: State, step: Array
+  ) -> tuple[list[Layer], State, Written]:
+    """Runs one step of a window, in which no slot gets a new clip."""
+    return self._step(self._model.model(weights), weights, layers, state, step)
+
   def _places_read(self, state: State, places: int) -> Array:
     """Counts the places that a step reads: of whole blocks, as many as the longest slot has."""
     slots, block = self._shape.slots, self._shape.block_places or places

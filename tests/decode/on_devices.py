@@ -47,7 +47,7 @@ def answers(folder: str, case: str) -> dict[str, Any]:
   params = jax.tree.map(jax.device_put, params, placed)
   tokenizer = Tokenizer.from_directory(folder)
   made = SlotEngine(config, mesh, tokenizer)
-  weights = made.prepare(params)
+  weights = made.prepare(params, donate=True)
   requests = [
     Request(clip, **CONTROLS[number % len(CONTROLS)])
     for number, clip in enumerate(clips(tokenizer, SECONDS))
