@@ -51,7 +51,8 @@ class Transcriber:
   """A model with its tokenizer, ready to transcribe. Make one with `Transcriber.from_pretrained`.
 
   A clip's text does not depend on what is transcribed together with it. The first clip compiles the
-  programs, and so does a clip that is far longer than all before; others are quick.
+  programs, unless `warm_up` did, and so does a clip that is far longer than all before; others are
+  quick.
   """
 
   def __init__(
@@ -92,6 +93,10 @@ class Transcriber:
     if mesh.devices.flat[0].platform == "cpu" and "decode_rows" not in overrides:
       config = bridge.replace(config, decode_rows=min(config.decode_rows, CPU_ROWS))
     return cls(config, mesh, params, tokenizer)
+
+  def warm_up(self, seconds: float = PIECE_SECONDS) -> None:
+    """Compiles what clips and pieces of up to so many seconds need, before the first of them."""
+    self._engine.warm_up(self._weights, seconds=seconds)
 
   @overload
   def transcribe(

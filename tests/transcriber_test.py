@@ -35,7 +35,9 @@ def run_dir(tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture(scope="module")
 def transcriber(run_dir) -> Transcriber:
-  return Transcriber.from_pretrained(run_dir, max_new_tokens=12)
+  made = Transcriber.from_pretrained(run_dir, max_new_tokens=12)
+  made.warm_up(seconds=2.0)  # of the clips here
+  return made
 
 
 def clips() -> list[np.ndarray]:

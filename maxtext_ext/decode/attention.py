@@ -7,11 +7,11 @@ nothing is seen adds exactly 0. So the answer depends neither on the other clips
 of blocks.
 """
 
+import functools
 import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
@@ -48,28 +48,33 @@ def write(
 def write_by_product(
   blocks: Sequence[Block], new_BTKH: Float[Array, "B T K H"], place_BT: Int[Array, "B T"]
 ) -> list[Block]:
-  """Writes as `write`, at different places, by products with 0 and 1.
+  """Writes as `write`, at different places, by products with 0 and 1; leaves other blocks alone.
 
   The TPU's compiler fuses the product with the selection, which reads and writes the cache once;
   around a scatter it would copy the cache to another layout and back.
   """
   new_BKTH = new_BTKH.swapaxes(1, 2)
-  slots, groups, tokens, _ = new_BKTH.shape
   first, written = 0, []
   for block_BKSH in blocks:
     size = block_BKSH.shape[2]
     is_place_BST = (first + jnp.arange(size))[:, None] == place_BT[:, None]
-    is_place_BKST = jnp.broadcast_to(is_place_BST[:, None], (slots, groups, size, tokens))
-    own_BKSH = jnp.einsum(
-      "BKST,BKTH->BKSH",
-      is_place_BKST.astype(new_BKTH.dtype),
-      new_BKTH,
-      precision=lax.Precision.HIGHEST,  # exact in float32 too
-    )
-    is_new_BS = jnp.any(is_place_BST, axis=-1)[:, None, :, None]
-    written.append(jnp.where(is_new_BS, own_BKSH.astype(block_BKSH.dtype), block_BKSH))
+    operands = block_BKSH, new_BKTH, is_place_BST
+    written.append(lax.cond(jnp.any(is_place_BST), _put, lambda block, *_: block, *operands))
     first += size
   return written
+
+
+def _put(block_BKSH: Array, new_BKTH: Array, is_place_BST: Array) -> Array:
+  slots, groups, size, _ = block_BKSH.shape
+  is_place_BKST = jnp.broadcast_to(is_place_BST[:, None], (slots, groups, size, new_BKTH.shape[2]))
+  own_BKSH = jnp.einsum(
+    "BKST,BKTH->BKSH",
+    is_place_BKST.astype(new_BKTH.dtype),
+    new_BKTH,
+    precision=lax.Precision.HIGHEST,  # exact in float32 too
+  )
+  is_new_BS = jnp.any(is_place_BST, axis=-1)[:, None, :, None]
+  return jnp.where(is_new_BS, own_BKSH.astype(block_BKSH.dtype), block_BKSH)
 
 
 class Segment(NamedTuple):
@@ -141,11 +146,15 @@ def _merge(sums: Partial, more: Partial) -> Partial:
   )
 
 
-def attend_by_pallas(q_BNH: Float[Array, "B N H"], segments: Sequence[Segment]) -> Array:
+def attend_by_pallas(
+  q_BNH: Float[Array, "B N H"], segments: Sequence[Segment], *, interpret: bool
+) -> Array:
   """Attends as `attend_slots` to one segment, by JAX's kernel for a GPU.
 
-  It reads each slot to its own length, and divides long ones among the processors. On a CPU it is
-  interpreted, for tests.
+  It reads each slot to its own length, and divides long ones among the processors.
+
+  Args:
+    interpret: run it on a CPU, for tests.
   """
   (segment,) = segments
   slots, groups, places, size = segment.keys.shape
@@ -162,16 +171,27 @@ def attend_by_pallas(q_BNH: Float[Array, "B N H"], segments: Sequence[Segment]) 
     sm_scale=1.0,
     block_k=_PALLAS_BLOCK,
     k_splits=places // _PALLAS_BLOCK,
-    interpret=jax.default_backend() == "cpu",
+    interpret=interpret,
   )
   return out.reshape(q_BNH.shape)
 
 
 AttendSlots = Callable[[Array, Sequence[Segment]], Array]
-ATTEND_SLOTS: dict[str, AttendSlots] = {"gpu": attend_by_pallas}  # by platform
+_KERNELS: dict[str, Callable[..., Array]] = {"gpu": attend_by_pallas}  # by platform
 # Platforms on which a window writes keys and values at one shared index of a buffer, and moves them
 # to their slots at its end: a scatter in every step would copy the cache to another layout there.
 BUFFERED = frozenset({"tpu"})
+
+
+def find_attention(platform: str, devices: str) -> AttendSlots:
+  """Returns the attention over slots of a platform.
+
+  Args:
+    devices: the platform of the devices themselves; "cpu": kernels of others are interpreted.
+  """
+  if kernel := _KERNELS.get(platform):
+    return functools.partial(kernel, interpret=devices == "cpu")
+  return attend_slots
 
 
 # --- Packed prompts -------------------------------------------------------------------------------

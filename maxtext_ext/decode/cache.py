@@ -7,10 +7,9 @@ from jax import lax
 from jaxtyping import Array
 
 from maxtext_ext.decode.attention import (
-  ATTEND_SLOTS,
   BUFFERED,
   Segment,
-  attend_slots,
+  find_attention,
   segments_of,
   write,
   write_by_product,
@@ -90,7 +89,7 @@ class SlotCache:
   ) -> tuple[Array, Any]:
     """Writes keys and values of a token of each slot, and attends to it and all before it."""
     del attention
-    look_up = ATTEND_SLOTS.get(self._platform, attend_slots)
+    look_up = find_attention(self._platform, self._division.mesh.devices.flat[0].platform)
 
     def attend_own(
       q: Array, k: Array, v: Array, cache: Layer, state: State, writes: Array, step: Array

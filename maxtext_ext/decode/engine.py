@@ -6,29 +6,34 @@ slots.
 """
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 
 from flax import nnx
 from jax.sharding import Mesh
 
 from maxtext_ext import bridge
-from maxtext_ext.decode.controls import Controls
+from maxtext_ext.decode.controls import Controls, budget
 from maxtext_ext.decode.drafts import usable_part
 from maxtext_ext.decode.interface import Answer, Engine, Written
 from maxtext_ext.decode.layers import SplitModel, Weights
+from maxtext_ext.decode.lowering import lower_prefill, lower_window
 from maxtext_ext.decode.programs import Programs
-from maxtext_ext.decode.reader import Reader, longest_prompt
+from maxtext_ext.decode.reader import Reader, longest_prompt, size_of
 from maxtext_ext.decode.request import Request
 from maxtext_ext.decode.session import Counts, Session
-from maxtext_ext.decode.shape import MeshDivision, Shape, row_tokens_of
+from maxtext_ext.decode.shape import MeshDivision, Shape, round_places, row_tokens_of
 from maxtext_ext.decode.slots import Writing, expected_places
 from maxtext_ext.decode.state import LENGTH, LOOP, STOP, Pool, Ready
 from maxtext_ext.input.collate import info
+from maxtext_ext.models.encoders import encoder_config
 from maxtext_ext.parallel import largest_of_hosts
 from maxtext_ext.text.tokenizer import Tokenizer
 
 _READ_AHEAD = 4  # clips that are read ahead, for each slot
+_TEMPLATE = 32  # tokens of a prompt, beside those of its audio
 _FINISH = {STOP: "stop", LENGTH: "length", LOOP: "loop"}
 
 
@@ -68,6 +73,23 @@ class SlotEngine(Engine):
     """Cuts the weights of scanned layers into layers, which copies them."""
     with self._scope():
       return self._model.weights(params, donate=donate)
+
+  def warm_up(self, weights: Weights, *, seconds: float) -> None:
+    """Compiles both programs at the same time, and makes the slots."""
+    geometry = encoder_config(self._config).geometry
+    prompt = math.ceil(seconds / geometry.chunk_seconds) * geometry.tokens_per_chunk + _TEMPLATE
+    text = min(self._config.max_new_tokens, budget(self._config.tokens_per_second, seconds))
+    size = size_of(prompt, self._row_tokens)
+    programs = self._programs(size)
+    with self._scope():
+      arrays = programs.empty_pool(round_places(prompt + text)), programs.empty_ready()
+      lowered = [
+        lower_prefill(programs, weights),
+        lower_window(programs, weights, arrays[0].places),
+      ]
+    with ThreadPoolExecutor() as threads:
+      list(threads.map(lambda program: program.compile(), lowered))
+    self._kept[size] = arrays
 
   def run(
     self,

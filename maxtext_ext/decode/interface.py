@@ -97,8 +97,8 @@ class Answer:
 class Engine(abc.ABC):
   """A way to decode a model; chosen by the model's `ENGINE`, a key of `decode.engines.ENGINES`.
 
-  A clip's answer does not depend on the clips that are decoded with it. Programs are compiled when
-  a clip first needs them.
+  A clip's answer does not depend on the clips that are decoded with it. Programs are compiled by
+  `warm_up`, or when a clip first needs them.
 
   Attributes:
     CONTROLS: names of the controls that it honours; those of a request or of the configuration that
@@ -141,6 +141,13 @@ class Engine(abc.ABC):
     """
     del donate
     return params
+
+  def warm_up(self, weights: Any, *, seconds: float) -> None:  # noqa: B027  not all can
+    """Compiles what clips of up to so many seconds need, before the first of them.
+
+    Args:
+      weights: as `prepare` returns them.
+    """
 
   @abc.abstractmethod
   def run(

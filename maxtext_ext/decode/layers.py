@@ -98,6 +98,8 @@ class SplitModel:
       leaves, form = jax.tree.flatten(layers[0])
       cut = [self._cut(leaf, donate) for leaf in leaves]
       layers = [jax.tree.unflatten(form, of_layer) for of_layer in zip(*cut, strict=True)]
+    else:
+      layers = jax.tree.map(_row_by_row, layers)
     return Weights(nnx.from_flat_state(others), tuple(layers))
 
   def _cut(self, stack: Any, donate: bool) -> list[Any]:
@@ -145,6 +147,17 @@ class SplitModel:
       x_BTD, new = run_layer(layer, x_BTD, positions_BT, cache, attend)
       kept.append(new)
     return x_BTD, kept
+
+
+def _row_by_row(x: Any) -> Any:
+  """Lays an array, or the shape of one, out row by row where it has another layout."""
+  if not isinstance(x.sharding, NamedSharding):
+    return x
+  placement = Format(Layout(tuple(range(x.ndim))), x.sharding)
+  if isinstance(x, jax.ShapeDtypeStruct):
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placement)
+  own: Any = x.format.layout
+  return x if own.major_to_minor == tuple(range(x.ndim)) else jax.device_put(x, placement)
 
 
 def _cut_stack(stack: Array, *, axis: int) -> list[Array]:

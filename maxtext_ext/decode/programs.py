@@ -25,6 +25,10 @@ from maxtext_ext.progress import announce_first_call
 class Programs:
   """Programs of one shape.
 
+  Attributes:
+    jit_prefill, jit_window: what JAX compiles; `prefill` and `window` also say so.
+    steps: of a window, to be counted one by one.
+
   Args:
     model: split into its layers.
     eos_ids: tokens that end a text.

@@ -16,6 +16,11 @@ def longest_prompt(row_tokens: int) -> int:
   return row_tokens << (SIZES - 1)
 
 
+def size_of(prompt: int, row_tokens: int) -> int:
+  """Returns the class of a clip whose prompt has so many tokens."""
+  return (max(0, prompt - 1) // row_tokens).bit_length()
+
+
 class Reader:
   """Clips read ahead.
 
@@ -46,7 +51,7 @@ class Reader:
 
   def _size(self, clip: Request) -> int:
     tokens = len(clip.utterance.prompt)
-    size = (max(0, tokens - 1) // self._row_tokens).bit_length()
+    size = size_of(tokens, self._row_tokens)
     if size >= SIZES:
       raise ValueError(
         f"{clip.utterance.sample_id}: a prompt of {tokens} tokens, at most"

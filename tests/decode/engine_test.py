@@ -7,7 +7,9 @@ itself, and all answers are alike.
 import dataclasses
 import functools
 import random
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -32,6 +34,7 @@ def directory(tmp_path_factory):
 def made(directory):
   """Engine of 4 slots, its weights, and clips."""
   made, weights = engine(directory, False)
+  made.warm_up(weights, seconds=max(SECONDS))
   return made, weights, clips(setup(directory, False)[3], SECONDS)
 
 
@@ -58,6 +61,24 @@ def assert_same(written, want):
   for id_, answer in written.items():
     assert (answer.tokens, answer.finish_reason) == (want[id_].tokens, want[id_].finish_reason)
     np.testing.assert_allclose(answer.log_probs, want[id_].log_probs, atol=1e-5)
+
+
+def test_nothing_is_compiled_after_warming_up(made):
+  """The first test that uses this engine."""
+  compiled = []
+
+  def note(event: str, _: float, **of: Any) -> None:
+    if event == "/jax/core/compile/backend_compile_duration":
+      compiled.append(of)
+
+  jax.monitoring.register_event_duration_secs_listener(note)
+  try:
+    jax.jit(lambda x: x + 1)(1)
+    assert len(compiled) == 1, "compilations are counted"
+    write(*made)
+  finally:
+    jax.monitoring.unregister_event_duration_listener(note)
+  assert len(compiled) == 1, compiled
 
 
 @pytest.mark.parametrize("scanned", [False, True], ids=["unscanned", "scanned"])
