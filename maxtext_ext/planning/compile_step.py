@@ -32,7 +32,7 @@ from maxtext_ext.train.step import eval_step, make_init_fn, train_step
 AUDIO_SHARE = 0.76
 # For counting: else products of arrays that tensor parallelism divides become loops, whose bodies
 # are counted once.
-_WITHOUT_LOOPS = {
+WITHOUT_LOOPS = {
   "xla_tpu_enable_windowed_einsum_for_all_gather": False,
   "xla_tpu_enable_windowed_einsum_for_reduce_scatter": False,
 }
@@ -145,7 +145,7 @@ def compile_step(
   step, _ = bridge.jit_steps(config, mesh, graphdef, state, shardings, train_step, eval_step)
   with bridge.mesh_scope(config, mesh):
     lowered = step.lower(state, abstract_batch(config, mesh))
-  options = {"optimization_level": effort, **(_WITHOUT_LOOPS if with_cost else {})}
+  options = {"optimization_level": effort, **(WITHOUT_LOOPS if with_cost else {})}
   try:
     compiled = lowered.compile(compiler_options=options)
   except jax.errors.JaxRuntimeError as error:

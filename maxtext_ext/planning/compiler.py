@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from maxtext_ext.planning.cost import Cost
+from maxtext_ext.planning.decode_shape import DecodeCosts, DecodeMemory, DecodeShape
 from maxtext_ext.planning.memory import Memory
 from maxtext_ext.planning.topology import Slice
 
@@ -135,6 +136,33 @@ class Compiler:
       cost=None if cost is None else Cost(**cost),
       seconds=answer["seconds"],
     )
+
+  def describe_decode(self, path: str, overrides: Sequence[str]) -> DecodeShape:
+    """Reads lanes, slots and sizes of the decoding of a configuration on the slice.
+
+    Raises:
+      ValueError: for a configuration that cannot be used there.
+    """
+    return DecodeShape(**self._ask(what="describe_decode", path=path, overrides=list(overrides)))
+
+  def decode_memory(
+    self, path: str, overrides: Sequence[str], *, slots: int, places: int, effort: str = "O0"
+  ) -> DecodeMemory:
+    """Compiles the programs of decoding for lanes of so many slots of so many places."""
+    answer = self._ask(
+      what="decode_memory",
+      path=path,
+      overrides=list(overrides),
+      slots=slots,
+      places=places,
+      effort=effort,
+    )
+    return DecodeMemory.from_answer(answer)
+
+  def decode_costs(self, path: str, overrides: Sequence[str], *, slots: int) -> DecodeCosts:
+    """Counts the parts of decoding; of a model whose layers are not scanned."""
+    answer = self._ask(what="decode_costs", path=path, overrides=list(overrides), slots=slots)
+    return DecodeCosts.from_answer(answer)
 
   def _ask(self, **question: Any) -> dict[str, Any]:
     assert self._process.stdin is not None

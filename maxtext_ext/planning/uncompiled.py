@@ -21,9 +21,9 @@ from maxtext_ext.train.step import make_init_fn
 _LAYER_BYTES = 34
 # Times the widest array before the encoder's layers that exists while it is differentiated; the TPU
 # compiler needs 4.3 for that of Qwen3-ASR's convolutions.
-_WIDEST_COPIES = 4.3
+WIDEST_COPIES = 4.3
 # Of the memory as sold, what a program gets: 0.96 on TPUs; CUDA's context takes about as much.
-_USABLE = 0.96
+USABLE = 0.96
 
 
 def _recomputes(config: bridge.Config) -> bool:
@@ -59,7 +59,7 @@ def memory_of(config: bridge.Config, hbm_bytes: int) -> Memory:
   decoder_layer = 2 * tokens * config.emb_dim
   encoder_layer = 2 * windows * encoder.geometry.tokens_per_window * encoder.out_dim
   widest = (rows if _recomputes(config) else windows) * encoder.widest_values_per_window
-  widest *= 2 * _WIDEST_COPIES
+  widest *= 2 * WIDEST_COPIES
   logits = 4 * 3 * tokens / config.num_vocab_tiling * config.vocab_size
   inside = _LAYER_BYTES / 2
   kept = 1 if _recomputes(config) else inside
@@ -68,7 +68,7 @@ def memory_of(config: bridge.Config, hbm_bytes: int) -> Memory:
   if config.gradient_accumulation_steps > 1:
     gradients *= 2  # the sum so far, and those of a micro-batch
   return Memory(
-    arguments=state, temporaries=gradients + saved + working, available=_USABLE * hbm_bytes
+    arguments=state, temporaries=gradients + saved + working, available=USABLE * hbm_bytes
   )
 
 

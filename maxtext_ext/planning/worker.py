@@ -11,10 +11,12 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
+import jax
+
 from maxtext_ext import bridge
 from maxtext_ext.keys.yml import read_chain
 from maxtext_ext.models.encoders import encoder_config
-from maxtext_ext.planning import compile_step, uncompiled
+from maxtext_ext.planning import compile_decode, compile_step, uncompiled, uncompiled_decode
 from maxtext_ext.planning.compiler import Compiled
 from maxtext_ext.planning.model_flops import TARGET_TILES, model_flops
 from maxtext_ext.planning.topology import Slice, parse_topology
@@ -68,6 +70,24 @@ class _Answers:
       config, self._devices, self._available, with_cost=with_cost, effort=effort
     )
     return asdict(compiled)
+
+  def describe_decode(self, path: str, overrides: list[str]) -> dict[str, Any]:
+    return asdict(self._decoding(path, overrides).describe())
+
+  def decode_memory(
+    self, path: str, overrides: list[str], slots: int, places: int, effort: str
+  ) -> dict[str, Any]:
+    return asdict(self._decoding(path, overrides).memory(slots, places, effort))
+
+  def decode_costs(self, path: str, overrides: list[str], slots: int) -> dict[str, Any]:
+    return asdict(self._decoding(path, overrides).costs(slots))
+
+  def _decoding(self, path: str, overrides: list[str]) -> compile_decode.DecodeCompiler:
+    config = compile_step.load_for(self._files(path), overrides, self._target)
+    if self._target.compiled:
+      return compile_decode.DecodeCompiler(config, self._devices, "tpu", self._available)
+    hbm_bytes = self._target.chip.hbm_bytes
+    return uncompiled_decode.DecodeEstimator(config, jax.devices()[:1], "gpu", hbm_bytes)
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ TINY = [
   *("model_name=qwen3-asr-tiny", "windows_per_row=1", "max_target_length=256"),
   "max_seconds=15",  # of a clip that such a row holds
 ]
+DECODED = [*TINY, "ici_fsdp_parallelism=1", "ici_data_parallelism=2", "ici_tensor_parallelism=2"]
 CONFIG = "configs/speech.yml"
 
 
@@ -44,6 +45,19 @@ def test_the_real_step_is_compiled_for_a_v4_8():
     assert compiled.cost.flops > 1e8
     assert compiled.cost.hbm_bytes > 1e6
     assert compiled.cost.sent_bytes > 1e5  # weights and gradients of 0.7M parameters over 4 chips
+    # The same process compiles the programs of decoding.
+    shape = compiler.describe_decode(CONFIG, DECODED)
+    assert (shape.lanes, shape.slots, shape.sharding) == (2, 32, {"data": 2, "tensor": 2})
+    assert shape.longest_places >= 30 * 13 + 6 * 30  # of prompt and text
+    memory = compiler.decode_memory(CONFIG, DECODED, slots=16, places=256)
+    # Two layers, keys and values, one of two heads of 32 numbers in bfloat16.
+    assert memory.cache == pytest.approx(16 * 256 * 2 * 2 * 32 * 2, rel=0.2)
+    assert memory.total.fits
+    assert memory.total.used > memory.weights + memory.cache + memory.ready
+    few = ("scan_layers=false", "base_num_decoder_layers=1", "encoder_layers_for_audio=1")
+    costs = compiler.decode_costs(CONFIG, [*DECODED, *few], slots=16)
+    assert costs.prefill.flops > costs.encode.flops > costs.step.flops > 0
+    assert costs.close.hbm_bytes > 0.8 * memory.cache, "half of the cache is read and written"
 
 
 @pytest.mark.integration_test
