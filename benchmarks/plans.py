@@ -31,6 +31,7 @@ from maxtext_ext.planning.topology import parse_topology
 
 CONFIG = "configs/speech.yml"
 KEPT = Path("out/plans")
+DECODING = "## Decoding"  # heading of the section that benchmarks/decode_plans.py makes
 EPOCH_HOURS = 1000.0  # of audio
 ROW = ("windows_per_row=15",)  # what 2048 tokens of packed speech hold
 ASR = ("model_name=qwen3-asr-1.7b", *ROW)
@@ -302,7 +303,9 @@ def main() -> None:
   console = Console(stderr=True)
   setups = dict.fromkeys((*LARGEST, *SCALING, *OMNI_SHARDINGS, *ASR_SHARDINGS))
   results = {setup.name: measure(setup, console) for setup in setups}
-  options.out.write_text(page(results), "utf-8")
+  before = options.out.read_text("utf-8") if options.out.exists() else ""
+  _, heading, decoding = before.partition(f"\n{DECODING}\n")
+  options.out.write_text(page(results) + heading + decoding, "utf-8")
   smallest, largest = (
     results[setup.name]["asked"]["seconds_per_step"] for setup in (SCALING[0], SCALING[-1])
   )
