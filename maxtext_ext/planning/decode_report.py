@@ -104,6 +104,9 @@ def show(plan: DecodePlan, console: Console, hours: float) -> None:
   table.add_row("  KV cache", f"{memory.cache / GIB:.2f} GiB", "of the slots")
   table.add_row("  ready queue", f"{memory.ready / GIB:.2f} GiB", "clips that wait for a slot")
   table.add_row("  temporaries", f"{total.temporaries / GIB:.2f} GiB", "")
+  other = total.arguments - memory.weights - memory.cache - memory.ready
+  if other > 0:  # not known of a program that was refused
+    table.add_row("  other", f"{other / GIB:.2f} GiB", "batches, padding of arrays on the chip")
   table.add_row("  free", f"{total.free / GIB:.2f} GiB", f"of {total.available / GIB:.2f} usable")
   table.add_row("clips", f"{plan.mix.seconds.mean():.1f} s", str(plan.mix))
   row = f"of {shape.row_tokens} prompt tokens; limited by {plan.prefill.bound}"
