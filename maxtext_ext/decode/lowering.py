@@ -19,8 +19,8 @@ def lower_prefill(programs: Programs, weights: Weights) -> Any:
   Returns:
     what JAX compiles. A later call of the program finds it compiled.
   """
-  shape = programs.shape
-  batch = pack_rows([(shape.rows, [])], shape, pad_id=0)
+  empty = Lane(programs.shape, _no_clip).next_row()
+  batch = pack_rows([empty], programs.shape, pad_id=0)
   return programs.jit_prefill.lower(weights, programs.abstract_ready(), _of_lanes(programs, batch))
 
 
