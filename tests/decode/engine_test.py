@@ -273,6 +273,7 @@ def test_drafts_change_no_result_and_save_steps(made):
     steps[kind] = counts.steps
   assert steps["right"] == steps["too long"] == 3, "9 clips in 4 slots: each needs one step"
   assert steps["right"] < min(steps[kind] for kind in ("one wrong", "cut", "of some", "ended"))
+  assert made.token_seconds > 0, "it was measured"
   drawn = [Request(utterances[0], temperature=1.5, seed=5, draft=draft) for draft in ((), (3, 4))]
   one, other = (answers_of(made, weights, [request]) for request in drawn)
   assert one == other, "drafts are for greedy clips"
