@@ -25,6 +25,7 @@ from maxtext_ext.audio.limits import (
   MIN_SOURCE_RATE,
   SAMPLE_RATE,
   AudioError,
+  TooLongError,
   max_values,
 )
 from maxtext_ext.audio.mixing import Mixer
@@ -47,9 +48,9 @@ def check_rate(rate: int) -> None:
 
 
 def check_length(seconds: float, max_seconds: float) -> None:
-  """Raises AudioError for a recording that is too long."""
+  """Raises TooLongError for a recording that is too long."""
   if seconds > max_seconds:
-    raise AudioError(
+    raise TooLongError(
       f"audio is longer than {max_seconds:.0f} s; cut it into clips, or name a part of it by "
       "'offset' and 'duration' in JSONL"
     )

@@ -1,7 +1,6 @@
 """Sound files to mono 16 kHz samples."""
 
 import contextlib
-import decimal
 import io
 import math
 from collections.abc import Iterator
@@ -21,13 +20,11 @@ from maxtext_ext.audio.limits import (
   AudioError,
 )
 from maxtext_ext.audio.mixing import Mixer, peak_of
+from maxtext_ext.audio.segment import check_end, check_part, decoded_seconds, is_short
 from maxtext_ext.audio.views import View
 from maxtext_ext.files import storage
 
 _BLOCK = 1 << 20  # samples converted at once
-# How far a segment may end behind its file, as manifests round: a share of it, up to some seconds.
-_SEGMENT_SLACK = 0.2
-_MAX_SLACK = 0.5
 
 
 def check_samples(samples: np.ndarray) -> None:
@@ -195,13 +192,10 @@ def read_audio(
       fail `check_samples`.
     OSError: the file cannot be read.
   """
-  if not (math.isfinite(offset) and offset >= 0) or not (duration is None or duration > 0):
-    raise AudioError(
-      f"segment starts at {offset} s and takes {duration} s; expected 0 or more, and more than 0"
-    )
+  check_part(offset, duration)
   mixer = Mixer(channel)
   view = View(file)
-  limit = duration if declared is None else declared + _last_digit(declared)
+  limit = decoded_seconds(duration, declared)
   try:
     samples = _decode_all(io.BufferedReader(view, blocks.BUFFER), offset, limit, mixer)
   finally:
@@ -209,24 +203,27 @@ def read_audio(
       raise view.error
   if declared is not None and limit is not None and len(samples) >= round(limit * SAMPLE_RATE):
     samples = samples[: round(declared * SAMPLE_RATE)]
-  if _is_short(samples, duration) or (offset and not len(samples)):
-    length = "" if duration is None else f" and takes {duration} s"
-    raise AudioError(
-      f"segment starts at {offset:.2f} s{length}, but the audio ends "
-      f"{len(samples) / SAMPLE_RATE:.2f} s behind its start; correct the manifest"
-    )
+  check_end(len(samples), offset, duration)
   mixer.check()
   check_samples(samples)
   return samples
 
 
 def read_blocks(
-  file: SeekableFile, *, max_seconds: float = MAX_LONG_SECONDS
+  file: SeekableFile,
+  *,
+  offset: float = 0.0,
+  duration: float | None = None,
+  declared: float | None = None,
+  channel: int | None = None,
+  max_seconds: float = MAX_LONG_SECONDS,
 ) -> Iterator[np.ndarray]:
   """Decodes a file as `read_audio` does, block by block in bounded memory.
 
   Args:
     file: seekable.
+    offset, duration, declared, channel: as `read_audio` takes them; what rounding explains of a
+      file that is longer than declared is kept.
     max_seconds: longest recording.
 
   Yields:
@@ -236,13 +233,20 @@ def read_blocks(
     AudioError: as `read_audio`, where the fault is met: what is before it has been yielded.
     OSError: the file cannot be read.
   """
-  mixer = Mixer()
+  check_part(offset, duration)
+  mixer = Mixer(channel)
   view = View(file)
   reader: io.BufferedReader = io.BufferedReader(view, blocks.BUFFER)
   total = 0
   try:
-    joints = _find_joints(reader)
-    for block in blocks.decode(reader, joints=joints, mixer=mixer, max_seconds=max_seconds):
+    for block in blocks.decode(
+      reader,
+      joints=_find_joints(reader),
+      mixer=mixer,
+      offset=offset,
+      duration=decoded_seconds(duration, declared),
+      max_seconds=max_seconds,
+    ):
       _check_peak(peak_of(block))
       total += len(block)
       if len(block):
@@ -250,22 +254,10 @@ def read_blocks(
   finally:
     if view.error:
       raise view.error
+  check_end(total, offset, duration)
   mixer.check()
   if not total:
     check_samples(np.zeros(0, np.float32))
-
-
-def _last_digit(seconds: float) -> float:
-  """Returns the most that rounding may have left out: 0.1 of 2.5, 1 of 16."""
-  exponent = decimal.Decimal(repr(seconds)).normalize().as_tuple().exponent
-  return 10.0 ** min(0, int(exponent))
-
-
-def _is_short(samples: np.ndarray, duration: float | None) -> bool:
-  """Returns whether a segment ends so far behind the file's end that sound is missing."""
-  if duration is None:
-    return False
-  return len(samples) / SAMPLE_RATE < duration - min(_SEGMENT_SLACK * duration, _MAX_SLACK)
 
 
 def _check_peak(peak: float) -> None:
@@ -283,7 +275,7 @@ def _decode_all(
   # A part is looked for in the first of them: to search for others takes as long as to read all.
   joints = _find_joints(file) if duration is None else []
   samples = _decode(file, joints, offset, duration, mixer)
-  if _is_short(samples, duration) and (joints := _find_joints(file)):
+  if is_short(len(samples), duration) and (joints := _find_joints(file)):
     return _decode(file, joints, offset, duration, mixer)
   return samples
 

@@ -23,6 +23,10 @@ class AudioError(ValueError):
   """The audio cannot be used; the text says why."""
 
 
+class TooLongError(AudioError):
+  """The audio is longer than what is decoded at once."""
+
+
 def max_values(max_seconds: float) -> int:
   """Values to decode for a recording of at most so many seconds: MAX_VALUES in proportion."""
   return round(MAX_VALUES * max_seconds / MAX_SECONDS)

@@ -2,8 +2,14 @@
 
 import abc
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Generator, Iterator, Sequence
 
+import numpy as np
+
+from maxtext_ext.audio.limits import SAMPLE_RATE, TooLongError
+from maxtext_ext.audio.pieces import PIECE_SECONDS, Piece, cut_pieces
+from maxtext_ext.decode.parts import Part
 from maxtext_ext.evaluate.hypothesis import ERROR, Hypothesis
 from maxtext_ext.files.download import DownloadError
 from maxtext_ext.input.config import InputConfig
@@ -43,6 +49,19 @@ class Clips(abc.ABC):
     )
 
 
+class Recordings(Clips):
+  """Clips of sound files, which may be as long as `audio.limits.MAX_LONG_SECONDS`."""
+
+  @abc.abstractmethod
+  def stream(self, place: int) -> tuple[Fields, Iterator[np.ndarray]]:
+    """Opens a clip for which `record` has raised TooLongError.
+
+    Returns:
+      what is known of it, and its samples: [T] float32 at SAMPLE_RATE, of any lengths, which raise
+      as `record` does.
+    """
+
+
 class SplitClips(Clips):
   """Records of a split in ArrayRecord shards.
 
@@ -70,6 +89,8 @@ class UtteranceReader:
   """Reader of utterances from clips; one that cannot be used fails alone.
 
   Args:
+    piece_seconds: recordings that are longer are cut into pieces, at quiet points; records of a
+      split are not.
     longest_prompt: tokens that the engine can take; None: any number.
   """
 
@@ -79,51 +100,100 @@ class UtteranceReader:
     inputs: InputConfig,
     tokenizer: Vocabulary,
     *,
+    piece_seconds: float = PIECE_SECONDS,
     longest_prompt: int | None = None,
   ) -> None:
     self._clips, self._longest_prompt = clips, longest_prompt
+    self._limit = round(piece_seconds * SAMPLE_RATE)
     self._build = BuildUtterance.from_config(inputs, tokenizer).without_target()
 
-  def __call__(self, place: int) -> Utterance | Hypothesis:
-    """Reads a clip; of one that cannot be used it returns the line, with the reason.
+  def __call__(self, place: int) -> Generator[Part | Hypothesis, None, None]:
+    """Reads the parts of a clip; ends with the line of one that cannot be used, with the reason.
 
     Raises:
       OSError: the source cannot be reached, which says nothing about the clip.
     """
     try:
-      record = self._clips.record(place)
-      _require_texts(record)
+      yield from self._parts(place)
     except ValueError as error:  # RecordError and AudioError are such
       if outage := _outage(error):
         raise OSError(str(outage)) from error
       fields = self._clips.fields(place)
       if name := getattr(error, "sample_id", ""):
         fields = dataclasses.replace(fields, sample_id=name)
-      return _failed(fields, 0.0, str(error))
-    built = self._build.apply(Clip(record=record))
-    if not isinstance(built, Drop):
-      tokens, most = len(built.prompt), self._longest_prompt
-      if most is None or tokens <= most:
-        return built
-      reason = (
-        f"the prompt of {built.seconds:.0f} s of audio and its context has {tokens} tokens,"
-        f" at most {most} can be decoded; cut the clip or shorten the context"
+      yield _failed(fields, 0.0, str(error))
+
+  def _parts(self, place: int) -> Iterator[Part | Hypothesis]:
+    clips = self._clips
+    if not isinstance(clips, Recordings):
+      yield self._whole(clips.record(place))
+      return
+    try:
+      record = clips.record(place)
+    except ValueError as error:
+      if not _is_too_long(error):
+        raise
+      fields, blocks = clips.stream(place)
+    else:
+      if len(record.audio) <= self._limit:
+        yield self._whole(record)
+        return
+      fields, blocks = _fields_of(record), iter([record.as_float32()])
+    _require_texts(fields)
+    yield from self._pieces(fields, blocks)
+
+  def _whole(self, record: Record) -> Part | Hypothesis:
+    """Builds the only part of a clip."""
+    fields = _fields_of(record)
+    _require_texts(fields)
+    built = self._utterance(record)
+    if isinstance(built, str):
+      return _failed(fields, record.seconds, built)
+    return Part(fields=fields, seconds=record.seconds, utterance=built)
+
+  def _pieces(self, fields: Fields, blocks: Iterator[np.ndarray]) -> Iterator[Part | Hypothesis]:
+    """Cuts a recording into pieces; one that cannot be decoded ends it."""
+    pieces: Iterator[Piece | None] = itertools.chain(cut_pieces(blocks, self._limit), [None])
+    for piece, following in itertools.pairwise(pieces):
+      assert piece is not None
+      start, seconds = piece.start / SAMPLE_RATE, len(piece.samples) / SAMPLE_RATE
+      utterance = None
+      if not piece.is_silent:
+        name = f"{fields.sample_id} from {start:.3f} s"
+        record = dataclasses.replace(fields, sample_id=name).with_audio(piece.samples)
+        built = self._utterance(record)
+        if isinstance(built, str):
+          yield _failed(fields, start + seconds, f"piece from {start:.3f} s: {built}")
+          return
+        utterance = built
+      yield Part(
+        fields=fields, start=start, seconds=seconds, utterance=utterance, last=following is None
       )
-      return _failed(_fields_of(record), record.seconds, reason)
-    named = f"{record.sample_id}: "  # once by the transform, and by some errors
-    reason = built.detail.removeprefix(named).removeprefix(named)
-    return _failed(_fields_of(record), record.seconds, reason)
+
+  def _utterance(self, record: Record) -> Utterance | str:
+    """Builds the utterance of a record, or says why it cannot be decoded."""
+    built = self._build.apply(Clip(record=record))
+    if isinstance(built, Drop):
+      named = f"{record.sample_id}: "  # once by the transform, and by some errors
+      return built.detail.removeprefix(named).removeprefix(named)
+    tokens, most = len(built.prompt), self._longest_prompt
+    if most is None or tokens <= most:
+      return built
+    return (
+      f"the prompt of {built.seconds:.0f} s of audio and its context has {tokens} tokens,"
+      f" at most {most} can be decoded; cut the clip or shorten the context"
+    )
 
 
 def _fields_of(record: Record) -> Fields:
   return Fields(**{field.name: getattr(record, field.name) for field in dataclasses.fields(Fields)})
 
 
-def _require_texts(record: Record) -> None:
-  """Raises ValueError unless the texts of a record can be written to a file."""
+def _require_texts(fields: Fields) -> None:
+  """Raises ValueError unless the texts of a clip can be written to a file."""
   for name in ("sample_id", "dataset_name", "text"):
     try:
-      getattr(record, name).encode()
+      getattr(fields, name).encode()
     except UnicodeEncodeError as error:
       raise ValueError(f"{name} is no valid text: lone surrogate at {error.start}") from error
 
@@ -143,6 +213,13 @@ def _failed(fields: Fields, seconds: float, reason: str) -> Hypothesis:
 
 def _printable(text: str) -> str:
   return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _is_too_long(error: BaseException | None) -> bool:
+  """Returns whether the clip is sound, but too long to be decoded at once."""
+  while error is not None and not isinstance(error, TooLongError):
+    error = error.__cause__
+  return error is not None
 
 
 def _outage(error: BaseException) -> OSError | None:

@@ -139,7 +139,13 @@ def decode(config: bridge.Config) -> DecodeResult:
   mesh = bridge.make_mesh(config)
   config, params = load_weights(config, mesh, weights)
   engine = make_engine(config, mesh, tokenizer, announce=first)
-  read_clip = UtteranceReader(clips, inputs, tokenizer, longest_prompt=engine.longest_prompt)
+  read_clip = UtteranceReader(
+    clips,
+    inputs,
+    tokenizer,
+    piece_seconds=config.piece_seconds,
+    longest_prompt=engine.longest_prompt,
+  )
   transcribe = make_transcriber(engine, params)
   del params  # which the engine may have freed
   mine = sum(len(division.places(shard)) for shard in shards)

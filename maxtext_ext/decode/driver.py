@@ -7,18 +7,19 @@ import contextlib
 import dataclasses
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 
 from maxtext_ext.decode.division import Division
 from maxtext_ext.decode.folder import OutputFolder
+from maxtext_ext.decode.parts import Part, join_lines
 from maxtext_ext.decode.read_ahead import read_ahead
 from maxtext_ext.evaluate.hypothesis import ERROR, Hypothesis
 from maxtext_ext.evaluate.hypothesis_line import format_line
 from maxtext_ext.input.drops import Drop, DropCounter
 from maxtext_ext.input.utterance import Utterance
 
-# A clip by its place in the source; of one that cannot be read its line, with the reason.
-ReadClip = Callable[[int], Utterance | Hypothesis]
+# Parts of a clip by its place in the source; of one that cannot be read its line, with the reason.
+ReadClip = Callable[[int], Generator[Part | Hypothesis, None, None]]
 # Clips -> a line for each, in any order: what an engine does.
 Transcribe = Callable[[Iterator[Utterance]], Iterator[Hypothesis]]
 
@@ -110,14 +111,17 @@ def decode_shards(
         if not is_left(shard):  # another job has finished it since it was read
           continue
         collector.begin(shard, len(division.places(shard)))
-        for (_, place), clip in group:
-          failures.count()
-          if isinstance(clip, Hypothesis):
-            failures.drop(Drop("unreadable", f"{clip.id}: {clip.extra[ERROR]}", bad=True))
-            collector.put(shard, place, clip)
-          else:
-            collector.expect(shard, place, clip)
-            yield clip
+        for (_, place), part in group:
+          if isinstance(part, Hypothesis):
+            failures.count()
+            failures.drop(Drop("unreadable", f"{part.id}: {part.extra[ERROR]}", bad=True))
+            collector.fail(shard, place, part)
+            continue
+          if part.last:
+            failures.count()
+          collector.expect(shard, place, part)
+          if part.utterance is not None:
+            yield part.utterance
 
   for line in transcribe(clips()):
     collector.take(line)
@@ -125,9 +129,34 @@ def decode_shards(
   return collector.tally
 
 
-def _seconds(clip: Utterance | Hypothesis) -> float:
-  """Sound that a clip holds in memory."""
-  return clip.seconds if isinstance(clip, Utterance) else 0.0
+def _seconds(part: Part | Hypothesis) -> float:
+  """Returns the seconds of sound that a part holds in memory."""
+  return part.held_seconds if isinstance(part, Part) else 0.0
+
+
+@dataclasses.dataclass
+class _Open:
+  """Clip that is being decoded.
+
+  Attributes:
+    parts: so far.
+    lines: of the parts; None: silence, or not answered yet.
+    waiting: parts that are with the engine.
+    ended: no other part follows.
+    failed: the line of a clip that turned out bad behind its first parts.
+  """
+
+  parts: list[Part] = dataclasses.field(default_factory=list)
+  lines: list[Hypothesis | None] = dataclasses.field(default_factory=list)
+  waiting: int = 0
+  ended: bool = False
+  failed: Hypothesis | None = None
+
+  def line(self) -> Hypothesis | None:
+    """Returns the line of the clip; None: something of it is still missing."""
+    if self.waiting or not self.ended:
+      return None
+    return self.failed or join_lines(self.parts, self.lines)
 
 
 class _Collector:
@@ -138,7 +167,9 @@ class _Collector:
     self._folder, self._report = folder, report
     self._lines: dict[int, dict[int, Hypothesis]] = {}  # shard -> place -> line
     self._sizes: dict[int, int] = {}
-    self._places: dict[tuple[str, str], tuple[int, int]] = {}  # of clips with the engine
+    self._open: dict[tuple[int, int], _Open] = {}  # by shard and place
+    # Shard, place and number of the part, by what the engine calls each part that it has.
+    self._asked: dict[tuple[str, str], tuple[int, int, int]] = {}
     self._lock = threading.Lock()
 
   def begin(self, shard: int, size: int) -> None:
@@ -146,26 +177,47 @@ class _Collector:
     with self._lock:
       self._lines[shard], self._sizes[shard] = {}, size
 
-  def expect(self, shard: int, place: int, clip: Utterance) -> None:
-    """Expects the line of a clip from the engine."""
-    key = (clip.dataset_name, clip.sample_id)
+  def expect(self, shard: int, place: int, part: Part) -> None:
+    """Adds the next part of a clip, and expects a line from the engine unless it is silence."""
     with self._lock:
-      if key in self._places:
-        raise ValueError(
-          f"id {clip.sample_id!r} of dataset {clip.dataset_name!r} occurs twice; remove one, or"
-          " name the datasets apart"
-        )
-      self._places[key] = shard, place
+      clip = self._open.setdefault((shard, place), _Open())
+      if part.utterance is not None:
+        key = (part.utterance.dataset_name, part.utterance.sample_id)
+        if key in self._asked:
+          raise ValueError(
+            f"id {part.fields.sample_id!r} of dataset {part.fields.dataset_name!r} occurs twice;"
+            " remove one, or name the datasets apart"
+          )
+        self._asked[key] = shard, place, len(clip.parts)
+        clip.waiting += 1
+      clip.parts.append(part)
+      clip.lines.append(None)
+      clip.ended = part.last
+    self._finish(shard, place)
+
+  def fail(self, shard: int, place: int, line: Hypothesis) -> None:
+    """Ends a clip that cannot be used, with its line."""
+    with self._lock:
+      clip = self._open.setdefault((shard, place), _Open())
+      clip.failed, clip.ended = line, True
+    self._finish(shard, place)
 
   def take(self, line: Hypothesis) -> None:
     """Adds a line of the engine."""
     with self._lock:
-      shard, place = self._places.pop((line.dataset, line.id))
-    self.put(shard, place, line)
+      shard, place, number = self._asked.pop((line.dataset, line.id))
+      clip = self._open[shard, place]
+      clip.lines[number] = line
+      clip.waiting -= 1
+    self._finish(shard, place)
 
-  def put(self, shard: int, place: int, line: Hypothesis) -> None:
-    """Adds a line; creates the shard when it has all."""
+  def _finish(self, shard: int, place: int) -> None:
+    """Adds the line of a clip that has ended; creates the shard when it has all."""
     with self._lock:
+      line = self._open[shard, place].line()
+      if line is None:
+        return
+      del self._open[shard, place]
       lines = self._lines[shard]
       lines[place] = line
       self.tally.add(line)
@@ -179,5 +231,5 @@ class _Collector:
 
   def require_complete(self) -> None:
     """Checks that the engine has answered all clips."""
-    assert not self._places, f"no answer for {len(self._places)} clips"
+    assert not self._open, f"no answer for {len(self._open)} clips"
     assert not self._lines

@@ -1,5 +1,6 @@
 """Reading of clips by threads, ahead of their use and in bounded memory."""
 
+import contextlib
 import itertools
 import threading
 from collections import deque
@@ -8,47 +9,68 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 
 MOST_CLIPS = 512  # that wait
 MOST_SECONDS = 7_200.0  # of their sound; as float32 it takes 460 MB
+_ON_TOP = 1.5
 
 
 def read_ahead[T, R](
-  items: Iterable[T], read: Callable[[T], R], threads: int, seconds_of: Callable[[R], float]
+  items: Iterable[T],
+  read: Callable[[T], Generator[R, None, None]],
+  threads: int,
+  seconds_of: Callable[[R], float],
 ) -> Generator[tuple[T, R], None, None]:
-  """Reads items by threads while others are used; yields each with what was read, in order.
+  """Reads items by threads while others are used; yields each part with its item, in order.
 
-  Up to MOST_CLIPS wait. While MOST_SECONDS of sound wait, only the next one is begun.
+  Up to MOST_CLIPS items wait, with MOST_SECONDS of sound. The item that is used now may read half
+  as much on top of it, so that others do not slow it down, and its next part in any case.
 
   Args:
-    seconds_of: length of the sound of what was read.
+    read: reads the parts of an item.
+    seconds_of: length of the sound of a part.
   """
   room = _Room()
   pool = ThreadPoolExecutor(threads)
   numbered = enumerate(items)
-  waiting: deque[tuple[int, T, Future[tuple[R, float]]]] = deque()
+  waiting: deque[tuple[T, _Parts[R], Future[None]]] = deque()
 
-  def read_one(number: int, item: T) -> tuple[R, float]:
-    room.await_turn(number)
-    result = read(item)
-    seconds = seconds_of(result)
-    room.fill(seconds)
-    return result, seconds
+  def read_all(item: T, parts: _Parts[R]) -> None:
+    with contextlib.closing(read(item)) as source:
+      while True:
+        room.await_turn(parts)
+        part = next(source, None)
+        if part is None:
+          return
+        room.put(parts, part, seconds_of(part))
 
   try:
     while True:
       for number, item in itertools.islice(numbered, MOST_CLIPS - len(waiting)):
-        waiting.append((number, item, pool.submit(read_one, number, item)))
+        parts = _Parts[R](number)
+        future = pool.submit(read_all, item, parts)
+        future.add_done_callback(room.note_end)
+        waiting.append((item, parts, future))
       if not waiting:
         return
-      number, item, future = waiting.popleft()
-      result, seconds = future.result()
-      room.leave(number, seconds)
-      yield item, result
+      item, parts, future = waiting[0]
+      while (part := room.take(parts, future)) is not None:
+        yield item, part
+      waiting.popleft()
+      room.leave(parts)
+      future.result()  # raises what `read` has raised
   finally:
     room.close()
     pool.shutdown(wait=False, cancel_futures=True)
 
 
+class _Parts[R]:
+  """Parts of an item that wait, each with its seconds of sound."""
+
+  def __init__(self, number: int) -> None:
+    self.number = number
+    self.waiting: deque[tuple[R, float]] = deque()
+
+
 class _Room:
-  """Room for the sound of clips that wait."""
+  """Room for the sound of parts that wait."""
 
   def __init__(self) -> None:
     self._changed = threading.Condition()
@@ -56,25 +78,46 @@ class _Room:
     self._next = 0  # number of the item that is used next
     self._closed = False
 
-  def await_turn(self, number: int) -> None:
-    """Waits until there is room, or the item is the next one, without which nothing goes on."""
+  def await_turn(self, parts: _Parts) -> None:
+    """Waits until there is room for the next part, or nothing goes on without it."""
+
+    def has_room() -> bool:
+      if parts.number > self._next:
+        return self._seconds < MOST_SECONDS
+      return not parts.waiting or self._seconds < _ON_TOP * MOST_SECONDS
+
     with self._changed:
-      self._changed.wait_for(
-        lambda: self._seconds < MOST_SECONDS or number == self._next or self._closed
-      )
+      self._changed.wait_for(lambda: self._closed or has_room())
       if self._closed:
         raise CancelledError
 
-  def fill(self, seconds: float) -> None:
-    """Takes room for an item that was read."""
+  def put[R](self, parts: _Parts[R], part: R, seconds: float) -> None:
+    """Adds a part that was read."""
     with self._changed:
+      parts.waiting.append((part, seconds))
       self._seconds += seconds
+      self._changed.notify_all()
 
-  def leave(self, number: int, seconds: float) -> None:
-    """Gives back the room of an item that is used now."""
+  def take[R](self, parts: _Parts[R], future: Future[None]) -> R | None:
+    """Waits for the next part; None: the item has ended."""
     with self._changed:
+      self._changed.wait_for(lambda: parts.waiting or future.done())
+      if not parts.waiting:
+        return None
+      part, seconds = parts.waiting.popleft()
       self._seconds -= seconds
-      self._next = number + 1
+      self._changed.notify_all()
+      return part
+
+  def leave(self, parts: _Parts) -> None:
+    """Goes on to the next item."""
+    with self._changed:
+      self._next = parts.number + 1
+      self._changed.notify_all()
+
+  def note_end(self, _: Future[None]) -> None:
+    """Tells that an item has ended."""
+    with self._changed:
       self._changed.notify_all()
 
   def close(self) -> None:

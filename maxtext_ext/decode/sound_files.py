@@ -1,23 +1,26 @@
 """Clips of sound files, local or at URLs: those of a folder, or that a JSONL manifest names."""
 
 import os
+from collections.abc import Iterator
 
-from maxtext_ext.audio.io import load_audio
+import numpy as np
+
+from maxtext_ext.audio.io import load_audio, load_blocks
 from maxtext_ext.audio.sounds import SUFFIXES
-from maxtext_ext.decode.clips import Clips
+from maxtext_ext.decode.clips import Recordings
 from maxtext_ext.files import storage
 from maxtext_ext.records.schema import Record, RecordError
 from maxtext_ext.sources import jsonl
 from maxtext_ext.sources.fields import Fields
 from maxtext_ext.sources.lines import read_lines
 from maxtext_ext.sources.options import SourceOptions
-from maxtext_ext.sources.rows import Row, fields_of, read_row
+from maxtext_ext.sources.rows import Row, fields_of, parse_row, read_row
 
 _SOUNDS = (*SUFFIXES, ".m4a", ".aac", ".mp4", ".webm", ".aiff", ".aif", ".au")
 _OPTIONS = SourceOptions()
 
 
-def open_files(source: str) -> Clips:
+def open_files(source: str) -> Recordings:
   """Opens the clips of a JSONL file, or of a folder or a file of sound.
 
   Raises:
@@ -44,7 +47,7 @@ def _is_sound(path: str) -> bool:
   return path.lower().endswith(_SOUNDS) and not os.path.basename(path).startswith(".")
 
 
-class SoundFiles(Clips):
+class SoundFiles(Recordings):
   """Sound files; a clip's id is its path from the folder on.
 
   Args:
@@ -62,8 +65,12 @@ class SoundFiles(Clips):
     name = self.ids[place]
     return Record(sample_id=name, audio=load_audio(storage.join(self._folder, name)), text="")
 
+  def stream(self, place: int) -> tuple[Fields, Iterator[np.ndarray]]:
+    """See Recordings."""
+    return self.fields(place), load_blocks(storage.join(self._folder, self.ids[place]))
 
-class ManifestClips(Clips):
+
+class ManifestClips(Recordings):
   """Clips that the lines of a JSONL file name, as `sources.jsonl` reads them; texts may be missing.
 
   The lines are kept in memory: a manifest of a million clips takes a few hundred megabytes.
@@ -98,6 +105,16 @@ class ManifestClips(Clips):
       default_id=self._name_of_line(place),
       text_required=False,
     )
+
+  def stream(self, place: int) -> tuple[Fields, Iterator[np.ndarray]]:
+    """See Recordings."""
+    fields, clip = parse_row(
+      self._row(place),
+      _OPTIONS,
+      default_id=self._name_of_line(place),
+      text_required=False,
+    )
+    return fields, clip.blocks(self._folder)
 
   def fields(self, place: int) -> Fields:
     """See Clips."""

@@ -54,6 +54,7 @@ class Decoded(pydantic.BaseModel):
     keys = [
       *_KEYS,
       *(["load_parameters_path"] if checkpoint == "base" else []),
+      *(["piece_seconds"] if config.decode_input else []),
       *sorted(set(DecodingKeys.model_fields) - NOT_OF_TRANSCRIPTS - {"max_new_tokens"}),
     ]
     return cls(

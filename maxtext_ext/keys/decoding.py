@@ -11,7 +11,7 @@ CHECKPOINTS = ("best", "latest", "base", "untrained")
 NOT_OF_TRANSCRIPTS = frozenset(
   {
     *("split", "decode_input", "output", "clips_per_shard", "replace_output"),
-    *("decode_checkpoint", "decode_rows", "tokens_per_second"),
+    *("decode_checkpoint", "decode_rows", "tokens_per_second", "piece_seconds"),
   }
 )
 # Keys that an engine honours or refuses; their defaults ask for nothing.
@@ -26,6 +26,15 @@ class DecodingKeys(SubConfig, title="Decoding"):
     "",
     description=(
       "Decode this instead of a split: a JSONL file, or a folder of sound files; local or gs://."
+    ),
+  )
+  piece_seconds: float = Field(
+    30.0,
+    ge=1,
+    le=1200,
+    description=(
+      "With decode_input, longest stretch in seconds that is decoded at once: longer recordings are"
+      " cut at quiet points, and their texts joined."
     ),
   )
   output: str = Field(

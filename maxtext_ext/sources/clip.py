@@ -3,14 +3,15 @@
 import base64
 import binascii
 import dataclasses
-from collections.abc import Mapping
+import io
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from maxtext_ext.audio.io import convert_samples, decode_audio
+from maxtext_ext.audio.io import convert_blocks, convert_samples, decode_audio, read_blocks
 from maxtext_ext.audio.limits import AudioError
-from maxtext_ext.sources.named_files import load_named
+from maxtext_ext.sources.named_files import load_named, open_named
 
 _MAX_CHANNELS = 16
 _MAX_SECONDS = 1e9  # of an offset: what is beyond is no time
@@ -50,14 +51,7 @@ class Clip:
     Raises:
       AudioError: it cannot be used.
     """
-    part: dict[str, Any] = {
-      "offset": self.offset or 0.0,
-      "duration": self.duration,
-      "declared": self.declared,
-      "channel": self.channel,
-    }
-    if any(abs(part[name] or 0.0) > _MAX_SECONDS for name in ("offset", "duration")):
-      raise AudioError(f"segment starts at {self.offset} s and takes {self.duration} s")
+    part = self._part()
     if self.samples is not None:
       return convert_samples(as_mono(self.samples), _check_rate(self.rate))
     if self.data is not None:
@@ -65,6 +59,34 @@ class Clip:
     if not self.path:
       raise AudioError("audio is missing: it has neither bytes nor a path")
     return load_named(self.path, folder, allow_urls=allow_urls, **part)
+
+  def blocks(self, folder: str) -> Iterator[np.ndarray]:
+    """Decodes a recording that is too long for `load`, as `audio.io.read_blocks` does.
+
+    Args:
+      folder: what a relative path starts from.
+
+    Raises:
+      AudioError: it cannot be used.
+    """
+    if self.samples is not None:
+      yield from convert_blocks(as_mono(self.samples), _check_rate(self.rate))
+    elif self.data is not None:
+      yield from read_blocks(io.BytesIO(self.data), **self._part())
+    else:
+      with open_named(self.path, folder) as file:
+        yield from read_blocks(file, **self._part())
+
+  def _part(self) -> dict[str, Any]:
+    """Returns the part of the file, as `read_audio` takes it."""
+    if any(abs(value or 0.0) > _MAX_SECONDS for value in (self.offset, self.duration)):
+      raise AudioError(f"segment starts at {self.offset} s and takes {self.duration} s")
+    return {
+      "offset": self.offset or 0.0,
+      "duration": self.duration,
+      "declared": self.declared,
+      "channel": self.channel,
+    }
 
 
 def clip_of(value: Any, rate: Any = None) -> Clip:

@@ -138,6 +138,38 @@ def fields_of(row: Row, options: SourceOptions, default_id: str) -> Fields:
   return read_fields(row.values, names, default_id, options, text_required=False)
 
 
+def parse_row(
+  row: Row,
+  options: SourceOptions,
+  *,
+  prefix: str = "",
+  default_id: str = "",
+  text_required: bool = True,
+) -> tuple[Fields, Clip]:
+  """Reads the fields of a row, and which audio it names.
+
+  Args:
+    row: see there.
+    options: names of keys, and defaults for values that rows lack.
+    prefix: of ids that are made of relative paths.
+    default_id: of rows that have neither an id nor a path.
+    text_required: see `read_fields`.
+
+  Raises:
+    RecordError: anything is wrong with them.
+  """
+  names = choose_names(row.values, options)
+  sample_id = read_id(row.values, names, _default_id(row, names, prefix) or default_id)
+  try:
+    clip = row.clip or _clip_of_values(row.values, names, options)
+    if options.id_key and options.id_key not in row.values:
+      raise RecordError(f"no '{options.id_key}', which --id-key names; check the name")
+    fields = read_fields(row.values, names, sample_id, options, text_required=text_required)
+  except (RecordError, AudioError) as error:
+    raise RecordError(str(error), sample_id) from error
+  return fields, clip
+
+
 def read_row(
   row: Row,
   folder: str,
@@ -150,26 +182,19 @@ def read_row(
   """Reads a row and its audio.
 
   Args:
-    row: see there.
     folder: what a relative audio path starts from.
-    options: names of keys, and defaults for values that rows lack.
-    prefix: of ids that are made of relative paths.
-    default_id: of rows that have neither an id nor a path.
-    text_required: see `read_fields`.
+    row, options, prefix, default_id, text_required: see `parse_row`.
 
   Raises:
     RecordError: anything is wrong with either.
   """
-  names = choose_names(row.values, options)
-  sample_id = read_id(row.values, names, _default_id(row, names, prefix) or default_id)
+  fields, clip = parse_row(
+    row, options, prefix=prefix, default_id=default_id, text_required=text_required
+  )
   try:
-    clip = row.clip or _clip_of_values(row.values, names, options)
-    if options.id_key and options.id_key not in row.values:
-      raise RecordError(f"no '{options.id_key}', which --id-key names; check the name")
-    fields = read_fields(row.values, names, sample_id, options, text_required=text_required)
     record = fields.with_audio(clip.load(folder, allow_urls=options.allow_urls))
-  except (RecordError, AudioError) as error:
-    raise RecordError(str(error), sample_id) from error
+  except AudioError as error:
+    raise RecordError(str(error), fields.sample_id) from error
   if row.clip is None and "offset" not in row.values:
     _warn_of_other_part(row.values, record)
   return record

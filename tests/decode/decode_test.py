@@ -4,6 +4,7 @@ import json
 import pathlib
 import shutil
 
+import numpy as np
 import pytest
 import soundfile
 from gcs_faults import Faults
@@ -19,6 +20,7 @@ from maxtext_ext.files import connection
 from tests import tiny
 
 CLIPS = 6
+TALK_SECONDS = 34  # of a recording that is cut
 
 
 @pytest.fixture(scope="module")
@@ -109,16 +111,24 @@ def test_folders_and_manifests_in_a_bucket(keys, gcs, tmp_path, monkeypatch):
   for path in local.rglob("*.WAV"):
     gcs.put(f"gs://bucket/sound/{path.relative_to(local)}", path.read_bytes())
   gcs.put("gs://bucket/sound/bad/broken.wav", b"RIFF, but no sound")
+  talk = np.concatenate([clip.as_float32() for clip in tiny.records(CLIPS, seed=2)] * 20)
+  soundfile.write(tmp_path / "talk.flac", talk[: TALK_SECONDS * 16_000], 16_000)
+  gcs.put("gs://bucket/sound/talk.flac", (tmp_path / "talk.flac").read_bytes())
   gcs.put("gs://bucket/sound/bad/notes.txt", b"no sound either")
   monkeypatch.setattr(connection, "SILENCE_SECONDS", 0.5)
   faults = Faults(gcs, seed=3, stall_seconds=1.0)
   folder = decode.main(
     tiny.DEMO, [*keys, "decode_input=gs://bucket/sound", "output=gs://bucket/text"]
   )
-  assert (folder.clips, folder.tally.failed) == (CLIPS + 1, 1)
+  assert (folder.clips, folder.tally.failed) == (CLIPS + 2, 1)
   lines = {line.id: line for line in read_hypotheses("gs://bucket/text")}
   broken = lines.pop("bad/broken.wav")
   assert broken.hypothesis == "" and "broken.wav" in broken.extra[ERROR]
+  assert lines["talk.flac"].duration == TALK_SECONDS
+  segments = lines["talk.flac"].extra["segments"]
+  assert (segments[0]["start"], segments[-1]["end"]) == (0.0, TALK_SECONDS)
+  assert lines["talk.flac"].hypothesis == " ".join(each["text"] for each in segments)
+  assert len(segments) == 2
   assert len({line.hypothesis for line in lines.values()}) > 1, "the clips differ in what they say"
   assert decoded.read("gs://bucket/text").input == "gs://bucket/sound"
 
@@ -133,13 +143,13 @@ def test_folders_and_manifests_in_a_bucket(keys, gcs, tmp_path, monkeypatch):
     tiny.DEMO,
     [*keys, "decode_input=gs://bucket/sound/clips.jsonl", f"output={tmp_path / 'text'}"],
   )
-  assert (listed.clips, listed.tally.failed) == (CLIPS + 3, 3)
+  assert (listed.clips, listed.tally.failed) == (CLIPS + 4, 3)
   found = {line.id: line for line in read_hypotheses(listed.output)}
   failed = {name: line for name, line in found.items() if ERROR in line.extra}
-  assert sorted(failed) == ["clips.jsonl:9", "known", "speaker 0/none.wav"]
+  assert sorted(failed) == ["clips.jsonl:10", "known", "speaker 0/none.wav"]
   assert (failed["known"].reference, failed["known"].language) == ("never said", "Hebrew")
   assert "not found" in failed["speaker 0/none.wav"].extra[ERROR]
-  assert "not JSON" in failed["clips.jsonl:9"].extra[ERROR]
+  assert "not JSON" in failed["clips.jsonl:10"].extra[ERROR]
   assert {name: found[name].hypothesis for name in lines} == {
     name: line.hypothesis for name, line in lines.items()
   }

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from maxtext_ext.decode.division import Division
 from maxtext_ext.decode.driver import Tally, decode_shards
 from maxtext_ext.decode.folder import MANIFEST_FILE, Manifest, OutputFolder
+from maxtext_ext.decode.parts import Part
 from maxtext_ext.evaluate.hypotheses import read_hypotheses
 from maxtext_ext.evaluate.hypothesis import ERROR, Hypothesis
 from maxtext_ext.files import connection, storage
@@ -32,9 +33,9 @@ def require_each_once(path: str, clips: int) -> None:
   lines = read_hypotheses(path)  # raises for a shard that is missing and for an id that is twice
   assert sorted(line.id for line in lines) == sorted(standin.ids(clips))
   for line in lines:
-    bad = standin.is_bad(line.id)
-    assert line.hypothesis == ("" if bad else f"text of {line.id}")
-    assert line.extra.get(ERROR) == ("no sound" if bad else None)
+    assert line.hypothesis == standin.text_of(line.id)
+    assert line.extra.get(ERROR) == ("no sound" if standin.is_bad(line.id) else None)
+    assert line.duration == (90.0 if standin.is_long(line.id) else 0.0)
 
 
 def killed_after(count: int):
@@ -112,10 +113,37 @@ def test_counts_of_a_job(tmp_path):
   tally = standin.decode(str(tmp_path), CLIPS)
   assert (tally.clips, tally.failed, tally.cut, tally.taken) == (CLIPS, 4, 0, 0)
   assert tally.first_failure.endswith("3.wav: no sound")
-  assert tally.note() == "43 clips, 0 s of audio, 4 failed"
+  assert tally.note() == "43 clips, 360 s of audio, 4 failed"
   other = Tally(clips=2, seconds=3.0, cut=1, first_failure="other")
   other.merge(tally)
-  assert other == Tally(clips=45, seconds=3.0, cut=1, failed=4, first_failure="other")
+  assert other == Tally(clips=45, seconds=363.0, cut=1, failed=4, first_failure="other")
+
+
+def test_a_recording_that_turns_out_bad_fails_with_all_its_pieces(tmp_path):
+  names = ["5.wav", "a.wav"]
+  division = Division.of(names, 5)
+  folder = OutputFolder(str(tmp_path), Manifest.of(division, {}))
+  folder.join()
+
+  def read(place: int) -> Iterator[Part | Hypothesis]:
+    parts = list(standin.read(names, place))
+    if place == 0:
+      parts[-1] = Hypothesis(id="5.wav", reference="", hypothesis="", extra={ERROR: "cut short"})
+    yield from parts
+
+  tally = decode_shards(
+    folder,
+    division,
+    [0],
+    read,
+    lambda clips: standin.answers(clips, seed=0),
+    threads=2,
+    failures=DropCounter(1.0),
+  )
+  assert (tally.clips, tally.failed) == (2, 1)
+  lines = {line.id: line for line in read_hypotheses(str(tmp_path))}
+  assert (lines["5.wav"].hypothesis, lines["5.wav"].extra[ERROR]) == ("", "cut short")
+  assert lines["a.wav"].hypothesis == "text of a.wav"
 
 
 def test_an_id_that_occurs_twice_is_told(tmp_path):
@@ -139,7 +167,8 @@ def test_a_source_that_cannot_be_reached_ends_the_job(tmp_path):
   folder = OutputFolder(str(tmp_path), Manifest.of(division, {}))
   folder.join()
 
-  def read(place: int):
+  def read(place: int) -> Iterator[Hypothesis]:
+    yield from ()
     raise OSError("gs://bucket/a.wav: cannot read it (503); check the name and the network")
 
   with pytest.raises(OSError, match=r"gs://bucket/a.wav: cannot read it"):
@@ -161,8 +190,8 @@ def test_too_many_clips_that_cannot_be_read_end_the_job(tmp_path):
   folder = OutputFolder(str(tmp_path), Manifest.of(division, {}))
   folder.join()
 
-  def read(place: int) -> Hypothesis:
-    return Hypothesis(id=names[place], reference="", hypothesis="", extra={ERROR: "not found"})
+  def read(place: int) -> Iterator[Hypothesis]:
+    yield Hypothesis(id=names[place], reference="", hypothesis="", extra={ERROR: "not found"})
 
   with pytest.raises(ValueError, match=r"11 of 11 records read .* max_bad_fraction") as refusal:
     decode_shards(

@@ -1,5 +1,6 @@
 """Clips of folders of sound and of JSONL files, local and in a bucket."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -37,6 +38,11 @@ def test_a_folder(sounds):
   with pytest.raises(AudioError, match=r"c\.mp3"):
     clips.record(2)
   assert clips.fields(2).sample_id == "c.mp3"
+  fields, blocks = clips.stream(1)
+  assert fields.sample_id == "b/1.flac"
+  np.testing.assert_array_equal(np.concatenate(list(blocks)), clips.record(1).audio)
+  with pytest.raises(AudioError, match=r"c\.mp3"):
+    list(clips.stream(2)[1])
 
 
 def test_a_file(sounds):
@@ -74,6 +80,12 @@ def test_a_manifest(sounds):
   for number, reason in ((3, r"none\.wav: audio file not found"), (4, "audio"), (5, "not JSON")):
     with pytest.raises(RecordError, match=reason):
       clips.record(number)
+  for number in range(3):
+    fields, blocks = clips.stream(number)
+    assert fields == dataclasses.replace(clips.fields(number), sample_id=names[number])
+    np.testing.assert_array_equal(np.concatenate(list(blocks)), clips.record(number).audio)
+  with pytest.raises(AudioError, match=r"none\.wav: audio file not found"):
+    list(clips.stream(3)[1])
   assert clips.fields(3).text == "never said"
   assert clips.fields(5).text == ""
 

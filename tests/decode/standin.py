@@ -7,7 +7,7 @@ import argparse
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import numpy as np
 
@@ -15,9 +15,11 @@ from maxtext_ext.audio.geometry import Geometry
 from maxtext_ext.decode.division import Division, share_of_host
 from maxtext_ext.decode.driver import Tally, decode_shards
 from maxtext_ext.decode.folder import Manifest, OutputFolder
+from maxtext_ext.decode.parts import Part
 from maxtext_ext.evaluate.hypothesis import ERROR, Hypothesis
 from maxtext_ext.input.drops import DropCounter
 from maxtext_ext.input.utterance import Utterance
+from maxtext_ext.sources.fields import Fields
 
 GEOMETRY = Geometry(
   frames_per_chunk=100, halvings=3, chunks_per_window=8, tails_share_windows=True, min_samples=400
@@ -33,11 +35,34 @@ def is_bad(name: str) -> bool:
   return name.endswith("3.wav")
 
 
-def read(names: list[str], place: int) -> Utterance | Hypothesis:
-  """A clip without sound; every tenth cannot be read."""
+def is_long(name: str) -> bool:
+  return name.endswith("5.wav")
+
+
+def text_of(name: str) -> str:
+  """What the line of a clip has to say."""
+  if is_bad(name):
+    return ""
+  parts = [f"{name} from {start} s" for start in (0, 60)] if is_long(name) else [name]
+  return " ".join(f"text of {part}" for part in parts)
+
+
+def read(names: list[str], place: int) -> Generator[Part | Hypothesis, None, None]:
+  """A clip without sound; every tenth cannot be read, others are long with silence inside."""
   name = names[place]
   if is_bad(name):
-    return Hypothesis(id=name, reference="", hypothesis="", extra={ERROR: "no sound"})
+    yield Hypothesis(id=name, reference="", hypothesis="", extra={ERROR: "no sound"})
+    return
+  fields = Fields(sample_id=name, text="", dataset_name="", language=None, prompt="", speaker=None)
+  if not is_long(name):
+    yield Part(fields=fields, seconds=0.0, utterance=utterance(name))
+    return
+  for start in (0, 30, 60):
+    heard = None if start == 30 else utterance(f"{name} from {start} s")
+    yield Part(fields=fields, start=start, seconds=30.0, utterance=heard, last=start == 60)
+
+
+def utterance(name: str) -> Utterance:
   return Utterance(
     sample_id=name,
     dataset_name="",

@@ -27,6 +27,7 @@ CONFIG = types.SimpleNamespace(
   template="qwen3_asr",
   load_parameters_path="/models/qwen",
   decode_input="",
+  piece_seconds=30.0,
 )
 
 
