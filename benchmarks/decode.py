@@ -5,10 +5,10 @@
 PYTHON is one of an environment with torch and transformers (peer_torch_train.py says which). Both
 sides decode the same clips with the same random weights, the same threads and the same clips in
 flight: transformers in padded batches, in the order in which clips come and sorted by length; ours
-from samples in memory in either order (from arrays), and from WAV files that it reads meanwhile.
-Random weights seldom end a text, so its length is forced: each clip has its tokens a second, and a
-batch of the peer writes those of its longest clip. The sides take turns; the best one counts. A
-run before that is not counted: ours compiles there.
+from samples in memory in either order (from arrays), and from WAV files that threads read
+meanwhile, as `decode` does. Random weights seldom end a text, so its length is forced: each clip
+has its tokens a second, and a batch of the peer writes those of its longest clip. The sides take
+turns; the best one counts. A run before that is not counted: ours compiles there.
 
 A JSON line at the end: RTFx of each, ratios, and how well slots, cache and rows are used.
 """
@@ -42,6 +42,7 @@ from maxtext_ext.checkpoint.convert import to_maxtext
 from maxtext_ext.checkpoint.model_file import pretrained_config
 from maxtext_ext.decode.controls import Controls
 from maxtext_ext.decode.engine import SlotEngine
+from maxtext_ext.decode.read_ahead import read_ahead
 from maxtext_ext.decode.request import Request
 from maxtext_ext.decode.session import Counts
 from maxtext_ext.decode.slots import Writing
@@ -163,13 +164,16 @@ class Ours:
     turn = Turn(seconds=seconds, cpu_seconds=cpu, tokens=[tokens[i] for i in sorted(tokens)])
     return turn, self._engine.counts.since(before)
 
+  def _load(self, number: int) -> Iterator[np.ndarray]:
+    yield load_audio(str(wav(self._folder, number)))
+
   def _read(self, order: Iterable[int], files: bool) -> Iterator[Request]:
-    for number in order:
-      samples = (
-        load_audio(str(wav(self._folder, number)))
-        if files
-        else self._clips[number].samples.astype(np.float32) / PCM16_SCALE
-      )
+    samples_of: Iterable[tuple[int, np.ndarray]] = (
+      read_ahead(order, self._load, os.cpu_count() or 1, lambda read: len(read) / SAMPLE_RATE)
+      if files
+      else ((i, self._clips[i].samples.astype(np.float32) / PCM16_SCALE) for i in order)
+    )
+    for number, samples in samples_of:
       record = Record(sample_id=str(number), audio=samples, text="", language=None)
       utterance = build_utterance(
         record, self._tokenizer, geometry=self._geometry, with_target=False

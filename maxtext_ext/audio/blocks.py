@@ -3,10 +3,12 @@
 A generator holds a block of a file at a time, so memory does not grow with the recording.
 """
 
+import contextlib
 import io
 import itertools
 import math
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -33,6 +35,8 @@ from maxtext_ext.audio.views import View
 
 BUFFER = 1 << 16  # bytes of the file read at once
 _BLOCK = 1 << 20  # values read at once, so that a forged frame count allocates nothing
+_MOST_COPIED = 64 << 20  # bytes of a file: an hour of MP3, 10 of Opus
+_UNCOMPRESSED = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b".snd")
 # Seconds that are decoded before a part. A frame of OGG leans on those before it; in MP3 libsndfile
 # seeks by guess, thousands of samples off.
 _WARM_UP = {"OGG": 1.0, "MP3": math.inf, "MPEG": math.inf}
@@ -146,19 +150,42 @@ def _decode(
   if name := find_undeclared(file):
     yield from _decode_by_ffmpeg(file, *part, formats=name)
     return
-  try:
-    sound = _Sequential(file)
-  except soundfile.SoundFileError as error:
-    reason = str(error).rpartition(">: ")[2].strip()
-    yield from _decode_by_ffmpeg(file, *part, reason=f"libsndfile: {reason}; ")
-    return
-  with sound:
+  with _copied(file) as readable:
     try:
-      yield from _decode_by_libsndfile(sound, *part)
-    except soundfile.SoundFileError as error:
-      raise AudioError(
-        f"cannot decode the whole {sound.format} file ({str(error).strip()}); copy it again"
-      ) from error
+      sound = _Sequential(readable, closefd=False)
+    except soundfile.LibsndfileError as error:
+      reason = error.error_string.strip()
+    else:
+      with sound:
+        try:
+          yield from _decode_by_libsndfile(sound, *part)
+        except soundfile.SoundFileError as error:
+          raise AudioError(
+            f"cannot decode the whole {sound.format} file ({str(error).strip()}); copy it again"
+          ) from error
+      return
+  yield from _decode_by_ffmpeg(file, *part, reason=f"libsndfile: {reason}; ")
+
+
+@contextlib.contextmanager
+def _copied(file: io.BufferedReader) -> Iterator[io.BufferedReader | int]:
+  """Copies a compressed file into memory; gives its descriptor, or other files as they are.
+
+  libsndfile reads an MP3 two kilobytes at a time. From a file of Python it takes the interpreter's
+  lock for each of them, and threads that decode such files are no faster than one.
+  """
+  size = file.seek(0, os.SEEK_END)
+  file.seek(0)
+  is_compressed = file.read(4) not in _UNCOMPRESSED
+  file.seek(0)
+  if not (is_compressed and size <= _MOST_COPIED and hasattr(os, "memfd_create")):
+    yield file
+    return
+  with open(os.memfd_create("sound"), "r+b") as copy:
+    shutil.copyfileobj(file, copy, _BLOCK)
+    copy.flush()
+    copy.seek(0)
+    yield copy.fileno()
 
 
 class _Sequential(soundfile.SoundFile):

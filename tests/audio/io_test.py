@@ -11,6 +11,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from maxtext_ext.audio import blocks
 from maxtext_ext.audio.io import (
   check_samples,
   convert_blocks,
@@ -248,13 +249,24 @@ def test_long_clips_are_resampled_in_pieces_as_a_whole(rate, length, block):
   np.testing.assert_array_equal(decoded, resample(samples, rate))
 
 
+@pytest.mark.parametrize(
+  ("kind", "subtype"), [("FLAC", None), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", None)]
+)
+def test_a_file_too_large_to_be_copied_has_the_same_samples(monkeypatch, kind, subtype):
+  data = encode(tone(1.5), kind=kind, subtype=subtype)
+  copied = decode_audio(data)
+  monkeypatch.setattr(blocks, "_MOST_COPIED", 0)
+  np.testing.assert_array_equal(decode_audio(data), copied)
+
+
 class Failing(io.BytesIO):
   """A disk or a network that fails behind some bytes."""
 
   def read(self, size: int | None = -1) -> bytes:
+    data = super().read(size)
     if self.tell() > 100_000:
       raise OSError(5, "Input/output error")
-    return super().read(size)
+    return data
 
 
 def test_a_file_that_cannot_be_read_is_no_short_one():
