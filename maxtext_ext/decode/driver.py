@@ -82,7 +82,8 @@ def decode_shards(
   Args:
     folder: that this job has joined.
     division: of the clips.
-    shards: to decode; those that another job finishes meanwhile are left out.
+    shards: to decode; those that another job has begun come last, and those that it finishes
+      meanwhile are left out.
     read: called by several threads.
     transcribe: the engine.
     threads: that read clips ahead.
@@ -101,7 +102,13 @@ def decode_shards(
     collector.tally.taken += len(division.places(shard))
     return False
 
+  put_off: list[int] = []  # shards that others have begun
+
   def clips() -> Iterator[Utterance]:
+    yield from clips_of(shards, folder.claim)
+    yield from clips_of(put_off, lambda shard: True)
+
+  def clips_of(shards: Iterable[int], begin: Callable[[int], bool]) -> Iterator[Utterance]:
     items = (
       (shard, place) for shard in shards if is_left(shard) for place in division.places(shard)
     )
@@ -109,6 +116,9 @@ def decode_shards(
     with contextlib.closing(ahead):
       for shard, group in itertools.groupby(ahead, lambda pair: pair[0][0]):
         if not is_left(shard):  # another job has finished it since it was read
+          continue
+        if not begin(shard):
+          put_off.append(shard)
           continue
         collector.begin(shard, len(division.places(shard)))
         for (_, place), part in group:
@@ -126,6 +136,7 @@ def decode_shards(
   for line in transcribe(clips()):
     collector.take(line)
   collector.require_complete()
+  folder.remove_claims()
   return collector.tally
 
 

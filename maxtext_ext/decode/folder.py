@@ -3,11 +3,15 @@
 Any number of jobs may write into one folder, at the same time or after one was killed: the manifest
 says how the clips are divided and what the transcripts depend on, and the first job that has
 decoded a shard creates it. Jobs need no other knowledge of each other.
+
+A job that begins a shard claims it, by a file beside it that goes when the shard is there. Others
+begin such shards last. A claim is no lock: that of a job that was killed only puts off the shard.
 """
 
 import json
 import os
 import re
+import secrets
 from typing import Any, Self
 
 import pydantic
@@ -21,6 +25,7 @@ from maxtext_ext.files.creation import create
 MANIFEST_FILE = "manifest.json"
 _FORMAT = "maxtext_ext decode 1"
 _SHARD = re.compile(r"hypotheses-(\d{5})-of-\d{5}\.jsonl")
+_CLAIM = ".claim"
 _REMEDY = "give another output=, or replace_output=true to remove them"
 
 
@@ -65,6 +70,7 @@ class OutputFolder:
     self.path = path
     self.manifest = manifest
     self._manifest_path = os.path.join(path, MANIFEST_FILE)
+    self._name = secrets.token_hex(8).encode()  # of this job, in its claims
 
   def join(self, *, replace: bool = False) -> None:
     """Creates the manifest, or finds that of another job with the same clips and settings.
@@ -87,7 +93,8 @@ class OutputFolder:
     if other and not replace:
       raise ValueError(f"{self.path}: has transcripts of {other}; {_REMEDY}")
     if other or existing is None:
-      for path in (*shards, os.path.join(self.path, decoded.DECODED_FILE)):
+      claims = storage.list_folder(self.path, _CLAIM)
+      for path in (*shards, *claims, os.path.join(self.path, decoded.DECODED_FILE)):
         storage.remove(path)
       if existing is not None:  # last: a folder that was cleared in part is not taken for a new one
         storage.remove(self._manifest_path)
@@ -103,8 +110,25 @@ class OutputFolder:
     """Returns whether a shard is there."""
     return storage.exists(self._path_of(shard))
 
+  def claim(self, shard: int) -> bool:
+    """Claims a shard; returns False where another job has begun it.
+
+    Raises:
+      OSError: the folder cannot be written to.
+    """
+    return create(self._path_of(shard) + _CLAIM, self._name)
+
+  def remove_claims(self) -> None:
+    """Removes what jobs that were killed have left, if all shards are there."""
+    if not self.unfinished():
+      for path in storage.list_folder(self.path, _CLAIM):
+        storage.remove(path)
+
   def finish(self, shard: int, data: bytes) -> bool:
-    """Creates a shard, unless another job has; returns whether it has these bytes.
+    """Creates a shard, unless another job has, and removes its claim.
+
+    Returns:
+      whether the shard has these bytes.
 
     Raises:
       OSError: it cannot be written, or the folder is another decode's by now.
@@ -114,7 +138,9 @@ class OutputFolder:
         f"{self.path}: {MANIFEST_FILE} is not that of this job any more, another one has replaced"
         " the transcripts; give another output="
       )
-    return create(self._path_of(shard), data)
+    is_ours = create(self._path_of(shard), data)
+    storage.remove(self._path_of(shard) + _CLAIM)
+    return is_ours
 
   def _path_of(self, shard: int) -> str:
     return shard_path(self.path, shard, self.manifest.shards)

@@ -109,6 +109,31 @@ def test_two_jobs_at_once_share_the_work(place):
   assert 0 < tallies["first"].clips < CLIPS and 0 < tallies["second"].clips < CLIPS
 
 
+def test_what_another_job_has_begun_comes_last(place):
+  names = standin.ids(CLIPS)
+  division = Division.of(names, 5)
+  other = OutputFolder(place, Manifest.of(division, {"step": 1}))
+  other.join()
+  begun = [0, 2, 3, 4]  # by a job that was killed
+  assert all(map(other.claim, begun))
+  order = []
+  folder = OutputFolder(place, Manifest.of(division, {"step": 1}))
+  finish = folder.finish
+  folder.finish = lambda shard, data: order.append(shard) or finish(shard, data)
+  decode_shards(
+    folder,
+    division,
+    range(division.shards),
+    lambda number: standin.read(names, number),
+    lambda clips: standin.answers(clips, seed=0, slots=1),
+    threads=2,
+    failures=DropCounter(1.0),
+  )
+  assert order == [1, *range(5, division.shards), *begun]
+  require_each_once(place, CLIPS)
+  assert storage.list_folder(place, ".claim") == []
+
+
 def test_counts_of_a_job(tmp_path):
   tally = standin.decode(str(tmp_path), CLIPS)
   assert (tally.clips, tally.failed, tally.cut, tally.taken) == (CLIPS, 4, 0, 0)

@@ -28,6 +28,23 @@ def test_jobs_of_the_same_settings_join(place):
   assert names == ["hypotheses-00001-of-00003.jsonl", MANIFEST_FILE]
 
 
+def test_a_claim_lasts_until_the_shard_is_there(place):
+  first, second = output(place), output(place)
+  first.join()
+  assert first.claim(1) and first.claim(1), "its own"
+  assert not second.claim(1) and second.claim(2)
+  assert second.unfinished() == [0, 1, 2], "a claim is no shard"
+  second.finish(1, b"{}\n")
+  assert first.claim(1), "gone with the shard, by whomever it was made"
+  first.remove_claims()
+  assert len(storage.list_folder(first.path, ".claim")) == 2, "others may be decoding still"
+  first.finish(0, b"")
+  output(place).finish(2, b"")
+  first.claim(0)
+  first.remove_claims()
+  assert storage.list_folder(first.path, ".claim") == []
+
+
 @pytest.mark.parametrize(
   ("change", "said"),
   [
