@@ -10,7 +10,11 @@ def transcribe(
     str, typer.Argument(metavar="MODEL", help="A converted checkpoint, or the folder of a run.")
   ],
   files: Annotated[
-    list[str], typer.Argument(metavar="FILE...", help="Sound files of up to 10 hours each.")
+    list[str],
+    typer.Argument(
+      metavar="FILE... [KEY=VALUE]...",
+      help="Sound files of up to 10 hours each, and keys such as max_new_tokens=1024.",
+    ),
   ],
   output: Annotated[
     str | None,
@@ -40,11 +44,13 @@ def transcribe(
   from maxtext_ext import preflight
 
   preflight.require_folder(model)
-  from maxtext_ext.transcribe_files import transcribe_files
+  from maxtext_ext.transcribe_files import split_words, transcribe_files
 
+  files, overrides = split_words(files)
   transcribe_files(
     model,
     files,
+    overrides=overrides,
     echo=lambda text: typer.echo(text, nl=False),
     output=output,
     kind=kind,

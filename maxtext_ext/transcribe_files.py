@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -11,10 +12,26 @@ from maxtext_ext.decode.long_audio import Recording
 from maxtext_ext.decode.transcript import FORMATS, Transcription, render
 from maxtext_ext.escape import printable
 from maxtext_ext.files import storage
+from maxtext_ext.keys.settings import read_overrides
 from maxtext_ext.pages.duration import format_duration
 from maxtext_ext.progress import ProgressLine, say
 from maxtext_ext.text.languages import language_name
 from maxtext_ext.transcriber import Transcriber
+
+_OVERRIDE = re.compile(r"[a-z][a-z0-9_]*=")
+
+
+def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+  """Splits the words of a command into sound files and `key=value`; a file that is there is one.
+
+  Raises:
+    ValueError: there is no sound file among them.
+  """
+  overrides = [word for word in words if _OVERRIDE.match(word) and not os.path.exists(word)]
+  files = [word for word in words if word not in overrides]
+  if not files:
+    raise ValueError(f"only keys are given ({' '.join(overrides)}), expected sound files too")
+  return files, overrides
 
 
 def output_paths(
@@ -63,6 +80,7 @@ def transcribe_files(
   files: Sequence[str],
   *,
   echo: Callable[[str], None],
+  overrides: Sequence[str] = (),
   output: str | None = None,
   kind: str | None = None,
   language: str | None = None,
@@ -76,6 +94,7 @@ def transcribe_files(
     model: as `Transcriber.from_pretrained` takes it.
     files, output, kind: as `output_paths` takes them.
     echo: called with what is for standard output, in the order of the files.
+    overrides: keys of the configuration, `key=value`.
     language, context, piece_seconds, vad: as `Transcriber.transcribe` takes them.
 
   Raises:
@@ -85,11 +104,12 @@ def transcribe_files(
   kind, paths = output_paths(files, output, kind)
   if language is not None:
     language_name(language)  # an error before the model is loaded
+  keys = read_overrides(overrides)
   recordings = [
     Recording(blocks=functools.partial(load_blocks, file), language=language, context=context or "")
     for file in files
   ]
-  transcriber = Transcriber.from_pretrained(model)
+  transcriber = Transcriber.from_pretrained(model, **keys)
   printed: dict[int, str] = {}
   failed, seconds, following = 0, 0.0, 0
   with ProgressLine("transcribe", len(files)) as progress:

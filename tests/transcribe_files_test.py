@@ -34,7 +34,11 @@ class Model:
 
 @pytest.fixture
 def model(monkeypatch, tmp_path) -> str:
-  monkeypatch.setattr(module.Transcriber, "from_pretrained", lambda path: Model())
+  def load(path: str, **keys: object) -> Model:
+    Model.keys = keys
+    return Model()
+
+  monkeypatch.setattr(module.Transcriber, "from_pretrained", load)
   for name, seconds in {"a": 3.0, "b": 1.0, "long": 12.0}.items():
     samples = np.random.default_rng(0).normal(scale=0.1, size=round(seconds * SAMPLE_RATE))
     soundfile.write(tmp_path / f"{name}.wav", samples, SAMPLE_RATE)
@@ -53,6 +57,19 @@ def run(capsys, *args: str) -> tuple[int, str, str]:
 def test_text_is_printed_in_the_order_of_the_files(capsys, model):
   assert run(capsys, model, "a.wav")[:2] == (0, "3.0\n")
   assert run(capsys, model, "b.wav", "a.wav")[:2] == (0, "b.wav: 1.0\na.wav: 3.0\n")
+
+
+def test_keys_reach_the_model(capsys, model, tmp_path):
+  (tmp_path / "dtype=a.wav").write_bytes((tmp_path / "a.wav").read_bytes())
+  words = ["max_new_tokens=7", "dtype=a.wav", "language_in_prompt=true", "b.wav"]
+  assert run(capsys, model, *words)[:2] == (0, "dtype=a.wav: 3.0\nb.wav: 1.0\n")
+  assert Model.keys == {"max_new_tokens": 7, "language_in_prompt": True}
+  for words, said in (
+    (["a.wav", "max_new_token=7"], "max_new_token"),
+    (["max_new_tokens=7"], "only keys are given (max_new_tokens=7), expected sound files too"),
+  ):
+    status, _, err = run(capsys, model, *words)
+    assert status == 2 and said in err
 
 
 def test_options_reach_the_pieces(capsys, model, tmp_path):

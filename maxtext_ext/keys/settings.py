@@ -120,7 +120,7 @@ def read(
       _require_known(nodes, source)
     raise ConfigError(f"{path} sets no {SPEECH_KEY}: give `{BASE_CONFIG}: configs/speech.yml`")
   files = [_read_nodes(nodes, source) for source, nodes in chain.files]
-  command, environment = _read_overrides(overrides), _read_environment()
+  command, environment = read_overrides(overrides), _read_environment()
   for key in command.keys() & environment.keys():
     raise ConfigError(f"{key} is given on the command line and as {_variable(key)}: give it once")
   base = _merge(files[:first])
@@ -218,7 +218,12 @@ def _read_nodes(nodes: Nodes, source: str) -> dict[str, Any]:
   return _read_all(nodes, source, from_node)
 
 
-def _read_overrides(overrides: Overrides) -> dict[str, Any]:
+def read_overrides(overrides: Overrides) -> dict[str, Any]:
+  """Reads the values of overrides by key.
+
+  Raises:
+    ConfigError: for an unknown key, or a value of a wrong kind.
+  """
   if isinstance(overrides, Mapping):
     return _read_all(overrides, PROGRAM, from_python)
   texts = {}
