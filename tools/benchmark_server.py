@@ -85,10 +85,14 @@ def main(
     int | None,
     typer.Option(
       min=1,
-      help="So many first records of each data set; can be raised later.",
+      help="A random sample of so many records of each data set; can be raised later.",
       rich_help_panel=_DATA,
     ),
   ] = None,
+  seed: Annotated[
+    int,
+    typer.Option(min=-1, help="Of the sample; -1: the first records.", rich_help_panel=_DATA),
+  ] = 0,
   split: Annotated[
     str,
     typer.Option(
@@ -152,6 +156,7 @@ def main(
       id_key=id_key,
       language=language,
     ),
+    seed=None if seed < 0 else seed,
     max_samples=max_samples,
     patience=Patience(timeout=timeout, attempts=attempts),
     key=os.environ.get("OPENAI_API_KEY", "").strip(),

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import httpx2
@@ -24,7 +24,7 @@ from maxtext_ext.records.schema import Record, pcm16_samples
 from maxtext_ext.server_benchmark.answers import AnswerFile
 from maxtext_ext.server_benchmark.api import APIS, RequestOptions
 from maxtext_ext.server_benchmark.client import Client, Outcome, Patience, find_model, parse_server
-from maxtext_ext.server_benchmark.data import DataOptions, DataSet, Key, open_data
+from maxtext_ext.server_benchmark.data import DataOptions, DataSet, Key, open_data, sample
 from maxtext_ext.text.languages import language_code
 from maxtext_ext.text.normalize import get_normalizer
 
@@ -44,7 +44,8 @@ class BenchmarkOptions:
     force_language: tell the server the language of each record.
     concurrency: clips at the server at a time.
     data: how the data sets are read.
-    max_samples: so many first records of each data set; None: all.
+    seed: of the sample that `max_samples` takes; None: the first records.
+    max_samples: so many records of each data set; None: all.
     patience: limits of requests.
     key: of the server, "" for none; it is stored nowhere.
   """
@@ -58,6 +59,7 @@ class BenchmarkOptions:
   force_language: bool = False
   concurrency: int = 16
   data: DataOptions = dataclasses.field(default_factory=DataOptions)
+  seed: int | None = None
   max_samples: int | None = None
   patience: Patience = dataclasses.field(default_factory=Patience)
   key: str = dataclasses.field(default="", repr=False)
@@ -150,6 +152,8 @@ def settings_of(options: BenchmarkOptions, data_sets: Sequence[DataSet]) -> dict
   fields = dataclasses.asdict(options)
   for name in ("max_samples", "patience", "key", "data"):
     del fields[name]
+  if options.seed is None:  # answers of the first records are older than the key
+    del fields["seed"]
   return (
     fields
     | dataclasses.asdict(options.data)
@@ -233,7 +237,7 @@ class _Run:
     seen: set[Key] = set()
     for data in self._data_sets:
       with contextlib.closing(data.clips(seen, self._left_out)) as clips:  # ends its processes
-        for clip in itertools.islice(clips, options.max_samples):
+        for clip in self._chosen(clips):
           if (clip.dataset_name, clip.sample_id) in self._answers.answered:
             continue
           try:
@@ -246,6 +250,12 @@ class _Run:
           )
           request = client.request(**self._api.encode(shared, wav, language))
           yield _Question(line=line, request=request)
+
+  def _chosen(self, clips: Iterator[Record]) -> Iterable[Record]:
+    limit, seed = self._options.max_samples, self._options.seed
+    if limit is None or seed is None:
+      return itertools.islice(clips, limit)
+    return sample(clips, limit, seed)
 
 
 def make_line(clip: Record) -> Hypothesis:

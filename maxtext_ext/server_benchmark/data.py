@@ -2,8 +2,9 @@
 
 import dataclasses
 import hashlib
+import heapq
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 
 from maxtext_ext.files import storage
 from maxtext_ext.records.manifest import SHARD_SUFFIX, list_shards
@@ -87,6 +88,20 @@ class DataSet:
         )
 
 
+def sample(clips: Iterable[Record], count: int, seed: int) -> list[Record]:
+  """Draws a random sample, which does not depend on the order of the clips.
+
+  A larger sample of the same seed has the clips of a smaller one. All clips are read, and as many
+  as are drawn held in memory.
+  """
+
+  def draw(clip: Record) -> bytes:
+    name = f"{seed}\0{clip.dataset_name}\0{clip.sample_id}"
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+
+  return heapq.nsmallest(count, clips, key=draw)
+
+
 @dataclasses.dataclass(frozen=True)
 class ArrayRecordShard:
   """Records of an ArrayRecord file."""
@@ -150,7 +165,7 @@ def _open(path: str, options: DataOptions) -> tuple[list[str], Sequence[InputSha
   source = load_format(name)
   refuse_others(name, of_source.named(), source.reads)
   files = source.find_files(path, options.split)
-  return files, source.open_files(files, of_source)
+  return files, source.open_files(files, dataclasses.replace(of_source, allow_empty_text=True))
 
 
 def _find_records(path: str, split: str) -> list[str]:

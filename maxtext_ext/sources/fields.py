@@ -166,7 +166,8 @@ def read_fields(
       raise RecordError(f"language is '{declared}', but the text says '{named}'; drop one")
     if options.text_key and "text" not in names:
       raise RecordError(f"no '{options.text_key}', which --text-key names; check the name")
-    if text_required and is_blank(text):
+    is_empty = options.allow_empty_text and value_of(values, names, "text") is not None
+    if text_required and is_blank(text) and not is_empty:
       raise RecordError("text is missing or empty; give the record one or leave it out")
     return Fields(
       sample_id=sample_id,

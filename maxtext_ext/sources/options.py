@@ -19,6 +19,8 @@ class SourceOptions:
     language: of records that do not say theirs, a code or a name; kept as the models' name.
     dataset_name: of records that do not say theirs.
     allow_urls: whether sound files that records name may be fetched from the web.
+    allow_empty_text: whether a text may be "", as that of noise among the clips of a benchmark; a
+      record without a text is refused as ever.
   """
 
   records_per_shard: int = RECORDS_PER_SHARD
@@ -30,6 +32,7 @@ class SourceOptions:
   dataset_name: str = ""
   # Not in the identity of a conversion: which files were fetched is noted with each shard.
   allow_urls: bool = dataclasses.field(default=False, repr=False)
+  allow_empty_text: bool = dataclasses.field(default=False, repr=False)  # of no conversion
 
   def __post_init__(self) -> None:
     for name in ("records_per_shard", "shards"):

@@ -152,6 +152,22 @@ def test_a_second_run_asks_for_what_is_missing(benchmark, server):
   assert not server.asked
 
 
+def test_a_sample_is_random_and_grows(benchmark, server):
+  benchmark.run(max_samples=4, seed=1)
+  drawn = set(server.counts())
+  assert len(drawn) == 4 and drawn != {samples(number) for number in range(4)}
+  server.asked.clear()
+  with pytest.raises(ValueError, match="seed was 1, is 2"):
+    benchmark.run(max_samples=4, seed=2)
+  with pytest.raises(ValueError, match="seed was 1, is null"):
+    benchmark.run()
+  assert not server.asked
+  benchmark.run(max_samples=7, seed=1)
+  assert len(server.counts()) == 3 and not drawn & set(server.counts())
+  benchmark.run(seed=1)
+  assert set(benchmark.lines) == {f"clip{number}" for number in range(CLIPS)}
+
+
 def test_a_server_that_ends_loses_no_answer(benchmark, server):
   with socket.socket() as unused:
     unused.bind(("127.0.0.1", 0))

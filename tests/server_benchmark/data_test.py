@@ -65,6 +65,19 @@ def test_records_that_cannot_be_used_are_left_out_with_the_reason(tmp_path):
   assert left_out[2].endswith("id 'clip0' occurred before")
 
 
+def test_an_empty_text_is_a_reference_and_a_missing_one_is_none(tmp_path):
+  path = tmp_path / "test.jsonl"
+  corpora.write_jsonl(path, 3)
+  lines = [json.loads(line) for line in path.read_text().splitlines()]
+  lines[0]["text"] = ""
+  del lines[1]["text"]
+  path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+  left_out = []
+  texts = {clip.sample_id: clip.text for clip in read(path, left_out=left_out)}
+  assert texts == {"clip0": "", "clip2": corpora.record(2).text}
+  assert len(left_out) == 1 and "text is missing or empty" in left_out[0]
+
+
 def test_a_damaged_record_is_left_out(tmp_path):
   path = str(tmp_path / "a.array_record")
   with ShardWriter(path) as writer:
