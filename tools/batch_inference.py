@@ -11,9 +11,11 @@ from typing import Annotated
 
 import typer
 
+from maxtext_ext.audio.sounds import SUFFIXES
 from maxtext_ext.compat import dispatch
 from maxtext_ext.errors import exit_with_one_line
 from maxtext_ext.evaluate.hypotheses import HypothesisWriter, read_hypotheses
+from maxtext_ext.files.outputs import require_apart, require_file_place
 
 
 @exit_with_one_line
@@ -27,6 +29,10 @@ def main(
   ] = None,
 ) -> None:
   """Transcribe a folder of sound files, or what a JSONL file names, into one JSONL file."""
+  require_file_place(out)
+  require_apart([out], [source, config])
+  if out.lower().endswith(SUFFIXES):
+    raise ValueError(f"{out} has the name of a sound file; expected that of a JSONL file to write")
   parts = f"{out}.parts"
   keys = [f"decode_input={source}", f"output={parts}", *(overrides or [])]
   dispatch.decode(["batch_inference.py", config, *keys])

@@ -19,6 +19,7 @@ from maxtext_ext.conversion.options import ConversionPlan, ConvertOptions, Conve
 from maxtext_ext.conversion.selector import describe_selector
 from maxtext_ext.conversion.shard_job import ShardJob, ShardResult, read_result
 from maxtext_ext.files import storage
+from maxtext_ext.files.outputs import require_apart
 from maxtext_ext.records import manifest, quarantine
 from maxtext_ext.records.lengths import LENGTHS_SUFFIX, lengths_path, shard_of
 from maxtext_ext.records.manifest import Manifest
@@ -61,6 +62,7 @@ def plan_conversion(
   form = load_format(options.source_format)
   refuse_others(form.name, options.source.named(), form.reads)
   files = form.find_files(source, options.only_split)
+  require_apart([storage.join(out, quarantine.QUARANTINE_NAME)], files)
   if tell:
     tell(f"{source}: reading {describe_names(files)} as {options.source_format}")
   shards = form.open_files(files, options.source)

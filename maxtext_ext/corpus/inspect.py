@@ -27,6 +27,7 @@ from maxtext_ext.corpus.statistics import (
 )
 from maxtext_ext.escape import printable
 from maxtext_ext.files import storage
+from maxtext_ext.files.outputs import require_apart
 from maxtext_ext.pages.duration import format_duration
 from maxtext_ext.records.manifest import SHARD_SUFFIX, list_shards, parse_shard_name
 from maxtext_ext.records.quarantine import QUARANTINE_NAME, read_reasons
@@ -73,6 +74,8 @@ def main(
   console = Console(stderr=True)
   shards = find_shards(path, sample)
   folders = sorted({os.path.dirname(shard.path) for shard in shards})
+  files = [file for folder in folders for file in storage.list_folder(folder)]
+  require_apart([page], [file for file in files if not file.endswith(".html")])
   reasons = [
     reason for folder in folders for reason in read_reasons(storage.join(folder, QUARANTINE_NAME))
   ]

@@ -31,6 +31,8 @@ from maxtext_ext.decode.sound_files import open_files
 from maxtext_ext.evaluate import decoded
 from maxtext_ext.evaluate.hypotheses import describe_cut
 from maxtext_ext.evaluate.hypothesis import Hypothesis
+from maxtext_ext.files import storage
+from maxtext_ext.files.outputs import is_inside
 from maxtext_ext.hosts.join import joined
 from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.drops import DropCounter
@@ -129,6 +131,7 @@ def decode(config: bridge.Config) -> DecodeResult:
   clips = open_clips(config, inputs, visible=first)
   division = Division.of(clips.ids, config.clips_per_shard)
   output = config.output or os.path.join(run_dir_of(config), "decoded", source.name)
+  _require_outside_output(config.decode_input, output)
   folder = OutputFolder(output, Manifest.of(division, source.settings))
   shards = _share(folder, source, replace=config.replace_output)
   result = DecodeResult(output=output, total=len(division), tally=Tally(), source=source)
@@ -166,6 +169,15 @@ def decode(config: bridge.Config) -> DecodeResult:
   for text in gather_texts(json.dumps(dataclasses.asdict(tally))):
     total.merge(Tally(**json.loads(text)))
   return dataclasses.replace(result, tally=total)
+
+
+def _require_outside_output(source: str, output: str) -> None:
+  """Raises ValueError for a JSONL file among the transcripts, which may be replaced."""
+  folder = os.path.dirname(source)
+  if source and storage.is_file(source) and is_inside(folder, output):
+    raise ValueError(
+      f"decode_input={source} is in {output}, the folder of the transcripts; give another output="
+    )
 
 
 def _share(folder: OutputFolder, source: decoded.Decoded, *, replace: bool) -> list[int] | None:

@@ -19,6 +19,7 @@ from maxtext_ext.demo.command import run_command
 from maxtext_ext.demo.corpus import synthesize
 from maxtext_ext.demo.own_data import split_lines
 from maxtext_ext.evaluate.evaluate import evaluate
+from maxtext_ext.files.outputs import require_outside
 from maxtext_ext.input.utterance import build_utterance
 from maxtext_ext.pages.duration import format_duration
 from maxtext_ext.records.reader import RecordSource, find_shards
@@ -67,6 +68,8 @@ def main(
   """
   started = time.monotonic()
   console = Console(stderr=True)
+  if data is not None:
+    require_outside(data, out)
   folder = _fresh(pathlib.Path(out))
   facts: dict[str, str | float] = {}
   with console.status("synthesising speech" if data is None else "reading your recordings"):

@@ -15,10 +15,14 @@ from maxtext_ext.evaluate.findings import find
 from maxtext_ext.evaluate.formats import describe_intervals
 from maxtext_ext.evaluate.hypotheses import describe_cut
 from maxtext_ext.evaluate.report import Fact, TrainingCurves, write_report
+from maxtext_ext.evaluate.report_files import check_place
+from maxtext_ext.evaluate.sounds import require_folder
 from maxtext_ext.evaluate.statements import state_calibration, state_quality, state_speed
 from maxtext_ext.evaluate.system import AUTO, Path, System, load_system
 from maxtext_ext.evaluate.table import board_table, comparison_table, rates_table
 from maxtext_ext.evaluate.wer import Method, Scores
+from maxtext_ext.files import storage
+from maxtext_ext.files.outputs import is_inside, require_folder_place
 
 
 def evaluate(
@@ -57,7 +61,7 @@ def evaluate(
 
   Raises:
     ValueError: a file that is missing or malformed, an unknown name, a normalizer or an alignment
-      beside a protocol, or manifests without one.
+      beside a protocol, manifests without one, or an output in the place of an input.
   """
   paths = [path] if isinstance(path, str | os.PathLike) else list(path)
   if protocol is not None and normalizer != AUTO:
@@ -66,6 +70,17 @@ def evaluate(
     raise ValueError(f"the protocol {protocol} has its own alignment; leave {method.alignment} out")
   if manifests is not None and protocol is None:
     raise ValueError("manifests have the form of a board; name one by --protocol")
+  if report is None and (metrics is not None or audio is not None):
+    name = "metrics" if metrics is not None else "audio"
+    raise ValueError(f"{name} is for the report only; name its page by --report, or leave it out")
+  others = [*compare_with, *([] if baseline is None else [baseline])]
+  if manifests is not None:
+    _check_manifests(manifests, [*paths, *others])
+  curves = None if metrics is None else TrainingCurves.read(metrics)
+  if audio is not None:
+    require_folder(audio)
+  if report is not None:
+    check_place(report, [*paths, *others, *(each for each in (metrics, audio) if each)])
   console = console or Console()
   method = method or Method()
   system = load_system(paths, normalizer=normalizer, method=method, protocol=protocol)
@@ -127,10 +142,20 @@ def evaluate(
       scores=scores,
       normalizer_reason=system.reason,
       source=system.sources,
-      curves=None if metrics is None else TrainingCurves.read(metrics),
+      curves=curves,
       baseline=untrained,
       extra=extra,
       findings=findings,
       audio=audio,
     )
   return scores
+
+
+def _check_manifests(folder: Path, inputs: Sequence[Path]) -> None:
+  """Raises ValueError unless manifests can be written apart from the hypotheses that are read."""
+  place = os.fspath(folder)
+  require_folder_place(place)
+  for path in (os.fspath(each) for each in inputs):
+    around = os.path.dirname(path) if storage.is_file(path) else path
+    if is_inside(place, around) and is_inside(around, place):
+      raise ValueError(f"{place} is where {path} is read; name another folder for the manifests")

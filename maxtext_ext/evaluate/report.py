@@ -7,8 +7,6 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from etils import epath
-
 from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.audio.player import Players
 from maxtext_ext.evaluate.decoded import Decoded
@@ -29,6 +27,7 @@ from maxtext_ext.evaluate.markdown import to_markdown
 from maxtext_ext.evaluate.plots import TrainingCurves, plot_reliability, plot_risk
 from maxtext_ext.evaluate.quality import assess
 from maxtext_ext.evaluate.rates import Score
+from maxtext_ext.evaluate.report_files import report_files
 from maxtext_ext.evaluate.sounds import find_sounds
 from maxtext_ext.evaluate.speed import measure
 from maxtext_ext.evaluate.statements import state_calibration, state_quality, state_speed
@@ -80,9 +79,7 @@ def write_report(
     ValueError: no hypotheses, an unknown normalizer, scores of something else, or a fact whose
       name the JSON already uses.
   """
-  page_file = epath.Path(path)
-  if page_file.suffix in (".json", ".md"):
-    raise ValueError(f"{path}: figures go to .json and .md beside the page; name it .html")
+  page_path, figures_path, markdown_path = report_files(path)
   scores = scores or score(hypotheses, normalizer)
   if scores.normalizer != normalizer or scores.overall.utterances != len(hypotheses):
     raise ValueError("scores belong to another normalizer or to other hypotheses")
@@ -135,12 +132,12 @@ def write_report(
     findings=findings,
     facts=facts,
   )
-  with atomic_open(path) as file:
+  with atomic_open(page_path) as file:
     file.write(page)
-  with atomic_open(page_file.with_suffix(".json")) as file:
+  with atomic_open(figures_path) as file:
     json.dump(figures | facts, file, ensure_ascii=False, indent=2, allow_nan=False)
     file.write("\n")
-  with atomic_open(page_file.with_suffix(".md")) as file:
+  with atomic_open(markdown_path) as file:
     file.write(markdown)
   return scores
 

@@ -34,13 +34,19 @@ def find_sounds(
   Raises:
     ValueError: there is no such folder.
   """
-  folder = None if place is None else epath.Path(place)
-  if folder is not None and not folder.is_dir():
-    raise ValueError(f"{folder}: no such folder; expected records or sound files")
+  folder = None if place is None else require_folder(place)
   shards = [] if folder is None else list_shards(os.fspath(folder))
   if shards:
     return _from_records(utterances, shards, max_seconds)
   return [_from_file(item, folder, max_seconds) for item in utterances]
+
+
+def require_folder(place: str | os.PathLike[str]) -> epath.Path:
+  """Returns the folder of sound. Raises ValueError where there is none."""
+  folder = epath.Path(place)
+  if not folder.is_dir():
+    raise ValueError(f"{folder}: no such folder; expected records or sound files")
+  return folder
 
 
 def _from_records(

@@ -15,10 +15,12 @@ from maxtext_ext.audio.wav import encode_wav
 from maxtext_ext.evaluate.evaluate import evaluate
 from maxtext_ext.evaluate.hypothesis import ERROR, Hypothesis
 from maxtext_ext.evaluate.report import Fact
+from maxtext_ext.evaluate.report_files import check_place
 from maxtext_ext.evaluate.speed import ATTEMPTS, BEGAN, ENDED, LATENCY
 from maxtext_ext.evaluate.system import AUTO
 from maxtext_ext.evaluate.wer import Scores
 from maxtext_ext.files.folder_lock import sole_writer
+from maxtext_ext.files.outputs import is_inside
 from maxtext_ext.progress import ProgressLine, say
 from maxtext_ext.records.schema import Record, pcm16_samples
 from maxtext_ext.server_benchmark.answers import AnswerFile
@@ -109,6 +111,11 @@ def run_benchmark(
   """
   if normalizer != AUTO:
     get_normalizer(normalizer)  # an unknown name is refused before the first request
+  if report is not None:
+    check_place(report, paths)
+  for path in paths:
+    if is_inside(out, path) and is_inside(path, out):
+      raise ValueError(f"--out {out}: is where the data is read; name another folder for answers")
   options = dataclasses.replace(options, server=parse_server(options.server))
   data_sets = open_data(paths, options.data)
   if options.model is None:

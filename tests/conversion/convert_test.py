@@ -212,6 +212,13 @@ def test_wrong_arguments(tmp_path, arguments, reason):
   assert not (tmp_path / "out").exists()
 
 
+def test_a_list_of_bad_records_is_no_source_of_its_own_folder(tmp_path):
+  (tmp_path / "quarantine.jsonl").write_text("{}\n")
+  with pytest.raises(ValueError, match="would overwrite"):
+    convert(str(tmp_path / "quarantine.jsonl"), str(tmp_path))
+  assert (tmp_path / "quarantine.jsonl").read_text() == "{}\n"
+
+
 def test_a_failure_leaves_nothing_half_done(tmp_path):
   for name in ("a", "b"):
     write_tfrecord(str(tmp_path / f"{name}.tfrecord"), [encoded(name)] * 2)

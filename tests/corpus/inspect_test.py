@@ -134,6 +134,14 @@ def test_a_folder_is_no_page(data):
     inspect.main(str(data), str(data))
 
 
+def test_the_page_takes_no_place_of_the_data(data):
+  shard = next(data.glob("*.array_record"))
+  before = shard.read_bytes()
+  with pytest.raises(ValueError, match="would overwrite"):
+    inspect.main(str(data), str(shard))
+  assert shard.read_bytes() == before
+
+
 def test_nothing_readable(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   write_shard(tmp_path / "data" / shard_name("train", 0, 1), [], broken=3)

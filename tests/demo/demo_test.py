@@ -67,6 +67,14 @@ def test_a_folder_of_others_is_left_alone(tmp_path):
   assert (tmp_path / "thesis.txt").read_text() == "draft"
 
 
+def test_recordings_in_the_folder_that_is_emptied_are_left_alone(tmp_path):
+  (tmp_path / demo.MARKER).touch()
+  (tmp_path / "my.jsonl").write_text("{}")
+  with pytest.raises(ValueError, match=r"my\.jsonl is in .*, which is emptied first"):
+    demo.main(str(tmp_path), str(tmp_path / "my.jsonl"))
+  assert (tmp_path / "my.jsonl").exists()
+
+
 def test_recordings_none_of_which_can_be_used_are_one_line(tmp_path):
   for name in "abc":
     (tmp_path / f"{name}.wav").write_bytes(b"no sound")

@@ -237,3 +237,47 @@ def test_other_systems_need_not_have_the_fields_of_groups(tmp_path):
   )
   assert "car" in printed
   assert "untrained" in printed
+
+
+@pytest.mark.parametrize(
+  ("inputs", "report"),
+  [
+    ({"path": "hyp.json"}, "hyp.html"),
+    ({"path": "hyp.json"}, "link.html"),
+    ({"path": "hyp.json"}, "hyp.jsonl"),
+    ({"path": "a", "compare_with": ["hyp.json"]}, "./hyp.html"),
+    ({"path": "a", "baseline": "hyp.json"}, "hyp.html"),
+    ({"path": "a", "metrics": "metrics.json"}, "metrics.html"),
+    ({"path": "a"}, "a/decoded.html"),  # its origin, decoded.json
+    ({"path": "hyp.json", "audio": "a"}, "a/decoded.html"),
+  ],
+)
+def test_a_report_overwrites_no_input(tmp_path, monkeypatch, inputs, report):
+  monkeypatch.chdir(tmp_path)
+  evaluated(tmp_path / "a", clips("one"), source=SOURCE)
+  shard = next((tmp_path / "a").glob("*.jsonl"))
+  for name in ("hyp.json", "hyp.jsonl", "metrics.json"):
+    (tmp_path / name).write_text(shard.read_text() if name.startswith("hyp") else "")
+  (tmp_path / "link.json").symlink_to("hyp.json")
+  before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+  with pytest.raises(ValueError, match=r"overwrit|name it \.html"):
+    evaluate(report=report, console=Console(file=io.StringIO()), **inputs)
+  assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_report_may_be_written_again_beside_its_hypotheses(tmp_path):
+  for _ in range(2):
+    evaluated(tmp_path, clips("one"), report=tmp_path / "report.html")
+
+
+def test_manifests_are_written_apart(tmp_path):
+  evaluated(tmp_path / "a", clips("one"))
+  for path in (tmp_path / "a", next((tmp_path / "a").glob("*.jsonl"))):
+    with pytest.raises(ValueError, match="name another folder for the manifests"):
+      evaluate(path, protocol="open-asr", manifests=tmp_path / "b" / ".." / "a")
+
+
+@pytest.mark.parametrize("option", ["metrics", "audio"])
+def test_what_only_a_report_shows_needs_one(tmp_path, option):
+  with pytest.raises(ValueError, match=f"{option} is for the report only; name its page"):
+    evaluated(tmp_path, clips("one"), **{option: tmp_path / "nothing"})

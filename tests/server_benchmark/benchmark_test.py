@@ -246,3 +246,12 @@ def test_data_without_a_clip_are_refused(benchmark, tmp_path, capsys):
   with pytest.raises(ValueError, match="no record can be used"):
     benchmark.run()
   assert "left out: " in capsys.readouterr().err
+
+
+def test_data_are_not_overwritten(server, data, tmp_path):
+  options = BenchmarkOptions(server=server.url)
+  with pytest.raises(ValueError, match=r"eval\.jsonl: the page is HTML"):
+    run_benchmark([data], str(tmp_path / "out"), options, report=data)
+  with pytest.raises(ValueError, match="is where the data is read"):
+    run_benchmark([str(tmp_path)], str(tmp_path), options)
+  assert not server.asked

@@ -4,6 +4,8 @@ import json
 import pathlib
 import runpy
 
+import pytest
+
 from maxtext_ext.compat import dispatch
 from maxtext_ext.evaluate.hypotheses import read_hypotheses
 from tests.decode import standin
@@ -30,3 +32,27 @@ def test_a_folder_becomes_a_file(tmp_path, monkeypatch, capsys):
   assert asked == [["batch_inference.py", "a.yml", *keys]] * 2
   assert f"{out}: 23 transcripts" in capsys.readouterr().out
   assert len(read_hypotheses(out)) == 23
+
+
+@pytest.mark.parametrize(
+  ("source", "out", "message"),
+  [
+    ("clips.jsonl", "clips.jsonl", "would overwrite clips.jsonl"),
+    ("clips.jsonl", "./link.jsonl", "would overwrite clips.jsonl"),
+    ("gs://bucket/clips.jsonl", "gs://bucket/clips.jsonl", "would overwrite"),
+    ("clips.jsonl", "a.yml", "would overwrite a.yml"),
+    (".", "0.wav", "name of a sound file"),
+    ("clips.jsonl", "folder", "got a folder"),
+  ],
+)
+def test_no_input_is_overwritten(tmp_path, monkeypatch, capsys, source, out, message):
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(dispatch, "decode", lambda argv: pytest.fail("too late"))
+  (tmp_path / "folder").mkdir()
+  for name in ("clips.jsonl", "a.yml", "0.wav"):
+    (tmp_path / name).write_text("")
+  (tmp_path / "link.jsonl").symlink_to("clips.jsonl")
+  with pytest.raises(SystemExit) as ended:
+    runpy.run_path(str(SCRIPT))["main"]("a.yml", source, out)
+  assert ended.value.code == 2
+  assert message in capsys.readouterr().err
