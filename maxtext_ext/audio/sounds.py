@@ -10,6 +10,7 @@ import soundfile
 
 from maxtext_ext.audio.io import check_samples, load_audio, resample
 from maxtext_ext.audio.limits import AudioError
+from maxtext_ext.files import storage
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 CACHE_BYTES = 256 << 20  # a process: 70 minutes of float32; all of RIRS_NOISES' real responses
@@ -61,7 +62,7 @@ def find_sounds(folder: str) -> tuple[str, ...]:
   """
   paths = [
     os.path.join(where, name)
-    for where, _, names in os.walk(folder, followlinks=True)
+    for where, _, names in storage.walk_local(folder)
     for name in names
     if name.lower().endswith(SUFFIXES)
   ]

@@ -57,15 +57,32 @@ def list_folder(folder: str, suffix: str = "") -> list[str]:
 
 
 def walk(folder: str) -> dict[str, FileInfo]:
-  """All files below a folder, by path from there; none if there is no such folder."""
+  """All files below a folder, by path from there; none if there is no such folder.
+
+  Links are followed, but not those to a folder that they are in.
+  """
   if is_url(folder):
     return remote.walk(folder)
   infos = {}
-  for place, _, names in os.walk(folder, followlinks=True):
+  for place, _, names in walk_local(folder):
     for name in names:
       path = os.path.join(place, name)
-      infos[os.path.relpath(path, folder)] = FileInfo(size=os.path.getsize(path))
+      # A link that leads nowhere is named too, so that whoever reads it says so.
+      size = (os.stat(path) if os.path.exists(path) else os.lstat(path)).st_size
+      infos[os.path.relpath(path, folder)] = FileInfo(size=size)
   return infos
+
+
+def walk_local(folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
+  """Does what os.walk does, follows links, and leaves out links to a folder that they are in."""
+  for place, folders, names in os.walk(folder, followlinks=True):
+    around = os.path.realpath(place)
+    folders[:] = [
+      name
+      for name in folders
+      if not f"{around}/".startswith(f"{os.path.realpath(os.path.join(place, name))}/")
+    ]
+    yield place, folders, names
 
 
 def find_below(folder: str, pattern: str) -> list[str]:

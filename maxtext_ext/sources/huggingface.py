@@ -122,7 +122,7 @@ def _walk(folder: str) -> list[str]:
     return [path.removeprefix(f"{folder}/") for path in paths]
   return sorted(
     os.path.relpath(os.path.join(parent, name), folder)
-    for parent, _, names in os.walk(folder, followlinks=True)
+    for parent, _, names in storage.walk_local(folder)
     for name in names
   )
 

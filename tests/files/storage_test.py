@@ -56,6 +56,21 @@ def test_walk(root):
   assert found["a.txt"].crc32c == known
 
 
+def test_links_in_a_folder_are_followed_but_not_round(tmp_path):
+  (tmp_path / "in" / "a").mkdir(parents=True)
+  (tmp_path / "other").mkdir()
+  for name in ("in/a/1.wav", "other/2.wav"):
+    (tmp_path / name).write_bytes(b"123")
+  (tmp_path / "in" / "a" / "up").symlink_to("..")
+  (tmp_path / "in" / "self").symlink_to(".")
+  (tmp_path / "in" / "b").symlink_to("../other")
+  (tmp_path / "in" / "gone.wav").symlink_to("nowhere.wav")
+  (tmp_path / "in" / "round.wav").symlink_to("round.wav")
+  found = storage.walk(str(tmp_path / "in"))
+  assert sorted(found) == ["a/1.wav", "b/2.wav", "gone.wav", "round.wav"]
+  assert found["b/2.wav"].size == 3
+
+
 def test_what_is_there(root):
   file, folder, nothing = (storage.join(root, name) for name in ("sub/file", "sub", "su"))
   storage.write_bytes(file, b"12345")
