@@ -13,6 +13,7 @@ from maxtext_ext.keys.decoding import CONTROLS, NOT_OF_TRANSCRIPTS, DecodingKeys
 from maxtext_ext.version import __version__
 
 DECODED_FILE = "decoded.json"
+PARTS = ".parts"  # ending of the folder of what was put together into one file
 _KEYS = ("model_name", "dtype", "language_in_prompt", "context", "lora_rank", "template")
 _PACKAGES = ("maxtext", "jax", "jaxlib", "flax")
 
@@ -22,7 +23,7 @@ class Decoded(pydantic.BaseModel):
 
   Attributes:
     run: its run_name.
-    split: the decoded split.
+    split: the decoded split, "" where it is `input`.
     checkpoint: "untrained", "base", or "step" of the run.
     step: number of that step.
     normalizer: of the run's own evaluations, so that `evaluate` scores as they do.
@@ -35,7 +36,7 @@ class Decoded(pydantic.BaseModel):
   model_config = pydantic.ConfigDict(frozen=True, strict=True)
 
   run: str
-  split: str
+  split: str = ""
   checkpoint: str
   step: int | None = None
   normalizer: str
@@ -59,7 +60,7 @@ class Decoded(pydantic.BaseModel):
     ]
     return cls(
       run=config.run_name,
-      split=config.split,
+      split="" if config.decode_input else config.split,
       checkpoint=checkpoint,
       step=step,
       normalizer=config.normalizer,
@@ -75,6 +76,11 @@ class Decoded(pydantic.BaseModel):
     if not self.input:
       return self.split
     return epath.Path(self.input).name.partition(".jsonl")[0] or "input"
+
+  @property
+  def what(self) -> str:
+    """What was decoded, such as "split test" or the path of a folder of sound."""
+    return self.input or f"split {self.split}"
 
   @property
   def settings(self) -> dict[str, Any]:
@@ -106,11 +112,16 @@ class Decoded(pydantic.BaseModel):
 def read(path: str | os.PathLike[str]) -> Decoded | None:
   """Reads the record beside hypotheses, a folder or a file; None for those of other systems.
 
+  That of a file which `tools/batch_inference.py` has put together is in its folder `.parts`.
+
   Raises:
     ValueError: it is malformed.
   """
   place = epath.Path(path)
   file = (place if place.is_dir() else place.parent) / DECODED_FILE
+  parts = place.parent / f"{place.name}{PARTS}" / DECODED_FILE
+  if parts.exists():
+    file = parts
   if not file.exists():
     return None
   try:

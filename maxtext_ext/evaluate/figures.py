@@ -44,7 +44,12 @@ def make_figures(
     | {"blocks": scores.blocks.kinds, "versions": _versions()},
   }
   runs = [
-    {"run": each.run, "split": each.split, "checkpoint": each.checkpoint, "step": each.step}
+    {
+      "run": each.run,
+      **({"input": each.input} if each.input else {"split": each.split}),
+      "checkpoint": each.checkpoint,
+      "step": each.step,
+    }
     for each in sources
   ]
   if len(runs) == 1:

@@ -10,8 +10,8 @@ from maxtext_ext.pages.duration import format_duration
 
 
 def state_source(source: Decoded) -> str:
-  """Names split, checkpoint and run: "split test by step 1200 of run hebrew"."""
-  return f"split {source.split} by {source.weights} of run {source.run}"
+  """Names clips, checkpoint and run: "split test by step 1200 of run hebrew"."""
+  return f"{source.what} by {source.weights} of run {source.run}"
 
 
 def state_method(scores: Scores, reason: str) -> dict[str, str]:

@@ -69,6 +69,21 @@ def test_the_folder_is_named_by_the_split_or_the_input(path, name):
   assert Decoded.of(config, "").name == name
 
 
+def test_an_input_is_no_split(tmp_path):
+  config = types.SimpleNamespace(**vars(CONFIG_UNTRAINED) | {"decode_input": "gs://b/calls"})
+  assert (Decoded.of(config, "").split, Decoded.of(config, "").what) == ("", "gs://b/calls")
+  assert Decoded.of(CONFIG_UNTRAINED, "").what == "split test"
+
+
+def test_a_file_that_was_put_together_keeps_its_origin(tmp_path):
+  other, source = Decoded.of(CONFIG_UNTRAINED, ""), Decoded.of(with_checkpoint("base"), "/m")
+  other.write(str(tmp_path))
+  source.write(str(tmp_path / "clips.jsonl.parts"))
+  (tmp_path / "clips.jsonl").write_text("")
+  assert decoded.read(tmp_path / "clips.jsonl") == source
+  assert decoded.read(tmp_path / "others.jsonl") == decoded.read(tmp_path) == other
+
+
 def test_one_of_an_earlier_version_is_read(tmp_path):
   earlier = {"run": "r", "split": "test", "checkpoint": "step", "step": 3, "normalizer": "basic"}
   (tmp_path / "decoded.json").write_text(json.dumps(earlier | {"max_new_tokens": 9}))

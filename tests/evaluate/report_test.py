@@ -180,6 +180,21 @@ def test_the_run_its_checkpoint_and_the_split_are_named(tmp_path):
   assert [figures[key] for key in ("run", "split", "step", "cut")] == ["hebrew", "test", 12, 1]
 
 
+def test_an_input_is_named_instead_of_a_split(tmp_path):
+  source = Decoded(
+    run="hebrew",
+    split="test",  # as earlier versions wrote beside an input
+    checkpoint="base",
+    normalizer="hebrew",
+    max_new_tokens=8,
+    input="gs://b/calls",
+  )
+  page, figures = write(tmp_path, HYPOTHESES, source=source)
+  assert "Input gs://b/calls , transcribed by the model" in " ".join(page.inside("header"))
+  assert (figures["input"], "split" in figures) == ("gs://b/calls", False)
+  assert "Transcripts: gs://b/calls by the model" in (tmp_path / "report.md").read_text()
+
+
 def test_perfect_run_says_so(tmp_path):
   page, figures = write(tmp_path, [HYPOTHESES[2]])
   assert figures["wer"] == 0.0
