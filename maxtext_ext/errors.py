@@ -22,6 +22,10 @@ STDERR = 2  # its file descriptor, which is there whatever sys.stderr is
 PEER_LOST = 42
 
 
+class AllFailedError(Exception):
+  """All of the work was tried, and none of it succeeded; its output tells why, piece by piece."""
+
+
 class UnfinishedWork(OSError):
   """Other threads failed or hang; the process ends without waiting for them."""
 
@@ -33,6 +37,7 @@ class Unreachable(UnfinishedWork):
 def exit_with_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
   """Turns the errors that a user can fix (ValueError, OSError) into `error: ...` and exit status 2.
 
+  AllFailedError is such a line too, with exit status 1: the command itself was right.
   Set MAXTEXT_EXT_TRACEBACK=1 to see where they come from.
   """
 
@@ -41,7 +46,7 @@ def exit_with_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
     show_warnings()
     try:
       return command(*args, **kwargs)
-    except _OF_USERS as error:
+    except (*_OF_USERS, AllFailedError) as error:
       if os.environ.get(TRACEBACK_VARIABLE):
         raise
       sys.stderr.write(f"error: {one_line(error)}\n")
@@ -81,7 +86,11 @@ def _leave_interrupted(number: int, frame: object) -> None:
 
 def one_line(error: BaseException) -> str:
   """Returns an error's message on one line, safe to print; its type when it has none."""
-  return printable(" ".join(str(error).split())) or type(error).__name__
+  text = str(error)
+  if isinstance(error, OSError) and error.strerror and error.filename:
+    # Of a file that is renamed, the second name is the one that the user knows.
+    text = f"{os.fsdecode(error.filename2 or error.filename)}: {error.strerror}; check the path"
+  return printable(" ".join(text.split())) or type(error).__name__
 
 
 def exit_status(error: BaseException) -> int:

@@ -1,12 +1,19 @@
 """Ends of commands: status and message."""
 
+import os
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from maxtext_ext.errors import Unreachable, exit_status, leaving_at_interrupt, one_line
+from maxtext_ext.errors import (
+  AllFailedError,
+  Unreachable,
+  exit_status,
+  leaving_at_interrupt,
+  one_line,
+)
 
 
 @pytest.mark.parametrize(
@@ -15,6 +22,7 @@ from maxtext_ext.errors import Unreachable, exit_status, leaving_at_interrupt, o
     (ValueError("a"), 2),
     (FileNotFoundError("a"), 2),
     (Unreachable("a"), 2),
+    (AllFailedError("a"), 1),
     (KeyError("a"), 1),
     (KeyboardInterrupt(), 130),
     (SystemExit(3), 3),
@@ -29,6 +37,17 @@ def test_the_status_tells_the_kind_of_end(error, status):
 def test_an_error_is_one_line():
   assert one_line(ValueError("a\n  b")) == "a b"
   assert one_line(TimeoutError()) == "TimeoutError"
+
+
+def test_an_error_of_the_operating_system_names_the_file_that_the_user_knows(tmp_path):
+  (tmp_path / "a").write_text("")
+  (tmp_path / "b").mkdir()
+  with pytest.raises(OSError) as raised:
+    os.replace(tmp_path / "a", tmp_path / "b")
+  assert one_line(raised.value) == f"{tmp_path / 'b'}: Is a directory; check the path"
+  with pytest.raises(OSError) as raised:
+    os.stat(tmp_path / "none")
+  assert one_line(raised.value) == f"{tmp_path / 'none'}: No such file or directory; check the path"
 
 
 def test_what_an_error_quotes_reaches_no_terminal_as_a_command():

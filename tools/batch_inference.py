@@ -6,6 +6,7 @@ It is `maxtext-ext decode` with decode_input=, whose shards it puts together. Th
 file, in OUT.parts, so that the same command continues after an interruption.
 """
 
+import contextlib
 import operator
 from typing import Annotated
 
@@ -13,8 +14,10 @@ import typer
 
 from maxtext_ext.audio.sounds import SUFFIXES
 from maxtext_ext.compat import dispatch
-from maxtext_ext.errors import exit_with_one_line
+from maxtext_ext.errors import AllFailedError, exit_with_one_line
+from maxtext_ext.evaluate.decoded import PARTS
 from maxtext_ext.evaluate.hypotheses import HypothesisWriter, read_hypotheses
+from maxtext_ext.evaluate.hypothesis import ERROR
 from maxtext_ext.files.outputs import require_apart, require_file_place
 
 
@@ -33,9 +36,10 @@ def main(
   require_apart([out], [source, config])
   if out.lower().endswith(SUFFIXES):
     raise ValueError(f"{out} has the name of a sound file; expected that of a JSONL file to write")
-  parts = f"{out}.parts"
+  parts = f"{out}{PARTS}"
   keys = [f"decode_input={source}", f"output={parts}", *(overrides or [])]
-  dispatch.decode(["batch_inference.py", config, *keys])
+  with contextlib.suppress(AllFailedError):  # of this job; `join` looks at all lines
+    dispatch.decode(["batch_inference.py", config, *keys])
   join(parts, out)
 
 
@@ -45,7 +49,16 @@ def join(parts: str, out: str) -> None:
   with HypothesisWriter(out) as writer:
     for line in lines:
       writer.write(line)
-  typer.echo(f"{out}: {len(lines)} transcripts")
+  failed = sum(ERROR in line.extra for line in lines)
+  if failed == len(lines):
+    raise AllFailedError(
+      f"{out}: none of the {failed} clips can be read, first {lines[0].id}:"
+      f" {lines[0].extra[ERROR]}; check SOURCE, remove {parts}, and run the command again"
+    )
+  typer.echo(
+    f"{out}: {len(lines) - failed} transcripts"
+    + (f", and {failed} clips that cannot be read" if failed else "")
+  )
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from maxtext_ext.decode.folder import Manifest, OutputFolder
 from maxtext_ext.decode.interface import Engine
 from maxtext_ext.decode.request import Request
 from maxtext_ext.decode.sound_files import open_files
+from maxtext_ext.errors import AllFailedError
 from maxtext_ext.evaluate import decoded
 from maxtext_ext.evaluate.hypotheses import describe_cut
 from maxtext_ext.evaluate.hypothesis import Hypothesis
@@ -72,6 +73,16 @@ class DecodeResult:
     """Transcripts of this job that a limit cut."""
     return self.tally.cut
 
+  def require_transcripts(self) -> None:
+    """Raises AllFailedError where this job could read none of its clips."""
+    tally = self.tally
+    if tally.clips and tally.failed == tally.clips:
+      raise AllFailedError(
+        f"{self.output}: none of the {tally.clips} clips of this job can be read, first"
+        f" {tally.first_failure}; check the paths and files of the input, remove this folder, and"
+        " decode again"
+      )
+
   def __str__(self) -> str:
     return (
       f"{self.output}: {self.total} clips of {self.source.input or self.source.split}, by"
@@ -98,6 +109,7 @@ def main(path: str, overrides: Overrides = ()) -> DecodeResult:
     path, overrides: as `keys.settings.read` takes them.
 
   Raises:
+    AllFailedError: no clip of this job can be read; the folder has their lines.
     ValueError: for a configuration, data or a checkpoint that cannot be used.
     OSError: a process is missing, or was lost.
   """
@@ -110,7 +122,8 @@ def run(settings: Settings) -> DecodeResult:
     result = decode(build(settings))
     if jax.process_index() == 0:
       say(str(result))
-    return result
+  result.require_transcripts()
+  return result
 
 
 def decode(config: bridge.Config) -> DecodeResult:
@@ -160,6 +173,7 @@ def decode(config: bridge.Config) -> DecodeResult:
       read_clip,
       transcribe,
       failures=DropCounter(inputs.filters.max_bad_fraction),
+      has_reference=clips.has_reference,
       threads=max(inputs.read_threads, os.cpu_count() or 1),
       report=lambda tally: progress.update(tally.clips + tally.taken, tally.note()),
     )

@@ -75,6 +75,7 @@ def decode_shards(
   *,
   threads: int,
   failures: DropCounter,
+  has_reference: Callable[[int], bool] = lambda place: True,
   report: Callable[[Tally], None] = lambda tally: None,
 ) -> Tally:
   """Decodes shards that are not there yet, in their order.
@@ -88,13 +89,14 @@ def decode_shards(
     transcribe: the engine.
     threads: that read clips ahead.
     failures: counter of clips that cannot be read, which limits them.
+    has_reference: whether the text of a clip is known, by its place in the source.
     report: called after each clip.
 
   Raises:
     ValueError: two clips have the same dataset and id, or too many cannot be read.
     OSError: clips or the folder cannot be reached.
   """
-  collector = _Collector(folder, report)
+  collector = _Collector(folder, has_reference, report)
 
   def is_left(shard: int) -> bool:
     if not folder.is_finished(shard):
@@ -173,9 +175,14 @@ class _Open:
 class _Collector:
   """Collector of the lines of shards that are being decoded; may be used by several threads."""
 
-  def __init__(self, folder: OutputFolder, report: Callable[[Tally], None]) -> None:
+  def __init__(
+    self,
+    folder: OutputFolder,
+    has_reference: Callable[[int], bool],
+    report: Callable[[Tally], None],
+  ) -> None:
     self.tally = Tally()
-    self._folder, self._report = folder, report
+    self._folder, self._has_reference, self._report = folder, has_reference, report
     self._lines: dict[int, dict[int, Hypothesis]] = {}  # shard -> place -> line
     self._sizes: dict[int, int] = {}
     self._open: dict[tuple[int, int], _Open] = {}  # by shard and place
@@ -230,7 +237,8 @@ class _Collector:
         return
       del self._open[shard, place]
       lines = self._lines[shard]
-      lines[place] = line
+      known = self._has_reference(place)
+      lines[place] = line if known else dataclasses.replace(line, reference=None)
       self.tally.add(line)
       complete = len(lines) == self._sizes[shard]
       if complete:

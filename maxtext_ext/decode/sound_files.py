@@ -11,7 +11,7 @@ from maxtext_ext.decode.clips import Recordings
 from maxtext_ext.files import storage
 from maxtext_ext.records.schema import Record, RecordError
 from maxtext_ext.sources import jsonl
-from maxtext_ext.sources.fields import Fields
+from maxtext_ext.sources.fields import Fields, choose_names, value_of
 from maxtext_ext.sources.lines import read_lines
 from maxtext_ext.sources.options import SourceOptions
 from maxtext_ext.sources.rows import Row, fields_of, parse_row, read_row
@@ -68,6 +68,11 @@ class SoundFiles(Recordings):
   def stream(self, place: int) -> tuple[Fields, Iterator[np.ndarray]]:
     """See Recordings."""
     return self.fields(place), load_blocks(storage.join(self._folder, self.ids[place]))
+
+  def has_reference(self, place: int) -> bool:
+    """See Clips."""
+    del place
+    return False
 
 
 class ManifestClips(Recordings):
@@ -130,6 +135,14 @@ class ManifestClips(Recordings):
         prompt="",
         speaker=None,
       )
+
+  def has_reference(self, place: int) -> bool:
+    """See Clips."""
+    try:
+      values = self._row(place).values
+    except RecordError:
+      return False
+    return value_of(values, choose_names(values, _OPTIONS), "text") is not None
 
   def _row(self, place: int) -> Row:
     return Row(values=jsonl.parse_line(self._lines[place]))

@@ -125,6 +125,10 @@ def evaluate(
     limits = {source.max_new_tokens for source in system.sources}
     limit = limits.pop() if len(limits) == 1 else None
     say(describe_cut(cut, scores.overall.utterances, limit))
+  if system.left_out:
+    left_out = f"{system.left_out:,} of {system.left_out + len(system.read):,} lines"
+    say(f"{left_out} have no reference and are left out")
+    extra = {**(extra or {}), "lines without a reference, left out": left_out}
   if failures := describe_failures(system.read):
     for line in failures:
       say(line)

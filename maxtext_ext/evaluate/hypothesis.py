@@ -17,7 +17,7 @@ class Hypothesis:
     dataset: "" when the data has no name.
     language: Qwen3-ASR's name of it ("English", "Hebrew"), None when unknown.
     duration: seconds of audio.
-    reference: what was said; "" for noise and silence.
+    reference: what was said; "" for noise and silence, None where that is not known.
     hypothesis: output of the model.
     complete: whether the model ended it; False where `max_new_tokens` cut it.
     extra: further fields of the line as JSON has them, such as "speaker" or "words"; they do
@@ -28,7 +28,7 @@ class Hypothesis:
   dataset: str = ""
   language: str | None = None
   duration: float = 0.0
-  reference: str
+  reference: str | None
   hypothesis: str
   complete: bool = True
   extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False)
@@ -45,6 +45,13 @@ class Hypothesis:
         raise ValueError(f"{name} is no valid text: lone surrogate at {error.start}") from error
     if clash := sorted(self.extra.keys() & FIELDS):
       raise ValueError(f"extra fields {clash} have the names of a hypothesis's own; rename them")
+
+  @property
+  def said(self) -> str:
+    """Returns the reference. Raises ValueError where none is known."""
+    if self.reference is None:
+      raise ValueError(f"{self.id}: no reference is known, so it cannot be scored; leave it out")
+    return self.reference
 
   def field(self, name: str) -> Any:
     """Returns a field of its line by name, its own or an extra one; None where it has none."""

@@ -20,7 +20,7 @@ _FIELD_TYPES: dict[str, tuple[type, ...]] = {
 }
 # What they are called, here and by other systems: of several that a line has, the first counts.
 _TEXTS = ("text", "sentence", "transcript", "transcription")
-_FIELD_NAMES = {
+_FIELD_NAMES: dict[str, tuple[str, ...]] = {
   "id": ("id", "sample_id", "utterance_id", "utt_id", "segment_id", "uuid"),
   "dataset": ("dataset", "dataset_name"),
   "language": ("language", "lang", "locale"),
@@ -29,6 +29,7 @@ _FIELD_NAMES = {
   "hypothesis": ("hypothesis", "hyp", "pred_text", "prediction", "predicted_text", "pred", *_TEXTS),
   "complete": ("complete",),
 }
+REFERENCE_NAMES = _FIELD_NAMES["reference"]
 AUDIO_NAMES = ("audio_filepath", "audio_path", "audio_file", "audio", "wav", "file")
 
 
@@ -42,6 +43,8 @@ def format_line(hypothesis: Hypothesis) -> str:
 
 def parse_line(line: bytes, place: str, nameless: str) -> tuple[Hypothesis, bool]:
   """Parses a hypothesis, and whether the line gives its id.
+
+  Without a reference, or with null, none is known; "" says that nothing was said.
 
   Args:
     line: JSON in UTF-8.
@@ -64,7 +67,7 @@ def parse_line(line: bytes, place: str, nameless: str) -> tuple[Hypothesis, bool
   used = FIELDS.union(names.values())
   try:
     hypothesis = Hypothesis(
-      **{"hypothesis": ""}
+      **{"hypothesis": "", "reference": None}
       | fields
       | {
         "id": identifier,
@@ -85,9 +88,9 @@ def _choose(line: dict[str, Any], place: str) -> dict[str, str]:
     # The same text is not both reference and hypothesis.
     taken = chosen.get("reference")
     name = next((name for name in names if name in line and name != taken), None)
-    if name is None and field in ("reference", "hypothesis"):
+    if name is None and field == "hypothesis":
       raise ValueError(f"{place}: no {field}; expected one of {', '.join(names)}")
-    if name is None or (line[name] is None and field != "reference"):
+    if name is None or line[name] is None:
       continue
     if type(line[name]) not in _FIELD_TYPES[field]:  # isinstance would take true for a number
       expected = " or ".join(kind.__name__ for kind in _FIELD_TYPES[field])

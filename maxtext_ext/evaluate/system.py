@@ -12,6 +12,7 @@ from maxtext_ext.evaluate.boards.protocol import Board
 from maxtext_ext.evaluate.decoded import Decoded
 from maxtext_ext.evaluate.hypotheses import read_hypotheses
 from maxtext_ext.evaluate.hypothesis import Hypothesis
+from maxtext_ext.evaluate.hypothesis_line import REFERENCE_NAMES
 from maxtext_ext.evaluate.wer import Method, Scores, score, score_texts
 from maxtext_ext.text.normalize import OF_LANGUAGES, get_normalizer
 
@@ -29,7 +30,8 @@ class System:
     reason: why this normaliser.
     normalizers: of each hypothesis.
     sources: runs and checkpoints that wrote them, as far as known.
-    read: hypotheses as they were read, before a board's preparation.
+    read: hypotheses with a reference as they were read, before a board's preparation.
+    left_out: number of those without a reference.
     board: figures of the protocol, None without one.
   """
 
@@ -39,6 +41,7 @@ class System:
   normalizers: list[Callable[[str], str]]
   sources: tuple[Decoded, ...]
   read: list[Hypothesis]
+  left_out: int = 0
   board: Board | None = None
 
 
@@ -58,7 +61,7 @@ def load_system(
   """
   sources = tuple(source for path in paths if (source := decoded.read(path)) is not None)
   if protocol is None:
-    hypotheses = _read(paths, read_hypotheses)
+    hypotheses, left_out = _with_reference(_read(paths, read_hypotheses), paths)
     reason = "as asked"
     if normalizer == AUTO:
       normalizer, reason = choose_normalizer(sources, hypotheses)
@@ -69,9 +72,10 @@ def load_system(
       normalizers=[get_normalizer(normalizer)] * len(hypotheses),
       sources=sources,
       read=hypotheses,
+      left_out=left_out,
     )
   board = get_protocol(protocol)
-  read = _read(paths, board.read)
+  read, left_out = _with_reference(_read(paths, board.read), paths)
   hypotheses = board.prepare(read)
   names = [board.normalizer_of(item) for item in hypotheses]
   scores = score_texts(
@@ -87,6 +91,7 @@ def load_system(
     normalizers=[get_normalizer(name) for name in names],
     sources=sources,
     read=read,
+    left_out=left_out,
     board=board.board(hypotheses, scores),
   )
 
@@ -113,6 +118,20 @@ def choose_normalizer(
   return OF_LANGUAGES.get(language, "basic"), f"for {language}"
 
 
+def _with_reference(
+  hypotheses: list[Hypothesis], paths: Sequence[Path]
+) -> tuple[list[Hypothesis], int]:
+  """Returns the hypotheses that can be scored, at least one, and the number of the others."""
+  kept = [item for item in hypotheses if item.reference is not None]
+  if not kept:
+    names = ", ".join(map(str, paths))
+    raise ValueError(
+      f"{names}: no line has a reference, what was said; expected one of"
+      f" {', '.join(REFERENCE_NAMES)}"
+    )
+  return kept, len(hypotheses) - len(kept)
+
+
 def _read(paths: Sequence[Path], read: Callable[[Path], list[Hypothesis]]) -> list[Hypothesis]:
   """Reads all paths, at least one hypothesis each; several name datasets that have no name."""
   hypotheses: list[Hypothesis] = []
@@ -120,7 +139,7 @@ def _read(paths: Sequence[Path], read: Callable[[Path], list[Hypothesis]]) -> li
   for path in paths:
     items = read(path)
     if not items:
-      raise ValueError(f"{os.fspath(path)}: no line in it; expected hypotheses, run decode again")
+      raise ValueError(f"{os.fspath(path)}: no line in it; expected hypotheses as JSON lines")
     if len(paths) > 1:
       name = epath.Path(path).name
       items = [item if item.dataset else dataclasses.replace(item, dataset=name) for item in items]

@@ -125,10 +125,11 @@ def score(
     seed: of the bootstrap, where no method is given.
 
   Raises:
-    ValueError: no hypotheses, an unknown normalizer or alignment, or a field that none has.
+    ValueError: no hypotheses, one without a reference, an unknown normalizer or alignment, or a
+      field that none has.
   """
   normalize = get_normalizer(normalizer)
-  texts = [Texts(normalize(item.reference), normalize(item.hypothesis)) for item in hypotheses]
+  texts = [Texts(normalize(item.said), normalize(item.hypothesis)) for item in hypotheses]
   return score_texts(hypotheses, texts, normalizer, method or Method(seed=seed))
 
 

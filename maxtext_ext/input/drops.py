@@ -69,7 +69,7 @@ class DropCounter:
       raise ValueError(
         f"{self._bad} of {self._read} records read cannot be used, more than "
         f"max_bad_fraction={self._max_bad_fraction:g} of them: mend or convert the data again, or "
-        "raise max_bad_fraction. The first:\n" + "\n".join(self._reasons)
+        "raise max_bad_fraction. The first: " + "; ".join(self._reasons)
       )
 
   def get_state(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import httpx2
 from rich.console import Console
 
 from maxtext_ext.audio.wav import encode_wav
+from maxtext_ext.errors import AllFailedError
 from maxtext_ext.evaluate.evaluate import evaluate
 from maxtext_ext.evaluate.hypothesis import ERROR, Hypothesis
 from maxtext_ext.evaluate.report import Fact
@@ -106,6 +107,7 @@ def run_benchmark(
     console: that prints the table; standard output by default.
 
   Raises:
+    AllFailedError: no clip has a transcript; the report is written.
     ValueError: data, server or settings cannot be used, or `out` has answers of other settings.
     OSError: the server cannot be reached, or a file not be read or written.
   """
@@ -129,12 +131,12 @@ def run_benchmark(
     if answers.answered:
       say(f"{out}: {len(answers.answered):,} clips have an answer already")
     _Run(options, data_sets, answers, left_out).ask()
-    has_lines = bool(answers.answered or answers.failed)
+    answered, failed = len(answers.answered), answers.failed
   for line in left_out[:_SHOWN]:
     say(f"left out: {line}")
   if len(left_out) > _SHOWN:
     say(f"left out: {len(left_out) - _SHOWN:,} more")
-  if not has_lines:
+  if not answered and not failed:
     raise ValueError(f"{', '.join(paths)}: no record can be used; see the lines above")
   facts: dict[str, Fact] = {
     "server": options.server,
@@ -144,7 +146,7 @@ def run_benchmark(
     "concurrency": options.concurrency,
     "left_out": len(left_out),
   }
-  return evaluate(
+  scores = evaluate(
     out,
     report=report or os.path.join(out, REPORT_NAME),
     normalizer=normalizer,
@@ -152,6 +154,12 @@ def run_benchmark(
     extra=facts,
     console=console,
   )
+  if not answered:
+    raise AllFailedError(
+      f"{out}: none of the {failed:,} clips has a transcript, for the reasons above; check the"
+      " server, --model, --api and --timeout, then run the same command again"
+    )
+  return scores
 
 
 def settings_of(options: BenchmarkOptions, data_sets: Sequence[DataSet]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def choose(hypotheses: Sequence[Hypothesis], count: int, normalizer: str) -> tup
     Sample(
       id=clip.id,
       dataset=clip.dataset,
-      reference=clip.reference,
+      reference=clip.said,
       hypothesis=clip.hypothesis,
       wer=wer if math.isfinite(wer := score([clip], normalizer).wer) else None,
     )

@@ -1,5 +1,6 @@
 """Decoding of a split, of a JSONL file and of a folder of sound with a tiny model."""
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -10,6 +11,8 @@ import soundfile
 from gcs_faults import Faults
 
 from maxtext_ext.decode import decode
+from maxtext_ext.decode.driver import Tally
+from maxtext_ext.errors import AllFailedError
 from maxtext_ext.evaluate import decoded
 from maxtext_ext.evaluate.findings import find
 from maxtext_ext.evaluate.hypotheses import read_hypotheses
@@ -155,3 +158,22 @@ def test_folders_and_manifests_in_a_bucket(keys, gcs, tmp_path, monkeypatch):
   }
   assert found["speaker 0/0.WAV"].reference == "said speaker 0/0.WAV"
   assert len(faults.counts) > 4
+
+
+def test_a_job_that_can_read_no_clip_fails(split):
+  split.require_transcripts()
+  failed = dataclasses.replace(split, tally=Tally(clips=2, failed=2, first_failure="a: not found"))
+  with pytest.raises(AllFailedError, match=r"none of the 2 clips .* first a: not found; check the"):
+    failed.require_transcripts()
+  dataclasses.replace(split, tally=Tally()).require_transcripts()  # nothing was left
+
+
+def test_a_list_of_clips_among_the_transcripts_is_refused(keys, split, tmp_path):
+  path = pathlib.Path(split.output, "hypotheses-00000-of-00003.jsonl")
+  before = path.read_bytes()
+  with pytest.raises(ValueError, match="the folder of the transcripts; give another output="):
+    decode.main(
+      tiny.DEMO,
+      [*keys, f"decode_input={path}", f"output={split.output}", "replace_output=true"],
+    )
+  assert path.read_bytes() == before

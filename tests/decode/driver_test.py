@@ -187,6 +187,25 @@ def test_an_id_that_occurs_twice_is_told(tmp_path):
     )
 
 
+def test_a_reference_that_is_not_known_is_none_of_silence(tmp_path):
+  names = standin.ids(4)
+  division = Division.of(names, 2)
+  folder = OutputFolder(str(tmp_path), Manifest.of(division, {}))
+  folder.join()
+  decode_shards(
+    folder,
+    division,
+    range(division.shards),
+    lambda place: standin.read(names, place),
+    lambda clips: standin.answers(clips, seed=0),
+    threads=1,
+    failures=DropCounter(1.0),
+    has_reference=lambda place: place % 2 == 0,
+  )
+  known = {line.id: line.reference for line in read_hypotheses(str(tmp_path))}
+  assert known == {name: None if place % 2 else "" for place, name in enumerate(names)}
+
+
 def test_a_source_that_cannot_be_reached_ends_the_job(tmp_path):
   division = Division.of(standin.ids(20), 5)
   folder = OutputFolder(str(tmp_path), Manifest.of(division, {}))

@@ -66,6 +66,15 @@ def manifest(sounds: str, *lines: object) -> str:
   return path
 
 
+def test_a_text_may_be_unknown_or_empty(sounds):
+  assert not open_files(sounds).has_reference(0)
+  path = manifest(sounds, *LINES, {"audio": "a.WAV", "id": "null", "text": None})
+  storage.write_bytes(path, storage.read_bytes(path) + b"no JSON")
+  clips = open_files(path)
+  known = [clips.has_reference(place) for place in range(len(clips.ids))]
+  assert known == [True, False, True, True, True, False, False]
+
+
 def test_a_manifest(sounds):
   path = manifest(sounds, *LINES)
   storage.write_bytes(path, storage.read_bytes(path) + b"no JSON")

@@ -281,3 +281,11 @@ def test_manifests_are_written_apart(tmp_path):
 def test_what_only_a_report_shows_needs_one(tmp_path, option):
   with pytest.raises(ValueError, match=f"{option} is for the report only; name its page"):
     evaluated(tmp_path, clips("one"), **{option: tmp_path / "nothing"})
+
+
+def test_lines_that_are_left_out_are_counted(tmp_path):
+  lines = [*clips("one"), Hypothesis(id="unknown", dataset="d", reference=None, hypothesis="x")]
+  _, printed = evaluated(tmp_path, lines, report=tmp_path / "report.html")
+  assert "1 of 2 lines have no reference and are left out" in printed
+  figures = json.loads((tmp_path / "report.json").read_text())
+  assert figures["lines without a reference, left out"] == "1 of 2 lines"

@@ -65,3 +65,17 @@ def test_a_protocol_has_its_normaliser_alignment_and_board(tmp_path):
   assert system.board.sets == {"s": {"WER": 0.0, "RTFx": None}}
   with pytest.raises(ValueError, match="unknown protocol 'x'; expected one of open-asr, ivrit"):
     load_system([path], method=METHOD, protocol="x")
+
+
+def test_lines_without_a_reference_are_left_out_and_those_of_silence_count(tmp_path):
+  known = write(tmp_path / "x", "a", reference="one two", hypothesis="one")
+  silence = write(tmp_path / "y", "b", reference="", hypothesis="noise")
+  unknown = write(tmp_path / "z", "c", "d", reference=None, hypothesis="three")
+  for protocol in (None, "open-asr"):
+    system = load_system([known, silence, unknown], method=METHOD, protocol=protocol)
+    assert ([item.id for item in system.read], system.left_out) == (["a", "b"], 2)
+  assert load_system([known, silence, unknown], method=METHOD).scores.wer == 1.0
+  with pytest.raises(
+    ValueError, match="z: no line has a reference, what was said; expected one of"
+  ):
+    load_system([unknown], method=METHOD)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from maxtext_ext.errors import AllFailedError
 from maxtext_ext.evaluate.hypotheses import read_hypotheses
 from maxtext_ext.server_benchmark.benchmark import BenchmarkOptions, run_benchmark
 from maxtext_ext.server_benchmark.client import Patience
@@ -255,3 +256,11 @@ def test_data_are_not_overwritten(server, data, tmp_path):
   with pytest.raises(ValueError, match="is where the data is read"):
     run_benchmark([str(tmp_path)], str(tmp_path), options)
   assert not server.asked
+
+
+def test_it_fails_where_no_clip_has_a_transcript(benchmark, server):
+  server.faults = {samples(number): [400] for number in range(2)}
+  with pytest.raises(AllFailedError, match="none of the 2 clips has a transcript"):
+    benchmark.run(max_samples=2)
+  assert benchmark.figures["speed"]["failed"] == 2
+  assert benchmark.run(max_samples=2).wer < 1.0  # the same command, a server that is well

@@ -7,7 +7,9 @@ import runpy
 import pytest
 
 from maxtext_ext.compat import dispatch
-from maxtext_ext.evaluate.hypotheses import read_hypotheses
+from maxtext_ext.errors import AllFailedError
+from maxtext_ext.evaluate.hypotheses import HypothesisWriter, read_hypotheses, shard_path
+from maxtext_ext.evaluate.hypothesis import ERROR, Hypothesis
 from tests.decode import standin
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "tools" / "batch_inference.py"
@@ -30,7 +32,7 @@ def test_a_folder_becomes_a_file(tmp_path, monkeypatch, capsys):
     assert lines[0]["hypothesis"] == "text of folder/0.wav"
   keys = ["decode_input=gs://bucket/calls", f"output={out}.parts", "run_name=r"]
   assert asked == [["batch_inference.py", "a.yml", *keys]] * 2
-  assert f"{out}: 23 transcripts" in capsys.readouterr().out
+  assert f"{out}: 19 transcripts, and 4 clips that cannot be read" in capsys.readouterr().out
   assert len(read_hypotheses(out)) == 23
 
 
@@ -56,3 +58,22 @@ def test_no_input_is_overwritten(tmp_path, monkeypatch, capsys, source, out, mes
     runpy.run_path(str(SCRIPT))["main"]("a.yml", source, out)
   assert ended.value.code == 2
   assert message in capsys.readouterr().err
+
+
+def test_it_fails_where_no_clip_can_be_read(tmp_path, monkeypatch, capsys):
+  out = tmp_path / "out.jsonl"
+
+  def decode(argv: list[str]) -> None:
+    del argv
+    with HypothesisWriter(shard_path(f"{out}.parts")) as writer:
+      writer.write(Hypothesis(id="a", reference=None, hypothesis="", extra={ERROR: "not found"}))
+    raise AllFailedError("none")
+
+  monkeypatch.setattr(dispatch, "decode", decode)
+  with pytest.raises(SystemExit) as ended:
+    runpy.run_path(str(SCRIPT))["main"]("a.yml", "clips", str(out))
+  assert ended.value.code == 1
+  assert (
+    "none of the 1 clips can be read, first a: not found; check SOURCE" in capsys.readouterr().err
+  )
+  assert [line.id for line in read_hypotheses(out)] == ["a"]

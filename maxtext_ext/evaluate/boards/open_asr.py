@@ -90,7 +90,7 @@ class OpenAsr(Protocol):
     return paths
 
   def _counts(self, hypothesis: Hypothesis) -> bool:
-    reference = get_normalizer(self.normalizer_of(hypothesis))(hypothesis.reference)
+    reference = get_normalizer(self.normalizer_of(hypothesis))(hypothesis.said)
     return reference not in ("", _IGNORED)
 
 

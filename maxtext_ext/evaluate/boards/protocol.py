@@ -59,7 +59,7 @@ class Protocol(abc.ABC):
     texts = []
     for item in hypotheses:
       normalize = get_normalizer(self.normalizer_of(item))
-      texts.append(Texts(normalize(item.reference), normalize(item.hypothesis)))
+      texts.append(Texts(normalize(item.said), normalize(item.hypothesis)))
     return texts
 
   @abc.abstractmethod
