@@ -42,11 +42,13 @@ def transcribe(
 ) -> None:
   """Transcribe recordings of any length to text, JSON or subtitles."""
   from maxtext_ext import preflight
+  from maxtext_ext.keys.words import split_words
 
   preflight.require_folder(model)
-  from maxtext_ext.transcribe_files import split_words, transcribe_files
-
   files, overrides = split_words(files)
+  preflight.require_recordings(files)
+  from maxtext_ext.transcribe_files import transcribe_files
+
   transcribe_files(
     model,
     files,

@@ -1,9 +1,11 @@
 """Preflight checks: the inputs of a run exist, tested before JAX and MaxText are imported."""
 
 import os
+from collections.abc import Sequence
 
 from maxtext_ext.checkpoint.run_file import remembered_base
 from maxtext_ext.files.connection import is_url
+from maxtext_ext.files.outputs import require_folder_place
 from maxtext_ext.keys.settings import Settings
 from maxtext_ext.keys.yml import MODEL_FILE, models
 from maxtext_ext.records.reader import find_shards
@@ -37,6 +39,8 @@ def check_decoding(settings: Settings) -> None:
   if _among_others(settings):
     return
   _check_tokenizer(settings)
+  if settings.output:
+    require_folder_place(settings.output)
   if settings.decode_input:
     _check_clips(settings.decode_input)
   else:
@@ -73,6 +77,19 @@ def require_file(path: str | os.PathLike[str]) -> None:
   """Raises ValueError unless a local file is there."""
   if not os.path.isfile(path):
     raise ValueError(f"{path}: no such file")
+
+
+def require_recordings(paths: Sequence[str]) -> None:
+  """Raises ValueError unless local sound files are there; URLs are not asked."""
+  for path in paths:
+    if is_url(path):
+      continue
+    if os.path.isdir(path):
+      raise ValueError(
+        f"{path} is a folder, expected sound files; for all files in it: maxtext-ext decode CONFIG"
+        f" decode_input={path}"
+      )
+    require_file(path)
 
 
 def run_folder(settings: Settings) -> str:

@@ -2,7 +2,6 @@
 
 import functools
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -12,26 +11,12 @@ from maxtext_ext.decode.long_audio import Recording
 from maxtext_ext.decode.transcript import FORMATS, Transcription, render
 from maxtext_ext.escape import printable
 from maxtext_ext.files import storage
+from maxtext_ext.files.outputs import require_apart, require_file_place
 from maxtext_ext.keys.settings import read_overrides
 from maxtext_ext.pages.duration import format_duration
 from maxtext_ext.progress import ProgressLine, say
 from maxtext_ext.text.languages import language_name
 from maxtext_ext.transcriber import Transcriber
-
-_OVERRIDE = re.compile(r"[a-z][a-z0-9_]*=")
-
-
-def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
-  """Splits the words of a command into sound files and `key=value`; a file that is there is one.
-
-  Raises:
-    ValueError: there is no sound file among them.
-  """
-  overrides = [word for word in words if _OVERRIDE.match(word) and not os.path.exists(word)]
-  files = [word for word in words if word not in overrides]
-  if not files:
-    raise ValueError(f"only keys are given ({' '.join(overrides)}), expected sound files too")
-  return files, overrides
 
 
 def output_paths(
@@ -64,6 +49,11 @@ def output_paths(
     if kind not in (None, suffix):
       raise ValueError(f"{output} ends in .{suffix}, but the format is {kind}; give one of them")
     return suffix, [output]
+  if suffix and len(files) == 1 and not output.endswith("/") and not os.path.isdir(output):
+    raise ValueError(
+      f"{output}: unknown ending .{suffix}, expected one of .{', .'.join(FORMATS)}; write a new"
+      " folder with a dot in its name with / at the end"
+    )
   kind = kind or "txt"
   names = [os.path.splitext(os.path.basename(file))[0] for file in files]
   name, count = Counter(names).most_common(1)[0]
@@ -102,6 +92,10 @@ def transcribe_files(
       the others are written.
   """
   kind, paths = output_paths(files, output, kind)
+  written = [path for path in paths if path]
+  for place in written:
+    require_file_place(place)
+  require_apart(written, files)
   if language is not None:
     language_name(language)  # an error before the model is loaded
   keys = read_overrides(overrides)
@@ -136,6 +130,9 @@ def transcribe_files(
           echo("\n".join(map(printable, text.split("\n"))))
         following += 1
       progress.update(done, f"{format_duration(seconds)} of audio")
+  if written:
+    done = len(files) - failed
+    say(f"{output}: {done} transcript{'' if done == 1 else 's'}")
   if failed:
     raise ValueError(
       f"{failed} of {len(files)} recordings could not be transcribed: the lines above"

@@ -1,6 +1,7 @@
 """Files to transcripts, with a stand-in of the model."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -84,8 +85,9 @@ def test_options_reach_the_pieces(capsys, model, tmp_path):
 
 @pytest.mark.parametrize("kind", ["txt", "json", "srt", "vtt"])
 def test_several_files_go_to_a_folder(capsys, model, tmp_path, kind):
-  status, out, _ = run(capsys, model, "a.wav", "b.wav", "--output", "out", "--format", kind)
+  status, out, err = run(capsys, model, "a.wav", "b.wav", "--output", "out", "--format", kind)
   assert (status, out) == (0, "")
+  assert err.splitlines()[-1].endswith("out: 2 transcripts")
   assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"a.{kind}", f"b.{kind}"]
   assert "3.0" in (tmp_path / "out" / f"a.{kind}").read_text()
 
@@ -121,6 +123,7 @@ def test_missing_text_is_said(capsys, model, tmp_path):
     (["x/a.wav"], "o.srt", None, ("srt", ["o.srt"])),
     (["x/a.wav"], "o.srt", "srt", ("srt", ["o.srt"])),
     (["x/a.wav"], "o", None, ("txt", ["o/a.txt"])),
+    (["x/a.wav"], "o.d/", None, ("txt", ["o.d/a.txt"])),
     (["x/a.wav", "y/b.c.mp3"], "gs://o", "srt", ("srt", ["gs://o/a.srt", "gs://o/b.c.srt"])),
   ],
 )
@@ -135,8 +138,26 @@ def test_where_transcripts_go(files, output, kind, expected):
     (["a.wav", "b.wav"], "o.srt", None, "but there are 2 recordings"),
     (["a.wav"], "o.srt", "vtt", "ends in .srt, but the format is vtt"),
     (["x/a.wav", "y/a.mp3"], "o", None, "2 recordings are named a"),
+    (["a.wav"], "x.doc", None, r"x\.doc: unknown ending \.doc, expected one of \.txt, \.json"),
   ],
 )
 def test_contradictions(files, output, kind, said):
   with pytest.raises(ValueError, match=said):
     output_paths(files, output, kind)
+
+
+@pytest.mark.parametrize(
+  ("args", "said"),
+  [
+    (["."], ". is a folder, expected sound files; .* decode_input=."),
+    (["a.wav", "none.wav"], "none.wav: no such file"),
+    (["a.wav", "b.wav", "--output", "long.wav"], "expected a folder to write to, got a file"),
+    (["sound.txt", "--output", "sound.txt"], "sound.txt would overwrite sound.txt, which is read"),
+  ],
+)
+def test_files_that_cannot_be_are_refused_at_once(capsys, model, tmp_path, monkeypatch, args, said):
+  monkeypatch.setattr(module.Transcriber, "from_pretrained", lambda path: pytest.fail("too late"))
+  (tmp_path / "sound.txt").write_bytes((tmp_path / "a.wav").read_bytes())
+  status, _, err = run(capsys, model, *args)
+  assert status == 2
+  assert re.search(said, err)
