@@ -341,7 +341,8 @@ def main(argv: Sequence[str] | None = None) -> None:
   except typer.TyperException as error:  # a mistyped command or option
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "maxtext-ext"
-    raise ValueError(f"{error.format_message()} (see {command} --help)") from error
+    message = error.format_message().replace("Value error, ", "")  # of pydantic, inside Typer
+    raise ValueError(f"{message} (see {command} --help)") from error
 
 
 if __name__ == "__main__":

@@ -171,7 +171,8 @@ def _changes(before: Manifest, now: Manifest) -> list[str]:
   if (before.clips, before.ids) != (now.clips, now.ids):
     found.append(f"of {before.clips} clips, now {now.clips}, with other ids")
   if before.shards != now.shards:
-    found.append(f"{before.shards} shards, now {now.shards}: keep clips_per_shard")
+    size = -(-before.clips // before.shards)
+    found.append(f"{before.shards} shards, now {now.shards}: give clips_per_shard={size}")
   for name in sorted({*before.settings, *now.settings}):
     was, new = (each.settings.get(name) for each in (before, now))
     if was != new:

@@ -52,6 +52,7 @@ _TABLE = pathlib.Path(__file__).with_name("languages.tsv")
 _TAG = re.compile(r"([a-z]{2,3})((?:[-_][a-z0-9]{1,8})*)(?:[.@].*)?")
 _CANTONESE_REGIONS = {"hk", "mo"}  # corpora mark Cantonese as zh-HK
 
+_warned: set[str] = set()
 _log = logging.getLogger(__name__)
 
 
@@ -145,8 +146,11 @@ def _names() -> dict[str, str]:
   return {_fold(other): name for name, _, others in _rows() for other in (name, *others) if other}
 
 
-@functools.cache
 def _warn_unknown(value: str) -> None:
+  """Warns once of each language, however it is spelt."""
+  if _fold(value) in _warned:
+    return
+  _warned.add(_fold(value))
   near = difflib.get_close_matches(_fold(value), _names(), n=1, cutoff=0.75)
   hint = f"; did you mean {_names()[near[0]]!r}?" if near else ""
   _log.warning(

@@ -53,7 +53,7 @@ def test_a_claim_lasts_until_the_shard_is_there(place):
     ({"beams": 4}, "beams was None, now 4"),
     ({"ids": IDS[1:]}, "of 10 clips, now 9, with other ids"),
     ({"ids": [*IDS[1:], "another"]}, "of 10 clips, now 10, with other ids"),
-    ({"clips_per_shard": 5}, "3 shards, now 2: keep clips_per_shard"),
+    ({"clips_per_shard": 5}, "3 shards, now 2: give clips_per_shard=4"),
   ],
 )
 def test_another_job_is_refused_and_changes_nothing(tmp_path, change, said):

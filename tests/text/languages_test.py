@@ -67,9 +67,9 @@ def test_codes_and_names_give_the_name_that_the_models_use(
 def test_a_language_that_is_not_known_is_kept_with_one_warning(
   value: str, kept: str, hint: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-  languages._warn_unknown.cache_clear()
+  languages._warned.clear()
   with caplog.at_level(logging.WARNING):
-    assert [languages.language_name(value) for _ in range(3)] == [kept] * 3
+    assert [languages.language_name(name) for name in (value, value, kept)] == [kept] * 3
   (record,) = caplog.records
   assert repr(value) in record.getMessage() and record.getMessage().endswith(hint)
 

@@ -5,6 +5,7 @@ https://github.com/Natural-Language-Processing-Elm/open_universal_arabic_asr_lea
 
 import os
 from collections.abc import Sequence
+from typing import ClassVar
 
 from etils import epath
 
@@ -16,6 +17,8 @@ from maxtext_ext.evaluate.wer import Scores
 
 class ElmArabic(Protocol):
   """Its normaliser, WER and CER of all edits over all units, and their means over the sets."""
+
+  languages: ClassVar[frozenset[str]] = frozenset({"Arabic"})
 
   def read(self, path: str | os.PathLike[str]) -> list[Hypothesis]:
     """Reads hypotheses; a manifest's name is that of its set."""

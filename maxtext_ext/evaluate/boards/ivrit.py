@@ -4,7 +4,7 @@ import csv
 import io
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from etils import epath
 
@@ -25,6 +25,8 @@ class Ivrit(Protocol):
 
   Its files are CSV, one for each set: raw and normalised texts, and the counts of each clip.
   """
+
+  languages: ClassVar[frozenset[str]] = frozenset({"Hebrew"})
 
   def read(self, path: str | os.PathLike[str]) -> list[Hypothesis]:
     """Reads CSV files, a file's name that of its set, or lines of JSON."""

@@ -34,6 +34,7 @@ _log = logging.getLogger(__name__)
 class OpenAsr(Protocol):
   """Normaliser of the language, merged compounds, rates in percent with two digits."""
 
+  languages: ClassVar[frozenset[str]] = frozenset({"English", *LANGUAGES.values()})
   alignment: ClassVar[str] = "compounds"
 
   def prepare(self, hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:

@@ -38,9 +38,16 @@ class Protocol(abc.ABC):
 
   Attributes:
     alignment: how it counts edits, a name in ALIGNMENTS.
+    languages: that it has normalisers for.
   """
 
   alignment: ClassVar[str] = "levenshtein"
+  languages: ClassVar[frozenset[str]] = frozenset()
+
+  def foreign(self, hypotheses: Sequence[Hypothesis]) -> list[str]:
+    """Returns the languages of hypotheses, sorted, that the board has no normaliser for."""
+    named = {item.language for item in hypotheses if item.language}
+    return sorted(name for name in named if self.languages.isdisjoint(name.split("/")))
 
   def read(self, path: str | os.PathLike[str]) -> list[Hypothesis]:
     """Reads hypotheses, ours or the board's manifests. Raises ValueError as `read_hypotheses`."""
