@@ -96,4 +96,6 @@ def _pairs(given: Sequence[str] | None) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-  typer.run(main)
+  app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
+  app.command()(main)
+  app()

@@ -58,4 +58,6 @@ def main(
 
 
 if __name__ == "__main__":
-  typer.run(main)
+  app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
+  app.command()(main)
+  app()

@@ -62,4 +62,6 @@ def join(parts: str, out: str) -> None:
 
 
 if __name__ == "__main__":
-  typer.run(main)
+  app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
+  app.command()(main)
+  app()
