@@ -26,15 +26,20 @@ class Blocks:
   Attributes:
     kinds: number of blocks of each kind, such as {"speaker": 40, "clip": 3}.
     index_U: block of each utterance, 0 to the number of blocks - 1.
+    datasets: that blocks by a field lie in; 1 where there are none but clips.
   """
 
   kinds: dict[str, int]
   index_U: np.ndarray
+  datasets: int = 1
 
   def __str__(self) -> str:
     """Names numbers and kinds: "40 blocks by speaker and 3 by clip"."""
-    first, *more = (f"{count:,} by {kind}" for kind, count in self.kinds.items())
-    return " and ".join([first.replace(" ", " blocks ", 1), *more])
+    (first, count), *more = self.kinds.items()
+    parts = [f"{count:,} block{'' if count == 1 else 's'} by {first}"]
+    parts += [f"{count:,} by {kind}" for kind, count in more]
+    apart = f", each within one of {self.datasets:,} datasets" if self.datasets > 1 else ""
+    return " and ".join(parts) + apart
 
 
 def find_blocks(hypotheses: Sequence[Hypothesis], field: str = AUTO) -> Blocks:
@@ -58,7 +63,12 @@ def find_blocks(hypotheses: Sequence[Hypothesis], field: str = AUTO) -> Blocks:
   counts = collections.Counter(kind for kind, _, _ in places)
   if field not in (AUTO, CLIP) and field not in counts:
     raise ValueError(f"no hypothesis has a field {field!r}, by which blocks are to be drawn")
-  return Blocks(kinds=dict(counts), index_U=np.array([places[key] for key in keys]))
+  datasets = {dataset for kind, dataset, _ in places if kind != CLIP}
+  return Blocks(
+    kinds=dict(counts),
+    index_U=np.array([places[key] for key in keys]),
+    datasets=len(datasets) or 1,
+  )
 
 
 def _key(hypothesis: Hypothesis, kinds: dict[str, tuple[str, ...]]) -> tuple[str, str, str] | None:

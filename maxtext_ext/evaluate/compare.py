@@ -56,7 +56,9 @@ class Difference:
     """States the result in a sentence."""
     rates = f"{100 * self.first:.2f}% and {100 * self.second:.2f}%"
     if self.interval is None:
-      return f"The two systems cannot be compared on {self.utterances:,} utterances ({rates})."
+      return f"The two systems cannot be compared on {self.utterances:,} clips ({rates})."
+    if self.interval == (0.0, 0.0):
+      return f"The two systems have as many word errors on each clip ({rates})."
     points = [100 * value for value in (self.difference, *self.interval)]
     facts = (
       f"{rates}, difference {points[0]:+.2f} points, 95% interval {points[1]:+.2f} to"

@@ -107,13 +107,18 @@ def evaluate(
 
   console.print(rates_table(scores, untrained, system.reason))
   say(f"95% intervals of {describe_intervals(scores)}")
+  if protocol is not None and (foreign := get_protocol(protocol).foreign(system.read)):
+    say(
+      f"{protocol} is no board for {', '.join(foreign)}: scored with the normalizer"
+      f" {scores.normalizer}, so these rates say little"
+    )
   if findings.board is not None:
     console.print(board_table(findings.protocol, findings.board))
   for comparison in comparisons:
     console.print(comparison_table(comparison))
     say(str(comparison.overall))
     if comparison.left_out:
-      say(f"{comparison.left_out:,} utterances are left out, which only one system has.")
+      say(f"{comparison.left_out:,} clips are left out, which only one system has.")
   facts = state_quality(findings.quality)
   if findings.calibration is not None:
     facts |= state_calibration(findings.calibration)

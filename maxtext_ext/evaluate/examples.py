@@ -3,10 +3,10 @@
 import dataclasses
 from collections.abc import Sequence
 
-from maxtext_ext.evaluate.alignment import Pair, align
+from maxtext_ext.evaluate.alignment import Pair, align, count_edits
 from maxtext_ext.evaluate.hypothesis import Hypothesis
 from maxtext_ext.evaluate.mixed import has_characters, split_units
-from maxtext_ext.evaluate.wer import Scores
+from maxtext_ext.evaluate.wer import Scores, Texts
 from maxtext_ext.pages.render import direction
 
 _KEPT_HITS = 3  # shown on either side of a longer run of correct words
@@ -40,8 +40,14 @@ class Example:
 
 
 def find_worst(hypotheses: Sequence[Hypothesis], scores: Scores, count: int) -> list[Example]:
-  """Finds the utterances with the most word edits; ties in the order of their ids."""
-  edits_U = scores.word_edits_U.tolist()
+  """Finds the utterances with the most edits; ties in the order of their ids.
+
+  Edits are those that are shown: of words, and of single Chinese and Japanese characters.
+  """
+  edits_U = [
+    _count_units(texts) if edits and has_characters(texts.reference + texts.hypothesis) else edits
+    for edits, texts in zip(scores.word_edits_U.tolist(), scores.texts, strict=True)
+  ]
   ranked = sorted(
     (index for index, edits in enumerate(edits_U) if edits),
     key=lambda index: (-edits_U[index], hypotheses[index].dataset, hypotheses[index].id),
@@ -49,17 +55,16 @@ def find_worst(hypotheses: Sequence[Hypothesis], scores: Scores, count: int) -> 
   examples = []
   for index in ranked[:count]:
     said, heard = scores.texts[index]
-    units, edits = said.split(), edits_U[index]
+    units = said.split()
     aligned = align(units, heard.split())
     if has_characters(said + heard):
       units = split_units(said)
       aligned = align(units, split_units(heard))
-      edits = sum(pair.kind != "hit" for pair in aligned)
     pairs = _shorten(aligned)
     examples.append(
       Example(
         utterance=hypotheses[index],
-        edits=edits,
+        edits=edits_U[index],
         words=len(units),
         pairs=pairs[:_MAX_PAIRS],
         direction=direction(said or heard),
@@ -67,6 +72,11 @@ def find_worst(hypotheses: Sequence[Hypothesis], scores: Scores, count: int) -> 
       )
     )
   return examples
+
+
+def _count_units(texts: Texts) -> int:
+  edits = count_edits(split_units(texts.reference), split_units(texts.hypothesis))
+  return edits.substitutions + edits.deletions + edits.insertions
 
 
 def _shorten(pairs: list[Pair]) -> list[Pair | Gap]:

@@ -28,6 +28,11 @@ def format_difference(interval: tuple[float, float] | None) -> str:
   return f"{100 * interval[0]:+.2f} to {100 * interval[1]:+.2f}"
 
 
+def counted(count: int, noun: str) -> str:
+  """Counts things: (1, "clip") -> "1 clip", (1200, "clip") -> "1,200 clips"."""
+  return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def format_p(p: float) -> str:
   """Formats a p-value: "0.012", "<0.001"."""
   return "<0.001" if p < 0.001 else f"{p:.3f}"

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,7 +34,7 @@ def group(hypotheses: Sequence[Hypothesis], field: str) -> dict[str, np.ndarray]
     names: Sequence[str] = (*_BUCKETS, UNSPECIFIED)
   else:
     labels = [label(item.field(field)) for item in hypotheses]
-    names = sorted(set(labels))
+    names = sorted(set(labels), key=_natural)
     if names == [UNSPECIFIED] and field not in ALWAYS:
       known = sorted(FIELDS.union(*(item.extra for item in hypotheses)))
       raise ValueError(f"no hypothesis has a field {field!r}; they have {', '.join(known)}")
@@ -41,6 +42,12 @@ def group(hypotheses: Sequence[Hypothesis], field: str) -> dict[str, np.ndarray]
   for index, name in enumerate(labels):
     members[name].append(index)
   return {name: np.array(indices) for name, indices in members.items() if indices}
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+  """Returns a key that sorts s2 before s10."""
+  parts = re.split(r"([0-9]+)", name)
+  return [(int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)]
 
 
 def bucket(seconds: float) -> str:

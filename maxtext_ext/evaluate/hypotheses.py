@@ -179,4 +179,7 @@ def _check_complete(directory: epath.Path, files: list[epath.Path]) -> None:
   for count, present in shards.items():
     missing = sorted(set(range(count)) - present)
     if missing:
-      raise ValueError(f"{directory}: {len(missing)} of {count} shards missing, first {missing[0]}")
+      raise ValueError(
+        f"{directory}: {len(missing)} of {count} shards missing, first {missing[0]}; run the same"
+        " decode again, which makes them"
+      )

@@ -57,7 +57,10 @@ def parse_line(line: bytes, place: str, nameless: str) -> tuple[Hypothesis, bool
   try:
     value = json.loads(line.removeprefix(codecs.BOM_UTF8))
   except (ValueError, RecursionError) as error:  # syntax and UTF-8; nesting without end
-    raise ValueError(f"{place}: not a line of JSON in UTF-8: {error}") from error
+    raise ValueError(
+      f"{place}: not a line of JSON in UTF-8: {error}; copy the file again, or remove it and run"
+      " the same decode again"
+    ) from error
   if type(value) is not dict:
     raise ValueError(f"{place}: expected a JSON object, got {type(value).__name__}")
   names = _choose(value, place)

@@ -54,7 +54,7 @@ def to_markdown(
         format_p(item.p),
         "yes" if item.distinguished else "no",
       )
-      for name, item in comparison.by_dataset.items()
+      for name, item in [*comparison.by_dataset.items(), ("all", comparison.overall)]
     ]
     parts.append(_table(("", "first", "second", "95% of difference", "p", "distinguished"), rows))
   parts += ["## Quality", _list(state_quality(findings.quality))]
@@ -88,13 +88,13 @@ def _cells(score: Score) -> tuple[str, ...]:
   return (
     f"{score.utterances:,}",
     f"{words.units:,}",
-    format_rate(score.wer),
+    format_rate(score.words.known),
     format_interval(words.interval),
     f"{words.substitutions:,}",
     f"{words.deletions:,}",
     f"{words.insertions:,}",
-    format_rate(score.cer),
-    format_rate(score.mer),
+    format_rate(score.characters.known),
+    format_rate(score.mixed.known),
   )
 
 

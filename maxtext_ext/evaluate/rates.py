@@ -36,6 +36,11 @@ class ErrorRate:
       return self.edits / self.units
     return math.inf if self.edits else 0.0
 
+  @property
+  def known(self) -> float | None:
+    """Rate for tables; None without reference units, where there is none."""
+    return self.rate if self.units else None
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Score:

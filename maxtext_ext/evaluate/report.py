@@ -180,7 +180,7 @@ def _axis(scores: Scores) -> float:
 
 
 def _rows(scores: Scores, axis: float) -> list[_Row]:
-  rows = [_row("All", "All utterances", scores.overall, axis)]
+  rows = [_row("All", "All clips", scores.overall, axis)]
   for kind, groups, left_out in shown_groups(scores):
     rows += [_row(kind, name, group, axis) for name, group in groups.items()]
     if left_out:

@@ -2,7 +2,7 @@
 
 from maxtext_ext.evaluate.calibration import Calibration
 from maxtext_ext.evaluate.decoded import Decoded
-from maxtext_ext.evaluate.formats import describe_intervals, format_number, format_rate
+from maxtext_ext.evaluate.formats import counted, describe_intervals, format_number, format_rate
 from maxtext_ext.evaluate.quality import Quality
 from maxtext_ext.evaluate.speed import PERCENTILES, Speed
 from maxtext_ext.evaluate.wer import Scores
@@ -39,10 +39,10 @@ def state_quality(quality: Quality) -> dict[str, str]:
       f" {format_number(quality.words_per_minute)} words a minute"
     )
   if quality.switched is not None:
-    facts["Code-switched words (PIER)"] = (
-      f"{format_rate(quality.switched.rate)} of {quality.switched.words:,} words"
-      f" in {quality.switched.utterances:,} clips"
-    )
+    words = counted(quality.switched.words, "word")
+    clips = counted(quality.switched.utterances, "clip")
+    rate = format_rate(quality.switched.rate)
+    facts["Code-switched words (PIER)"] = f"{rate} of {words} in {clips}"
   return facts
 
 

@@ -14,6 +14,7 @@ from maxtext_ext.evaluate.hypotheses import read_hypotheses
 from maxtext_ext.evaluate.hypothesis import Hypothesis
 from maxtext_ext.evaluate.hypothesis_line import REFERENCE_NAMES
 from maxtext_ext.evaluate.wer import Method, Scores, score, score_texts
+from maxtext_ext.files.connection import is_url
 from maxtext_ext.text.normalize import OF_LANGUAGES, get_normalizer
 
 AUTO = "auto"  # the run's normaliser, else that of the language
@@ -132,16 +133,29 @@ def _with_reference(
   return kept, len(hypotheses) - len(kept)
 
 
+def _names(paths: Sequence[Path]) -> list[str]:
+  """Returns the last parts of paths, as many as tell them apart."""
+  parts = [epath.Path(_absolute(os.fspath(path))).parts for path in paths]
+  for count in range(1, max(map(len, parts))):
+    names = ["/".join(each[-count:]) for each in parts]
+    if len(set(names)) == len(names):
+      return names
+  return ["/".join(each) for each in parts]
+
+
+def _absolute(path: str) -> str:
+  return path if is_url(path) else os.path.abspath(path)
+
+
 def _read(paths: Sequence[Path], read: Callable[[Path], list[Hypothesis]]) -> list[Hypothesis]:
   """Reads all paths, at least one hypothesis each; several name datasets that have no name."""
   hypotheses: list[Hypothesis] = []
   places: dict[tuple[str, str], Path] = {}
-  for path in paths:
+  for path, name in zip(paths, _names(paths), strict=True):
     items = read(path)
     if not items:
       raise ValueError(f"{os.fspath(path)}: no line in it; expected hypotheses as JSON lines")
     if len(paths) > 1:
-      name = epath.Path(path).name
       items = [item if item.dataset else dataclasses.replace(item, dataset=name) for item in items]
     for item in items:
       before = places.setdefault((item.dataset, item.id), path)

@@ -91,11 +91,11 @@ def _cells(score: Score) -> list[str]:
   return [
     f"{score.utterances:,}",
     f"{score.words.units:,}",
-    format_rate(score.wer),
+    format_rate(score.words.known),
     format_interval(score.words.interval),
     f"{score.words.substitutions:,}",
     f"{score.words.deletions:,}",
     f"{score.words.insertions:,}",
-    format_rate(score.cer),
-    format_rate(score.mer),
+    format_rate(score.characters.known),
+    format_rate(score.mixed.known),
   ]

@@ -8,6 +8,8 @@ import numpy as np
 
 WAVE_WIDTH = 300  # of a waveform's view box
 _MAX_POINTS = 400  # more than the picture can tell apart
+_FEW = 20  # points of a curve that are marked
+_LABELLED = 5  # points of a curve that have a label each
 _BARS = 40
 _THINNEST = 1.0  # of a bar that has to be seen
 _LOGARITHMIC_FROM = 10  # times the median
@@ -54,6 +56,7 @@ class Curve:
     smooth: the same for a running mean; "" where there are too few points to need one.
     last: the last value.
     left_out: NaN or infinite values, which are not drawn.
+    dots: its points, for those that are few.
   """
 
   path: str
@@ -62,6 +65,7 @@ class Curve:
   y_ticks: list[Tick]
   last: float
   left_out: int
+  dots: tuple[tuple[float, float], ...] = ()
   frame: Frame = WIDE
 
 
@@ -127,7 +131,9 @@ def curve(points: Sequence[tuple[int, float]], *, top: float = -math.inf) -> Cur
 
   y_values = ticks(low_y, high_y, 5)
   decimals = max(0, -math.floor(math.log10(y_values[1] - y_values[0]) + 1e-9))
-  steps = [step for step in ticks(low_x, high_x, 8) if step == int(step)]
+  # Few points have a label each: round numbers between them would name none.
+  few = [step for step, _ in finite] if len(finite) <= _LABELLED else ticks(low_x, high_x, 8)
+  steps = [step for step in few if step == int(step)]
   return Curve(
     path=path(shown),
     smooth=path(_smooth(shown)) if len(shown) >= 20 else "",
@@ -135,6 +141,7 @@ def curve(points: Sequence[tuple[int, float]], *, top: float = -math.inf) -> Cur
     y_ticks=[Tick(position=y(value), label=f"{value:.{decimals}f}") for value in y_values],
     last=finite[-1][1],
     left_out=len(points) - len(finite),
+    dots=tuple((x(step), y(value)) for step, value in shown) if len(shown) <= _FEW else (),
   )
 
 

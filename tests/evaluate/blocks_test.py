@@ -26,7 +26,7 @@ def found(hypotheses: list[Hypothesis], field: str = "auto") -> tuple[list[int],
     (
       [{"recording": "r"}, {"recording": "r"}, {}],
       [0, 0, 1],
-      "1 blocks by recording and 1 by clip",
+      "1 block by recording and 1 by clip",
     ),
     (
       [{"session": 1, "speaker": "s"}, {"session": 1, "speaker": "t"}],
@@ -46,14 +46,14 @@ def test_a_block_can_be_asked_for():
   hypotheses = make({"speaker": "s", "room": 1}, {"speaker": "s", "room": 2}, {"room": 1})
   assert found(hypotheses, "clip") == ([0, 1, 2], "3 blocks by clip")
   assert found(hypotheses, "room") == ([0, 1, 0], "2 blocks by room")
-  assert found(hypotheses, "speaker") == ([0, 0, 1], "1 blocks by speaker and 1 by clip")
+  assert found(hypotheses, "speaker") == ([0, 0, 1], "1 block by speaker and 1 by clip")
   with pytest.raises(ValueError, match="no hypothesis has a field 'noise', by which blocks"):
     find_blocks(hypotheses, "noise")
 
 
 def test_names_belong_to_their_dataset():
   hypotheses = make({"speaker": "s"}, dataset="x") + make({"speaker": "s"}, dataset="y")
-  assert found(hypotheses) == ([0, 1], "2 blocks by speaker")
+  assert found(hypotheses) == ([0, 1], "2 blocks by speaker, each within one of 2 datasets")
 
 
 def test_sums_are_of_the_blocks_that_are_there():

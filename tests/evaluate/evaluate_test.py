@@ -153,7 +153,7 @@ def test_the_intervals_name_blocks_resamples_and_seed(tmp_path):
   method = Method(replicates=20, seed=5)
   lines = printed_lines(tmp_path, hypotheses, method=method)
   printed = " ".join(lines)
-  assert "95% intervals of 1 blocks by speaker and 2 by clip, 20 resamples, seed 5" in printed
+  assert "95% intervals of 1 block by speaker and 2 by clip, 20 resamples, seed 5" in printed
 
 
 def test_a_comparison_is_printed_and_reported(tmp_path):
@@ -289,3 +289,20 @@ def test_lines_that_are_left_out_are_counted(tmp_path):
   assert "1 of 2 lines have no reference and are left out" in printed
   figures = json.loads((tmp_path / "report.json").read_text())
   assert figures["lines without a reference, left out"] == "1 of 2 lines"
+
+
+@pytest.mark.parametrize(
+  ("protocol", "language", "said"),
+  [
+    ("open-asr", "Arabic", True),
+    ("open-asr", "German", False),
+    ("open-asr", None, False),
+    ("ivrit", "Hebrew", False),
+    ("ivrit", "Arabic", True),
+    ("elm-arabic", "Arabic/English", False),
+  ],
+)
+def test_a_board_without_the_language_is_said(tmp_path, protocol, language, said):
+  lines = [Hypothesis(id="a", language=language, reference="one", hypothesis="one")]
+  _, printed = evaluated(tmp_path, lines, protocol=protocol)
+  assert (f"{protocol} is no board for {language}: scored with" in printed) is said

@@ -34,3 +34,10 @@ def test_direction_and_units_are_those_of_the_text():
   assert (chinese.edits, chinese.words) == (1, 3)
   (from_output,) = worst(("", "שלום"))
   assert from_output.direction == "rtl"
+
+
+def test_spaces_between_chinese_characters_are_no_errors_to_show():
+  examples = worst(
+    ("\u6211\u4eec\u53bb", "\u6211\u4eec \u53bb"), ("\u6211\u4eec\u53bb", "\u4f60 \u95e8")
+  )
+  assert [(item.utterance.id, item.edits, item.words) for item in examples] == [("1", 3, 3)]

@@ -38,7 +38,7 @@ def scored(**method: object) -> Scores:
 
 
 def test_intervals_say_what_they_were_drawn_from():
-  expected = "1 blocks by clip and 4 by speaker, 500 resamples, seed 3 (rough: few blocks)"
+  expected = "1 block by clip and 4 by speaker, 500 resamples, seed 3 (rough: few blocks)"
   assert describe_intervals(scored(replicates=500, seed=3)) == expected
   many = [Hypothesis(id=str(i), reference="a", hypothesis="a") for i in range(20)]
   assert describe_intervals(score(many)) == "20 blocks by clip, 1,000 resamples, seed 0"

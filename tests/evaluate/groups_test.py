@@ -58,3 +58,11 @@ def test_a_field_that_none_has_is_an_error():
   expected = r"no hypothesis has a field 'snr'; they have complete, dataset, .*, noise, reference"
   with pytest.raises(ValueError, match=expected):
     group(hypotheses, "snr")
+
+
+def test_numbers_in_names_count_as_numbers():
+  hypotheses = [
+    Hypothesis(id=name, dataset=name, reference="", hypothesis="")
+    for name in ("s10", "s2", "s1", "a", "10")
+  ]
+  assert list(group(hypotheses, "dataset")) == ["10", "a", "s1", "s2", "s10"]

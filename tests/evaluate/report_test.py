@@ -312,3 +312,20 @@ def test_several_sources_are_all_named(tmp_path):
   head = " ".join(page.inside("header"))
   assert "Split dev ," in head and "Split test ," in head
   assert [each["split"] for each in figures["sources"]] == ["dev", "test"]
+
+
+def test_what_is_not_known_is_not_shown_as_nothing(tmp_path):
+  page, _ = write(tmp_path, [utterance("a", "", "")])
+  head = " ".join(page.inside("header"))
+  assert "1 clip, 0 reference words" in " ".join(head.split())
+  assert "of audio" not in head
+  assert "n/a" in page.inside("td") and "0.00%" not in page.inside("td")
+  assert "| n/a | n/a | 0 | 0 | 0 | n/a |" in (tmp_path / "report.md").read_text()
+
+
+def test_few_evaluations_are_marked_with_their_steps(tmp_path):
+  rates = TrainingCurves(wer=[(1200, 0.5), (2400, 0.4), (3000, 0.3)])
+  page, _ = write(tmp_path, curves=rates)
+  assert {"1,200", "2,400", "3,000"} <= set(page.inside("svg", "text"))
+  dots = [a for tag, a in page.elements if tag == "circle" and a.get("class") == "dot wer"]
+  assert len(dots) == 3

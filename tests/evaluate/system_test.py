@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from maxtext_ext.evaluate.decoded import Decoded
-from maxtext_ext.evaluate.system import load_system
+from maxtext_ext.evaluate.system import _names, load_system
 from maxtext_ext.evaluate.wer import Method
 
 METHOD = Method(replicates=10)
@@ -79,3 +79,17 @@ def test_lines_without_a_reference_are_left_out_and_those_of_silence_count(tmp_p
     ValueError, match="z: no line has a reference, what was said; expected one of"
   ):
     load_system([unknown], method=METHOD)
+
+
+@pytest.mark.parametrize(
+  ("names", "expected"),
+  [
+    (["s1/h.jsonl", "s2/h.jsonl"], ["s1/h.jsonl", "s2/h.jsonl"]),
+    (["x/s1", "y/s2"], ["s1", "s2"]),
+    (["gs://b/a/test", "gs://b/c/test"], ["a/test", "c/test"]),
+    (["s1", "s1/"], None),
+  ],
+)
+def test_places_of_one_name_are_told_apart(names, expected):
+  found = _names(names)
+  assert len(set(found)) == 1 if expected is None else found == expected
