@@ -57,6 +57,11 @@ class Clip:
   noise_seed: int
 
   @property
+  def speaker(self) -> str:
+    """The variant, which is the voice in all languages."""
+    return self.voice.rpartition("+")[2]
+
+  @property
   def text(self) -> str:
     """The target: without vowel marks."""
     return " ".join(word.written for word in self.words)
@@ -273,6 +278,7 @@ def _write_shard(path: Path, clips: list[Clip], audio: AudioFormat) -> float:
         text=clip.text,
         dataset_name=DATASET_NAME,
         language=clip.language,
+        speaker=clip.speaker,
       )
       samples += len(record.audio)
       yield encode_example(record, audio)

@@ -128,6 +128,7 @@ def main(
     baseline=untrained,
     title="Demo: a tiny Qwen3-ASR from random weights",
     extra=facts,
+    audio=folder / "data",
   )
   written = json.loads(report.with_suffix(".json").read_text(encoding="utf-8"))
   console.print(f"report: {report}")

@@ -9,6 +9,7 @@ import numpy as np
 
 from maxtext_ext.evaluate.blocks import find_blocks, sum_by_block
 from maxtext_ext.evaluate.bootstrap import percentile_interval, resample
+from maxtext_ext.evaluate.formats import counted
 from maxtext_ext.evaluate.groups import group
 from maxtext_ext.evaluate.hypothesis import Hypothesis
 from maxtext_ext.evaluate.mapsswe import MatchedPairs, holm, matched_pairs
@@ -56,7 +57,7 @@ class Difference:
     """States the result in a sentence."""
     rates = f"{100 * self.first:.2f}% and {100 * self.second:.2f}%"
     if self.interval is None:
-      return f"The two systems cannot be compared on {self.utterances:,} clips ({rates})."
+      return f"The two systems cannot be compared on {counted(self.utterances, 'clip')} ({rates})."
     if self.interval == (0.0, 0.0):
       return f"The two systems have as many word errors on each clip ({rates})."
     points = [100 * value for value in (self.difference, *self.interval)]

@@ -12,7 +12,7 @@ from maxtext_ext.evaluate.boards import get_protocol
 from maxtext_ext.evaluate.compare import compare
 from maxtext_ext.evaluate.failures import describe_failures
 from maxtext_ext.evaluate.findings import find
-from maxtext_ext.evaluate.formats import describe_intervals
+from maxtext_ext.evaluate.formats import counted, describe_intervals
 from maxtext_ext.evaluate.hypotheses import describe_cut
 from maxtext_ext.evaluate.report import Fact, TrainingCurves, write_report
 from maxtext_ext.evaluate.report_files import check_place
@@ -118,7 +118,7 @@ def evaluate(
     console.print(comparison_table(comparison))
     say(str(comparison.overall))
     if comparison.left_out:
-      say(f"{comparison.left_out:,} clips are left out, which only one system has.")
+      say(f"{counted(comparison.left_out, 'clip')} left out, which only one system has.")
   facts = state_quality(findings.quality)
   if findings.calibration is not None:
     facts |= state_calibration(findings.calibration)

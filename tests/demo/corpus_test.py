@@ -134,6 +134,7 @@ def test_shards_hold_the_plan_whatever_the_number_of_processes(tmp_path: Path) -
       record = records[clip.sample_id]
       assert (record.text, record.language) == (clip.text, clip.language)
       assert record.dataset_name == "demo_espeak"
+      assert record.speaker == clip.sample_id.rpartition("-")[2]
       assert 0.2 < record.seconds < 3.1
       assert 0.25 < np.abs(record.audio).max() <= 1.0
 

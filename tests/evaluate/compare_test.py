@@ -126,7 +126,7 @@ def test_a_system_without_datasets_is_compared_by_ids():
 def test_one_block_says_nothing():
   result = compared(system(0.1, 1)[:1], system(0.1, 2)[:1])
   assert result.overall.interval is None
-  assert str(result.overall).startswith("The two systems cannot be compared on 1 utterances")
+  assert str(result.overall).startswith("The two systems cannot be compared on 1 clip ")
   assert not result.overall.distinguished
   figures = result.figures()
   assert figures["all"]["interval"] is None

@@ -166,7 +166,7 @@ def test_a_comparison_is_printed_and_reported(tmp_path):
   )
   printed = " ".join(" ".join(lines).split())
   assert "The first system has fewer word errors than the second: 0.00% and 50.00%" in printed
-  assert "1 utterances are left out, which only one system has." in lines
+  assert "1 clip left out, which only one system has." in lines
   figures = json.loads((tmp_path / "report.json").read_text())
   assert figures["comparisons"][0]["all"]["distinguished"] is True
   page = (tmp_path / "report.html").read_text()

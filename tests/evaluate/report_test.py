@@ -80,7 +80,7 @@ def test_page_shows_the_figures(tmp_path):
   table = page.inside("tbody")
   english = table.index("English")
   assert table[english : english + 4] == ["English", "1", "8", "37.50%"]
-  assert {"Arabic", "Hebrew", "d1", "d2", "All utterances"} <= set(table)
+  assert {"Arabic", "Hebrew", "d1", "d2", "All clips"} <= set(table)
   assert "300" in page.inside("dd")
 
 
@@ -198,7 +198,7 @@ def test_an_input_is_named_instead_of_a_split(tmp_path):
 def test_perfect_run_says_so(tmp_path):
   page, figures = write(tmp_path, [HYPOTHESES[2]])
   assert figures["wer"] == 0.0
-  assert "Every utterance is as its reference." in page.inside("section")
+  assert "Every clip is as its reference." in page.inside("section")
   assert page.inside("article") == []
 
 
