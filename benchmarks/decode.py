@@ -10,6 +10,8 @@ meanwhile, as `decode` does. Random weights seldom end a text, so its length is 
 has its tokens a second, and a batch of the peer writes those of its longest clip. The sides take
 turns; the best one counts. A run before that is not counted: ours compiles there.
 
+`--beams 4` measures beam search on both sides, and greedy decoding beside ours.
+
 A JSON line at the end: RTFx of each, ratios, and how well slots, cache and rows are used.
 """
 
@@ -22,6 +24,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -68,7 +71,10 @@ class ForcedLengths(SlotEngine):
     most = math.ceil(self._config.tokens_per_second * request.utterance.seconds)
     most = min(most, request.max_new_tokens or most)
     return dataclasses.replace(
-      clip, controls=Controls(most=most), limit=clip.prompt + most, draft=clip.draft[: most - 1]
+      clip,
+      controls=Controls(most=most),
+      limit=clip.prompt + clip.width * most,
+      draft=clip.draft[: most - 1],
     )
 
 
@@ -90,6 +96,7 @@ class Peer:
         *(options.peer_python, str(Path(__file__).parent / PEER), str(folder)),
         *("--batch", str(options.batch), "--rate", str(options.rate)),
         *("--threads", str(options.threads), "--dtype", options.dtype),
+        *("--beams", str(options.beams)),
       ],
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
@@ -132,7 +139,8 @@ class Ours:
       "weight_dtype": options.dtype,
       "attention": "dot_product",
       "audio_dtype": "float32",
-      "decode_rows": options.batch,
+      "decode_rows": options.batch * options.beams,
+      "beams": options.beams,
       "tokens_per_second": options.rate,
       "loop_repeats": 0,
       "tokenizer_path": str(folder),
@@ -147,6 +155,8 @@ class Ours:
     self._geometry = encoder_config(config).geometry
     self._folder, self._clips = folder, clips
     self._engine = ForcedLengths(config, mesh, self._tokenizer)
+    plain = bridge.replace(config, beams=1, decode_rows=options.batch)
+    self._greedy = ForcedLengths(plain, mesh, self._tokenizer)
     self._weights = self._engine.prepare(params)
     self.compilations = 0
     monitoring.register_event_duration_secs_listener(self._note)
@@ -154,15 +164,18 @@ class Ours:
   def _note(self, event: str, _: float, **__: Any) -> None:
     self.compilations += event == "/jax/core/compile/backend_compile_duration"
 
-  def turn(self, order: Sequence[int], *, files: bool = False) -> tuple[Turn, Counts]:
+  def turn(
+    self, order: Sequence[int], *, files: bool = False, greedy: bool = False
+  ) -> tuple[Turn, Counts]:
     """Decodes all clips, from memory or from files, and counts the work."""
-    before = dataclasses.replace(self._engine.counts)
+    engine = self._greedy if greedy else self._engine
+    before = dataclasses.replace(engine.counts)
     start, cpu = time.perf_counter(), time.process_time()
-    answers = self._engine.run(self._weights, self._read(order, files))
+    answers = engine.run(self._weights, self._read(order, files))
     tokens = {int(answer.clip.id): answer.written.tokens for answer in answers}
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     turn = Turn(seconds=seconds, cpu_seconds=cpu, tokens=[tokens[i] for i in sorted(tokens)])
-    return turn, self._engine.counts.since(before)
+    return turn, engine.counts.since(before)
 
   def _load(self, number: int) -> Iterator[np.ndarray]:
     yield load_audio(str(wav(self._folder, number)))
@@ -214,6 +227,8 @@ def main() -> None:
       peer.turn(come[: options.batch])
       for order in (come, longest_first):
         ours.turn(order)
+      if options.beams > 1:
+        ours.turn(come, greedy=True)
       compilations = ours.compilations
       turns: dict[str, list[Turn]] = {}
       counts = {}
@@ -223,6 +238,8 @@ def main() -> None:
           turn, counts[side] = ours.turn(order)
           turns.setdefault(f"ours, {side}", []).append(turn)
         turns.setdefault("ours, files", []).append(ours.turn(come, files=True)[0])
+        if options.beams > 1:
+          turns.setdefault("ours, greedy", []).append(ours.turn(come, greedy=True)[0])
       report(options, clips, peer.versions, turns, counts, ours.compilations - compilations)
 
 
@@ -235,6 +252,7 @@ def parse_options() -> argparse.Namespace:
   parser.add_argument("--clips", type=int, default=48)
   parser.add_argument("--batch", type=int, default=16, help="clips decoded together")
   parser.add_argument("--rate", type=float, default=4.0, help="tokens a second of audio")
+  parser.add_argument("--beams", type=int, default=1, help="hypotheses of a clip")
   parser.add_argument("--turns", type=int, default=2)
   parser.add_argument("--seed", type=int, default=0, help="of the clips")
   options = parser.parse_args()
@@ -268,11 +286,18 @@ def report(
   Console(width=100).print(table)
   rtfx = {name: audio / min(turn.seconds for turn in taken) for name, taken in turns.items()}
   work = counts["come"]
-  mine, theirs = turns["ours, come"][0].tokens, turns["peer, come"][0].tokens
-  same = sum(a == b for x, y in zip(mine, theirs, strict=True) for a, b in zip(x, y, strict=True))
   best = min(turns["ours, come"], key=lambda turn: turn.seconds)
+  name = ["decode", options.shape, options.dtype, jax.default_backend()]
+  if options.beams > 1:
+    # The peer's best text of the longest clip's length need not begin with that of a shorter one.
+    name.append(f"beams{options.beams}")
+    of_tokens = {"greedy_over_beams": round(rtfx["ours, greedy"] / rtfx["ours, come"], 2)}
+  else:
+    mine, theirs = (list(chain(*turns[f"{side}, come"][0].tokens)) for side in ("ours", "peer"))
+    same = sum(a == b for a, b in zip(mine, theirs, strict=True))
+    of_tokens = {"same_tokens_as_peer": round(same / len(mine), 4)}
   line = {
-    "name": f"decode_{options.shape}_{options.dtype}_{jax.default_backend()}",
+    "name": "_".join(name),
     "ours": round(rtfx["ours, come"], 1),
     "peer": round(rtfx["peer, come"], 1),
     "ratio": round(rtfx["ours, come"] / rtfx["peer, come"], 2),
@@ -282,7 +307,7 @@ def report(
     "peer_sorted": round(rtfx["peer, sorted"], 1),
     "from_files": round(rtfx["ours, files"], 1),
     "tokens_a_second": round(sum(map(len, best.tokens)) / best.seconds),
-    "same_tokens_as_peer": round(same / sum(map(len, mine)), 4),
+    **of_tokens,
     "occupancy": round(work.tokens / work.slot_steps, 3),
     "kv_read_over_used": round(work.places_read / work.places_used, 2),
     "prefill_padding": round(1 - work.prompt_tokens / work.row_tokens, 3),

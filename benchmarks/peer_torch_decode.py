@@ -30,12 +30,12 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 class Decoding:
   """Model, processor and clips."""
 
-  def __init__(self, folder: Path, *, batch: int, rate: float, dtype: str) -> None:
+  def __init__(self, folder: Path, *, batch: int, rate: float, dtype: str, beams: int) -> None:
     self.processor = make_processor(folder)
     model = make_model(folder, self.processor.tokenizer).eval()
     model.save_pretrained(folder / "weights")
     self.model = model.to(DTYPES[dtype])
-    self.batch, self.rate = batch, rate
+    self.batch, self.rate, self.beams = batch, rate, beams
     with np.load(folder / "clips.npz") as saved:
       self.clips = [saved[str(i)] for i in range(len(saved.files))]
 
@@ -58,7 +58,11 @@ class Decoding:
     inputs["input_features"] = inputs["input_features"].to(self.model.dtype)
     wanted = [math.ceil(self.rate * len(clip) / SAMPLE_RATE) for clip in clips]
     written = self.model.generate(
-      **inputs, do_sample=False, min_new_tokens=max(wanted), max_new_tokens=max(wanted)
+      **inputs,
+      do_sample=False,
+      num_beams=self.beams,
+      min_new_tokens=max(wanted),
+      max_new_tokens=max(wanted),
     )
     new = written[:, inputs["input_ids"].shape[1] :].tolist()
     return [row[:count] for row, count in zip(new, wanted, strict=True)]
@@ -70,6 +74,7 @@ def main() -> None:
   parser.add_argument("folder", type=Path)
   parser.add_argument("--batch", type=int, required=True, help="clips decoded together")
   parser.add_argument("--rate", type=float, required=True, help="tokens a second of audio")
+  parser.add_argument("--beams", type=int, required=True, help="hypotheses of a clip")
   parser.add_argument("--threads", type=int, required=True)
   parser.add_argument("--dtype", choices=DTYPES, required=True)
   options = parser.parse_args()
@@ -78,7 +83,13 @@ def main() -> None:
   answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
   os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
   transformers.logging.set_verbosity_error()
-  decoding = Decoding(options.folder, batch=options.batch, rate=options.rate, dtype=options.dtype)
+  decoding = Decoding(
+    options.folder,
+    batch=options.batch,
+    rate=options.rate,
+    dtype=options.dtype,
+    beams=options.beams,
+  )
   versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
   print(json.dumps({"versions": versions}), file=answers, flush=True)
   for line in sys.stdin:

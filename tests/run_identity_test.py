@@ -41,7 +41,7 @@ def test_logging_intervals_rows_and_places_do_not_count():
       *("steps", "eval_interval", "checkpoint_period", "per_device_batch_size", "run_name"),
       *("data_dir", "tokenizer_path", "verbose", "dump_hlo", "remat_policy", "attention"),
       *("ici_fsdp_parallelism", "decode_rows", "max_new_tokens", "emb_dim"),
-      *("tokens_per_second", "loop_repeats"),
+      *("tokens_per_second", "loop_repeats", "beams", "length_penalty"),
     ],
     1,
   )

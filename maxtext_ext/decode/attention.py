@@ -108,7 +108,7 @@ def attend_slots(q_BNH: Float[Array, "B N H"], segments: Sequence[Segment]) -> A
   for segment in segments[1:]:
     sums = lax.cond(
       jnp.any(segment.high > segment.low),
-      lambda sums, q_BKRH, segment: _merge(sums, _attend_segment(q_BKRH, segment)),
+      lambda sums, q_BKRH, segment: merge_parts(sums, _attend_segment(q_BKRH, segment)),
       lambda sums, *_: sums,
       sums,
       q_BKRH,
@@ -120,10 +120,19 @@ def attend_slots(q_BNH: Float[Array, "B N H"], segments: Sequence[Segment]) -> A
 
 def _attend_segment(q_BKRH: Array, segment: Segment) -> Partial:
   k_BKSH, v_BKSH, low_B, high_B = segment
-  scores_BKRS = jnp.einsum("BKRH,BKSH->BKRS", q_BKRH, k_BKSH, preferred_element_type=jnp.float32)
   place_S = jnp.arange(k_BKSH.shape[2])
   seen_BS = (place_S >= low_B[:, None]) & (place_S < high_B[:, None])
-  scores_BKRS = jnp.where(seen_BS[:, None, None], scores_BKRS, MASKED)
+  return attend_places(q_BKRH, k_BKSH, v_BKSH, seen_BS[:, None, None])
+
+
+def attend_places(q_BKRH: Array, k_BKSH: Array, v_BKSH: Array, seen_BKRS: Array) -> Partial:
+  """Attends to some places, for `merge_parts`.
+
+  Args:
+    seen_BKRS: which of them each query sees; an axis may be 1.
+  """
+  scores_BKRS = jnp.einsum("BKRH,BKSH->BKRS", q_BKRH, k_BKSH, preferred_element_type=jnp.float32)
+  scores_BKRS = jnp.where(seen_BKRS, scores_BKRS, MASKED)
   top_BKR = jnp.max(scores_BKRS, axis=-1)
   weights_BKRS = jnp.exp(scores_BKRS - top_BKR[..., None])
   sum_BKRH = jnp.einsum(
@@ -135,8 +144,8 @@ def _attend_segment(q_BKRH: Array, segment: Segment) -> Partial:
   return top_BKR, jnp.sum(weights_BKRS, axis=-1), sum_BKRH
 
 
-def _merge(sums: Partial, more: Partial) -> Partial:
-  """Adds the sums of a segment to those of the segments before it."""
+def merge_parts(sums: Partial, more: Partial) -> Partial:
+  """Adds the sums of places to those of the places before them."""
   top = jnp.maximum(sums[0], more[0])
   old, new = jnp.exp(sums[0] - top), jnp.exp(more[0] - top)
   return (

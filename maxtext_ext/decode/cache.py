@@ -19,7 +19,7 @@ from maxtext_ext.decode.state import Pool, State
 
 
 class Layer(NamedTuple):
-  """KV cache of a layer in a window; the buffers [B, K, steps, H] only where there are any."""
+  """KV cache of a layer in a window; the buffers [B, K, T, H] only where there are any."""
 
   keys: list[Array]
   values: list[Array]
@@ -36,10 +36,14 @@ class SlotCache:
 
   Args:
     platform: of the devices.
+    width: places that a step writes in a slot.
   """
 
-  def __init__(self, division: MeshDivision, shape: Shape, platform: str) -> None:
-    self._division, self._shape, self._platform = division, shape, platform
+  def __init__(
+    self, division: MeshDivision, shape: Shape, platform: str, *, width: int = 1
+  ) -> None:
+    self._division, self._platform = division, platform
+    self._width, self._buffer = width, width * shape.steps
 
   def open(self, pool: Pool) -> tuple[list[Layer], State]:
     """Makes the caches of the layers for a window, and notes where its first tokens will be."""
@@ -47,7 +51,7 @@ class SlotCache:
     new: list[Any] = [None] * len(pool.keys)
     if self._platform in BUFFERED:
       slots, groups, _, size = pool.keys[0][0].shape
-      shape = (slots, groups, self._shape.steps, size)
+      shape = (slots, groups, self._buffer, size)
       new = [jnp.zeros(shape, pool.keys[0][0].dtype)] * len(pool.keys)
       state = state | {"base": state["length"], "begun": jnp.zeros_like(state["length"])}
     layers = zip(pool.keys, pool.values, new, new, strict=True)
@@ -57,15 +61,19 @@ class SlotCache:
     """Moves what a window wrote to the places of its slots."""
     state = dict(state)
     if self._platform in BUFFERED:
-      begun_B, base_B = state.pop("begun"), state.pop("base")
-      index_K = jnp.arange(self._shape.steps)
-      after_BK = index_K - begun_B[:, None]
-      is_new_BK = (after_BK >= 0) & (after_BK < (state["length"] - base_B)[:, None])
-      place_BK = jnp.where(is_new_BK, base_B[:, None] + after_BK, -1)
+      place_BT = self._buffer_places(state)
+      is_new_BT = (place_BT >= state.pop("base")[:, None]) & (place_BT < state["length"][:, None])
+      place_BT = jnp.where(is_new_BT, place_BT, -1)
+      del state["begun"]
       by_lane, by_head = self._division.by_lane, self._division.cache
       move = self._division.on_lanes(_move, (by_head, by_lane), by_head)
-      layers = [move(layer, place_BK) for layer in layers]
+      layers = [move(layer, place_BT) for layer in layers]
     return Pool([layer.keys for layer in layers], [layer.values for layer in layers], state)
+
+  def _buffer_places(self, state: State) -> Array:
+    """Returns the places [B, T] to which the buffer belongs; before `base` to none."""
+    after_BT = jnp.arange(self._buffer) - self._width * state["begun"][:, None]
+    return state["base"][:, None] + after_BT
 
   def note_new(self, state: State, is_new_B: Array, step: Array) -> State:
     """Notes which slots have got another clip before a step."""
@@ -119,10 +127,10 @@ class SlotCache:
     return out_BNH[:, None], cache
 
 
-def _move(layer: Layer, place_BK: Array) -> Layer:
+def _move(layer: Layer, place_BT: Array) -> Layer:
   assert layer.new_keys is not None and layer.new_values is not None
   keys, values = (
-    write_by_product(blocks, new.swapaxes(1, 2), place_BK)
+    write_by_product(blocks, new.swapaxes(1, 2), place_BT)
     for blocks, new in ((layer.keys, layer.new_keys), (layer.values, layer.new_values))
   )
   return layer._replace(keys=keys, values=values)

@@ -15,6 +15,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from maxtext_ext import bridge
+from maxtext_ext.decode.beam_text import BeamWriting, check_beams, check_request
 from maxtext_ext.decode.controls import Controls, budget
 from maxtext_ext.decode.drafts import usable_part
 from maxtext_ext.decode.interface import Answer, Engine, Written
@@ -38,16 +39,20 @@ _FINISH = {STOP: "stop", LENGTH: "length", LOOP: "loop"}
 
 
 class SlotEngine(Engine):
-  """Decoding in slots: the likeliest tokens, or drawn ones.
+  """Decoding in slots: the likeliest tokens, drawn ones, or the best text that beam search finds.
 
   Attributes:
     counts: work done so far.
+
+  Raises:
+    ValueError: there are more `beams` than `decode_rows`, or other controls with them.
   """
 
   CONTROLS = frozenset(
     {
       *("max_new_tokens", "max_tokens_per_second"),
       *("temperature", "sampling_seed", "repetition_penalty"),
+      *("beams", "length_penalty"),
     }
   )
   USES_DRAFTS = True
@@ -57,6 +62,10 @@ class SlotEngine(Engine):
   ) -> None:
     super().__init__(config, mesh, tokenizer, announce=announce)
     self._eos_ids = tuple(sorted(tokenizer.eos_ids))
+    self._beams = config.beams
+    if self._beams > 1:
+      check_beams(config)
+      self.USES_DRAFTS = False
     self._model = SplitModel(config, mesh)
     self._platform = mesh.devices.flat[0].platform
     self._division = MeshDivision(config, mesh)
@@ -82,7 +91,7 @@ class SlotEngine(Engine):
     size = size_of(prompt, self._row_tokens)
     programs = self._programs(size)
     with self._scope():
-      arrays = programs.empty_pool(round_places(prompt + text)), programs.empty_ready()
+      arrays = programs.empty_pool(round_places(prompt + self._beams * text)), programs.empty_ready()
       lowered = [
         lower_prefill(programs, weights),
         lower_window(programs, weights, arrays[0].places),
@@ -143,7 +152,7 @@ class SlotEngine(Engine):
 
   def _slots(self, size: int) -> int:
     """Slots of a lane for clips of a class: fewer of longer ones, for about equal memory."""
-    return max(1, self._config.decode_rows >> size)
+    return max(1, (self._config.decode_rows >> size) // self._beams)
 
   def _make_programs(self, size: int) -> Programs:
     shape = Shape.of(
@@ -162,16 +171,26 @@ class SlotEngine(Engine):
       repeats=self._config.loop_repeats,
       platform=self._platform,
       announce=self._announce,
+      beams=self._beams,
+      length_penalty=self._config.length_penalty,
     )
+
+  def _check(self, request: Request) -> Request:
+    if self._beams > 1:
+      check_request(request, self._beams)
+    return super()._check(request)
 
   def _begin(self, request: Request) -> Writing:
     """Makes the record of a clip that begins."""
     utterance, controls = request.utterance, Controls.of(request, self._config)
     limit = expected_places(
-      utterance, tokens_per_second=self._config.tokens_per_second, max_new_tokens=controls.most
+      utterance,
+      tokens_per_second=self._config.tokens_per_second,
+      max_new_tokens=controls.most,
+      width=self._beams,
     )
     prompt, draft = len(utterance.prompt), tuple[int, ...]()
-    if controls.is_greedy:
+    if controls.is_greedy and self._beams == 1:
       draft = usable_part(
         request.draft,
         most=controls.most,
@@ -179,15 +198,16 @@ class SlotEngine(Engine):
         vocab_size=self._tokenizer.vocab_size,
       )
     limit = max(limit, prompt + len(draft) + 1)  # a place for the token after the draft
-    return Writing(clip=info(utterance), prompt=prompt, controls=controls, limit=limit, draft=draft)
+    clip = Writing(clip=info(utterance), prompt=prompt, controls=controls, limit=limit, draft=draft)
+    return clip if self._beams == 1 else BeamWriting(**vars(clip), beams=self._beams)
 
   def _end(self, clip: Writing, end: int) -> Answer:
     """Makes the answer of a clip that has ended."""
-    tokens = clip.tokens[:-1] if end == STOP else clip.tokens
+    tokens, log_probs = clip.text()
     written = Written(
-      tokens=tokens,
+      tokens=tokens[:-1] if end == STOP else tokens,
       finish_reason=_FINISH[end],
-      log_probs=tuple(clip.log_probs),
+      log_probs=tuple(log_probs),
       accepted=clip.accepted,
     )
     return self._answer(clip.clip, written)

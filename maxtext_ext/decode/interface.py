@@ -117,7 +117,7 @@ class Engine(abc.ABC):
   """
 
   CONTROLS: ClassVar[frozenset[str]] = frozenset()
-  USES_DRAFTS: ClassVar[bool] = False
+  USES_DRAFTS: bool = False
 
   def __init__(
     self, config: bridge.Config, mesh: Mesh, tokenizer: Vocabulary, *, announce: bool = False

@@ -5,19 +5,20 @@ of all slots, and the host reads what was written once a window. The pool of slo
 donated, so they stay where they are.
 """
 
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array
 
-from maxtext_ext.decode import head
+from maxtext_ext.decode.beam_search import SearchRules
+from maxtext_ext.decode.beam_window import BeamWindow
 from maxtext_ext.decode.drafts import nothing_written
 from maxtext_ext.decode.layers import SplitModel
 from maxtext_ext.decode.prefill import Prefill
 from maxtext_ext.decode.shape import MeshDivision, Shape
-from maxtext_ext.decode.state import FREE, Pool, Ready, State, Written
+from maxtext_ext.decode.state import Pool, Ready
 from maxtext_ext.decode.window import Window
 from maxtext_ext.progress import announce_first_call
 
@@ -34,6 +35,8 @@ class Programs:
     eos_ids: tokens that end a text.
     vocab_size: tokens that may be written; a checkpoint's vocabulary is padded beyond them.
     repeats: as `head.is_loop`.
+    beams: hypotheses of a clip that are extended together; 1: the likeliest token is always taken.
+    length_penalty: as `SearchRules`.
     platform: of the devices.
     announce: report compilation on stderr.
   """
@@ -49,20 +52,19 @@ class Programs:
     repeats: int,
     platform: str,
     announce: bool,
+    beams: int = 1,
+    length_penalty: float = 1.0,
   ) -> None:
     self.shape, self.division = shape, MeshDivision(model.config, mesh)
     self._config, self._depth = model.config, model.depth
     by_lane, cache = self.division.by_lane, self.division.cache
-    written: Any = Written(*cast(Any, [by_lane] * 4))
-    self.steps = window = Window(
-      model,
-      self.division,
-      shape,
-      eos_ids=eos_ids,
-      vocab_size=vocab_size,
-      repeats=repeats,
-      platform=platform,
-    )
+    limits: Any = {"eos_ids": eos_ids, "vocab_size": vocab_size, "repeats": repeats}
+    if beams > 1:
+      rules = SearchRules(beams=beams, length_penalty=length_penalty, **limits)
+      window: Window = BeamWindow(model, self.division, shape, rules, platform=platform)
+    else:
+      window = Window(model, self.division, shape, **limits, platform=platform)
+    self.steps = window
     prefill = Prefill(
       model, self.division, shape, vocab_size=vocab_size, repeats=repeats, platform=platform
     )
@@ -84,7 +86,7 @@ class Programs:
     self.jit_window = jax.jit(
       window.__call__,
       donate_argnums=1,
-      out_shardings=(self.division.pool, written, by_lane, self.division.everywhere),
+      out_shardings=(self.division.pool, by_lane, by_lane, self.division.everywhere),
     )
     self.window = announce_first_call(
       self.jit_window,
@@ -93,7 +95,7 @@ class Programs:
       program=lambda _, pool, *__: pool.places,
     )
     self.empty_ready = jax.jit(self._empty_ready, out_shardings=self.division.ready)
-    self._empty_state = jax.jit(self._make_state, out_shardings=by_lane)
+    self._empty_state = jax.jit(window.empty_state, out_shardings=by_lane)
     self._empty_block = jax.jit(self._make_block, static_argnums=0, out_shardings=cache)
     self._lengthen = jax.jit(_lengthen, static_argnums=1, out_shardings=cache)
 
@@ -121,18 +123,6 @@ class Programs:
       return blocks + [self._empty_block(size) for _ in range(len(blocks), -(-places // size))]
 
     return Pool([*map(more, pool.keys)], [*map(more, pool.values)], pool.state)
-
-  def _make_state(self) -> State:
-    config, slots = self._config, self.shape.lanes * self.shape.slots
-    state = {"ticket": jnp.full(slots, FREE, jnp.int32)}
-    state |= {key: jnp.zeros(slots, jnp.int32) for key in ("length", "limit", "left", "written")}
-    state["hidden"] = jnp.zeros((slots, config.emb_dim), config.dtype)
-    state |= {key: jnp.zeros(slots, jnp.float32) for key in ("temperature", "penalty")}
-    state["seed"] = jnp.zeros((slots, 2), jnp.uint32)
-    state["history"] = jnp.zeros((slots, config.max_new_tokens), jnp.int32)
-    return state | {
-      key: jnp.zeros((slots, head.LONGEST_PERIOD), jnp.int32) for key in ("recent", "runs")
-    }
 
   def _make_block(self, places: int) -> Array:
     config, slots = self._config, self.shape.lanes * self.shape.slots

@@ -34,7 +34,7 @@ class Counts:
   Attributes:
     windows: times that the host waited for the device.
     steps: steps of all slots.
-    slot_steps, tokens: slots in these steps, and those that wrote a token.
+    slot_steps, tokens: slots in these steps, and those that wrote a token (of each hypothesis).
     places_read, places_used: of the cache in these steps, by all slots and by clips.
     rows, row_tokens, prompt_tokens: prefilled rows, their tokens, and those of prompts and drafts.
     drafted, accepted: tokens of drafts, and those that were accepted.
@@ -216,7 +216,7 @@ class Session:
     self._pending = None
     for row, accepted, log_prob in verified:
       self._accept(row, local_rows(accepted), local_rows(log_prob))
-    token, log_prob, ticket, end = (local_rows(x) for x in written)
+    *chosen, ticket, end = (local_rows(x) for x in written)
     taken = local_rows(taken).tolist()
     self._count(ticket, int(work["steps"]), int(work["read"]))
     for number, lane in enumerate(self._lanes):
@@ -224,14 +224,8 @@ class Session:
       for slot in range(self._shape.slots):
         row = number * self._shape.slots + slot
         for step in np.flatnonzero(ticket[row] != FREE).tolist():
-          yield from self._credit(
-            lane,
-            slot,
-            int(ticket[row, step]),
-            token[row, step],
-            log_prob[row, step],
-            end[row, step],
-          )
+          of_step = [array[row, step] for array in chosen]
+          yield from self._credit(lane, slot, int(ticket[row, step]), of_step, end[row, step])
 
   def _accept(
     self, rows: list[PackedRow], accepted_RG: np.ndarray, log_prob_RL: np.ndarray
@@ -242,12 +236,11 @@ class Session:
       self._counts.accepted += int(found[0][: len(row.tickets)].sum())
 
   def _credit(
-    self, lane: Lane, slot: int, ticket: int, token: Any, log_prob: Any, end: Any
+    self, lane: Lane, slot: int, ticket: int, of_step: list[Any], end: Any
   ) -> Iterator[tuple[Writing, int]]:
-    """Adds a token to its clip; yields the clip if it was the last."""
+    """Adds what a step wrote to its clip; yields the clip if it was the last."""
     clip = lane.writing[ticket]
-    clip.tokens.append(int(token))
-    clip.log_probs.append(float(log_prob))
+    clip.add(*of_step)
     lane.slots[slot] = -1 if end else ticket
     if end:
       yield lane.writing.pop(ticket), int(end)
@@ -269,5 +262,5 @@ class Session:
       tickets, times = np.unique(rows[rows != FREE], return_counts=True)
       for number, count in zip(tickets.tolist(), times.tolist(), strict=True):
         clip = lane.writing[number]
-        first = clip.prompt + len(clip.tokens) + 1
-        counts.places_used += count * first + count * (count - 1) // 2
+        first = clip.places + clip.width
+        counts.places_used += count * first + clip.width * count * (count - 1) // 2

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,14 +44,40 @@ class Writing:
   log_probs: list[float] = dataclasses.field(default_factory=list)
   accepted: int = 0
 
+  def add(self, *of_step: Any) -> None:
+    """Adds what a step wrote: a token and its log-probability."""
+    token, log_prob = of_step
+    self.tokens.append(int(token))
+    self.log_probs.append(float(log_prob))
+
+  def text(self) -> tuple[list[int], list[float]]:
+    """Returns the tokens, with an eos that ended them, and their log-probabilities."""
+    return self.tokens, self.log_probs
+
+  @property
+  def steps(self) -> int:
+    """Steps in which it has written."""
+    return len(self.tokens)
+
+  @property
+  def width(self) -> int:
+    """Places that a step takes."""
+    return 1
+
+  @property
+  def places(self) -> int:
+    """Places of its slot that it uses."""
+    return self.prompt + self.width * self.steps
+
   @property
   def stalled(self) -> bool:
-    """Returns whether it has used all its places and needs more to go on."""
-    return self.prompt + len(self.tokens) >= self.limit
+    """Returns whether it needs more places for its next step."""
+    return self.places + self.width > self.limit
 
   def extend(self) -> None:
     """Raises the limit by a half, up to the longest text."""
-    self.limit = min(self.prompt + self.controls.most, self.limit * 3 // 2)
+    more = max(self.limit // 2, self.width)
+    self.limit = min(self.prompt + self.width * self.controls.most, self.limit + more)
 
   def accept(self, log_probs: Sequence[float]) -> None:
     """Adds the first tokens of the draft, of which these are the log-probabilities."""
@@ -60,10 +86,16 @@ class Writing:
     self.log_probs += log_probs
 
 
-def expected_places(utterance: Utterance, *, tokens_per_second: float, max_new_tokens: int) -> int:
-  """Places for a clip's prompt and a text of the usual length for its duration."""
+def expected_places(
+  utterance: Utterance, *, tokens_per_second: float, max_new_tokens: int, width: int = 1
+) -> int:
+  """Places for a clip's prompt and a text of the usual length for its duration.
+
+  Args:
+    width: places of a token.
+  """
   tokens = budget(tokens_per_second, utterance.seconds)
-  return len(utterance.prompt) + min(max_new_tokens, tokens)
+  return len(utterance.prompt) + width * min(max_new_tokens, tokens)
 
 
 @dataclasses.dataclass(frozen=True)

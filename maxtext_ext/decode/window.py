@@ -3,6 +3,7 @@
 import functools
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
@@ -42,7 +43,21 @@ class Window:
     self._model, self._division, self._shape = model, division, shape
     self._eos_ids = eos_ids
     self._vocab_size, self._repeats = vocab_size, repeats
+    self._width = 1  # places that a step uses in a slot
     self._cache = SlotCache(division, shape, platform)
+
+  def empty_state(self) -> State:
+    """Makes the state of free slots."""
+    config, slots = self._model.config, self._shape.lanes * self._shape.slots
+    state = {"ticket": jnp.full(slots, FREE, jnp.int32)}
+    state |= {key: jnp.zeros(slots, jnp.int32) for key in ("length", "limit", "left", "written")}
+    state["hidden"] = jnp.zeros((slots, config.emb_dim), config.dtype)
+    state |= {key: jnp.zeros(slots, jnp.float32) for key in ("temperature", "penalty")}
+    state["seed"] = jnp.zeros((slots, 2), jnp.uint32)
+    state["history"] = jnp.zeros((slots, config.max_new_tokens), jnp.int32)
+    return state | {
+      key: jnp.zeros((slots, head.LONGEST_PERIOD), jnp.int32) for key in ("recent", "runs")
+    }
 
   def __call__(
     self,
@@ -52,7 +67,7 @@ class Window:
     entries: State,
     limit_B: Array,
     early: Array,
-  ) -> tuple[Pool, Written, Array, State]:
+  ) -> tuple[Pool, Any, Array, State]:
     """Runs up to K steps.
 
     Args:
@@ -65,10 +80,9 @@ class Window:
         no other clip.
 
     Returns:
-      the pool, what was written, how many entries of each lane were taken, and the work: steps, and
-      places of the cache of a layer that they read.
+      the pool, what was written (`Written`), how many entries of each lane were taken, and the
+      work: steps, and places of the cache of a layer that they read.
     """
-    slots = self._shape.lanes * self._shape.slots
     steps = self._shape.steps
     limit_B = jnp.where(limit_B > 0, limit_B, pool.state["limit"])
     pool = pool._replace(state=pool.state | {"limit": limit_B})
@@ -81,17 +95,11 @@ class Window:
     refill = self._division.on_lanes(
       self._refill, (of_pool, of_ready, by_lane, by_lane), (of_pool, by_lane)
     )
-    written = Written(
-      token=jnp.zeros((slots, steps), jnp.int32),
-      log_prob=jnp.zeros((slots, steps), jnp.float32),
-      ticket=jnp.full((slots, steps), FREE, jnp.int32),
-      end=jnp.zeros((slots, steps), jnp.int32),
-    )
 
     def busy(state: State, taken_R: Array) -> Array:
       """Returns which slots have something to write, or get the next clip."""
       waiting_B = jnp.repeat(taken_R < entries["count"], self._shape.slots)
-      return _is_live(state) | ((state["ticket"] == FREE) & waiting_B)
+      return self._is_live(state) | ((state["ticket"] == FREE) & waiting_B)
 
     def goes_on(carry: tuple) -> Array:
       step, _, state, _, taken_R, _ = carry
@@ -110,15 +118,13 @@ class Window:
       state = self._cache.note_new(pool.state, is_new_B, step)
       read = read + self._places_read(state, pool.places)
       layers, state, of_step = self._step(model, weights, layers, state, step)
-      written = Written(
-        *[all_.at[:, step].set(new) for all_, new in zip(written, of_step, strict=True)]
-      )
+      written = jax.tree.map(lambda all_, new: all_.at[:, step].set(new), written, of_step)
       return step + 1, layers, state, written, taken_R, read
 
     taken_R = jnp.zeros_like(entries["count"])
     busy_at_start = jnp.sum(busy(pool.state, taken_R))
     layers, state = self._cache.open(pool)
-    start = (jnp.int32(0), layers, state, written, taken_R, jnp.float32(0))
+    start = (jnp.int32(0), layers, state, self._nothing_written(), taken_R, jnp.float32(0))
     step, layers, state, written, taken_R, read = lax.while_loop(goes_on, run_step, start)
     return self._cache.close(layers, state), written, taken_R, {"steps": step, "read": read}
 
@@ -136,18 +142,31 @@ class Window:
     """Runs one step of a window, in which no slot gets a new clip."""
     return self._step(self._model.model(weights), weights, layers, state, step)
 
+  def _nothing_written(self) -> Any:
+    slots, steps = self._shape.lanes * self._shape.slots, self._shape.steps
+    return Written(
+      token=jnp.zeros((slots, steps), jnp.int32),
+      log_prob=jnp.zeros((slots, steps), jnp.float32),
+      ticket=jnp.full((slots, steps), FREE, jnp.int32),
+      end=jnp.zeros((slots, steps), jnp.int32),
+    )
+
+  def _is_live(self, state: State) -> Array:
+    """Returns which slots hold a clip with a place for its next token."""
+    return (state["ticket"] != FREE) & (state["length"] + self._width <= state["limit"])
+
   def _places_read(self, state: State, places: int) -> Array:
     """Counts the places that a step reads: of whole blocks, as many as the longest slot has."""
     slots, block = self._shape.slots, self._shape.block_places or places
-    length_B = jnp.where(_is_live(state), state["length"] + 1, 0)
+    length_B = jnp.where(self._is_live(state), state["length"] + self._width, 0)
     blocks_R = (jnp.max(length_B.reshape(-1, slots), axis=1) + block - 1) // block
     return jnp.sum(jnp.maximum(blocks_R, 1) * block * slots).astype(jnp.float32)
 
   def _step(
     self, model: Any, weights: Weights, layers: list[Layer], state: State, step: Array
-  ) -> tuple[list[Layer], State, Written]:
+  ) -> tuple[list[Layer], State, Any]:
     """Writes a token in every slot that has a place for it, and computes what predicts the next."""
-    live_B = _is_live(state)
+    live_B = self._is_live(state)
     logits_VB = head.logits(model, state["hidden"])
     likeliest = head.choose(logits_VB, self._vocab_size)
     token_B, log_prob_B = choose_controlled(logits_VB, likeliest, state, live_B, self._vocab_size)
@@ -206,20 +225,7 @@ class Window:
           first += places
         return copied
 
-      new = {
-        "ticket": entry["ticket"],
-        "length": entry["length"] + drafted["accepted"],
-        "limit": entry["limit"],
-        "left": entry["left"] - drafted["accepted"],
-        # A clip with a draft has no penalty, which alone reads the history.
-        "written": drafted["accepted"],
-        "temperature": entry["temperature"],
-        "penalty": entry["penalty"],
-        "seed": entry["seed"],
-        "hidden": ready.hidden[0, entry["hidden"]],
-        "recent": drafted["recent"],
-        "runs": drafted["runs"],
-      }
+      new = self._new_slot(entry, drafted, ready)
       state = pool.state | {key: pool.state[key].at[slot].set(new[key]) for key in new}
       keys, values = (
         [copy(*pair) for pair in zip(mine, waiting, strict=True)]
@@ -229,7 +235,19 @@ class Window:
 
     return lax.while_loop(goes_on, put_one, (pool, taken))
 
-
-def _is_live(state: State) -> Array:
-  """Returns which slots hold a clip with a place for its next token."""
-  return (state["ticket"] != FREE) & (state["length"] < state["limit"])
+  def _new_slot(self, entry: State, drafted: State, ready: Ready) -> State:
+    """Returns the state of a slot that takes a ready clip, with what is accepted of its draft."""
+    return {
+      "ticket": entry["ticket"],
+      "length": entry["length"] + drafted["accepted"],
+      "limit": entry["limit"],
+      "left": entry["left"] - drafted["accepted"],
+      # A clip with a draft has no penalty, which alone reads the history.
+      "written": drafted["accepted"],
+      "temperature": entry["temperature"],
+      "penalty": entry["penalty"],
+      "seed": entry["seed"],
+      "hidden": ready.hidden[0, entry["hidden"]],
+      "recent": drafted["recent"],
+      "runs": drafted["runs"],
+    }

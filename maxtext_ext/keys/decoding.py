@@ -15,7 +15,10 @@ NOT_OF_TRANSCRIPTS = frozenset(
   }
 )
 # Keys that an engine honours or refuses; their defaults ask for nothing.
-CONTROLS = ("max_tokens_per_second", "temperature", "sampling_seed", "repetition_penalty")
+CONTROLS = (
+  *("max_tokens_per_second", "temperature", "sampling_seed", "repetition_penalty"),
+  *("beams", "length_penalty"),
+)
 
 
 class DecodingKeys(SubConfig, title="Decoding"):
@@ -55,7 +58,9 @@ class DecodingKeys(SubConfig, title="Decoding"):
       " load_parameters_path, or untrained: random weights."
     ),
   )
-  decode_rows: Count = Field(32, description="Clips decoded together on one device.")
+  decode_rows: Count = Field(
+    32, description="Clips decoded together on one device; with beams, their hypotheses."
+  )
   max_new_tokens: Count = Field(512, description="Longest transcript, in tokens.")
   tokens_per_second: float = Field(
     6.0,
@@ -97,6 +102,20 @@ class DecodingKeys(SubConfig, title="Decoding"):
     description=(
       "Divide positive logits of tokens that the transcript has already by it, and multiply"
       " negative ones; 1: do not. The prompt does not count."
+    ),
+  )
+  beams: Count = Field(
+    1,
+    description=(
+      "Hypotheses of a clip in beam search, at most decode_rows; 1: there is no search. Not with"
+      " temperature or repetition_penalty."
+    ),
+  )
+  length_penalty: float = Field(
+    1.0,
+    description=(
+      "Beam search compares log-probabilities divided by the number of tokens to this power: 0"
+      " prefers short transcripts, more than 1 long ones."
     ),
   )
 

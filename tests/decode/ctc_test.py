@@ -122,3 +122,9 @@ def test_controls_are_refused(engine: CTCEngine):
   for control in ({"max_new_tokens": 9}, {"temperature": 0.5}, {"repetition_penalty": 1.1}):
     with pytest.raises(ValueError, match=f"0: .* cannot honour {next(iter(control))}; leave it"):
       next(engine.run(None, [Request(clip, **control)]))
+
+
+def test_beam_search_is_refused(engine: CTCEngine):
+  config = bridge.replace(engine._config, beams=2)
+  with pytest.raises(ValueError, match="beams=2: decoding of this model cannot honour it"):
+    CTCEngine(config, engine._mesh, ALPHABET)

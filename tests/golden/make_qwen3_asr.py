@@ -25,17 +25,19 @@ def build_model(ref: Reference) -> Qwen3ASRForConditionalGeneration:
       **ref.text,
       "rms_norm_eps": reference.RMS_NORM_EPS,
       "rope_parameters": {"rope_type": "default", "rope_theta": reference.ROPE_THETA},
-      "tie_word_embeddings": True,
+      "tie_word_embeddings": ref.head is None,
       "max_position_embeddings": 65_536,
     },
     audio_token_id=reference.AUDIO_PAD,
     pad_token_id=reference.PAD,
     eos_token_id=[reference.PAD, reference.IM_END],
+    tie_word_embeddings=ref.head is None,
   )
   config._attn_implementation = "eager"  # respects the attention windows
   model = Qwen3ASRForConditionalGeneration(config).eval()
   state = model.state_dict()
-  state.pop("lm_head.weight")
+  if ref.head is None:
+    state.pop("lm_head.weight")
   if {k: tuple(v.shape) for k, v in state.items()} != ref.shapes():
     raise ValueError(f"the model's names or shapes differ from those of {ref.name}")
   weights = {k: torch.from_numpy(v) for k, v in ref.weights().items()}
