@@ -59,7 +59,7 @@ class Difference:
     if self.interval is None:
       return f"The two systems cannot be compared on {counted(self.utterances, 'clip')} ({rates})."
     if self.interval == (0.0, 0.0):
-      return f"The two systems have as many word errors on each clip ({rates})."
+      return f"The two systems make equally many word errors ({rates})."
     points = [100 * value for value in (self.difference, *self.interval)]
     facts = (
       f"{rates}, difference {points[0]:+.2f} points, 95% interval {points[1]:+.2f} to"

@@ -63,6 +63,7 @@ def test_systems_alike_cannot_be_distinguished():
   same = compared(system(0.1, 1), system(0.1, 1)).overall
   assert (same.difference, same.interval, same.improvement) == (0.0, (0.0, 0.0), 0.5)
   assert not same.distinguished
+  assert str(same).startswith("The two systems make equally many word errors (")
 
 
 def test_improvement_agrees_with_kaldi():

@@ -30,7 +30,8 @@ def test_the_error_shows_the_first_ten():
   tally = DropCounter(0.02)
   with pytest.raises(ValueError, match="max_bad_fraction") as caught:
     drop(tally, 30)
-  assert str(caught.value).splitlines()[1:] == [f"clip{number}: broken" for number in range(10)]
+  shown = "; ".join(f"clip{number}: broken" for number in range(10))
+  assert str(caught.value).endswith(f"The first: {shown}")
 
 
 def test_records_that_do_not_suit_the_run_are_no_error():
@@ -70,5 +71,6 @@ def test_counts_go_on_and_add_up():
   assert whole.dropped == {"unreadable": 10, "fits no row": 5}
   with pytest.raises(ValueError, match="11 of 16 records") as caught:
     drop(whole, 1, start=10)
-  assert str(caught.value).splitlines()[1:] == [f"clip{number}: broken" for number in range(10)]
+  shown = "; ".join(f"clip{number}: broken" for number in range(10))
+  assert str(caught.value).endswith(f"The first: {shown}")
   assert DropCounter.sum_states([]) == DropCounter(1.0).get_state()
