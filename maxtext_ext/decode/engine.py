@@ -91,7 +91,10 @@ class SlotEngine(Engine):
     size = size_of(prompt, self._row_tokens)
     programs = self._programs(size)
     with self._scope():
-      arrays = programs.empty_pool(round_places(prompt + self._beams * text)), programs.empty_ready()
+      arrays = (
+        programs.empty_pool(round_places(prompt + self._beams * text)),
+        programs.empty_ready(),
+      )
       lowered = [
         lower_prefill(programs, weights),
         lower_window(programs, weights, arrays[0].places),
