@@ -148,9 +148,9 @@ def _names() -> dict[str, str]:
 
 def _warn_unknown(value: str) -> None:
   """Warns once of each language, however it is spelt."""
-  if _fold(value) in _warned:
+  if (name := _fold(spell(value))) in _warned:
     return
-  _warned.add(_fold(value))
+  _warned.add(name)
   near = difflib.get_close_matches(_fold(value), _names(), n=1, cutoff=0.75)
   hint = f"; did you mean {_names()[near[0]]!r}?" if near else ""
   _log.warning(

@@ -41,7 +41,7 @@ def test_what_does_not_occur_is_not_stated():
   names = stated(clip(1, "a", "a")).keys()
   assert not names & {"Clips without speech", "Code-switched words (PIER)"}
   switched = stated(clip(1, "יש meeting עכשיו", "יש עכשיו"))
-  assert switched["Code-switched words (PIER)"] == "100.00% of 1 words in 1 clips"
+  assert switched["Code-switched words (PIER)"] == "100.00% of 1 word in 1 clip"
 
 
 def test_calibration_is_stated():

@@ -32,7 +32,7 @@ def test_a_folder_becomes_a_file(tmp_path, monkeypatch, capsys):
     assert lines[0]["hypothesis"] == "text of folder/0.wav"
   keys = ["decode_input=gs://bucket/calls", f"output={out}.parts", "run_name=r"]
   assert asked == [["batch_inference.py", "a.yml", *keys]] * 2
-  assert f"{out}: 19 transcripts, and 4 clips that cannot be read" in capsys.readouterr().out
+  assert f"{out}: 21 transcripts, and 2 clips that cannot be read" in capsys.readouterr().out
   assert len(read_hypotheses(out)) == 23
 
 
