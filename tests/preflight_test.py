@@ -68,6 +68,9 @@ def test_what_decoding_misses_is_named(keys, tmp_path):
     preflight.check_decoding(settings(keys, *run, "decode_checkpoint=base"))
   with pytest.raises(ValueError, match="no shards of split 'none'"):
     preflight.check_decoding(settings(keys, *run, "split=none"))
+  (tmp_path / "file").touch()
+  with pytest.raises(ValueError, match="/file: expected a folder to write to, got a file"):
+    preflight.check_decoding(settings(keys, *run, f"output={tmp_path / 'file'}"))
 
 
 def test_keys_that_do_not_fit_together_name_keys(keys):

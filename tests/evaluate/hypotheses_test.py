@@ -197,7 +197,7 @@ def test_an_utterance_without_an_id_is_named_by_its_sound_or_its_line(tmp_path):
 @pytest.mark.parametrize(
   ("line", "message"),
   [
-    (b"{", "not a line of JSON in UTF-8"),
+    (b"{", "not a line of JSON in UTF-8: .*; copy the file again, or remove it and run the same"),
     (b"", None),
     (b'{"id": "\xff"}', "not a line of JSON in UTF-8"),
     (b"[" * 100_000, "not a line of JSON in UTF-8"),
@@ -234,7 +234,7 @@ def test_malformed_line_is_named(tmp_path, line, message):
   ("names", "message"),
   [
     ([], r"no \*\.jsonl file in this directory"),
-    ([(0, 3), (2, 3)], "1 of 3 shards missing, first 1"),
+    ([(0, 3), (2, 3)], "1 of 3 shards missing, first 1; run the same decode again"),
     ([(0, 2), (1, 2), (0, 1)], r"shards of several runs \(1, 2 shards\)"),
   ],
 )
