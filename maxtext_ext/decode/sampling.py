@@ -5,8 +5,6 @@ in its text. So a text does not depend on the slot, the other clips or the devic
 of Threefry: with JAX's faster generators a number depends on its place in the batch.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -14,6 +12,8 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from maxtext_ext.decode import head
 from maxtext_ext.decode.state import State
+
+_TOGETHER = 8  # slots whose tokens are drawn at once
 
 
 def choose_controlled(
@@ -37,15 +37,17 @@ def choose_controlled(
   """
   controlled_B = live_B & ((state["temperature"] > 0) | (state["penalty"] != 1))
 
+  def choose_of_slot(slot: Array) -> Array:
+    names = ("history", "written", "penalty", "temperature", "seed")
+    history_W, written, penalty, temperature, seed = (state[name][slot] for name in names)
+    scores_V = penalise(logits_VB[:, slot].astype(jnp.float32), history_W, written, penalty)
+    scores_V = _draw(scores_V, temperature, seed, written)
+    return head.choose(scores_V[:, None], vocab_size)[0][0]
+
   def choose() -> tuple[Array, Array]:
-    scores_VB = jax.vmap(penalise, in_axes=(1, 0, 0, 0), out_axes=1)(
-      logits_VB.astype(jnp.float32), state["history"], state["written"], state["penalty"]
-    )
-    drawn_B = live_B & (state["temperature"] > 0)
-    scores_VB = lax.cond(
-      jnp.any(drawn_B), lambda: _with_noise(scores_VB, drawn_B, state), lambda: scores_VB
-    )
-    chosen_B, _ = head.choose(scores_VB, vocab_size)
+    slots = jnp.arange(logits_VB.shape[1])
+    # Noise for all slots at once would take several times the memory of the logits.
+    chosen_B = lax.map(choose_of_slot, slots, batch_size=_TOGETHER)
     best_B, log_prob_B = likeliest
     token_B = jnp.where(controlled_B, chosen_B, best_B)
     new_B, old_B = (_pick(logits_VB, token) for token in (token_B, best_B))
@@ -88,14 +90,15 @@ def noise(seed: UInt32[Array, "2"], number: Int[Array, ""], size: int) -> Float[
   return jax.random.gumbel(key, (size,), mode="high")
 
 
-def _with_noise(
-  scores_VB: Float[Array, "V B"], drawn_B: Bool[Array, "B"], state: State
-) -> Float[Array, "V B"]:
-  """Divides scores by the temperature and adds noise, in slots that draw."""
-  temperature_B = jnp.where(drawn_B, state["temperature"], 1.0)
-  make = jax.vmap(functools.partial(noise, size=scores_VB.shape[0]), out_axes=1)
-  noise_VB = make(state["seed"], state["written"])
-  return jnp.where(drawn_B, scores_VB / temperature_B + noise_VB, scores_VB)
+def _draw(
+  scores_V: Float[Array, "V"],
+  temperature: Float[Array, ""],
+  seed: UInt32[Array, "2"],
+  number: Int[Array, ""],
+) -> Float[Array, "V"]:
+  """Divides scores by the temperature and adds noise; at temperature 0 leaves them."""
+  noise_V = noise(seed, number, scores_V.shape[0])
+  return jnp.where(temperature > 0, scores_V / temperature + noise_V, scores_V)
 
 
 def _pick(logits_VB: Float[Array, "V B"], token_B: Int[Array, "B"]) -> Float[Array, "B"]:
