@@ -165,6 +165,11 @@ def _number(path: str) -> re.Match[str] | None:
   return _SHARD.fullmatch(os.path.basename(path))
 
 
+def _value(settings: dict[str, Any], name: str) -> str:
+  # Controls at their defaults are not in a manifest.
+  return f"{settings[name]!r:.100}" if name in settings else "its default"
+
+
 def _changes(before: Manifest, now: Manifest) -> list[str]:
   """Describes what differs between two manifests."""
   found = []
@@ -174,9 +179,9 @@ def _changes(before: Manifest, now: Manifest) -> list[str]:
     size = -(-before.clips // before.shards)
     found.append(f"{before.shards} shards, now {now.shards}: give clips_per_shard={size}")
   for name in sorted({*before.settings, *now.settings}):
-    was, new = (each.settings.get(name) for each in (before, now))
-    if was != new:
-      found.append(f"{name} was {was!r:.100}, now {new!r:.100}")
+    if before.settings.get(name) != now.settings.get(name):
+      was, new = (_value(each.settings, name) for each in (before, now))
+      found.append(f"{name} was {was}, now {new}")
   if before.format != now.format:
     found.append(f"format {before.format!r}, expected {now.format!r}")
   return found

@@ -101,7 +101,7 @@ def test_other_settings_are_refused_until_they_replace(keys, split):
     decode.main(tiny.DEMO, shorter)
   assert texts(str(folder_of(keys) / "replaced")) == texts(split.output)
   drawn = [*keys, "temperature=2.0", f"output={folder_of(keys) / 'replaced'}"]
-  with pytest.raises(ValueError, match=r"settings \(temperature was None, now 2\.0\); give"):
+  with pytest.raises(ValueError, match=r"settings \(temperature was its default, now 2\.0\); give"):
     decode.main(tiny.DEMO, drawn)
   replaced = decode.main(tiny.DEMO, [*shorter, "replace_output=true"])
   assert replaced.clips == CLIPS

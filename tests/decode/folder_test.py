@@ -50,7 +50,7 @@ def test_a_claim_lasts_until_the_shard_is_there(place):
   [
     ({"step": 8}, "step was 7, now 8"),
     ({"context": "Cohen"}, "context was '', now 'Cohen'"),
-    ({"beams": 4}, "beams was None, now 4"),
+    ({"beams": 4}, "beams was its default, now 4"),
     ({"ids": IDS[1:]}, "of 10 clips, now 9, with other ids"),
     ({"ids": [*IDS[1:], "another"]}, "of 10 clips, now 10, with other ids"),
     ({"clips_per_shard": 5}, "3 shards, now 2: give clips_per_shard=4"),
