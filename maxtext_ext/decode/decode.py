@@ -23,7 +23,7 @@ from maxtext_ext.config import build, run_dir_of
 from maxtext_ext.decode.clips import Clips, SplitClips, UtteranceReader
 from maxtext_ext.decode.division import Division, share_of_host
 from maxtext_ext.decode.driver import Tally, decode_shards
-from maxtext_ext.decode.engines import make_engine
+from maxtext_ext.decode.engines import check_controls, make_engine
 from maxtext_ext.decode.folder import Manifest, OutputFolder
 from maxtext_ext.decode.interface import Engine
 from maxtext_ext.decode.request import Request
@@ -96,7 +96,7 @@ class DecodeResult:
       return ["nothing was left to decode"]
     parts = [f"{tally.clips} of them now, {format_duration(tally.seconds)} of audio"]
     if tally.cut and self.source.checkpoint != "untrained":  # which hardly ever ends by itself
-      parts.append(describe_cut(tally.cut, tally.clips, self.source.max_new_tokens))
+      parts.append(describe_cut(tally.cut, tally.clips, self.source.limit))
     if tally.failed:
       parts.append(f"{tally.failed} cannot be read, first {tally.first_failure}")
     return parts
@@ -136,6 +136,7 @@ def decode(config: bridge.Config) -> DecodeResult:
     OSError: data, checkpoint or folder cannot be reached.
   """
   first = jax.process_index() == 0
+  check_controls(config)
   tokenizer = TEMPLATES[config.template].open(config.tokenizer_path)
   weights = find_weights(config)
   config = with_rank_of(config, weights)

@@ -48,7 +48,7 @@ class Tally:
     """Counts a line."""
     self.clips += 1
     self.seconds += line.duration
-    self.cut += not line.complete
+    self.cut += line.is_cut
     if reason := line.extra.get(ERROR):
       self.failed += 1
       self.first_failure = self.first_failure or f"{line.id}: {reason}"

@@ -64,7 +64,6 @@ class SlotEngine(Engine):
     self._eos_ids = tuple(sorted(tokenizer.eos_ids))
     self._beams = config.beams
     if self._beams > 1:
-      check_beams(config)
       self.USES_DRAFTS = False
     self._model = SplitModel(config, mesh)
     self._platform = mesh.devices.flat[0].platform
@@ -72,6 +71,13 @@ class SlotEngine(Engine):
     self._programs = functools.cache(self._make_programs)
     self.counts = Counts()
     self._kept: dict[int, tuple[Pool, Ready] | None] = {}  # of the last session, by its size
+
+  @classmethod
+  def check(cls, config: bridge.Config) -> None:
+    """See Engine."""
+    super().check(config)
+    if config.beams > 1:
+      check_beams(config)
 
   @property
   def longest_prompt(self) -> int:

@@ -20,4 +20,13 @@ def make_engine(
   Raises:
     ValueError: the model has fewer entries than the tokenizer, or it cannot be decoded.
   """
-  return ENGINES[model_class(config).ENGINE](config, mesh, tokenizer, announce=announce)
+  return _engine_class(config)(config, mesh, tokenizer, announce=announce)
+
+
+def check_controls(config: bridge.Config) -> None:
+  """Raises ValueError where the model's engine cannot honour a control of the configuration."""
+  _engine_class(config).check(config)
+
+
+def _engine_class(config: bridge.Config) -> type[Engine]:
+  return ENGINES[model_class(config).ENGINE]

@@ -12,7 +12,7 @@ from maxtext_ext import bridge
 from maxtext_ext.decode.controls import require_honoured
 from maxtext_ext.decode.request import Request
 from maxtext_ext.decode.words import Word, rate_words
-from maxtext_ext.evaluate.hypotheses import Hypothesis
+from maxtext_ext.evaluate.hypothesis import FINISH_REASON, Hypothesis
 from maxtext_ext.input.collate import ClipInfo
 from maxtext_ext.text.templates import TEMPLATES
 from maxtext_ext.text.vocabulary import Vocabulary
@@ -77,7 +77,7 @@ class Answer:
   def hypothesis(self) -> Hypothesis:
     """Returns the line of a folder of hypotheses, with confidences as `evaluate` reads them."""
     extra: dict[str, Any] = {} if self.clip.speaker is None else {"speaker": self.clip.speaker}
-    extra["finish_reason"] = self.finish_reason
+    extra[FINISH_REASON] = self.finish_reason
     if self.language is not None and not self.language_forced:
       extra["detected_language"] = self.language
     if self.words or self.written.log_probs:
@@ -123,10 +123,15 @@ class Engine(abc.ABC):
     self, config: bridge.Config, mesh: Mesh, tokenizer: Vocabulary, *, announce: bool = False
   ) -> None:
     tokenizer.require_rows(config.vocab_size)
-    require_honoured(config, self.CONTROLS)
+    self.check(config)
     self._config, self._mesh, self._tokenizer = config, mesh, tokenizer
     self._parse = TEMPLATES[config.template].parse
     self._announce = announce
+
+  @classmethod
+  def check(cls, config: bridge.Config) -> None:
+    """Raises ValueError where the engine cannot honour a control of the configuration."""
+    require_honoured(config, cls.CONTROLS)
 
   @property
   def longest_prompt(self) -> int | None:

@@ -1,15 +1,16 @@
 """Parts of clips: a clip is decoded at once, a long recording in pieces that are joined again."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from maxtext_ext.evaluate.hypothesis import Hypothesis
+from maxtext_ext.evaluate.hypothesis import FINISH_REASON, Hypothesis
 from maxtext_ext.input.utterance import Utterance
 from maxtext_ext.sources.fields import Fields
 from maxtext_ext.text.joining import join_texts
 
-_REASON, _WORDS = "finish_reason", "words"  # extra fields of lines
+_WORDS = "words"  # extra field of lines
 _WORST_FIRST = ("length", "loop", "stop")
 
 
@@ -65,15 +66,15 @@ def join_lines(parts: Sequence[Part], lines: Sequence[Hypothesis | None]) -> Hyp
     if line is not None
   ]
   heard = [line for line in lines if line is not None]
-  reasons = [line.extra.get(_REASON) for line in heard]
-  clip |= {_REASON: next((name for name in _WORST_FIRST if name in reasons), "no_speech")}
+  reasons = [line.extra.get(FINISH_REASON) for line in heard]
+  clip |= {FINISH_REASON: next((name for name in _WORST_FIRST if name in reasons), "no_speech")}
   if words := [word for line in heard for word in line.extra.get(_WORDS, ())]:
     clip |= {_WORDS: words}
   return Hypothesis(
     id=fields.sample_id,
     dataset=fields.dataset_name,
     language=fields.language,
-    duration=sum(part.seconds for part in parts),
+    duration=math.fsum(part.seconds for part in parts),
     reference=fields.text,
     hypothesis=join_texts(line.hypothesis for line in heard),
     complete=all(line.complete for line in heard),

@@ -9,7 +9,7 @@ import pydantic
 from etils import epath
 
 from maxtext_ext.files.creation import create
-from maxtext_ext.keys.decoding import CONTROLS, NOT_OF_TRANSCRIPTS, DecodingKeys
+from maxtext_ext.keys.decoding import CONTROLS, NOT_OF_TRANSCRIPTS, DecodingKeys, limit_of_tokens
 from maxtext_ext.version import __version__
 
 DECODED_FILE = "decoded.json"
@@ -96,6 +96,11 @@ class Decoded(pydantic.BaseModel):
       if name not in CONTROLS or value != defaults[name]
     }
     return {name: getattr(self, name) for name in own} | config
+
+  @property
+  def limit(self) -> str:
+    """Returns the keys, with their values, that limit the length of a transcript."""
+    return limit_of_tokens(self.max_new_tokens, self.config.get("max_tokens_per_second", 0.0))
 
   @property
   def weights(self) -> str:

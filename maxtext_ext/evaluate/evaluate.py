@@ -127,8 +127,8 @@ def evaluate(
   for name, fact in facts.items():
     say(f"{name}: {fact}")
   if cut := scores.overall.cut:
-    limits = {source.max_new_tokens for source in system.sources}
-    limit = limits.pop() if len(limits) == 1 else None
+    limits = {source.limit for source in system.sources}
+    limit = limits.pop() if len(limits) == 1 else "max_new_tokens"
     say(describe_cut(cut, scores.overall.utterances, limit))
   if system.left_out:
     left_out = f"{system.left_out:,} of {system.left_out + len(system.read):,} lines"

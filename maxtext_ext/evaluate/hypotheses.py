@@ -34,9 +34,8 @@ _SHARD_NAME = re.compile(r"hypotheses-(\d{5})-of-(\d{5})\.jsonl")
 _MANIFEST_NAME = re.compile(r"MODEL_.*?_DATASET_(.+?)\.jsonl(\..*)?")
 
 
-def describe_cut(cut: int, total: int, max_new_tokens: int | None) -> str:
-  """Says how many transcripts were cut at `max_new_tokens`, and that raising it gives more room."""
-  limit = "max_new_tokens" if max_new_tokens is None else f"max_new_tokens={max_new_tokens}"
+def describe_cut(cut: int, total: int, limit: str) -> str:
+  """Says how many transcripts a limit cut, such as max_new_tokens=512, and to raise it."""
   return f"{cut:,} of {total:,} transcripts cut by {limit}: raise it"
 
 

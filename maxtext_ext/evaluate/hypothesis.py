@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+FINISH_REASON = "finish_reason"  # extra field: why the text ended, as `decode` writes it
 ERROR = "error"  # extra field of a clip without a transcript: why; its hypothesis is empty
 
 
@@ -19,7 +20,7 @@ class Hypothesis:
     duration: seconds of audio.
     reference: what was said; "" for noise and silence, None where that is not known.
     hypothesis: output of the model.
-    complete: whether the model ended it; False where `max_new_tokens` cut it.
+    complete: whether the model ended it; False where a limit or a loop ended it.
     extra: further fields of the line as JSON has them, such as "speaker" or "words"; they do
       not count when hypotheses are compared.
   """
@@ -52,6 +53,12 @@ class Hypothesis:
     if self.reference is None:
       raise ValueError(f"{self.id}: no reference is known, so it cannot be scored; leave it out")
     return self.reference
+
+  @property
+  def is_cut(self) -> bool:
+    """Returns whether a limit of tokens cut it: not a loop, where the line tells them apart."""
+    reason = self.extra.get(FINISH_REASON)
+    return reason == "length" if reason else not self.complete
 
   def field(self, name: str) -> Any:
     """Returns a field of its line by name, its own or an extra one; None where it has none."""

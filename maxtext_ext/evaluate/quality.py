@@ -5,13 +5,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from maxtext_ext.evaluate.hypothesis import Hypothesis
+from maxtext_ext.evaluate.hypothesis import FINISH_REASON, Hypothesis
 from maxtext_ext.evaluate.loops import has_loop
 from maxtext_ext.evaluate.mixed import split_units
 from maxtext_ext.evaluate.pier import SwitchedWords, score_switched
 from maxtext_ext.evaluate.wer import Texts
-
-_REASON = "finish_reason"  # of lines that say why decoding ended: stop, length, loop, no_speech
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,17 +94,14 @@ def assess(hypotheses: Sequence[Hypothesis], texts: Sequence[Texts]) -> Quality:
   heard = [split_units(pair.hypothesis) for pair in texts]
   speech = [place for place, words in enumerate(said) if words]
   silence = [place for place, words in enumerate(said) if not words]
-  reasons = [item.extra.get(_REASON) for item in hypotheses]
+  reasons = [item.extra.get(FINISH_REASON) for item in hypotheses]
   return Quality(
     utterances=len(hypotheses),
     loops=sum(
       reason == "loop" or (has_loop(words) and not has_loop(reference))
       for reason, words, reference in zip(reasons, heard, said, strict=True)
     ),
-    cut=sum(
-      reason == "length" if reason else not item.complete
-      for reason, item in zip(reasons, hypotheses, strict=True)
-    ),
+    cut=sum(item.is_cut for item in hypotheses),
     speech=len(speech),
     empty=sum(not heard[place] for place in speech),
     reference_words=sum(len(said[place]) for place in speech),

@@ -52,7 +52,7 @@ class Score:
     empty_references: utterances whose normalised reference has no word. They add no reference
       words; all that the hypotheses have there counts as insertions.
     empty_hypotheses: utterances whose normalised hypothesis has no word.
-    cut: hypotheses that `max_new_tokens` cut.
+    cut: hypotheses that a limit of tokens cut.
     mixed: in words, and in characters of Chinese and Japanese; `words` where there are none.
   """
 

@@ -127,8 +127,8 @@ def _with_reference(
   if not kept:
     names = ", ".join(map(str, paths))
     raise ValueError(
-      f"{names}: no line has a reference, what was said; expected one of"
-      f" {', '.join(REFERENCE_NAMES)}"
+      f"{names}: no line has a reference, what was said, so nothing can be scored; expected one of"
+      f" {', '.join(REFERENCE_NAMES)}, and not null"
     )
   return kept, len(hypotheses) - len(kept)
 

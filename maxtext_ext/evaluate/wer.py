@@ -148,7 +148,7 @@ def score_texts(
       mixed_U4[index] = count(split_units(said), split_units(heard))
   blocks = find_blocks(hypotheses, method.block)
   seconds_U = [item.duration for item in hypotheses]
-  complete_U = np.array([item.complete for item in hypotheses])
+  cut_U = np.array([item.is_cut for item in hypotheses])
 
   def rate(counts_U4: np.ndarray, block_U: np.ndarray) -> ErrorRate:
     counts = {name: int(sum) for name, sum in zip(_NAMES, counts_U4.sum(axis=0), strict=True)}
@@ -171,7 +171,7 @@ def score_texts(
       blocks=len(np.unique(block_U)),
       empty_references=int(np.sum(_reference_units(group_words_U4) == 0)),
       empty_hypotheses=int(np.sum(_hypothesis_units(group_words_U4) == 0)),
-      cut=int(np.sum(~complete_U[indices])),
+      cut=int(np.sum(cut_U[indices])),
       words=words,
       characters=rate(characters_U4[indices], block_U),
       mixed=words if same else rate(mixed_U4[indices], block_U),

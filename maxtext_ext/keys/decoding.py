@@ -21,6 +21,12 @@ CONTROLS = (
 )
 
 
+def limit_of_tokens(max_new_tokens: int, max_tokens_per_second: float = 0.0) -> str:
+  """Returns the keys that limit a transcript, with their values."""
+  limit = f"max_new_tokens={max_new_tokens}"
+  return f"{limit} or {max_tokens_per_second=}" if max_tokens_per_second else limit
+
+
 class DecodingKeys(SubConfig, title="Decoding"):
   """Split and weights of decoding, and the folder of the hypotheses."""
 
@@ -113,6 +119,8 @@ class DecodingKeys(SubConfig, title="Decoding"):
   )
   length_penalty: float = Field(
     1.0,
+    ge=-5,
+    le=5,
     description=(
       "Beam search compares log-probabilities divided by the number of tokens to this power: 0"
       " prefers short transcripts, more than 1 long ones."

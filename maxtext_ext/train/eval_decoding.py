@@ -142,7 +142,7 @@ class Transcripts:
         mine.tokens += len(answer.written.tokens)
         mine.accepted += answer.written.accepted
         texts[answer.clip.dataset, answer.clip.id] = tuple(answer.written.tokens)
-        cut = sum(not clip.complete for clip in mine.clips)
+        cut = sum(clip.is_cut for clip in mine.clips)
         line.update(len(mine.clips), f"{cut} cut" if cut else "")
     self._engine.release()
     self._drafts = texts if self._engine.USES_DRAFTS else {}

@@ -13,6 +13,7 @@ from maxtext_ext import bridge
 from maxtext_ext.evaluate.hypotheses import describe_cut
 from maxtext_ext.evaluate.wer import Scores, score
 from maxtext_ext.input.pipeline import InputConfig, eval_iterator
+from maxtext_ext.keys.decoding import limit_of_tokens
 from maxtext_ext.parallel import to_device
 from maxtext_ext.progress import ProgressLine
 from maxtext_ext.text.vocabulary import Vocabulary
@@ -28,7 +29,7 @@ class Findings:
     loss: nats a target token, over the whole split.
     scores: error rates of the clips that were transcribed; None when eval_clips=0.
     samples: some of the transcripts.
-    max_new_tokens: limit of the transcripts.
+    limit: keys that limit the transcripts.
     transcript_seconds: time that they took; None when eval_clips=0.
     drafts: use of the texts of the evaluation before; None at the first one.
   """
@@ -36,7 +37,7 @@ class Findings:
   loss: float
   scores: Scores | None = None
   samples: tuple[Sample, ...] = ()
-  max_new_tokens: int | None = None
+  limit: str = "max_new_tokens"
   transcript_seconds: float | None = None
   drafts: DraftUse | None = None
 
@@ -63,7 +64,7 @@ class Findings:
       if self.drafts.seconds_saved is not None:
         said += f", which saved about {self.drafts.seconds_saved:.1f} s"
     clips = self.scores.overall
-    cut = describe_cut(clips.cut, clips.utterances, self.max_new_tokens)
+    cut = describe_cut(clips.cut, clips.utterances, self.limit)
     return f"{said}, {cut}" if clips.cut else said
 
 
@@ -148,7 +149,7 @@ class Evaluation:
       loss=loss,
       scores=scores,
       samples=samples,
-      max_new_tokens=self._config.max_new_tokens,
+      limit=limit_of_tokens(self._config.max_new_tokens, self._config.max_tokens_per_second),
       transcript_seconds=transcribed.seconds,
       drafts=transcribed.drafts,
     )

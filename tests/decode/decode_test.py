@@ -103,6 +103,10 @@ def test_other_settings_are_refused_until_they_replace(keys, split):
   drawn = [*keys, "temperature=2.0", f"output={folder_of(keys) / 'replaced'}"]
   with pytest.raises(ValueError, match=r"settings \(temperature was its default, now 2\.0\); give"):
     decode.main(tiny.DEMO, drawn)
+  both = [*keys, "temperature=2.0", "beams=2", f"output={folder_of(keys) / 'new'}"]
+  with pytest.raises(ValueError, match=r"temperature=2\.0 cannot be combined with beams=2"):
+    decode.main(tiny.DEMO, both)
+  assert not (folder_of(keys) / "new").exists()
   replaced = decode.main(tiny.DEMO, [*shorter, "replace_output=true"])
   assert replaced.clips == CLIPS
   assert decoded.read(replaced.output).max_new_tokens == 2

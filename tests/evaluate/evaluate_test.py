@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import json
 
@@ -133,6 +134,11 @@ def test_cut_hypotheses_are_counted_with_the_key_to_raise(tmp_path):
   assert "2 of 5 transcripts cut by max_new_tokens=3: raise it" in printed
   assert "transcripts cut by max_new_tokens: raise it" in evaluated(tmp_path / "b", hypotheses)[1]
   assert "cut" not in evaluated(tmp_path / "c", hypotheses[2:])[1]
+  looped = [dataclasses.replace(item, extra={"finish_reason": "loop"}) for item in hypotheses]
+  assert "cut by" not in evaluated(tmp_path / "d", looped, SOURCE)[1]
+  source = SOURCE.model_copy(update={"config": {"max_tokens_per_second": 2.0}})
+  printed = evaluated(tmp_path / "e", hypotheses, source)[1]
+  assert "cut by max_new_tokens=3 or max_tokens_per_second=2.0: raise it" in printed
 
 
 def clips(*hypotheses: str, **fields: object) -> list[Hypothesis]:

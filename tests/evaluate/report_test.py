@@ -176,7 +176,7 @@ def test_the_run_its_checkpoint_and_the_split_are_named(tmp_path):
   page, figures = write(tmp_path, [*HYPOTHESES, cut], source=source, normalizer_reason="the run's")
   head = " ".join(page.inside("header"))
   assert "(the run's)" in head and "Split test , transcribed by step 12 of run hebrew" in head
-  assert "1 of 4 hypotheses were cut at max_new_tokens=8" in head
+  assert "1 of 4 hypotheses were cut by max_new_tokens=8" in head
   assert [figures[key] for key in ("run", "split", "step", "cut")] == ["hebrew", "test", 12, 1]
 
 
