@@ -25,6 +25,7 @@ from maxtext_ext.planning.decode_estimate import (
   BANDWIDTH_SHARE,
   OCCUPANCY,
   ROW_SHARE,
+  DecodePlan,
   estimate,
 )
 from maxtext_ext.planning.decode_plan import (
@@ -80,6 +81,7 @@ def measure(setup: Setup, console: Console) -> dict[str, Any]:
       best = compared[0].keys
     keys += best
     plan = make_plan(compiler, CONFIG, keys, seconds=SHORT, fit_slots=True, say=say)
+  assert isinstance(plan, DecodePlan), "what is searched fits"
   long = estimate(plan.target, plan.shape, mix_of(plan.shape, LONG), plan.memory, plan.costs)
   result = {
     "plans": [decode_report.as_dict(each, HOURS) for each in (plan, long)],
@@ -141,7 +143,7 @@ def section(results: dict[str, dict[str, Any]]) -> list[str]:
       at the calibrated share of the peak FLOP/s, {BANDWIDTH_SHARE:.0%} of the bandwidths,
       {OCCUPANCY:.0%} of the slots and {ROW_SHARE:.0%} of the rows in use. Reading files is left
       out. `maxtext-ext plan CONFIG --decode --search --topology v4-32` makes the same for any
-      configuration."""
+      configuration of greedy decoding; `beams` above 1 are refused."""
     ),
     "",
     *table([plan for setup in SETUPS for plan in results[setup.name]["plans"]]),

@@ -38,9 +38,13 @@ def plan(
     ),
   ] = False,
   clip_seconds: Annotated[
-    float,
-    typer.Option(help="Median length of the clips to decode, at most 30 s each.", min=0.5, max=30),
-  ] = 6.0,
+    float | None,
+    typer.Option(
+      help="Median length of the clips to decode, at most 30 s each; 6 unless given.",
+      min=0.5,
+      max=30,
+    ),
+  ] = None,
   exact: Annotated[
     bool,
     typer.Option("--exact", help="Compile as training does: exact memory, 5 times slower."),
@@ -52,25 +56,38 @@ def plan(
   Exit status 1 when it does not fit.
   """
   from maxtext_ext.keys.settings import read, refuse_repeats
+  from maxtext_ext.planning.memory import DoesNotFit
   from maxtext_ext.planning.topology import parse_topology
 
   # Report mistakes before importing the rest.
   keys, target = list(overrides or []), parse_topology(topology)
   refuse_repeats(keys)
-  read(config, keys)
-  if decode:
-    fits = _plan_decoding(
-      config,
-      keys,
-      target,
-      seconds=clip_seconds,
-      hours=1000.0 if hours is None else hours,
-      search=search,
-      exact=exact,
-      json=json,
+  if clip_seconds is not None and not decode:
+    raise ValueError("--clip-seconds is of clips to decode, expected with --decode; leave it out")
+  if exact and not target.compiled:
+    raise ValueError(
+      f"--exact asks for a compiler, and plans for {target.name} are estimates; leave it out"
     )
-  else:
-    fits = _plan_training(config, keys, target, hours=hours, search=search, exact=exact, json=json)
+  read(config, keys)
+  try:
+    if decode:
+      fits = _plan_decoding(
+        config,
+        keys,
+        target,
+        seconds=6.0 if clip_seconds is None else clip_seconds,
+        hours=1000.0 if hours is None else hours,
+        search=search,
+        exact=exact,
+        json=json,
+      )
+    else:
+      fits = _plan_training(
+        config, keys, target, hours=hours, search=search, exact=exact, json=json
+      )
+  except DoesNotFit as error:
+    typer.echo(f"It does not fit: {error}", err=True)
+    raise typer.Exit(1) from error
   if not fits:
     raise typer.Exit(1)
 

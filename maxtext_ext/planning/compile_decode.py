@@ -9,6 +9,7 @@ import numpy as np
 
 from maxtext_ext import bridge
 from maxtext_ext.decode import lowering
+from maxtext_ext.decode.beam_text import check_beams
 from maxtext_ext.decode.controls import budget
 from maxtext_ext.decode.layers import SplitModel, Weights
 from maxtext_ext.decode.programs import Programs
@@ -21,7 +22,7 @@ from maxtext_ext.planning.collectives import sent_bytes
 from maxtext_ext.planning.compile_step import WITHOUT_LOOPS
 from maxtext_ext.planning.cost import Cost
 from maxtext_ext.planning.decode_shape import DecodeCosts, DecodeMemory, DecodeShape
-from maxtext_ext.planning.memory import Memory
+from maxtext_ext.planning.memory import DoesNotFit, Memory
 
 _SAMPLE = 256  # slots of which one's share is computed
 
@@ -42,11 +43,19 @@ class DecodeCompiler:
   Args:
     platform: of the devices.
     available: bytes of memory that a program may use on a device.
+
+  Raises:
+    ValueError: the configuration asks for beam search, which no plan counts.
   """
 
   def __init__(
     self, config: bridge.Config, devices: Sequence[jax.Device], platform: str, available: float
   ) -> None:
+    if config.beams > 1:
+      check_beams(config)
+      raise ValueError(
+        f"beams is {config.beams}, expected 1, as plans are of greedy decoding; leave beams out"
+      )
     self._config, self._platform, self._available = config, platform, available
     self._mesh = bridge.make_mesh(config, devices)
     self._chips = len(devices)
@@ -122,7 +131,11 @@ class DecodeCompiler:
     )
 
   def costs(self, slots: int) -> DecodeCosts:
-    """Counts what each part costs, in a model whose layers are not scanned."""
+    """Counts what each part costs, in a model whose layers are not scanned.
+
+    Raises:
+      DoesNotFit: a part needs more memory than a chip has, even with so few layers.
+    """
     programs = self._programs(slots)
     alone = self._programs(1)  # a short ready queue: writing a row would count as writing all of it
     block = self._programs(slots).shape.block_places or 128
@@ -184,7 +197,18 @@ class DecodeCompiler:
     )
 
   def _count(self, lowered: Any) -> Cost:
-    compiled = lowered.compile(compiler_options={"optimization_level": "O0", **WITHOUT_LOOPS})
+    options = {"optimization_level": "O0", **WITHOUT_LOOPS}
+    try:
+      compiled = lowered.compile(compiler_options=options)
+    except jax.errors.JaxRuntimeError as error:
+      refusal = memory.of_refusal(str(error))
+      if refusal is None:
+        raise
+      raise DoesNotFit(
+        "programs of few layers, whose costs are counted, need"
+        f" {refusal.used / memory.GIB:.1f} of {refusal.available / memory.GIB:.2f} GiB a chip:"
+        " lower decode_rows"
+      ) from error
     analysis = compiled.cost_analysis()
     return Cost(
       flops=analysis["flops"],

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from maxtext_ext.planning.cost import Cost
 from maxtext_ext.planning.decode_shape import DecodeCosts, DecodeMemory, DecodeShape
-from maxtext_ext.planning.memory import Memory
+from maxtext_ext.planning.memory import DoesNotFit, Memory
 from maxtext_ext.planning.topology import Slice
 
 # libtpu's names of the generations, in TPU_ACCELERATOR_TYPE.
@@ -160,7 +160,11 @@ class Compiler:
     return DecodeMemory.from_answer(answer)
 
   def decode_costs(self, path: str, overrides: Sequence[str], *, slots: int) -> DecodeCosts:
-    """Counts the parts of decoding; of a model whose layers are not scanned."""
+    """Counts the parts of decoding; of a model whose layers are not scanned.
+
+    Raises:
+      DoesNotFit: even with so few layers.
+    """
     answer = self._ask(what="decode_costs", path=path, overrides=list(overrides), slots=slots)
     return DecodeCosts.from_answer(answer)
 
@@ -182,6 +186,8 @@ class Compiler:
         f" {' | '.join(said)}"
       )
     answer = json.loads(line)
+    if "does_not_fit" in answer:
+      raise DoesNotFit(answer["does_not_fit"])
     if "error" in answer:
       raise ValueError(answer["error"])
     return answer["answer"]

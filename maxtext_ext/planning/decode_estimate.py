@@ -38,21 +38,30 @@ class CountedCosts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecodePlan:
-  """Memory and speed of decoding on a slice.
+class DecodeMemoryPlan:
+  """Memory of decoding on a slice; all that is known where it does not fit.
 
   Attributes:
     memory: with so many slots.
-    costs: from which the times are estimated.
-    prefill, encode, step, close, refill: seconds of a row, of windows that are encoded together, of
-      a step, of the end of a window and of giving a slot to a clip.
-    clip: seconds of a lane for a clip of the mix, on average.
   """
 
   target: Slice
   shape: DecodeShape
   mix: ClipMix
   memory: DecodeMemory
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodePlan(DecodeMemoryPlan):
+  """Memory and speed of decoding on a slice.
+
+  Attributes:
+    costs: from which the times are estimated.
+    prefill, encode, step, close, refill: seconds of a row, of windows that are encoded together, of
+      a step, of the end of a window and of giving a slot to a clip.
+    clip: seconds of a lane for a clip of the mix, on average.
+  """
+
   costs: CountedCosts
   prefill: StepTime
   encode: StepTime

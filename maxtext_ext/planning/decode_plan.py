@@ -8,13 +8,15 @@ from maxtext_ext.planning.clip_mix import ClipMix
 from maxtext_ext.planning.compiler import Compiler
 from maxtext_ext.planning.decode_estimate import (
   CountedCosts,
+  DecodeMemoryPlan,
   DecodePlan,
   estimate,
   guess_of_slots,
 )
 from maxtext_ext.planning.decode_shape import DecodeCosts, DecodeMemory, DecodeShape
-from maxtext_ext.planning.memory import GIB, Memory
+from maxtext_ext.planning.memory import GIB, DoesNotFit, Memory
 from maxtext_ext.planning.search import largest
+from maxtext_ext.planning.topology import Slice
 
 Say = Callable[[str], None]
 UNIT = 16  # slots; the search goes by so many
@@ -38,8 +40,8 @@ def make_plan(
   fit_slots: bool,
   effort: str = "O0",
   say: Say = lambda _: None,
-) -> DecodePlan:
-  """Plans decoding on the compiler's slice.
+) -> DecodeMemoryPlan:
+  """Plans decoding on the compiler's slice; a `DecodePlan` where it fits.
 
   Args:
     seconds: median length of the clips.
@@ -48,16 +50,21 @@ def make_plan(
     say: told what is going on.
 
   Raises:
-    ValueError: for a configuration that cannot be used there, or not even UNIT slots fit.
+    ValueError: for a configuration that cannot be used there.
+    DoesNotFit: not even UNIT slots fit, or the programs that are counted do not.
   """
   shape = compiler.describe_decode(path, overrides)
-  say(f"compiling prefill and window for {compiler.target.name}")
+  how = "compiling" if compiler.target.compiled else "estimating memory of"
+  say(f"{how} prefill and window for {compiler.target.name}")
   if fit_slots:
     shape, memory = _most_slots(compiler, path, overrides, shape, effort, say)
   else:
     memory = _memory(compiler, path, overrides, shape, effort)
+  mix = mix_of(shape, seconds)
+  if not memory.total.fits:
+    return DecodeMemoryPlan(target=compiler.target, shape=shape, mix=mix, memory=memory)
   costs = _costs(compiler, path, overrides, shape, say)
-  return estimate(compiler.target, shape, mix_of(shape, seconds), memory, costs)
+  return estimate(compiler.target, shape, mix, memory, costs)
 
 
 def compare_divisions(
@@ -75,7 +82,7 @@ def compare_divisions(
   room for; their programs are compiled with few layers only.
 
   Raises:
-    ValueError: the weights fit into no division.
+    DoesNotFit: the weights fit into no division.
   """
   found = []
   for keys in divisions(compiler, path, overrides):
@@ -100,7 +107,7 @@ def divisions(compiler: Compiler, path: str, overrides: Sequence[str]) -> list[l
   """Lists the keys of divisions of the slice among the fewest chips that hold the weights.
 
   Raises:
-    ValueError: all chips together do not hold them.
+    DoesNotFit: all chips together do not hold them.
   """
   chips, parts = compiler.target.chips, 1
   while parts <= chips:
@@ -115,10 +122,25 @@ def divisions(compiler: Compiler, path: str, overrides: Sequence[str]) -> list[l
     if parts > 1 and shape.experts > 1 and shape.experts % parts == 0:
       ways.append(_keys(data=chips // parts, expert=parts))
     return ways
-  raise ValueError(
-    f"the weights do not fit {compiler.target.name}, divided among all its chips: take a larger"
-    " slice, or weight_dtype=bfloat16"
+  divided = ", divided among all its chips" if chips > 1 else ""
+  raise DoesNotFit(
+    f"the weights do not fit {compiler.target.name}{divided}:"
+    f" {remedy(compiler.target, shape, divide=False)}"
   )
+
+
+def remedy(target: Slice, shape: DecodeShape, *, divide: bool = True) -> str:
+  """Advises what makes a model fit.
+
+  Args:
+    divide: the weights can be divided among more chips of the slice.
+  """
+  ways = [] if shape.weight_dtype == "bfloat16" else ["give weight_dtype=bfloat16"]
+  if divide and target.chips > 1:
+    ways.append("divide the weights among more chips (--search)")
+  else:
+    ways.append("take a larger slice" if target.compiled else "take a GPU with more memory")
+  return ", or ".join(ways)
 
 
 def mix_of(shape: DecodeShape, seconds: float) -> ClipMix:
@@ -165,9 +187,9 @@ def _most_slots(
   empty = Memory(arguments=shape.weights_bytes, temporaries=0.0, available=shape.available)
   result = largest(measure, max(1, guess_of_slots(shape) // UNIT), {0: empty})
   if result is None:
-    raise ValueError(
-      f"not even {UNIT} slots of this configuration fit a chip of {compiler.target.name}: divide"
-      " the weights among more chips (--search), or give weight_dtype=bfloat16"
+    raise DoesNotFit(
+      f"not even {UNIT} slots of this configuration fit a chip of {compiler.target.name}:"
+      f" {remedy(compiler.target, shape)}"
     )
   units, _ = result
   return replace(shape, slots=units * UNIT), measured[units]

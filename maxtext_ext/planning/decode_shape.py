@@ -59,7 +59,6 @@ class DecodeMemory:
 
   Attributes:
     weights, cache, ready: arrays that stay.
-    temporaries: of the program that needs more.
     total: all of it, as the compiler counts it; only this is known of a program that it refused.
     compiling_seconds: that it took.
   """
@@ -69,6 +68,12 @@ class DecodeMemory:
   ready: float
   total: Memory
   compiling_seconds: float
+
+  @property
+  def temporaries(self) -> float | None:
+    """Bytes of the larger program beside the arrays; None: the compiler refused it before them."""
+    rest = self.total.used - self.weights - self.cache - self.ready
+    return min(self.total.temporaries, rest) if rest >= 0 else None
 
   @classmethod
   def from_answer(cls, answer: dict[str, Any]) -> Self:

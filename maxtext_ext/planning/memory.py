@@ -15,6 +15,10 @@ _REFUSALS = (
 )
 
 
+class DoesNotFit(ValueError):
+  """What was asked for needs more memory than there is, however it is divided."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Memory:
   """Bytes on each chip.
@@ -60,9 +64,9 @@ def of_refusal(message: str) -> Memory | None:
   for pattern in _REFUSALS:
     if match := pattern.search(message):
       needed, unit, available, of_available = match.groups()
-      return Memory(
-        arguments=0.0,
-        temporaries=float(needed) * _UNITS[unit],
-        available=float(available) * _UNITS[of_available],
-      )
+      there_is = float(available) * _UNITS[of_available]
+      # Both have two decimals: what is refused is more than there is even where they are equal.
+      least = there_is + 0.01 * _UNITS[of_available]
+      wanted = max(float(needed) * _UNITS[unit], least)
+      return Memory(arguments=0.0, temporaries=wanted, available=there_is)
   return None

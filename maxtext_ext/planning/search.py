@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from maxtext_ext.planning.compiler import Compiler
-from maxtext_ext.planning.memory import GIB, Memory
+from maxtext_ext.planning.memory import GIB, DoesNotFit, Memory
 
 # MaxText's remat policies by what they compute again, the least first.
 POLICIES = ("minimal", "save_dot_except_mlp", "save_qkv_proj", "full")
@@ -81,7 +81,7 @@ def search(
     known: memory by rows, everything recomputed, that was measured before.
 
   Raises:
-    ValueError: not even one row fits.
+    DoesNotFit: not even one row fits.
   """
 
   def measure(rows: int, remat: str) -> Memory:
@@ -94,7 +94,7 @@ def search(
   start = max(1, int(compiler.describe(path, overrides).micro_rows_per_chip))
   result = largest(lambda rows: measure(rows, POLICIES[-1]), start, known)
   if result is None:
-    raise ValueError(
+    raise DoesNotFit(
       f"not one row of this configuration fits a chip of {compiler.target.name}: take a larger"
       " slice, lora_rank, weight_dtype=bfloat16 or a shorter max_target_length"
     )

@@ -18,6 +18,7 @@ from maxtext_ext.keys.yml import read_chain
 from maxtext_ext.models.encoders import encoder_config
 from maxtext_ext.planning import compile_decode, compile_step, uncompiled, uncompiled_decode
 from maxtext_ext.planning.compiler import Compiled
+from maxtext_ext.planning.memory import DoesNotFit
 from maxtext_ext.planning.model_flops import TARGET_TILES, model_flops
 from maxtext_ext.planning.topology import Slice, parse_topology
 
@@ -101,6 +102,8 @@ def main() -> None:
     method = getattr(answers, question.pop("what"))
     try:
       answer = {"answer": method(**question)}
+    except DoesNotFit as error:
+      answer = {"does_not_fit": str(error)}
     except ValueError as error:
       answer = {"error": str(error)}
     print(json.dumps(answer), file=answers_out, flush=True)

@@ -12,7 +12,7 @@ from maxtext_ext.planning.decode_estimate import BANDWIDTH_SHARE, OCCUPANCY
 from maxtext_ext.planning.decode_plan import UNIT, compare_divisions, divisions, make_plan
 from maxtext_ext.planning.decode_report import as_dict
 from maxtext_ext.planning.decode_shape import DecodeCosts, DecodeMemory, DecodeShape
-from maxtext_ext.planning.memory import GIB, Memory
+from maxtext_ext.planning.memory import GIB, DoesNotFit, Memory
 from maxtext_ext.planning.topology import parse_topology
 
 ROOM = 30 * GIB
@@ -45,8 +45,8 @@ SHAPE = DecodeShape(
 class MadeUp:
   """Compiler for 16 chips of a model of given size; memory is that of weights and slots."""
 
-  def __init__(self, weights: float = 4 * GIB, **shape: object) -> None:
-    self.target = parse_topology("v4-32")
+  def __init__(self, weights: float = 4 * GIB, topology: str = "v4-32", **shape: object) -> None:
+    self.target = parse_topology(topology)
     self._shape = replace(SHAPE, weights_bytes=weights, **shape)
     self.asked: list[int] = []
 
@@ -182,7 +182,65 @@ def test_the_command_finds_the_fastest_division(monkeypatch):
 
 
 def test_the_command_reports_what_does_not_fit(monkeypatch):
-  status, text, figures = run(monkeypatch, MadeUp(slots=5000), "decode_rows=5000", "--hours", "10")
+  compiler = MadeUp(slots=5000)
+  monkeypatch.setattr(compiler, "decode_costs", lambda *_, **__: pytest.fail("nothing to count"))
+  status, text, figures = run(monkeypatch, compiler, "decode_rows=5000", "--hours", "10")
   assert status == 1
-  assert "It does not fit" in text
+  assert "It does not fit: lower decode_rows, or divide the weights among more chips" in text
   assert (figures["fits"], figures["decode_rows"], figures["hours"]) == (False, 5000, 10)
+  assert figures["rtfx"] is figures["dollars"] is figures["seconds_step"] is None
+  assert "missing" in text
+  assert not any(words in text for words in ("times real time", "$", "Estimated", "free", " -"))
+
+
+def test_the_command_reports_a_step_that_cannot_be_counted(monkeypatch):
+  def refuse(*_, **__):
+    raise DoesNotFit("they need 128.0 of 30.75 GiB")
+
+  compiler = MadeUp()
+  monkeypatch.setattr(compiler, "decode_costs", refuse)
+  monkeypatch.setattr("maxtext_ext.planning.compiler.Compiler", lambda target: compiler)
+  command = ["plan", "configs/speech.yml", "--decode", "--topology", "v4-32"]
+  result = CliRunner().invoke(app, command)
+  assert result.exit_code == 1
+  assert result.stderr.endswith("It does not fit: they need 128.0 of 30.75 GiB\n")
+
+
+@pytest.mark.parametrize(
+  ("weight_dtype", "advice"),
+  [
+    ("float32", "give weight_dtype=bfloat16, or take a GPU with more memory"),
+    ("bfloat16", "gpu:80GB: take a GPU with more memory"),
+  ],
+)
+def test_advice_for_a_gpu_is_not_to_divide(weight_dtype, advice):
+  compiler = MadeUp(weights=29.5 * GIB, topology="gpu:80GB", weight_dtype=weight_dtype)
+  with pytest.raises(DoesNotFit, match=advice):
+    plan(compiler)
+  with pytest.raises(DoesNotFit, match=advice):
+    divisions(compiler, "some.yml", [])
+
+
+def test_temporaries_are_what_a_refused_program_leaves():
+  def refused(weights: float) -> DecodeMemory:
+    total = Memory(arguments=0.0, temporaries=31 * GIB, available=ROOM)
+    return DecodeMemory(
+      weights=weights, cache=16 * GIB, ready=8 * GIB, total=total, compiling_seconds=1.0
+    )
+
+  assert refused(4 * GIB).temporaries == 3 * GIB
+  assert refused(8 * GIB).temporaries is None, "less was counted than the arrays take"
+  fits = MadeUp().decode_memory("some.yml", [], slots=16, places=768)
+  assert fits.temporaries == GIB
+
+
+@pytest.mark.parametrize(
+  ("args", "problem"),
+  [
+    (["--decode", "--exact", "--topology", "gpu:80GB"], "--exact asks for a compiler"),
+    (["--clip-seconds", "6"], "expected with --decode"),
+  ],
+)
+def test_options_without_effect_are_refused(args, problem):
+  with pytest.raises(ValueError, match=problem):
+    CliRunner().invoke(app, ["plan", "configs/speech.yml", *args], catch_exceptions=False)

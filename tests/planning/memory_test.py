@@ -31,6 +31,12 @@ def test_a_refusal_says_what_was_needed(message, needed, available):
   assert not refusal.fits
 
 
+def test_what_is_refused_does_not_fit_even_where_both_numbers_are_equal():
+  refusal = memory.of_refusal(REFUSED.replace("32.55G", "30.75G"))
+  assert not refusal.fits
+  assert refusal.used / GIB == pytest.approx(30.76)
+
+
 def test_another_error_is_no_refusal():
   assert memory.of_refusal("INTERNAL: Mosaic failed to compile TPU kernel") is None
 

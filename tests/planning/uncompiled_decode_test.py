@@ -3,7 +3,10 @@
 import jax
 import pytest
 
+from maxtext_ext.decode import lowering
+from maxtext_ext.planning.compile_decode import DecodeCompiler
 from maxtext_ext.planning.compile_step import load_for
+from maxtext_ext.planning.memory import DoesNotFit
 from maxtext_ext.planning.topology import parse_topology
 from maxtext_ext.planning.uncompiled_decode import DecodeEstimator
 
@@ -28,6 +31,41 @@ def test_arrays_are_counted_exactly(estimator):
   more = estimator.memory(128, 512, "O0")
   assert more.cache == 2 * memory.cache
   assert more.weights == memory.weights
+
+
+@pytest.mark.parametrize(
+  ("keys", "problem"),
+  [
+    (["beams=4"], "beams is 4, expected 1, as plans are of greedy decoding"),
+    (["beams=8", "decode_rows=4"], "beams is 8, expected at most decode_rows=4"),
+    (["beams=4", "temperature=1"], "cannot be combined with beams=4"),
+  ],
+)
+def test_beams_are_refused(keys, problem):
+  config = load_for("configs/speech.yml", [*TINY, *keys], GPU)
+  with pytest.raises(ValueError, match=problem):
+    DecodeEstimator(config, jax.devices()[:1], "gpu", GPU.chip.hbm_bytes)
+
+
+class Refused:
+  """Lowered program that the compiler refuses."""
+
+  def __init__(self, message):
+    self.message = message
+
+  def compile(self, compiler_options):
+    raise jax.errors.JaxRuntimeError(self.message)
+
+
+def test_counting_says_when_memory_runs_out(estimator, monkeypatch):
+  refusal = "(128.00G) exceeds available HBM (30.75G)"
+  monkeypatch.setattr(DecodeCompiler, "_lower_encoding", lambda *_: None)
+  monkeypatch.setattr(lowering, "lower_prefill", lambda *_: Refused(refusal))
+  with pytest.raises(DoesNotFit, match=r"need 128\.0 of 30\.75 GiB a chip: lower decode_rows"):
+    DecodeCompiler.costs(estimator, 64)
+  monkeypatch.setattr(lowering, "lower_prefill", lambda *_: Refused("INTERNAL: another"))
+  with pytest.raises(jax.errors.JaxRuntimeError, match="another"):
+    DecodeCompiler.costs(estimator, 64)
 
 
 def test_work_grows_with_slots_and_weights_are_read_once(estimator):
