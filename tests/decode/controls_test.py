@@ -14,6 +14,8 @@ KEYS = {
   "temperature": 0.0,
   "sampling_seed": 0,
   "repetition_penalty": 1.0,
+  "beams": 1,
+  "length_penalty": 1.0,
   "decode_sampling_strategy": "greedy",
 }
 
