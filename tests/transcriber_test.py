@@ -85,6 +85,28 @@ def test_language_and_context_belong_to_their_clip(transcriber):
   assert again == [each[0], each[3], each[0], each[3]], "codes, and no context"
 
 
+def test_the_key_context_is_the_default(transcriber, monkeypatch):
+  clip = clips()[2]
+  with_context = transcriber.transcribe(clip, context="one two")
+  plain = transcriber.transcribe(clip)
+  monkeypatch.setattr(transcriber, "_context", "one two")
+  assert with_context != plain
+  assert transcriber.transcribe([clip] * 2, context=[None, ""]) == [with_context, plain]
+
+
+@pytest.mark.parametrize(
+  ("keys", "said"),
+  [
+    ({"piece_seconds": 4.0}, "use --piece-seconds"),
+    ({"language_in_prompt": False}, "language_in_prompt=false: a language that is given"),
+    ({"split": "test", "output": "o"}, "^split, output: only for `maxtext-ext decode`"),
+  ],
+)
+def test_keys_that_mean_nothing_here(keys, said):
+  with pytest.raises(ValueError, match=said):
+    Transcriber.from_pretrained("gone", **keys)
+
+
 def test_a_transcript_that_is_cut_says_so(transcriber):
   results = transcriber.transcribe(clips())
   assert not all(result.complete for result in results), "weights as drawn seldom end by themselves"

@@ -46,10 +46,11 @@ class Controls:
       for name in ("temperature", "repetition_penalty")
     )
     seed = 0
-    if temperature and request.seed is not None:
-      seed = request.seed % 2**64
-    elif temperature:
-      seed = _seed_of(config.sampling_seed, clip.dataset_name, clip.sample_id)
+    if temperature:
+      given = request.seed
+      if given is None:
+        given = seed_of(config.sampling_seed, clip.dataset_name, clip.sample_id)
+      seed = given % 2**64
     return cls(most=most, temperature=temperature, repetition_penalty=penalty, seed=seed)
 
 
@@ -75,7 +76,7 @@ def require_honoured(config: Any, honoured: frozenset[str]) -> None:
     )
 
 
-def _seed_of(seed: int, dataset: str, name: str) -> int:
-  """Makes the seed of a clip, which depends on nothing but the run's seed and the clip's id."""
+def seed_of(seed: int, dataset: str, name: str) -> int:
+  """Makes the seed of a request, which depends on nothing but the run's seed and the clip's id."""
   text = "\0".join((str(seed), dataset, name))
-  return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
+  return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), signed=True)

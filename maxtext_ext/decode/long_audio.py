@@ -12,6 +12,7 @@ import numpy as np
 
 from maxtext_ext.audio.limits import SAMPLE_RATE, AudioError
 from maxtext_ext.audio.pieces import PIECE_SECONDS, Detector, Piece, cut_pieces
+from maxtext_ext.decode.controls import seed_of
 from maxtext_ext.decode.echo import is_heard, is_suspect
 from maxtext_ext.decode.interface import Answer
 from maxtext_ext.decode.request import Request
@@ -25,12 +26,13 @@ class Recording:
   Attributes:
     blocks: opens it: [T] float32 at SAMPLE_RATE, of any lengths. It may raise AudioError.
     language: name of the language, where it is known.
-    context: text that helps, in the prompt of each piece.
+    context: text that helps, in the prompt of each piece; None: the default of `Transcriber`, and
+      here none.
   """
 
   blocks: Callable[[], Iterator[np.ndarray]]
   language: str | None = None
-  context: str = ""
+  context: str | None = None
 
 
 @dataclasses.dataclass
@@ -60,12 +62,14 @@ class _Asked:
   Attributes:
     place: of its segment in the recording.
     samples: kept where there is a context, of which the answer may be an echo.
+    seed: of what is drawn for it.
     suspect: the answer with the context, while it is decoded without.
   """
 
   progress: _Progress
   place: int
   samples: np.ndarray | None
+  seed: int
   suspect: Answer | None = None
 
 
@@ -76,6 +80,7 @@ def transcribe(
   *,
   piece_seconds: float = PIECE_SECONDS,
   make_detector: Callable[[], Detector] | None = None,
+  sampling_seed: int = 0,
 ) -> Iterator[tuple[int, Transcription | AudioError]]:
   """Transcribes recordings; yields each with its number when it is finished, in any order.
 
@@ -88,11 +93,14 @@ def transcribe(
     piece_seconds: length of the longest piece.
     make_detector: makes a detector of speech for a recording; None: pieces are cut at quiet points,
       and all are decoded but silence.
+    sampling_seed: what is drawn for a piece follows from it and from where the piece starts, not
+      from other recordings or their order.
 
   Yields:
     The transcript, or the reason why the audio cannot be used; other recordings go on.
   """
-  feed = _Feed(recordings, build, round(piece_seconds * SAMPLE_RATE), make_detector)
+  limit = round(piece_seconds * SAMPLE_RATE)
+  feed = _Feed(recordings, build, limit, make_detector, sampling_seed)
   clips = feed.clips()
   while True:
     for answer in run(clips):
@@ -113,9 +121,11 @@ class _Feed:
     build: Callable[[str, np.ndarray, Recording], Request],
     limit: int,
     make_detector: Callable[[], Detector] | None,
+    sampling_seed: int,
   ) -> None:
     self._recordings, self._build = recordings, build
     self._limit, self._make_detector = limit, make_detector
+    self._sampling_seed = sampling_seed
     self._open: dict[int, _Progress] = {}
     self._asked: dict[str, _Asked] = {}
     self._suspects: deque[Request] = deque()
@@ -148,11 +158,12 @@ class _Feed:
       progress.segments.append(_without_text(piece, recording, trimmed=detector is not None))
       if piece.is_silent:
         continue
-      name = f"audio[{number}] from {piece.start / SAMPLE_RATE:.3f} s"
+      place = f"from {piece.start / SAMPLE_RATE:.3f} s"
+      name, seed = f"audio[{number}] {place}", seed_of(self._sampling_seed, "", place)
       samples = piece.samples if recording.context else None
-      self._asked[name] = _Asked(progress, len(progress.segments) - 1, samples)
+      self._asked[name] = _Asked(progress, len(progress.segments) - 1, samples, seed)
       progress.waiting += 1
-      yield self._build(name, piece.samples, recording)
+      yield dataclasses.replace(self._build(name, piece.samples, recording), seed=seed)
       yield from self.suspects()
 
   def add(self, answer: Answer) -> None:
@@ -161,10 +172,11 @@ class _Feed:
     asked = self._asked.pop(name)
     progress, place = asked.progress, asked.place
     recording = progress.recording
-    if asked.samples is not None and is_suspect(answer.text, recording.context):
+    if asked.samples is not None and is_suspect(answer.text, recording.context or ""):
       plain = dataclasses.replace(recording, context="")
-      self._asked[name] = _Asked(progress, place, None, suspect=answer)
-      self._suspects.append(self._build(name, asked.samples, plain))
+      self._asked[name] = _Asked(progress, place, None, asked.seed, suspect=answer)
+      request = self._build(name, asked.samples, plain)
+      self._suspects.append(dataclasses.replace(request, seed=asked.seed))
       return
     if asked.suspect is not None and is_heard(asked.suspect.text, answer.text):
       answer = asked.suspect

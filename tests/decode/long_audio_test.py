@@ -30,7 +30,7 @@ def build(name: str, samples: np.ndarray, source: Recording) -> Request:
       sample_id=name,
       dataset_name="",
       language=source.language,
-      text=source.context,
+      text=source.context or "",
       samples=samples,
       prompt=np.zeros(1, np.int32),
       target=np.zeros(0, np.int32),
@@ -161,6 +161,35 @@ def test_the_context_does_not_leak_into_the_text(plain, text, at_once):
   assert {segment.text for segment in result.segments} == {text}
   assert {segment.finish_reason for segment in result.segments} == {"stop" if text else "no_speech"}
   assert sorted(asked) == sorted(["", "Dana Cohen"] * len(result.segments))
+
+
+def test_seeds_do_not_depend_on_other_recordings():
+  """Also those of pieces that are decoded again without the context."""
+  seeds: dict[tuple[str, int], list[int]] = {}
+
+  def run(clips):
+    for clip in clips:
+      number = clip.utterance.sample_id.split()[0]
+      piece = len(clip.utterance.samples)
+      seeds.setdefault((number, piece), []).append(clip.seed)
+      yield answer(clip, clip.utterance.text)
+
+  def drawn(sources, sampling_seed=0):
+    seeds.clear()
+    list(transcribe(sources, run, build, piece_seconds=10.0, sampling_seed=sampling_seed))
+    return dict(seeds)
+
+  source, other = recording(25, context="Dana Cohen"), recording(31, seed=1)
+  alone = drawn([source])
+  assert len(alone) > 2
+  assert all(len(each) == 2 and len(set(each)) == 1 for each in alone.values())
+  assert len({each[0] for each in alone.values()}) == len(alone), "pieces differ"
+  twice = drawn([source, other, source])
+  for place in ("audio[0]", "audio[2]"):
+    assert {piece: s for (name, piece), s in twice.items() if name == place} == {
+      piece: s for (_, piece), s in alone.items()
+    }
+  assert drawn([source], sampling_seed=1) != alone
 
 
 @pytest.mark.parametrize("context", ["", "Dana Cohen"])
