@@ -102,7 +102,7 @@ def test_too_many_bad_records_stop_the_run(config, tokenizer, faulty_dir, make):
   config = with_keys(config, data_dir=faulty_dir, max_bad_fraction=0.0)
   with pytest.raises(ValueError, match=r"1 of \d+ records read cannot be used") as caught:
     list(itertools.islice(make(config, tokenizer), 50))
-  assert len(str(caught.value).splitlines()) == 2
+  assert "\n" not in str(caught.value)
 
 
 def test_texts_that_do_not_suit_are_dropped(config, tokenizer):

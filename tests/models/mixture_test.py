@@ -13,6 +13,7 @@ from benchmarks.parity.references import reference
 from benchmarks.parity.references.qwen3_omni import REFERENCE
 from maxtext_ext import bridge
 from maxtext_ext.decode.engine import SlotEngine
+from maxtext_ext.decode.request import Request
 from maxtext_ext.input.collate import make_decode_batch
 from maxtext_ext.text.tokenizer import Tokenizer
 from maxtext_ext.train.loop import main
@@ -65,7 +66,7 @@ def test_tokens_with_a_cache_are_those_without():
   )
   made = SlotEngine(config, model.mesh, Numbers())
   params = nnx.state(model.merge(), nnx.Param)
-  answers = made.run(made.prepare(params), clips)
+  answers = made.run(made.prepare(params), map(Request, clips))
   by_id = {answer.clip.id: answer.written.tokens for answer in answers}
   written = [by_id[clip.sample_id] for clip in clips]
   assert len({tuple(tokens) for tokens in written}) > 1, "the clips differ in what they say"

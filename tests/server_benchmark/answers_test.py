@@ -57,7 +57,7 @@ def test_files_of_others_are_refused(tmp_path):
   with pytest.raises(ValueError, match=r"benchmark.json: not JSON"):
     AnswerFile(str(tmp_path), SETTINGS)
   (tmp_path / "benchmark.json").write_text(json.dumps(SETTINGS))
-  with pytest.raises(ValueError, match=r"answers.jsonl:1: no reference"):
+  with pytest.raises(ValueError, match=r"answers.jsonl:1: no hypothesis"):
     AnswerFile(str(tmp_path), SETTINGS)
   assert (tmp_path / "answers.jsonl").read_text() == "{}\n"
   with pytest.raises(ValueError, match="expected a local folder"):
