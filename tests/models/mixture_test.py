@@ -47,6 +47,9 @@ class Numbers(Tokenizer):
   def decode(self, ids):
     return " ".join(map(str, ids))
 
+  def pieces(self, ids):
+    return [""] * len(ids)
+
 
 def test_a_mixture_learns(tmp_path):
   keys = [*tiny.make_run(tmp_path, train=16), *MIXTURE, "scan_layers=true", "remat_policy=full"]
