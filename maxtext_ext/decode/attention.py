@@ -104,18 +104,33 @@ def attend_slots(q_BNH: Float[Array, "B N H"], segments: Sequence[Segment]) -> A
   """
   slots, heads, size = q_BNH.shape
   q_BKRH = q_BNH.reshape(slots, segments[0].keys.shape[1], -1, size)
-  sums = _attend_segment(q_BKRH, segments[0])
-  for segment in segments[1:]:
+  seen = [segment.high > segment.low for segment in segments]
+  out_BKRH = attend_in_turn(q_BKRH, segments, seen, _attend_segment)
+  return out_BKRH.reshape(slots, heads, size).astype(q_BNH.dtype)
+
+
+def attend_in_turn[T](
+  q_BKRH: Array, parts: Sequence[T], seen: Sequence[Array], attend: Callable[[Array, T], Partial]
+) -> Array:
+  """Attends to one part of the places after the other, [B, K, R, H] float32.
+
+  Args:
+    seen: of each part, whether anything of it is seen: any True. Parts but the first are not read
+      otherwise.
+    attend: sums of a part.
+  """
+  sums = attend(q_BKRH, parts[0])
+  for part, any_seen in zip(parts[1:], seen[1:], strict=True):
     sums = lax.cond(
-      jnp.any(segment.high > segment.low),
-      lambda sums, q_BKRH, segment: merge_parts(sums, _attend_segment(q_BKRH, segment)),
+      jnp.any(any_seen),
+      lambda sums, q_BKRH, part: _merge(sums, attend(q_BKRH, part)),
       lambda sums, *_: sums,
       sums,
       q_BKRH,
-      segment,
+      part,
     )
   _, total_BKR, sum_BKRH = sums
-  return (sum_BKRH / total_BKR[..., None]).reshape(slots, heads, size).astype(q_BNH.dtype)
+  return sum_BKRH / total_BKR[..., None]
 
 
 def _attend_segment(q_BKRH: Array, segment: Segment) -> Partial:
@@ -126,7 +141,7 @@ def _attend_segment(q_BKRH: Array, segment: Segment) -> Partial:
 
 
 def attend_places(q_BKRH: Array, k_BKSH: Array, v_BKSH: Array, seen_BKRS: Array) -> Partial:
-  """Attends to some places, for `merge_parts`.
+  """Attends to some places, for `attend_in_turn`.
 
   Args:
     seen_BKRS: which of them each query sees; an axis may be 1.
@@ -144,7 +159,7 @@ def attend_places(q_BKRH: Array, k_BKSH: Array, v_BKSH: Array, seen_BKRS: Array)
   return top_BKR, jnp.sum(weights_BKRS, axis=-1), sum_BKRH
 
 
-def merge_parts(sums: Partial, more: Partial) -> Partial:
+def _merge(sums: Partial, more: Partial) -> Partial:
   """Adds the sums of places to those of the places before them."""
   top = jnp.maximum(sums[0], more[0])
   old, new = jnp.exp(sums[0] - top), jnp.exp(more[0] - top)

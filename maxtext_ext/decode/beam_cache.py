@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from maxtext_ext.decode.attention import BUFFERED, attend_places, merge_parts, write
+from maxtext_ext.decode.attention import BUFFERED, attend_in_turn, attend_places, write
 from maxtext_ext.decode.cache import Layer, SlotCache
 from maxtext_ext.decode.state import State
 
@@ -100,18 +100,8 @@ def attend_beams(q_BNJH: Float[Array, "B N J H"], parts: Sequence[Part]) -> Arra
     seen_BXS = jnp.tile(part.seen, (1, heads // groups, 1))
     return attend_places(q_BKXH, part.keys, part.values, seen_BXS[:, None])
 
-  sums = attend(q_BKXH, parts[0])
-  for part in parts[1:]:
-    sums = lax.cond(
-      jnp.any(part.seen),
-      lambda sums, q_BKXH, part: merge_parts(sums, attend(q_BKXH, part)),
-      lambda sums, *_: sums,
-      sums,
-      q_BKXH,
-      part,
-    )
-  _, total_BKX, sum_BKXH = sums
-  return (sum_BKXH / total_BKX[..., None]).reshape(q_BNJH.shape).astype(q_BNJH.dtype)
+  out_BKXH = attend_in_turn(q_BKXH, parts, [part.seen for part in parts], attend)
+  return out_BKXH.reshape(q_BNJH.shape).astype(q_BNJH.dtype)
 
 
 def _parts_of(keys: Sequence[Array], values: Sequence[Array], seen_BJS: Array) -> list[Part]:

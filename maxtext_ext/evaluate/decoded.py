@@ -79,7 +79,7 @@ class Decoded(pydantic.BaseModel):
 
   @property
   def what(self) -> str:
-    """What was decoded, such as "split test" or the path of a folder of sound."""
+    """Returns the name of the input, such as "split test" or the path of a folder of sound."""
     return self.input or f"split {self.split}"
 
   @property

@@ -16,7 +16,7 @@ _REFUSALS = (
 
 
 class DoesNotFit(ValueError):
-  """What was asked for needs more memory than there is, however it is divided."""
+  """Need of more memory than there is, however the model is divided."""
 
 
 @dataclass(frozen=True, kw_only=True)

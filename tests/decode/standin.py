@@ -40,7 +40,7 @@ def is_long(name: str) -> bool:
 
 
 def text_of(name: str) -> str:
-  """What the line of a clip has to say."""
+  """Transcript that the line of a clip has to have."""
   if is_bad(name):
     return ""
   parts = [f"{name} from {start} s" for start in (0, 60)] if is_long(name) else [name]

@@ -38,7 +38,7 @@ def keys(tmp_path_factory):
 
 
 def logged(run_dir: str) -> dict[int, dict[str, float]]:
-  """What each evaluation of a run has logged."""
+  """Lines that each evaluation of a run has logged."""
   lines = pathlib.Path(run_dir, "metrics.jsonl").read_text("utf-8").splitlines()
   found = [line for line in map(json.loads, lines) if "eval_wer" in line]
   assert len({line["step"] for line in found}) == len(found), "none is written twice"
