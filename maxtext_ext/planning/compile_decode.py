@@ -18,8 +18,7 @@ from maxtext_ext.models.encoders import encoder_config
 from maxtext_ext.models.make import make_model
 from maxtext_ext.planning import memory
 from maxtext_ext.planning.clip_mix import LONGEST, ClipMix
-from maxtext_ext.planning.collectives import sent_bytes
-from maxtext_ext.planning.compile_step import WITHOUT_LOOPS
+from maxtext_ext.planning.compile_step import WITHOUT_LOOPS, compile_or_refuse, cost_of
 from maxtext_ext.planning.cost import Cost
 from maxtext_ext.planning.decode_shape import DecodeCosts, DecodeMemory, DecodeShape
 from maxtext_ext.planning.memory import DoesNotFit, Memory
@@ -183,35 +182,20 @@ class DecodeCompiler:
     )
 
   def _compile(self, lowered: Any, options: dict[str, Any], beside: float = 0.0) -> Memory:
-    try:
-      compiled = lowered.compile(compiler_options=options)
-    except jax.errors.JaxRuntimeError as error:
-      refusal = memory.of_refusal(str(error))
-      if refusal is None:
-        raise
-      use = refusal
-    else:
-      use = memory.of_compiled(compiled.memory_analysis(), self._available)
+    use = compile_or_refuse(lowered, options)
+    if not isinstance(use, Memory):
+      use = memory.of_compiled(use.memory_analysis(), self._available)
     return Memory(
       arguments=use.arguments + beside, temporaries=use.temporaries, available=use.available
     )
 
   def _count(self, lowered: Any) -> Cost:
     options = {"optimization_level": "O0", **WITHOUT_LOOPS}
-    try:
-      compiled = lowered.compile(compiler_options=options)
-    except jax.errors.JaxRuntimeError as error:
-      refusal = memory.of_refusal(str(error))
-      if refusal is None:
-        raise
+    compiled = compile_or_refuse(lowered, options)
+    if isinstance(compiled, Memory):
       raise DoesNotFit(
         "programs of few layers, whose costs are counted, need"
-        f" {refusal.used / memory.GIB:.1f} of {refusal.available / memory.GIB:.2f} GiB a chip:"
+        f" {compiled.used / memory.GIB:.1f} of {compiled.available / memory.GIB:.2f} GiB a chip:"
         " lower decode_rows"
-      ) from error
-    analysis = compiled.cost_analysis()
-    return Cost(
-      flops=analysis["flops"],
-      hbm_bytes=analysis["bytes accessed"],
-      sent_bytes=sum(sent_bytes(compiled.as_text(), self._chips).values(), 0.0),
-    )
+      )
+    return cost_of(compiled, self._chips)

@@ -5,6 +5,7 @@ Runs in a process of its own (`worker`), whose environment tells libtpu which ch
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,7 @@ from maxtext_ext.planning import memory
 from maxtext_ext.planning.collectives import sent_bytes
 from maxtext_ext.planning.compiler import Compiled
 from maxtext_ext.planning.cost import Cost
+from maxtext_ext.planning.memory import Memory
 from maxtext_ext.planning.topology import Slice
 from maxtext_ext.train.optimizer import make_optimizer
 from maxtext_ext.train.step import eval_step, make_init_fn, train_step
@@ -146,24 +148,33 @@ def compile_step(
   with bridge.mesh_scope(config, mesh):
     lowered = step.lower(state, abstract_batch(config, mesh))
   options = {"optimization_level": effort, **(WITHOUT_LOOPS if with_cost else {})}
+  compiled = compile_or_refuse(lowered, options)
+  if isinstance(compiled, Memory):
+    return Compiled(memory=compiled, cost=None, seconds=time.monotonic() - started)
+  return Compiled(
+    memory=memory.of_compiled(compiled.memory_analysis(), available),
+    cost=cost_of(compiled, len(devices)) if with_cost else None,
+    seconds=time.monotonic() - started,
+  )
+
+
+def compile_or_refuse(lowered: Any, options: dict[str, Any]) -> Any:
+  """Compiles a program; returns the Memory that it needs where that is more than there is."""
   try:
-    compiled = lowered.compile(compiler_options=options)
+    return lowered.compile(compiler_options=options)
   except jax.errors.JaxRuntimeError as error:
     refusal = memory.of_refusal(str(error))
     if refusal is None:
       raise
-    return Compiled(memory=refusal, cost=None, seconds=time.monotonic() - started)
-  cost = None
-  if with_cost:
-    analysis, program = compiled.cost_analysis(), compiled.as_text()
-    assert analysis is not None and program is not None  # the compilers for TPU and GPU give both
-    cost = Cost(
-      flops=analysis["flops"],
-      hbm_bytes=analysis["bytes accessed"],
-      sent_bytes=sum(sent_bytes(program, len(devices)).values(), 0.0),
-    )
-  return Compiled(
-    memory=memory.of_compiled(compiled.memory_analysis(), available),
-    cost=cost,
-    seconds=time.monotonic() - started,
+    return refusal
+
+
+def cost_of(compiled: Any, chips: int) -> Cost:
+  """Returns what a program computes, moves and sends, compiled with WITHOUT_LOOPS."""
+  analysis, program = compiled.cost_analysis(), compiled.as_text()
+  assert analysis is not None and program is not None  # the compilers for TPU and GPU give both
+  return Cost(
+    flops=analysis["flops"],
+    hbm_bytes=analysis["bytes accessed"],
+    sent_bytes=sum(sent_bytes(program, chips).values(), 0.0),
   )
