@@ -18,9 +18,9 @@ engines:  ## SkyPilot, XPK and Ray in .venv-engines; without, their tests are sk
 
 # XLA gets the memory of every step anew; in huge pages that takes the system far less time.
 demo: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
-demo:  ## train and test on synthetic speech, or on your own: make demo DATA=my.jsonl
+demo:  ## train and test on synthetic speech, or on your own; make demo MODEL=lmu DATA=my.jsonl
 	@setup/install.sh none
-	$(python) -m maxtext_ext.cli demo --out out/demo $(if $(DATA),--data "$(DATA)")
+	$(python) -m maxtext_ext.cli demo $(if $(MODEL),--model $(MODEL)) $(if $(DATA),--data "$(DATA)")
 
 test: env  ## the whole test suite, or a part: make test TESTS=tests/audio
 	$(python) -m pytest -n $(workers) --dist loadfile --no-loadscope-reorder --durations 5 $(TESTS)

@@ -307,12 +307,17 @@ def demo(
   data: Annotated[
     Path | None, typer.Option(help='Your own JSON lines: {"audio": path, "text": ...}')
   ] = None,
-  out: Annotated[Path, typer.Option(help="Folder for all output.")] = Path("out/demo"),
+  out: Annotated[
+    Path | None, typer.Option(help="Folder for all output; by default that of the model.")
+  ] = None,
+  model: Annotated[
+    str, typer.Option(help="Family of the model, a key of demo.families.FAMILIES.")
+  ] = "qwen3_asr",
 ) -> None:
   """Run the demo: convert, train, decode and report the word error rate; 10 minutes on a CPU."""
   from maxtext_ext.demo import demo as engine
 
-  engine.main(str(out), None if data is None else str(data))
+  engine.main("" if out is None else str(out), None if data is None else str(data), model=model)
 
 
 @app.command()

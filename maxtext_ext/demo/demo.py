@@ -4,11 +4,9 @@ Training and decoding run as the commands that a user would type; they are print
 """
 
 import json
-import math
 import pathlib
 import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,25 +15,14 @@ from rich.console import Console
 from maxtext_ext.conversion.convert import ConvertOptions, convert
 from maxtext_ext.demo.command import run_command
 from maxtext_ext.demo.corpus import synthesize
+from maxtext_ext.demo.families import FAMILIES, SPLITS, DemoFamily, records_of
 from maxtext_ext.demo.own_data import split_lines
 from maxtext_ext.evaluate.evaluate import evaluate
 from maxtext_ext.files.outputs import require_outside
-from maxtext_ext.input.utterance import build_utterance
 from maxtext_ext.pages.duration import format_duration
-from maxtext_ext.records.reader import RecordSource, find_shards
-from maxtext_ext.records.schema import Record, decode_example
-from maxtext_ext.text.tokenizer import Tokenizer, train_char_tokenizer
+from maxtext_ext.text.vocabulary import Vocabulary
 
-CONFIG = "configs/experiments/demo.yml"
-DEFAULT_OUT = "out/demo"
-SPLITS = ("train", "validation", "test")
 MARKER = ".maxtext_ext_demo"  # in a folder that the demo made and may therefore empty
-VOCABULARY_MULTIPLE = 64
-ROW_TOKENS = 1024  # of a row of the user's own data
-EPOCHS = 8  # passes over it, within STEPS
-STEPS = (600, 3600)
-EVALUATIONS = 15  # of a run
-PATIENCE = 5  # evaluations without a lower word error rate: a third of the run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,25 +36,32 @@ class DemoResult:
 
 
 def main(
-  out: str = DEFAULT_OUT,
+  out: str = "",
   data: str | None = None,
   *,
+  model: str = "qwen3_asr",
   clips: tuple[int, int, int] = (9000, 200, 450),
   overrides: tuple[str, ...] = (),
 ) -> DemoResult:
   """Runs the demo and writes `{out}/report.html` and `{out}/report.json`.
 
   Args:
-    out: a folder of the demo's own; what an earlier demo left there is removed.
+    out: a folder of the demo's own, by default that of the model's configuration; what an earlier
+      demo left there is removed.
     data: a JSONL file of lines {"audio": path, "text": ...} instead of synthetic speech.
+    model: the family that is trained, a key of `families.FAMILIES`.
     clips: synthetic clips of train, validation and test.
     overrides: `key=value` for the configuration.
 
   Raises:
-    ValueError: for data that cannot be used, or a folder that is not the demo's.
+    ValueError: for an unknown model, data that cannot be used, or a folder that is not the demo's.
   """
   started = time.monotonic()
   console = Console(stderr=True)
+  if model not in FAMILIES:
+    raise ValueError(f"model {model!r}, expected one of {', '.join(FAMILIES)}")
+  family = FAMILIES[model]
+  out = out or family.out
   if data is not None:
     require_outside(data, out)
   folder = _fresh(pathlib.Path(out))
@@ -97,26 +91,26 @@ def main(
       raise ValueError(f"{source}: none of {summary.read} can be used: {summary.reasons[0]}")
     facts[split] = f"{summary.written} clips, {format_duration(summary.seconds)} of audio"
 
-  tokenizer = _make_tokenizer(folder)
+  vocabulary = write_vocabulary(family, folder)
   keys = [
     f"data_dir={folder / 'data'}",
     f"tokenizer_path={folder / 'tokenizer'}",
     f"base_output_directory={folder / 'runs'}",
   ]
-  if data is None and out == DEFAULT_OUT:
+  if data is None and out == family.out:
     keys = []  # what the configuration says
   if data is not None:
-    keys += own_data_keys(str(folder / "data"), tokenizer)
+    keys += family.own_data_keys(str(folder / "data"), vocabulary)
   settings = dict(key.split("=", 1) for key in [*keys, *overrides])  # the later ones win
 
-  run = folder / "runs" / pathlib.Path(CONFIG).stem
+  run = folder / "runs" / pathlib.Path(family.config).stem
   untrained, trained = run / "decoded" / "untrained", run / "decoded" / "test"
   first = {"decode_checkpoint": "untrained", "output": str(untrained)}
-  run_command(console, "decode", CONFIG, settings | first)
+  run_command(console, "decode", family.config, settings | first)
   train_began = time.monotonic()
-  run_command(console, "train", CONFIG, settings)
+  run_command(console, "train", family.config, settings)
   facts["training, seconds"] = round(time.monotonic() - train_began)
-  run_command(console, "decode", CONFIG, settings)
+  run_command(console, "decode", family.config, settings)
 
   report = folder / "report.html"
   seconds = round(time.monotonic() - started, 1)
@@ -126,7 +120,7 @@ def main(
     report=report,
     metrics=run / "metrics.jsonl",
     baseline=untrained,
-    title="Demo: a tiny Qwen3-ASR from random weights",
+    title=f"Demo: {family.title}",
     extra=facts,
     audio=folder / "data",
   )
@@ -152,54 +146,11 @@ def _fresh(folder: pathlib.Path) -> pathlib.Path:
   return folder
 
 
-def own_data_keys(data_dir: str, tokenizer: Tokenizer) -> list[str]:
-  """`key=value` strings for recordings of any length, number and language.
-
-  The configuration is made for thousands of one-second commands. Here the steps follow from the
-  amount of data, and training stops when the evaluations no longer improve.
-  """
-  from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY  # with JAX, which --help can spare
-
-  tokens, longest = 0, 0
-  for split in SPLITS:
-    for record in _records(data_dir, split):
-      clip = build_utterance(record, tokenizer, geometry=GEOMETRY, language_in_prompt=True)
-      longest = max(longest, len(clip.target))
-      tokens += clip.tokens if split == "train" else 0
-  steps = steps_for(tokens)
-  interval = steps // EVALUATIONS
-  return [
-    f"vocab_size={-(-tokenizer.vocab_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE}",
-    f"max_target_length={ROW_TOKENS}",
-    "windows_per_row=0",
-    "per_device_batch_size=1",
-    "max_seconds=30",
-    "curriculum=[]",
-    f"max_new_tokens={longest + longest // 4}",
-    f"steps={steps}",
-    f"checkpoint_period={PATIENCE * interval}",
-    f"eval_interval={interval}",
-    "eval_clips=50",
-    f"early_stopping_patience={PATIENCE}",
-  ]
-
-
-def steps_for(tokens: int) -> int:
-  """Returns the steps of a run for a number of training tokens."""
-  least, most = STEPS
-  return min(max(math.ceil(EPOCHS * tokens / ROW_TOKENS), least), most)
-
-
-def _records(data_dir: str, split: str) -> Iterator[Record]:
-  source = RecordSource(find_shards(data_dir, split))
-  return (decode_example(source[index]) for index in range(len(source)))
-
-
-def _make_tokenizer(folder: pathlib.Path) -> Tokenizer:
-  """Writes a character tokenizer of the training texts."""
+def write_vocabulary(family: DemoFamily, folder: pathlib.Path) -> Vocabulary:
+  """Writes the vocabulary of the training texts into the demo's folder."""
   texts: set[str] = set()
   languages: set[str] = set()
-  for record in _records(str(folder / "data"), "train"):
+  for record in records_of(str(folder / "data"), "train"):
     texts.add(record.text)
     languages |= {record.language} if record.language else set()
-  return train_char_tokenizer(texts, folder / "tokenizer", languages)
+  return family.write_vocabulary(texts, folder / "tokenizer", languages)

@@ -7,7 +7,7 @@ import pathlib
 import pytest
 import soundfile
 
-from maxtext_ext.demo import demo
+from maxtext_ext.demo import demo, families
 from maxtext_ext.train.loop import main as train
 from tests import tiny
 
@@ -85,21 +85,26 @@ def test_recordings_none_of_which_can_be_used_are_one_line(tmp_path):
   assert "\n" not in str(raised.value)
 
 
+def test_an_unknown_model_is_named_with_those_there_are(tmp_path):
+  with pytest.raises(ValueError, match="model 'lstm', expected one of qwen3_asr"):
+    demo.main(str(tmp_path / "demo"), model="lstm")
+
+
 def test_steps_follow_from_the_amount_of_data_within_bounds():
-  steps = [demo.steps_for(tokens) for tokens in (500, 90_000, 200_000, 10**9)]
+  steps = [families.steps_for(tokens / 1024) for tokens in (500, 90_000, 200_000, 10**9)]
   assert steps == [600, 704, 1563, 3600]
 
 
 def test_no_transcript_as_long_as_those_of_the_data_is_cut(tmp_path):
-  for split in demo.SPLITS:
+  for split in families.SPLITS:
     clips = tiny.records(3, seed=1, seconds=(0.5, 0.6))
     if split == "test":
       clips[0] = dataclasses.replace(clips[0], text="one " * 30)
     tiny.write_split(tmp_path / "data", split, clips, shards=1)
-  keys = dict(
-    key.split("=", 1)
-    for key in demo.own_data_keys(str(tmp_path / "data"), demo._make_tokenizer(tmp_path))
-  )
+  family = families.FAMILIES["qwen3_asr"]
+  vocabulary = demo.write_vocabulary(family, tmp_path)
+  made = family.own_data_keys(str(tmp_path / "data"), vocabulary)
+  keys = dict(key.split("=", 1) for key in made)
   assert int(keys["max_new_tokens"]) == (4 * 30 + 1) * 5 // 4
   assert int(keys["steps"]) == 600 and int(keys["early_stopping_patience"]) > 0
   assert int(keys["eval_interval"]) * 15 == 600
