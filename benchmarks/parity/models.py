@@ -74,7 +74,8 @@ def load_model(ref: Reference, *, model: str = "qwen3-asr-tiny", **keys: Any) ->
   with bridge.mesh_scope(config, mesh):
     built = make_model(config, mesh)
   params = nnx.state(built, nnx.Param)
-  new = ours.params(ref, scanned=config.scan_layers)
+  block = config.decoder_block.value
+  new = ours.params(ref, scanned=config.scan_layers, block=block)
   shapes = jax.tree.map(lambda x: x.shape, new)
   assert shapes == jax.tree.map(lambda x: x.shape, params.to_pure_dict()), "every weight is set"
   nnx.replace_by_pure_dict(params, jax.tree.map(jnp.asarray, new))

@@ -53,7 +53,7 @@ _EXPERT_KEYS = _words(
 _ALIGNER_KEYS = frozenset({"classify_num"})
 
 _Layers = Annotated[int, Field(ge=1, le=1000)]
-_Width = Annotated[int, Field(ge=1, le=2**20)]
+Width = Annotated[int, Field(ge=1, le=2**20)]
 _Experts = Annotated[int, Field(ge=1, le=4096)]
 
 
@@ -104,12 +104,12 @@ class Audio(_Section):
     "qwen3_asr_audio_encoder", "qwen3_asr_encoder", "qwen3_omni_moe_audio_encoder"
   ] = "qwen3_asr_encoder"
   num_mel_bins: Annotated[int, Field(ge=1, le=1024)]
-  d_model: _Width
+  d_model: Width
   encoder_layers: _Layers
-  encoder_attention_heads: _Width
-  encoder_ffn_dim: _Width
-  downsample_hidden_size: _Width
-  output_dim: _Width
+  encoder_attention_heads: Width
+  encoder_ffn_dim: Width
+  downsample_hidden_size: Width
+  output_dim: Width
   n_window: Literal[50] = 50
   n_window_infer: Literal[800] = 800
   activation_function: Literal["gelu"] = "gelu"
@@ -152,10 +152,10 @@ class Rope(foreign_json.Settings):
 class AnyText(_Section):
   """Settings that dense decoders and mixtures share."""
 
-  hidden_size: _Width
+  hidden_size: Width
   num_hidden_layers: _Layers
-  num_attention_heads: _Width
-  num_key_value_heads: _Width
+  num_attention_heads: Width
+  num_key_value_heads: Width
   head_dim: Annotated[int, Field(ge=2, le=4096, multiple_of=2)]
   vocab_size: Annotated[int, Field(ge=1, le=2**24)]
   rms_norm_eps: Annotated[float, Field(gt=0, lt=1)]
@@ -206,7 +206,7 @@ class DenseText(AnyText):
   NEUTRAL: ClassVar[frozenset[str]] = _NEUTRAL | _SLIDING | _EXPERT_KEYS | _ALIGNER_KEYS
 
   model_type: Literal["qwen3", "qwen3_asr_text"] = "qwen3"
-  intermediate_size: _Width
+  intermediate_size: Width
 
 
 class ExpertText(AnyText):
@@ -217,7 +217,7 @@ class ExpertText(AnyText):
   )
 
   model_type: Literal["qwen3_omni_moe_text", "qwen3_moe"] = "qwen3_omni_moe_text"
-  moe_intermediate_size: _Width
+  moe_intermediate_size: Width
   num_experts: _Experts
   num_experts_per_tok: _Experts
   norm_topk_prob: On = True

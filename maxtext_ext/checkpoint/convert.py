@@ -120,6 +120,8 @@ def to_maxtext(
             for rows, units in pieces(place, plan.sizes):
               value = place.rule.view(reader.read(hf, rows), plan.sizes)
               value = value.astype(arrays[place.path].dtype, copy=False)
+              if (factor := place.rule.factor(plan.sizes)) != 1:
+                value = value * factor
               nonfinite[label(name, hf)] += count_nonfinite(value)
               writer.write(place.path, place.slot(units), value)
               done += value.size
@@ -203,12 +205,13 @@ def to_hf(
   for name in (naming, source_naming):
     if name not in family.namings:
       raise ValueError(f"names {shown(name)}: {family.name} has {', '.join(family.namings)}")
-  sizes = family.sizes(family.model_keys(hf_config, config_file))
-  tied = not _head_paths(family, naming) & reader.shapes.keys()
+  model = family.model_keys(hf_config, config_file)
+  sizes = family.sizes(model)
+  tied = not _head_paths(family, naming, model) & reader.shapes.keys()
   scanned = not any(path.startswith("decoder/layers_") for path in reader.shapes)
 
   def all_rules(naming: str) -> list[Rule]:
-    rules = family.rules(naming, tied)
+    rules = family.rules(naming, tied, model)
     if tied and record.tied_head_stored and family.tied_head is not None:
       rules = [*rules, family.tied_head(naming)]
     return _in_form(rules, scanned)
@@ -251,9 +254,9 @@ def _in_form(rules: Iterable[Rule], scanned: bool) -> list[Rule]:
   return [rule if scanned else rule.unscanned() for rule in rules]
 
 
-def _head_paths(family: Family, naming: str) -> set[str]:
+def _head_paths(family: Family, naming: str, model: Mapping[str, Any]) -> set[str]:
   """Returns our paths of a separate output head."""
-  with_head, without = (family.rules(naming, tied) for tied in (False, True))
+  with_head, without = (family.rules(naming, tied, model) for tied in (False, True))
   return {rule.ours for rule in with_head} - {rule.ours for rule in without}
 
 
@@ -294,7 +297,9 @@ def _write_tensors(
     for place in places:
       for rows, units in pieces(place, sizes):
         with writer.rows(place.hf, rows, keep=bool(place.rule.at)) as values:
-          place.rule.view(values, sizes)[...] = array.read(place.slot(units))
+          stored = array.read(place.slot(units))
+          factor = place.rule.factor(sizes)
+          place.rule.view(values, sizes)[...] = stored if factor == 1 else stored / factor
       done += 1
       if progress is not None:
         progress(done, total)

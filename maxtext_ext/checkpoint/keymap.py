@@ -34,6 +34,8 @@ class Rule:
       Axes in parentheses are one axis there. Axes that only ours has are indices of the name.
     at: axes of the Hugging Face tensor of which ours is one slice: `{"part": 1}`.
     source: the checkpoint that has the tensor, a key of `Family.sources`.
+    over_root: an axis by the square root of whose size our numbers are divided: 64 makes them an
+      eighth. The root must be a power of two, so that every number comes back as it was.
   """
 
   hf: str
@@ -41,6 +43,7 @@ class Rule:
   layout: str
   at: Mapping[str, int] = dataclasses.field(default_factory=dict)
   source: str = SOLE
+  over_root: str = ""
 
   def __post_init__(self) -> None:
     here, there = set(self.indices), set(self.hf_axes)
@@ -111,6 +114,14 @@ class Rule:
     view = hf.reshape(dims, copy=False)[part]
     kept = [axis for axis in self.hf_axes if axis not in self.at]
     return view.transpose([kept.index(axis) for axis in self.our_axes if axis in kept])
+
+  def factor(self, sizes: Sizes) -> float:
+    """Our numbers are those of the Hugging Face tensor times this."""
+    if not self.over_root:
+      return 1.0
+    factor = 1 / math.sqrt(sizes[self.over_root])
+    assert math.frexp(factor)[0] == 0.5, f"{self}: {factor} is no power of two"
+    return factor
 
   def unit(self, sizes: Sizes) -> int:
     """Rows of the Hugging Face tensor that stay together; all if `at` fixes its first axis."""
@@ -190,7 +201,8 @@ class Family:
       them; with `parts`, (config.json by source, their paths by source). Raises ValueError for a
       model that we cannot run.
     sizes: keys of SpeechConfig -> sizes of the axes and counts of the indices of the rules.
-    rules: (naming, tied) -> the rules, in their scanned form; tied: without an output head.
+    rules: (naming, tied, keys of SpeechConfig) -> the rules, in their scanned form; tied: without
+      an output head.
     hf_config: (config.json, naming, tied) -> config.json for that naming.
     tied_head: naming -> the rule of a head that a tied checkpoint stores as a copy of the
       embedding; None where no checkpoint does.
@@ -208,7 +220,7 @@ class Family:
   drawn: tuple[str, ...] = ()
   model_keys: Callable[[Mapping[str, Any], Any], dict[str, Any]]
   sizes: Callable[[Mapping[str, Any]], dict[str, int]]
-  rules: Callable[[str, bool], list[Rule]]
+  rules: Callable[[str, bool, Mapping[str, Any]], list[Rule]]
   hf_config: Callable[[Mapping[str, Any], str, bool], dict[str, Any]]
   tied_head: Callable[[str], Rule] | None = None
   processor_files: Callable[[Mapping[str, Any], str], dict[str, Any]] | None = None
@@ -221,12 +233,12 @@ class Family:
     sole = Source(model_types=self.model_types, skip=self.skip, tokenizer=True)
     return self.parts or {SOLE: sole}
 
-  def naming_of(self, names: Iterable[str]) -> str:
-    """The naming that explains most of `names`."""
+  def naming_of(self, names: Iterable[str], model: Mapping[str, Any]) -> str:
+    """The naming that explains most of `names`, of a model of these keys."""
     names = list(names)
 
     def explained(naming: str) -> int:
-      rules = self.rules(naming, False)
+      rules = self.rules(naming, False, model)
       return sum(any(rule.match(name) for rule in rules) for name in names)
 
     return max(self.namings, key=explained)

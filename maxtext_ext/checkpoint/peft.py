@@ -102,10 +102,10 @@ def read_peft(folder: str, config: bridge.Config, *, allow_nonfinite: bool = Fal
       tensor = reader.read(place.hf)
       if count := count_nonfinite(tensor):
         nonfinite[place.hf] = count
-      value = place.rule.view(tensor, sizes[ranks[_module(place)]])
-      arrays[place.path][_slot(place, ranks[_module(place)])] = _scaled(
-        place, value, settings.scale(_module(place)) / lora.scale
-      )
+      own_sizes = sizes[ranks[_module(place)]]
+      value = place.rule.view(tensor, own_sizes)
+      factor = settings.scale(_module(place)) / lora.scale * place.rule.factor(own_sizes)
+      arrays[place.path][_slot(place, ranks[_module(place)])] = _scaled(place, value, factor)
   if nonfinite and not allow_nonfinite:
     raise NonfiniteError(folder, nonfinite)
   peft = {"config": text, "naming": naming, "dtype": dtype, "metadata": reader.metadata}
@@ -210,6 +210,7 @@ def write_peft(
     own_sizes = {**sizes, RANK: rank}
     value = np.empty(place.rule.hf_shape(own_sizes), DTYPES[peft["dtype"]])
     stored = adapters.arrays[place.path][_slot(place, rank)]
+    factor /= place.rule.factor(own_sizes)
     place.rule.view(value, own_sizes)[...] = _scaled(place, stored, factor)
     tensors[place.hf] = value
   text = text or _new_config(adapters.lora, kept, base_name)

@@ -5,7 +5,6 @@ import dataclasses
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint.families import family_of_model
 from maxtext_ext.checkpoint.keymap import Rule
-from maxtext_ext.checkpoint.model_file import shape_keys
 from maxtext_ext.models.lora import (
   LORA_A,
   LORA_B,
@@ -25,8 +24,7 @@ _LAYER_AXES = ("layer", "block")  # of the rules; other axes that are indices co
 
 def sizes_of(config: bridge.Config, rank: int) -> dict[str, int]:
   """Sizes of the axes that the rules of adapters name."""
-  keys = {key: getattr(config, key) for key in shape_keys()}
-  return {**family_of_model(config).sizes(keys), RANK: rank}
+  return {**family_of_model(config).sizes(bridge.keys_of(config)), RANK: rank}
 
 
 def adapter_rules(config: bridge.Config, naming: str) -> dict[str, tuple[Rule, Rule]]:
@@ -36,7 +34,8 @@ def adapter_rules(config: bridge.Config, naming: str) -> dict[str, tuple[Rule, R
     raise ValueError(f"names {naming!r}: {family.name} has {', '.join(known)}")
   moved = family.moved_modules if naming == MODULES else {}
   checkpoint_naming = family.module_naming if naming == MODULES else naming
-  for rule in family.rules(checkpoint_naming, config.logits_via_embedding):
+  model = bridge.keys_of(config)
+  for rule in family.rules(checkpoint_naming, config.logits_via_embedding, model):
     prefix = next((prefix for prefix in moved if rule.hf.startswith(prefix)), "")
     hf = moved.get(prefix, "") + rule.hf.removeprefix(prefix)
     rule = dataclasses.replace(rule, hf=hf)
@@ -68,5 +67,6 @@ def _pair(kernel: Rule) -> tuple[Rule, Rule]:
       hf=f"{module}.lora_B.weight",
       ours=kernel.ours + LORA_B,
       layout=f"({' '.join(outputs)}) {RANK} -> {' '.join(b_axes)}",
+      over_root=kernel.over_root,
     ),
   )

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from maxtext_ext.checkpoint import dense_lm
 from maxtext_ext.checkpoint.keymap import Family, Rule
 from maxtext_ext.checkpoint.qwen3_asr_config import (
   NATIVE,
@@ -75,88 +76,27 @@ def audio_rules(audio: str, linear_1: str, linear_2: str) -> list[Rule]:
   return rules
 
 
-def attention_rules(text: str) -> list[Rule]:
-  """Embedding, attention and norms of a Qwen3 decoder, whatever its feed-forward."""
-  hf, ours = f"{text}.layers.{{layer}}", "decoder/layers"
-  attention = f"{ours}/self_attention"
-  into = {"q": ("query", "head"), "k": ("key", "kv_head"), "v": ("value", "kv_head")}
-  rules = [
-    Rule(
-      hf=f"{text}.embed_tokens.weight",
-      ours="token_embedder/embedding",
-      layout="vocab hidden -> vocab hidden",
-    ),
-    Rule(hf=f"{text}.norm.weight", ours="decoder/decoder_norm/scale", layout="hidden -> hidden"),
-    Rule(
-      hf=f"{hf}.self_attn.o_proj.weight",
-      ours=f"{attention}/out/kernel",
-      layout="hidden (head size) -> head layer size hidden",
-    ),
-  ]
-  for letter, (name, heads) in into.items():
-    rules.append(
-      Rule(
-        hf=f"{hf}.self_attn.{letter}_proj.weight",
-        ours=f"{attention}/{name}/kernel",
-        layout=f"({heads} size) hidden -> hidden layer {heads} size",
-      )
-    )
-  norms = {
-    "self_attn.q_norm": ("self_attention/query_norm", "size"),
-    "self_attn.k_norm": ("self_attention/key_norm", "size"),
-    "input_layernorm": ("pre_self_attention_layer_norm", "hidden"),
-    "post_attention_layernorm": ("post_self_attention_layer_norm", "hidden"),
-  }
-  for name, (path, axis) in norms.items():
-    rules.append(
-      Rule(hf=f"{hf}.{name}.weight", ours=f"{ours}/{path}/scale", layout=f"{axis} -> {axis} layer")
-    )
-  return rules
-
-
-def mlp_rules(text: str) -> list[Rule]:
-  """The dense feed-forward of a Qwen3 decoder."""
-  names = {"gate_proj": "wi_0", "up_proj": "wi_1", "down_proj": "wo"}
-  return [
-    Rule(
-      hf=f"{text}.layers.{{layer}}.mlp.{name}.weight",
-      ours=f"decoder/layers/mlp/{ours}/kernel",
-      layout="hidden mlp -> mlp layer hidden" if ours == "wo" else "mlp hidden -> hidden layer mlp",
-    )
-    for name, ours in names.items()
-  ]
-
-
-def head_rule(head: str) -> Rule:
-  """An output head of its own."""
-  return Rule(
-    hf=f"{head}.weight",
-    ours="decoder/logits_dense/kernel",
-    layout="vocab hidden -> hidden vocab",
-  )
-
-
 def tied_head(naming: str) -> Rule:
   """The head where it is stored though it is the embedding, as the published checkpoints do."""
-  return Rule(
-    hf=f"{_PREFIXES[naming]['head']}.weight",
-    ours="token_embedder/embedding",
-    layout="vocab hidden -> vocab hidden",
-  )
+  return dense_lm.tied_head_rule(_PREFIXES[naming]["head"])
 
 
-def rules(naming: str, tied: bool) -> list[Rule]:
-  """Returns rules for every tensor of the model, the decoder's layers stacked."""
+def rules(naming: str, tied: bool, model: Mapping[str, Any] | None = None) -> list[Rule]:
+  """Returns rules for every tensor of the model, the decoder's layers stacked.
+
+  Args:
+    model: its keys, on which no name depends.
+  """
+  del model
   prefix = _PREFIXES[naming]
   found = audio_rules(prefix["audio"], prefix["linear_1"], prefix["linear_2"])
-  found += attention_rules(prefix["text"]) + mlp_rules(prefix["text"])
-  return found if tied else [*found, head_rule(prefix["head"])]
+  found += dense_lm.attention_rules(prefix["text"]) + dense_lm.mlp_rules(prefix["text"])
+  return found if tied else [*found, dense_lm.head_rule(prefix["head"])]
 
 
 def sizes(model: Mapping[str, Any]) -> dict[str, int]:
   """Sizes of the axes that the rules name, from the keys of SpeechConfig."""
   width, channels = model["d_model_for_audio"], model["downsample_hidden_size_for_audio"]
-  hidden = model["base_emb_dim"]
   return {
     "one": 1,
     "mel": 3,  # of a convolution's kernel
@@ -168,13 +108,7 @@ def sizes(model: Mapping[str, Any]) -> dict[str, int]:
     "width_in": width,
     "ffn": model["encoder_ffn_dim_for_audio"],
     "block": model["encoder_layers_for_audio"],
-    "hidden": hidden,
-    "mlp": model["base_mlp_dim"],
-    "layer": model["base_num_decoder_layers"],
-    "head": model["base_num_query_heads"],
-    "kv_head": model["base_num_kv_heads"],
-    "size": model["head_dim"],
-    "vocab": model["vocab_size"],
+    **dense_lm.sizes(model),
   }
 
 

@@ -8,7 +8,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from maxtext_ext.checkpoint import config_schema
+from maxtext_ext.checkpoint import config_schema, dense_lm
 from maxtext_ext.files import foreign_json
 from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY
 from maxtext_ext.text.languages import LANGUAGES
@@ -30,16 +30,6 @@ AUDIO_KEYS = {
   "encoder_ffn_dim": "encoder_ffn_dim_for_audio",
   "downsample_hidden_size": "downsample_hidden_size_for_audio",
   "output_dim": "output_dim_for_audio",
-}
-# Keys of its text_config, and ours.
-TEXT_KEYS = {
-  "hidden_size": "base_emb_dim",
-  "num_hidden_layers": "base_num_decoder_layers",
-  "num_attention_heads": "base_num_query_heads",
-  "num_key_value_heads": "base_num_kv_heads",
-  "head_dim": "head_dim",
-  "vocab_size": "vocab_size",
-  "rms_norm_eps": "normalization_layer_epsilon",
 }
 # Keys of the original's sections that transformers' native model does not know.
 _ORIGINAL_ONLY = {
@@ -74,11 +64,8 @@ def first_said(key: str, places: Sequence[Mapping[str, Any]], *, default: bool) 
 def speech_keys(audio: config_schema.Audio, text: config_schema.AnyText) -> dict[str, Any]:
   """Keys of SpeechConfig that every Qwen3 decoder with this audio tower shares."""
   return {
-    **{ours: getattr(text, theirs) for theirs, ours in TEXT_KEYS.items()},
-    "rope_max_timescale": text.theta,
+    **dense_lm.text_keys(text),
     "use_qk_norm": True,
-    "mlp_activations": ["silu", "linear"],
-    "normalize_embedding_logits": False,
     "speech_encoder": "qwen3_audio",
     **{ours: getattr(audio, theirs) for theirs, ours in AUDIO_KEYS.items()},
   }

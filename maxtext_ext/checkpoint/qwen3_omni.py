@@ -9,7 +9,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from maxtext_ext.checkpoint import config_schema, qwen3_asr
+from maxtext_ext.checkpoint import config_schema, dense_lm, qwen3_asr
 from maxtext_ext.checkpoint.keymap import Family, Rule
 from maxtext_ext.checkpoint.qwen3_asr_config import first_said, speech_keys
 from maxtext_ext.files import foreign_json
@@ -70,14 +70,19 @@ def expert_rules(text: str, *, fused: bool) -> list[Rule]:
   return [gate, *halves, down]
 
 
-def rules(naming: str, tied: bool) -> list[Rule]:
-  """Returns rules for every tensor that is kept, the decoder's layers stacked."""
+def rules(naming: str, tied: bool, model: Mapping[str, Any] | None = None) -> list[Rule]:
+  """Returns rules for every tensor that is kept, the decoder's layers stacked.
+
+  Args:
+    model: its keys, on which no name depends.
+  """
+  del model
   prefix = "thinker." if naming in (ORIGINAL, ORIGINAL_FUSED) else ""
   tower, text = f"{prefix}audio_tower", f"{prefix}model"
   result = qwen3_asr.audio_rules(tower, f"{tower}.proj1", f"{tower}.proj2")
-  result += qwen3_asr.attention_rules(text)
+  result += dense_lm.attention_rules(text)
   result += expert_rules(text, fused=naming in (ORIGINAL_FUSED, NATIVE_FUSED))
-  return result if tied else [*result, qwen3_asr.head_rule(f"{prefix}lm_head")]
+  return result if tied else [*result, dense_lm.head_rule(f"{prefix}lm_head")]
 
 
 def sizes(model: Mapping[str, Any]) -> dict[str, int]:

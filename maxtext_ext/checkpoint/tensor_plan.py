@@ -165,21 +165,23 @@ def plan_from_hf(
   sizes = family.sizes(model)
   for source, shapes in shapes_of.items():
     counts = [
-      count_places(rules_of(family.rules(naming, True), source), sizes) for naming in family.namings
+      count_places(rules_of(family.rules(naming, True, model), source), sizes)
+      for naming in family.namings
     ]
     if not any(_comparable(count, len(shapes)) for count in counts):
       raise ValueError(
         f"{given[source]}: {len(shapes)} tensors, but config.json describes a model of {counts[0]}"
       )
-  naming = family.naming_of(name for shapes in shapes_of.values() for name in shapes)
+  naming = family.naming_of((name for shapes in shapes_of.values() for name in shapes), model)
   tied, stored_head = bool(model["logits_via_embedding"]), None
   head = family.tied_head(naming) if tied and family.tied_head is not None else None
   if head is not None and head.hf in (shapes := shapes_of[head.source]):
-    embedding = next(rule.hf for rule in family.rules(naming, True) if rule.ours == head.ours)
+    with_embedding = family.rules(naming, True, model)
+    embedding = next(rule.hf for rule in with_embedding if rule.ours == head.ours)
     tied = shapes.get(embedding) == shapes[head.hf]
     tied = tied and _equal(readers[head.source], embedding, head.hf)
     stored_head = head if tied else None
-  rules = family.rules(naming, tied)
+  rules = family.rules(naming, tied, model)
   for source, shapes in shapes_of.items():
     places = places_by_name(rules_of(rules, source), sizes)
     expected = {name: p[0].rule.hf_shape(sizes) for name, p in places.items()}

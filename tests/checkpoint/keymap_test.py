@@ -107,6 +107,14 @@ def test_names_are_matched_whole():
   assert DOWN.match("m-layers.11.experts.3.down.weight") is None
 
 
+def test_numbers_over_a_root_come_back_as_they_were():
+  rule = Rule(hf="q", ours="q", layout="size into -> into size", over_root="size")
+  assert QUERY.factor({"size": 64}) == 1
+  assert [rule.factor({"size": size}) for size in (1, 4, 64, 256)] == [1, 0.5, 0.125, 0.0625]
+  with pytest.raises(AssertionError, match="no power of two"):
+    rule.factor({"size": 80})
+
+
 WRONG_RULES = {
   "an axis is lost": {"hf": "w", "ours": "w", "layout": "a b -> a"},
   "an axis from nowhere": {"hf": "w", "ours": "w", "layout": "a -> a b"},

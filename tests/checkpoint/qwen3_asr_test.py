@@ -57,7 +57,7 @@ def test_rules_are_the_map_by_hand(ref, scanned):
 @pytest.mark.parametrize("naming", ["original", "native"])
 def test_naming_and_family_are_recognised(naming):
   assert family_of(CONFIGS[naming]) is family.FAMILY
-  assert family.FAMILY.naming_of(files.weights(naming)) == naming
+  assert family.FAMILY.naming_of(files.weights(naming), {}) == naming
 
 
 @pytest.mark.parametrize("size", ["0.6b", "1.7b"])

@@ -43,7 +43,7 @@ def test_rules_are_the_map_by_hand(naming, scanned):
   rules = family.rules(naming, False)
   rules = rules if scanned else [rule.unscanned() for rule in rules]
   weights = files.weights(naming, dtype=np.dtype(np.float32))
-  assert family.FAMILY.naming_of(weights) == naming
+  assert family.FAMILY.naming_of(weights, {}) == naming
   found = {path: np.full(shape, np.nan) for path, shape in our_shapes(rules, sizes).items()}
   places = places_by_name(rules, sizes)
   assert places.keys() == weights.keys()

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from benchmarks.parity.references import qwen3_asr_files as files
 from benchmarks.parity.references import qwen3_asr_odd as odd
 from maxtext_ext import bridge
-from maxtext_ext.checkpoint import families, qwen3_asr
+from maxtext_ext.checkpoint import dense_lm, families, qwen3_asr
 from maxtext_ext.checkpoint.convert import to_hf, to_maxtext
 from maxtext_ext.checkpoint.families import parse_sources
 from maxtext_ext.checkpoint.keymap import Family, KeyTableError, Source
@@ -25,12 +25,12 @@ from maxtext_ext.models.make import make_model
 TOWER, TEXT = "thinker.audio_tower.", "thinker.model."
 
 
-def rules(naming: str, tied: bool) -> list:
+def rules(naming: str, tied: bool, model: dict) -> list:
   """The tower under names of its own, and a language model; no projector."""
   audio = qwen3_asr.audio_rules("encoder", "projector.1", "projector.2")
   tower = [rule for rule in audio if not rule.ours.startswith("projector/")]
-  text = [*qwen3_asr.attention_rules("model"), *qwen3_asr.mlp_rules("model")]
-  text += [] if tied else [qwen3_asr.head_rule("lm_head")]
+  text = [*dense_lm.attention_rules("model"), *dense_lm.mlp_rules("model")]
+  text += [] if tied else [dense_lm.head_rule("lm_head")]
   return [
     dataclasses.replace(rule, source=source)
     for source, of_source in (("encoder", tower), ("lm", text))

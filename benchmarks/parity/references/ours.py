@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.parity.references.reference import RMS_NORM_EPS, ROPE_THETA, VOCABULARY, Reference
+from benchmarks.parity.references.reference import VOCABULARY, Reference
 
 Params = dict[str, Any]
 
@@ -23,8 +23,8 @@ def config_keys(ref: Reference) -> dict[str, Any]:
     "base_num_kv_heads": text["num_key_value_heads"],
     "head_dim": text["head_dim"],
     "vocab_size": VOCABULARY,
-    "normalization_layer_epsilon": RMS_NORM_EPS,
-    "rope_max_timescale": int(ROPE_THETA),
+    "normalization_layer_epsilon": ref.rms_norm_eps,
+    "rope_max_timescale": int(ref.rope_theta),
     "logits_via_embedding": ref.head is None,
     "num_mel_bins_for_audio": audio["num_mel_bins"],
     "d_model_for_audio": audio["d_model"],
@@ -41,10 +41,15 @@ def config_keys(ref: Reference) -> dict[str, Any]:
   return keys | {key: text[key] for key in ("num_experts", "num_experts_per_tok")}
 
 
-def params(ref: Reference, *, scanned: bool) -> Params:
-  """Returns every weight of the reference under our names, nested."""
+def params(ref: Reference, *, scanned: bool, block: str = "qwen3") -> Params:
+  """Returns every weight of the reference under our names, nested.
+
+  Args:
+    block: the key `decoder_block`.
+  """
   weights = ref.weights()
-  return {**speech_params(ref, weights), **text_params(ref, weights, scanned=scanned)}
+  text = text_params(ref, weights, scanned=scanned, block=block)
+  return {**speech_params(ref, weights), **text}
 
 
 def speech_params(ref: Reference, weights: dict[str, np.ndarray]) -> Params:
@@ -79,9 +84,11 @@ def _place(tree: Params, name: str, value: np.ndarray) -> None:
   tree[{"weight": "scale" if is_norm else "kernel", "bias": "bias"}[leaf]] = value
 
 
-def text_params(ref: Reference, weights: dict[str, np.ndarray], *, scanned: bool) -> Params:
+def text_params(
+  ref: Reference, weights: dict[str, np.ndarray], *, scanned: bool, block: str
+) -> Params:
   """The language model's weights under MaxText's names."""
-  layers = [_layer(ref, weights, i) for i in range(ref.text["num_hidden_layers"])]
+  layers = [_layer(ref, weights, i, block) for i in range(ref.text["num_hidden_layers"])]
   decoder: Params = {"decoder_norm": {"scale": weights[f"{ref.text_prefix}norm.weight"]}}
   if scanned:  # MaxText stacks its layers along axis 1
     decoder["layers"] = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *layers)
@@ -93,7 +100,7 @@ def text_params(ref: Reference, weights: dict[str, np.ndarray], *, scanned: bool
   return {"decoder": decoder, "token_embedder": {"embedding": embedding}}
 
 
-def _layer(ref: Reference, weights: dict[str, np.ndarray], number: int) -> Params:
+def _layer(ref: Reference, weights: dict[str, np.ndarray], number: int, block: str) -> Params:
   prefix = f"{ref.text_prefix}layers.{number}."
   w = {
     name.removeprefix(prefix).removesuffix(".weight"): value
@@ -103,17 +110,24 @@ def _layer(ref: Reference, weights: dict[str, np.ndarray], number: int) -> Param
   hidden, head = ref.text["hidden_size"], ref.text["head_dim"]
 
   def by_head(name: str) -> Params:
-    return {"kernel": w[f"self_attn.{name}"].T.reshape(hidden, -1, head)}
+    made = {"kernel": w[f"self_attn.{name}"].T.reshape(hidden, -1, head)}
+    if ref.biases:
+      made["bias"] = w[f"self_attn.{name}.bias"].reshape(-1, head)
+    return made
 
+  attention = {
+    "query": by_head("q_proj"),
+    "key": by_head("k_proj"),
+    "value": by_head("v_proj"),
+    "out": {"kernel": w["self_attn.o_proj"].T.reshape(-1, head, hidden)},
+  }
+  if ref.norms:
+    attention["query_norm"] = {"scale": w["self_attn.q_norm"]}
+    attention["key_norm"] = {"scale": w["self_attn.k_norm"]}
+  if block == "llama2":  # whose layers do not scale queries
+    attention["query"]["kernel"] = attention["query"]["kernel"] * np.float32(head**-0.5)
   layer = {
-    "self_attention": {
-      "query": by_head("q_proj"),
-      "key": by_head("k_proj"),
-      "value": by_head("v_proj"),
-      "out": {"kernel": w["self_attn.o_proj"].T.reshape(-1, head, hidden)},
-      "query_norm": {"scale": w["self_attn.q_norm"]},
-      "key_norm": {"scale": w["self_attn.k_norm"]},
-    },
+    "self_attention": attention,
     "pre_self_attention_layer_norm": {"scale": w["input_layernorm"]},
     "post_self_attention_layer_norm": {"scale": w["post_attention_layernorm"]},
   }

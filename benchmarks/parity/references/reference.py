@@ -37,6 +37,8 @@ class Reference:
     audio_prefix, projector, text_prefix, head: where the parts lie among the checkpoint's names;
       without `head` it is the token embedding.
     seconds: length of every clip.
+    norms, biases: whether queries and keys have norms, and they and the values biases.
+    rope_theta, rms_norm_eps: of the language model.
     seed: of the weights.
   """
 
@@ -48,6 +50,10 @@ class Reference:
   text_prefix: str
   head: str | None = None
   seconds: tuple[float, ...]
+  norms: bool = True
+  biases: bool = False
+  rope_theta: float = ROPE_THETA
+  rms_norm_eps: float = RMS_NORM_EPS
   seed: int = 0
 
   def shapes(self) -> Shapes:
@@ -87,8 +93,11 @@ class Reference:
       layer = f"{prefix}layers.{i}."
       for name, rows in (("q_proj", queries), ("k_proj", keys), ("v_proj", keys)):
         out |= {f"{layer}self_attn.{name}.weight": (rows, hidden)}
+        if self.biases:
+          out |= {f"{layer}self_attn.{name}.bias": (rows,)}
       out |= {f"{layer}self_attn.o_proj.weight": (hidden, queries)}
-      out |= {f"{layer}self_attn.{name}_norm.weight": (head,) for name in "qk"}
+      if self.norms:
+        out |= {f"{layer}self_attn.{name}_norm.weight": (head,) for name in "qk"}
       out |= {f"{layer}input_layernorm.weight": (hidden,)}
       out |= {f"{layer}post_attention_layernorm.weight": (hidden,)}
       if experts:
