@@ -121,7 +121,7 @@ def to_maxtext(
               value = place.rule.view(reader.read(hf, rows), plan.sizes)
               value = value.astype(arrays[place.path].dtype, copy=False)
               if (factor := place.rule.factor(plan.sizes)) != 1:
-                value = value * factor
+                value = (value * factor).astype(value.dtype)
               nonfinite[label(name, hf)] += count_nonfinite(value)
               writer.write(place.path, place.slot(units), value)
               done += value.size

@@ -64,17 +64,18 @@ def run(ref: Reference) -> None:
     first = prompt.index(reference.AUDIO_PAD)
     embeddings[0, first : first + len(audio)] = audio
     logits = model(inputs_embeds=embeddings).logits[0].numpy()
-    generated = model.generate(
-      inputs_embeds=embeddings[:, : len(prompt)],
-      attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
-      do_sample=False,
-      max_new_tokens=dense_lm.NEW_TOKENS,
-    )[0].tolist()
     out[f"logits_{i}"] = logits[reference.stored_positions(i, len(audio))]
-    out[f"generated_{i}"] = np.array(generated, np.int32)
-    print(
-      f"{ref.name} {len(clip) / 16_000:5.2f} s |logits| {np.abs(logits).max():5.1f} {generated}"
-    )
+    for name, beams in (("generated", 1), ("beams", dense_lm.BEAMS)):
+      tokens = model.generate(
+        inputs_embeds=embeddings[:, : len(prompt)],
+        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+        do_sample=False,
+        num_beams=beams,
+        early_stopping=False,
+        max_new_tokens=dense_lm.NEW_TOKENS,
+      )[0].tolist()
+      out[f"{name}_{i}"] = np.array(tokens, np.int32)
+      print(f"{ref.name} {len(clip) / 16_000:5.2f} s, {name}: {tokens}")
   ref.save(out)
 
 

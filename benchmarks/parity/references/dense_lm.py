@@ -13,6 +13,7 @@ from benchmarks.parity.references import qwen3_asr, reference
 from benchmarks.parity.references.reference import Reference
 
 NEW_TOKENS = 14
+BEAMS = 3
 # Many, so that random texts end at all lengths.
 EOS_IDS = tuple(range(reference.FIRST_WORD, reference.LAST_WORD, 37))
 _EMBEDDING = 0.1  # of the usual size
@@ -22,7 +23,8 @@ class LanguageModel(Reference):
   """A language model and a tower with random weights.
 
   The outputs of `path` are `logits_{i}` [stored positions, vocabulary] of clip i, and
-  `generated_{i}` [at most NEW_TOKENS], the greedy answer with the eos that ended it.
+  `generated_{i}` [at most NEW_TOKENS], the greedy answer with the eos that ended it; `beams_{i}`
+  is that of BEAMS beams.
   """
 
   def weights(self) -> dict[str, np.ndarray]:
