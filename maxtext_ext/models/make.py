@@ -35,8 +35,8 @@ def check_model_keys(config: Any) -> None:
   """Checks the keys that name parts of a model against what there is.
 
   Raises:
-    ValueError: a model, an encoder, a projector or a parameter group is unknown, or the keys of the
-      encoder cannot be used.
+    ValueError: a model, an encoder, a projector or a parameter group is unknown, the keys of the
+      encoder cannot be used, or the model's rows are none for it.
   """
   groups = groups_of(config)
   if unknown := [name for name in config.train_parts if name not in groups]:
@@ -44,7 +44,11 @@ def check_model_keys(config: Any) -> None:
       f"train_parts: {', '.join(unknown)} is no part, expected some of {', '.join(groups)}"
     )
   find_projector(config.projector)
-  encoder_config(config)
+  if encoder_config(config).ONE_CLIP_A_ROW and model_class(config).LAYOUT != "bucketed":
+    raise ValueError(
+      f"speech_encoder={config.speech_encoder} needs rows of one clip each, and those of"
+      f" speech_model={config.speech_model} hold several; choose another of the two"
+    )
 
 
 def make_model(

@@ -41,6 +41,12 @@ def test_keys_of_an_encoder_that_cannot_be_used_are_one_line(monkeypatch, shape,
   assert "\n" not in str(error.value)
 
 
+def test_an_encoder_of_whole_rows_is_refused_where_rows_hold_several_clips():
+  keys = ["speech_encoder=lmu", "encoder={layers: 1, width: 8}"]
+  with pytest.raises(ConfigError, match="speech_encoder=lmu needs rows of one clip each"):
+    load(tiny.DEMO, keys)
+
+
 def test_an_encoder_has_keys_of_its_own(monkeypatch):
   monkeypatch.setitem(ENCODERS, "toy", ToyEncoder)
   keys = ["speech_encoder=toy", "encoder={width: 8, num_mel_bins: 40}", "dtype=bfloat16"]

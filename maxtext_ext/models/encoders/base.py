@@ -23,10 +23,12 @@ class EncoderConfig(pydantic.BaseModel, abc.ABC):
     weight_dtype: of parameters.
     remat: recompute activations in the backward pass.
     unroll: no loop over the layers, whose program then grows with their number.
+    ONE_CLIP_A_ROW: it takes a whole row as one clip, so its model's layout must be bucketed.
   """
 
   model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
   RUN_KEYS: ClassVar[tuple[str, ...]] = ("dtype", "weight_dtype", "remat", "unroll")
+  ONE_CLIP_A_ROW: ClassVar[bool] = False
 
   num_mel_bins: int = Field(80, ge=1)
   layers: int = Field(0, ge=0)
