@@ -70,7 +70,7 @@ CHANGEABLE = (
   *("learning_rate", "lr_schedule_type", "learning_rate_final_fraction", "warmup_steps_fraction"),
   *("wsd_decay_steps_fraction", "wsd_decay_style", "adam_b1", "adam_b2", "adam_eps"),
   *("adam_eps_root", "adam_weight_decay", "gradient_clipping_threshold", "router_aux_loss_coef"),
-  *("z_loss_multiplier", "lora_dropout", "enable_dropout", "dropout_rate"),
+  *("z_loss_multiplier", "lora_dropout", "enable_dropout", "dropout_rate", "frame_dropout"),
   *("min_seconds", "max_seconds", "min_characters", "max_characters"),
   *("min_characters_per_second", "max_characters_per_second", "curriculum"),
   *("language_in_prompt", "context", "audio_dtype", "dtype", "matmul_precision"),
@@ -84,7 +84,8 @@ TRAINING_ONLY = (
   *("learning_rate*", "lr_schedule_type", "wsd_*", "warmup_*", "opt_type", "adam*", "muon_*"),
   *("mu_dtype", "grad_dtype", "gradient_*", "skip_step_*", "trainable_parameters_mask"),
   *("*_loss_*", "*loss_coef", "z_loss_multiplier", "train_*", "enable_diloco", "diloco_*"),
-  *("enable_dropout", "dropout_rate", "*_dropout_for_audio", "lora_*"),  # lora_*: a checkpoint's
+  *("enable_dropout", "dropout_rate", "frame_dropout", "*_dropout_for_audio"),
+  "lora_*",  # a checkpoint's
   *("embedding_init_std", "dense_init_scale", "init_weights_seed", "data_shuffle_seed"),
   *("mixture*", "min_*", "max_seconds", "max_characters*", "max_target_length"),
   *("windows_per_row", "packing_lookahead", "curriculum", "spec_augment_*", "speed_range"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from maxtext_ext.subconfig import SubConfig
+from maxtext_ext.subconfig import Size, SubConfig
 
 
 class ModelKeys(SubConfig, title="Model"):
@@ -27,6 +27,15 @@ class ModelKeys(SubConfig, title="Model"):
   projector: str = Field(
     "mlp",
     description="Kind of projector between encoder and decoder: its class in models/projector.py.",
+  )
+  projector_hidden: Size = Field(
+    0, description="Width inside a slam or normed_mlp projector; 0: 2048, or the decoder's width."
+  )
+  frame_dropout: float = Field(
+    0.0,
+    ge=0,
+    lt=1,
+    description="Share of the encoder's tokens that training sets to zero before the projector.",
   )
   checkpoint_family: str = Field(
     "",

@@ -86,6 +86,27 @@ class LayerNorm(nnx.LayerNorm):
     return super().__call__(x).astype(self.out_dtype)
 
 
+class RMSNorm(nnx.RMSNorm):
+  """RMSNorm that computes in float32 whatever its input, and returns `out_dtype`."""
+
+  def __init__(
+    self, dim: int, *, out_dtype: DTypeLike, weight_dtype: DTypeLike, rngs: nnx.Rngs
+  ) -> None:
+    super().__init__(
+      dim,
+      epsilon=1e-6,
+      dtype=jnp.float32,
+      param_dtype=weight_dtype,
+      scale_metadata=metadata("norm"),
+      rngs=rngs,
+    )
+    self.out_dtype = out_dtype
+
+  def __call__(self, x: Float[Array, "*N D"]) -> Float[Array, "*N D"]:
+    """Normalises over the last axis."""
+    return super().__call__(x).astype(self.out_dtype)
+
+
 def _convolve(x_NFMI: Array, kernel: Array) -> Array:
   """Convolves 3x3 with stride 2 and padding 1 over the two middle axes; the kernel is HWIO."""
   return lax.conv_general_dilated(

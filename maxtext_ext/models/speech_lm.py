@@ -21,6 +21,8 @@ from maxtext_ext.models.interface import Batch, Sums
 from maxtext_ext.models.loss import tiled_cross_entropy
 from maxtext_ext.models.projector import ProjectorConfig, find_projector
 
+_FRAME_DROPOUT = 2**32 - 1  # the number of its random stream, which no adapted layer has
+
 # What a batch holds for the model; the rest is targets.
 AUDIO_KEYS = ("audio_index", "samples", "chunk_frames", "chunk_segment", "chunk_mask")
 
@@ -66,21 +68,19 @@ class SpeechLM(bridge.Transformer):
     audio = encoder_config(config)
     self.speech_encoder = find_encoder(config.speech_encoder)(audio, rngs=rngs)
     self.projector = find_projector(config.projector)(
-      ProjectorConfig(
-        in_dim=audio.out_dim,
-        out_dim=config.emb_dim,
-        dtype=config.dtype,
-        weight_dtype=config.weight_dtype,
-      ),
-      rngs=rngs,
+      ProjectorConfig.from_keys(config, audio.out_dim), rngs=rngs
     )
 
-  def encode(self, batch: Batch) -> Float[Array, "B W A D"]:
-    """Computes the audio tokens of every window slot; those of no clip hold anything."""
+  def encode(self, batch: Batch, *, key: jax.Array | None = None) -> Float[Array, "B W A D"]:
+    """Computes the audio tokens of every window slot; those of no clip hold anything.
+
+    Args:
+      key: of `frame_dropout`; None: nothing is dropped.
+    """
     mel_BWCFM = self.mel(batch)
     if "chunk_mask" in batch:
       mel_BWCFM = apply_chunk_mask(mel_BWCFM, batch["chunk_mask"])
-    return self.encode_mel(mel_BWCFM, batch["chunk_frames"], batch["chunk_segment"])
+    return self.encode_mel(mel_BWCFM, batch["chunk_frames"], batch["chunk_segment"], key=key)
 
   def mel(self, batch: Batch) -> Float[Array, "B W C F M"]:
     """Computes the log-mel of every chunk, without masks."""
@@ -96,16 +96,35 @@ class SpeechLM(bridge.Transformer):
     mel_BWCFM: Float[Array, "B W C F M"],
     chunk_frames_BWC: Int[Array, "B W C"],
     chunk_segment_BWC: Int[Array, "B W C"],
+    *,
+    key: jax.Array | None = None,
   ) -> Float[Array, "B W A D"]:
-    """Computes the audio tokens of windows from their log-mel; windows do not see each other."""
+    """Computes the audio tokens of windows from their log-mel; windows do not see each other.
+
+    Args:
+      key: of `frame_dropout`; None: nothing is dropped.
+    """
     tokens_BWAD = self.speech_encoder(mel_BWCFM, chunk_frames_BWC, chunk_segment_BWC)
+    if key is not None:
+      # As masks of SpecAugment, for which it stands behind a frozen encoder: the others keep their
+      # size.
+      kept_BWA1 = jax.random.bernoulli(
+        key, 1 - self.config.frame_dropout, (*tokens_BWAD.shape[:-1], 1)
+      )
+      tokens_BWAD = jnp.where(kept_BWA1, tokens_BWAD, 0)
     return self.projector(tokens_BWAD)
 
   def embed(
-    self, inputs_BL: Int[Array, "B L"], batch: Batch, model_mode: str
+    self,
+    inputs_BL: Int[Array, "B L"],
+    batch: Batch,
+    model_mode: str,
+    *,
+    key: jax.Array | None = None,
   ) -> Float[Array, "B L D"]:
     """Puts the audio tokens of a batch at `audio_index` and token embeddings elsewhere."""
-    return self.place_audio(inputs_BL, self.encode(batch), batch["audio_index"], model_mode)
+    audio_BWAD = self.encode(batch, key=key)
+    return self.place_audio(inputs_BL, audio_BWAD, batch["audio_index"], model_mode)
 
   def place_audio(
     self,
@@ -123,15 +142,26 @@ class SpeechLM(bridge.Transformer):
     return jnp.where(index_BL1 >= 0, placed_BLD, text_BLD)
 
   def hidden(
-    self, batch: Batch, *, model_mode: str = bridge.MODEL_MODE_TRAIN, dropout: bool = False
+    self,
+    batch: Batch,
+    *,
+    model_mode: str = bridge.MODEL_MODE_TRAIN,
+    dropout: bool = False,
+    frame_key: jax.Array | None = None,
   ) -> Float[Array, "B L D"]:
     """Computes hidden states after the last decoder layer, before the final norm and the head.
 
     Without the audio keys in `batch` the embeddings are those of the tokens alone, as in the steps
     of generation.
+
+    Args:
+      dropout: whether the decoder's own dropout is on.
+      frame_key: of `frame_dropout`; None: nothing is dropped.
     """
     inputs_BL, positions_BL = batch["inputs"], batch["inputs_position"]
-    embeddings = self.embed(inputs_BL, batch, model_mode) if "audio_index" in batch else None
+    embeddings = None
+    if "audio_index" in batch:
+      embeddings = self.embed(inputs_BL, batch, model_mode, key=frame_key)
     # The decoder computes logits too; under jit, unused results are not computed.
     _, hidden_BLD, *_ = self.decoder(
       shared_embedding=self.token_embedder,
@@ -186,7 +216,12 @@ class SpeechLM(bridge.Transformer):
       router.record_logits(self)
     if key is not None and config.lora_dropout:
       lora_dropout.give_keys(self, config.lora_dropout, key)
-    hidden_BLD = self.hidden(batch, dropout=key is not None and config.enable_dropout)
+    frame_key = None
+    if key is not None and config.frame_dropout:
+      frame_key = jax.random.fold_in(key, _FRAME_DROPOUT)
+    hidden_BLD = self.hidden(
+      batch, dropout=key is not None and config.enable_dropout, frame_key=frame_key
+    )
     recorded = nnx.pop(self, nnx.Any(nnx.Intermediate, lora_dropout.DropoutKey))
     balance = jnp.zeros(())
     if balanced:

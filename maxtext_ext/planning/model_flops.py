@@ -46,7 +46,7 @@ def _adapts(targets: list[str], roots: tuple[str, ...]) -> bool:
 def encoder_flops_per_window(config: Any) -> float:
   """Counts a forward pass of one window through the encoder and the projector."""
   encoder = encoder_config(config)
-  shape = ProjectorConfig(in_dim=encoder.out_dim, out_dim=config.emb_dim)
+  shape = ProjectorConfig.from_keys(config, encoder.out_dim)
   projector = find_projector(config.projector).flops_per_token(shape)
   return encoder.flops_per_window() + encoder.geometry.tokens_per_window * projector
 

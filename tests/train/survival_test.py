@@ -17,6 +17,7 @@ from tests.train.processes import launcher, saved_steps, wait_until
 # All runs here have the same program. Packing and shuffling are always on.
 KEYS = (
   *("lora_rank=2", "lora_dropout=0.1", "enable_dropout=true", "dropout_rate=0.2"),
+  "frame_dropout=0.1",
   *("gradient_accumulation_steps=2", "spec_augment_mels=8", "spec_augment_frames=10"),
   *("per_device_batch_size=1", "max_target_length=128", "windows_per_row=1", "max_seconds=4"),
   *("base_num_decoder_layers=1", "encoder_layers_for_audio=1", "checkpoint_period=2"),
