@@ -6,13 +6,14 @@ import jax
 from jax.sharding import Mesh
 
 from maxtext_ext import bridge
+from maxtext_ext.models.ctc import SpeechCTC
 from maxtext_ext.models.encoders import encoder_config
 from maxtext_ext.models.lora import LoraConfig, apply_lora
 from maxtext_ext.models.parts import ADAPTERS, ROUTER
 from maxtext_ext.models.projector import find_projector
 from maxtext_ext.models.speech_lm import SpeechLM
 
-MODELS: dict[str, Any] = {"speech_lm": SpeechLM}
+MODELS: dict[str, Any] = {"speech_lm": SpeechLM, "ctc": SpeechCTC}
 
 
 def model_class(config: Any) -> Any:

@@ -11,7 +11,7 @@ from tests.families.toy_encoder import ToyEncoder
 @pytest.mark.parametrize(
   ("key", "message"),
   [
-    ("speech_model=other", "speech_model=other, expected one of speech_lm"),
+    ("speech_model=other", "speech_model=other, expected one of speech_lm, ctc"),
     ("speech_encoder=other", "speech_encoder=other, expected one of qwen3_audio"),
     ("projector=other", "projector=other, expected one of mlp"),
     ("encoder={width: 8}", "speech_encoder=qwen3_audio takes its shape from the \\*_for_audio"),
