@@ -73,7 +73,7 @@ CHANGEABLE = (
   *("z_loss_multiplier", "lora_dropout", "enable_dropout", "dropout_rate", "frame_dropout"),
   *("min_seconds", "max_seconds", "min_characters", "max_characters"),
   *("min_characters_per_second", "max_characters_per_second", "curriculum"),
-  *("language_in_prompt", "context", "audio_dtype", "dtype", "matmul_precision"),
+  *("language_in_prompt", "context", "instruction", "audio_dtype", "dtype", "matmul_precision"),
   *("speed_range", "gain_db", "noise_snr_db", "noise_probability", "rir_probability"),
   *("noise_only_seconds", "spec_augment_mels", "spec_augment_frames"),
   *("data_dir", "noise_dir", "rir_dir"),  # what lies there, see checkpoint/fingerprint.py

@@ -65,6 +65,7 @@ class Transcriber:
     self, config: bridge.Config, mesh: Mesh, params: nnx.State, tokenizer: Vocabulary
   ) -> None:
     self._tokenizer, self._template = tokenizer, config.template
+    self._instruction = config.instruction
     self._geometry = encoder_config(config).geometry
     self._context, self._sampling_seed = config.context, config.sampling_seed
     config = bridge.replace(config, audio_dtype="float32")  # as audio comes here
@@ -224,6 +225,7 @@ class Transcriber:
       template=self._template,
       language_in_prompt=True,
       context=recording.context or "",
+      instruction=self._instruction,
       with_target=False,
     )
     return Request(utterance)

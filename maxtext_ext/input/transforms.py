@@ -215,6 +215,7 @@ class BuildUtterance(Transform):
   audio_dtype: str
   language_in_prompt: bool
   context: str
+  instruction: str = ""
   with_target: bool = True
 
   @classmethod
@@ -227,6 +228,7 @@ class BuildUtterance(Transform):
       audio_dtype=config.packing.audio_dtype,
       language_in_prompt=config.prompt.language_in_prompt,
       context=config.prompt.context,
+      instruction=config.prompt.instruction,
     )
 
   def silent(self) -> Self:
@@ -248,6 +250,7 @@ class BuildUtterance(Transform):
         audio_dtype=self.audio_dtype,
         language_in_prompt=self.language_in_prompt,
         context=self.context,
+        instruction=self.instruction,
         epoch=element.epoch,
         with_target=self.with_target,
       )

@@ -88,6 +88,7 @@ def build_utterance(
   audio_dtype: str = "float32",
   language_in_prompt: bool = False,
   context: str = "",
+  instruction: str = "",
   epoch: int = 0,
   with_target: bool = True,
 ) -> Utterance:
@@ -102,6 +103,7 @@ def build_utterance(
     language_in_prompt: put the language into the prompt, where the record has one; otherwise it is
       the start of the target.
     context: text of the system turn.
+    instruction: text between audio and answer, where the template has one.
     epoch: how often its dataset has been read before.
     with_target: False leaves the target empty, as in decoding.
 
@@ -111,7 +113,8 @@ def build_utterance(
   """
   language = language_name(record.language) if record.language else None
   forced = language_in_prompt and language is not None
-  frame = _prompt(template, tokenizer, language if forced else None, record.prompt or context)
+  texts = record.prompt or context, instruction
+  frame = _prompt(template, tokenizer, language if forced else None, *texts)
   before, after, pad = frame.before, frame.after, frame.audio_pad
   pads = geometry.num_tokens(len(record.audio)) if pad is not None else 0
   prompt = np.full(len(before) + pads + len(after), pad or 0, np.int32)
@@ -151,8 +154,11 @@ def require_planned(sample_id: str, size: tuple[int, ...], planned: tuple[int, .
 
 
 @functools.lru_cache(maxsize=4096)
-def _prompt(template: str, tokenizer: Vocabulary, language: str | None, context: str) -> Prompt:
-  return TEMPLATES[template].build_prompt(tokenizer, language=language, context=context)
+def _prompt(
+  template: str, tokenizer: Vocabulary, language: str | None, context: str, instruction: str
+) -> Prompt:
+  build = TEMPLATES[template].build_prompt
+  return build(tokenizer, language=language, context=context, instruction=instruction)
 
 
 def _samples(record: Record, dtype: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Special tokens of Qwen's tokenizers: their names, and the ids that the publisher gives them."""
+"""Special tokens of known tokenizers, and the ids that Qwen3-ASR's publisher gives them."""
 
 PAD = "<|endoftext|>"
 IM_START = "<|im_start|>"
@@ -30,5 +30,11 @@ _QWEN3_TOKENS = (
   *("<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>", "<|repo_name|>"),
   *("<|file_sep|>", "<tool_response>", "</tool_response>", "<think>", "</think>"),
 )
+# What SmolLM2 has beside those.
+_SMOLLM2_TOKENS = (
+  *("<repo_name>", "<reponame>", "<file_sep>", "<filename>", "<gh_stars>", "<issue_start>"),
+  *("<issue_comment>", "<issue_closed>", "<jupyter_start>", "<jupyter_text>", "<jupyter_code>"),
+  *("<jupyter_output>", "<jupyter_script>", "<empty_output>"),
+)
 # Tokens that have a meaning of their own, so that no text may produce them.
-CONTROL = frozenset((*OF_QWEN3_ASR, *_QWEN3_TOKENS, *QWEN3_ASR_TOKENS))
+CONTROL = frozenset((*OF_QWEN3_ASR, *_QWEN3_TOKENS, *QWEN3_ASR_TOKENS, *_SMOLLM2_TOKENS))

@@ -1,4 +1,4 @@
-"""Text <-> token ids, for Qwen3-ASR's tokenizer and for the demo's tiny character tokenizer.
+"""Text <-> token ids, for tokenizers of Hugging Face and the demo's tiny character tokenizer.
 
 Text is normalised as the files say, Qwen's to NFC: vocalised Arabic and Hebrew has its marks in one
 order, whatever was typed. `decode(encode(text)) == text` for every text in that form without tokens
@@ -41,13 +41,17 @@ from maxtext_ext.text.vocabulary import Vocabulary
 
 @dataclasses.dataclass(frozen=True)
 class _Loaded:
-  """`model` does not find control tokens in text; `names` and `special` are by id."""
+  """`model` does not find control tokens in text; `names` and `special` are by id.
+
+  `eos` ends a text.
+  """
 
   model: tokenizers.Tokenizer
   names: dict[int, str]
   special: frozenset[int]
   ids: dict[str, int]
   size: int
+  eos: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,8 +144,16 @@ class Tokenizer(Vocabulary):
 
   @property
   def pad_id(self) -> int:
-    """`<|endoftext|>`."""
-    return self._loaded.ids[PAD]
+    """`<|endoftext|>`, or the eos where there is none."""
+    return self._loaded.ids.get(PAD, self.eos_id)
+
+  @property
+  def eos_id(self) -> int:
+    """Token that ends a text: the `eos_token` of tokenizer_config.json.
+
+    Where none is named it is `<|im_end|>` or `<|endoftext|>`.
+    """
+    return self._loaded.eos
 
   @property
   def im_start_id(self) -> int:
@@ -150,13 +162,14 @@ class Tokenizer(Vocabulary):
 
   @property
   def im_end_id(self) -> int:
-    """`<|im_end|>`, which ends every answer."""
+    """`<|im_end|>`, which ends every answer of Qwen3-ASR."""
     return self._loaded.ids[IM_END]
 
   @property
   def eos_ids(self) -> frozenset[int]:
-    """Ids that end generation."""
-    return frozenset((self.pad_id, self.im_end_id))
+    """Ids that end generation: of the eos, `<|endoftext|>` and `<|im_end|>`."""
+    ids = self._loaded.ids
+    return frozenset((self.eos_id, *(ids[name] for name in (PAD, IM_END) if name in ids)))
 
   @property
   def audio_start_id(self) -> int:
@@ -281,8 +294,16 @@ def _load(directory: str, required: tuple[str, ...]) -> _Loaded:
       f"{directory}: the tokenizer lacks {', '.join(missing)}; expected the tokenizer of a"
       " Qwen3-ASR or Qwen3-Omni checkpoint, or a Qwen3 tokenizer without audio tokens"
     )
+  ends = [name for name in (files.eos, IM_END, PAD) if name in ids]
+  if not ends:
+    raise ValueError(
+      f"{directory}: the tokenizer says of no token that it ends a text; expected eos_token in"
+      " tokenizer_config.json"
+    )
   names = {i: name for name, i in ids.items()}
-  return _Loaded(model=model, names=names, special=frozenset(special), ids=ids, size=size)
+  return _Loaded(
+    model=model, names=names, special=frozenset(special), ids=ids, size=size, eos=ids[ends[0]]
+  )
 
 
 def _is_omni(ids: dict[str, int], size: int) -> bool:

@@ -112,11 +112,12 @@ class TokenizerFiles:
   Attributes:
     tokenizer: normalizer, pieces, entries and decoder; without added tokens.
     added: in the order in which they are added.
-    entries: entries of the model; ids of added tokens are not among them.
+    eos: the token that ends a text, one of `added`; None where the files name none.
   """
 
   tokenizer: tokenizers.Tokenizer
   added: tuple[AddedToken, ...]
+  eos: str | None = None
 
   def with_added(self, is_special: Callable[[AddedToken], bool]) -> tokenizers.Tokenizer:
     """The tokenizer with its added tokens, those of `is_special` marked as special."""
@@ -158,7 +159,9 @@ def read(folder: str) -> TokenizerFiles:
     own, source = {}, _read_byte_pairs(folder)
     if foreign_folder.find(folder, _CONFIG) is None:
       raise ValueError(f"{folder}: no {_CONFIG} there, which names the special tokens")
-  return TokenizerFiles(tokenizer=source, added=_in_order(folder, config, own))
+  named = config.eos_token
+  eos = named.content if isinstance(named, _Token) else named or None
+  return TokenizerFiles(tokenizer=source, added=_in_order(folder, config, own), eos=eos)
 
 
 def _numbered(file: _File, source: str) -> dict[int, _Token]:

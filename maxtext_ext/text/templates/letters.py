@@ -8,9 +8,11 @@ from maxtext_ext.text.templates.template import Prompt, Template
 _NO_PROMPT = Prompt(before=(), after=(), audio_pad=None)
 
 
-def build_prompt(alphabet: Alphabet, *, language: str | None = None, context: str = "") -> Prompt:
+def build_prompt(
+  alphabet: Alphabet, *, language: str | None = None, context: str = "", instruction: str = ""
+) -> Prompt:
   """The empty prompt: a CTC model hears the audio alone, whatever language and context are."""
-  del alphabet, language, context
+  del alphabet, language, context, instruction
   return _NO_PROMPT
 
 

@@ -19,7 +19,9 @@ from maxtext_ext.text.tokenizer import Tokenizer
 _LANGUAGE_LINE = re.compile(r"^\s*language\s+(\S.*?)\s*$", re.IGNORECASE | re.MULTILINE)
 
 
-def build_prompt(tokenizer: Tokenizer, *, language: str | None = None, context: str = "") -> Prompt:
+def build_prompt(
+  tokenizer: Tokenizer, *, language: str | None = None, context: str = "", instruction: str = ""
+) -> Prompt:
   """Token ids of the prompt: up to `<|audio_start|>`, and from `<|audio_end|>` on.
 
   Args:
@@ -27,10 +29,12 @@ def build_prompt(tokenizer: Tokenizer, *, language: str | None = None, context: 
     language: forces the answer's language (then the answer is the transcript alone), a code or a
       name; None lets the model name it. A language outside the published list is allowed.
     context: free text for the system turn (names, terms, style); never read as special tokens.
+    instruction: not written; the model has one task.
 
   Raises:
     ValueError: the language is not a name (see `language_name`).
   """
+  del instruction
   t = tokenizer
   before = [t.im_start_id, *t.encode(f"system\n{context}"), t.im_end_id, *t.encode("\n")]
   before += [t.im_start_id, *t.encode("user\n"), t.audio_start_id]

@@ -34,8 +34,9 @@ class Template:
     special_tokens: tokens that the vocabulary must have.
     open_vocabulary: (folder, special tokens) -> its tokenizer or alphabet. Raises ValueError where
       there is none.
-    build_prompt: (vocabulary, language=, context=) -> Prompt. language: a code or name that forces
-      the answer's language, None to let the model name it; context: free text that may help.
+    build_prompt: (vocabulary, language=, context=, instruction=) -> Prompt. language: a code or
+      name that forces the answer's language, None to let the model name it; context: free text that
+      may help; instruction: what the model is asked to do, where the template has such a text.
     build_target: (vocabulary, text, language=, forced=) -> ids that the model has to answer.
       forced: the prompt names the language already.
     parse: text of an answer -> (language or None, transcript).
