@@ -126,7 +126,7 @@ def convert_to_maxtext(
     list[str],
     typer.Argument(
       help="A folder with config.json and safetensors, or a hub id; NAME=SOURCE for each of"
-      " several checkpoints that form one model."
+      " several checkpoints that form one model, and projector=KIND for a new one."
     ),
   ],
   out: Annotated[str, typer.Argument(help="New folder, local or gs://.")],
@@ -149,11 +149,12 @@ def convert_to_maxtext(
   Then: maxtext-ext train CONFIG model_name=OUT load_parameters_path=OUT
   """
   from maxtext_ext import preflight
-  from maxtext_ext.checkpoint.families import parse_sources
+  from maxtext_ext.checkpoint.families import is_kind, parse_sources
 
   sources = parse_sources(source)
-  for path in sources.values():
-    preflight.require_source(path)
+  for name, path in sources.items():
+    if not is_kind(name, path):
+      preflight.require_source(path)
   from maxtext_ext.checkpoint.convert import to_maxtext
 
   options = {"dtype": dtype, "scanned": scan_layers, "allow_nonfinite": allow_nonfinite}
@@ -180,11 +181,15 @@ def convert_to_hf(
     typer.Option(help="Type of the tensors; recorded: as in the source checkpoint."),
   ] = "recorded",
 ) -> None:
-  """Convert a checkpoint to Hugging Face's layout, for transformers and vLLM."""
+  """Convert a checkpoint to Hugging Face's layout, for transformers and vLLM.
+
+  A model that several checkpoints made gets a folder for each, and one for the adapters of a LoRA
+  run.
+  """
   from maxtext_ext import preflight
 
   preflight.require_folder(checkpoint, base)
-  from maxtext_ext.checkpoint.convert import to_hf
+  from maxtext_ext.checkpoint.export import to_hf
 
   _convert(to_hf, checkpoint, out, naming=names, base=base, dtype=dtype)
 

@@ -19,7 +19,8 @@ from benchmarks.parity.references import (
 )
 from benchmarks.parity.references.reference import Reference
 from maxtext_ext.checkpoint.check import check
-from maxtext_ext.checkpoint.convert import to_hf, to_maxtext
+from maxtext_ext.checkpoint.convert import to_maxtext
+from maxtext_ext.checkpoint.export import to_hf
 
 NAMINGS = ("original", "native")
 # Without a head, with one that copies the embedding, and with one of its own.

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from maxtext_ext.checkpoint import qwen3_asr, qwen3_omni
-from maxtext_ext.checkpoint.keymap import SOLE, Family
+from maxtext_ext.checkpoint.keymap import SOLE, Family, Source
 from maxtext_ext.files.foreign_json import shown
 
 FAMILIES: dict[str, Family] = {
@@ -78,11 +78,22 @@ def parse_sources(arguments: Sequence[str]) -> dict[str, str]:
   return sources
 
 
+def is_kind(name: str, value: str) -> bool:
+  """Returns whether `NAME=VALUE` asks for a new part of a kind, not for a checkpoint."""
+  parts = [family.parts[name] for family in FAMILIES.values() if name in family.parts]
+  return any(value in part.kinds for part in parts)
+
+
 def describe_sources() -> str:
   """Says which sources there are."""
   several = [
-    f"{family.name} takes {' '.join(f'{name}=SOURCE' for name in family.parts)}"
+    f"{family.name} takes {' '.join(_choices(*part) for part in family.parts.items())}"
     for family in FAMILIES.values()
     if family.parts
   ]
   return "; ".join([*several, f"every {'other ' if several else ''}model takes one SOURCE"])
+
+
+def _choices(name: str, part: Source) -> str:
+  kinds = "|".join([*part.kinds, "SOURCE"])
+  return f"[{name}={kinds}]" if part.kinds else f"{name}={kinds}"

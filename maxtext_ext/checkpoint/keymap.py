@@ -176,11 +176,14 @@ class Source:
     model_types: `model_type` values of its config.json.
     skip: regular expressions of tensors that we have no use for; they are listed in the report.
     tokenizer: the model's tokenizer comes from here.
+    kinds: config.json of a new part by its kind, the default first. Where a kind is given instead
+      of a checkpoint, or nothing, its weights are initialised as in a new model.
   """
 
   model_types: tuple[str, ...]
   skip: tuple[str, ...] = ()
   tokenizer: bool = False
+  kinds: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
   def skipped(self, name: str) -> bool:
     """Returns whether a tensor of this name is left out on purpose."""
@@ -195,7 +198,6 @@ class Family:
     name: key of `families.FAMILIES`.
     model_types, skip: as of `Source`, of a family whose models are one checkpoint.
     parts: the checkpoints that its models are made of, by name, where they are several.
-    drawn: roots of our parameters that no checkpoint has, such as a new projector.
     namings: names of its ways to call the tensors, the publisher's first.
     model_keys: (config.json, its path for messages) -> keys of SpeechConfig, as model.yml holds
       them; with `parts`, (config.json by source, their paths by source). Raises ValueError for a
@@ -203,7 +205,8 @@ class Family:
     sizes: keys of SpeechConfig -> sizes of the axes and counts of the indices of the rules.
     rules: (naming, tied, keys of SpeechConfig) -> the rules, in their scanned form; tied: without
       an output head.
-    hf_config: (config.json, naming, tied) -> config.json for that naming.
+    hf_config: (config.json, naming, tied) -> config.json for that naming; with `parts`, of
+      (config.json by source, naming, tied), by source.
     tied_head: naming -> the rule of a head that a tied checkpoint stores as a copy of the
       embedding; None where no checkpoint does.
     processor_files: (the processor's JSON files by name, naming) -> those for another naming; None
@@ -217,11 +220,10 @@ class Family:
   namings: tuple[str, ...]
   skip: tuple[str, ...] = ()
   parts: Mapping[str, Source] = dataclasses.field(default_factory=dict)
-  drawn: tuple[str, ...] = ()
   model_keys: Callable[[Mapping[str, Any], Any], dict[str, Any]]
   sizes: Callable[[Mapping[str, Any]], dict[str, int]]
   rules: Callable[[str, bool, Mapping[str, Any]], list[Rule]]
-  hf_config: Callable[[Mapping[str, Any], str, bool], dict[str, Any]]
+  hf_config: Callable[[Mapping[str, Any], str, bool], Mapping[str, Any]]
   tied_head: Callable[[str], Rule] | None = None
   processor_files: Callable[[Mapping[str, Any], str], dict[str, Any]] | None = None
   module_naming: str = "native"

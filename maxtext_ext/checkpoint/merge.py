@@ -12,6 +12,7 @@ from maxtext_ext import bridge
 from maxtext_ext.checkpoint import staging
 from maxtext_ext.checkpoint.adapter import ADAPTER, AdapterRecord, base_of, read_record
 from maxtext_ext.checkpoint.base import identify
+from maxtext_ext.checkpoint.families import family_of_model
 from maxtext_ext.checkpoint.integrity import Verification, write_checksums
 from maxtext_ext.checkpoint.model_file import pretrained_config, write_model
 from maxtext_ext.checkpoint.orbax_io import ArraySpec, ParamsReader, ParamsWriter
@@ -73,7 +74,7 @@ def merge_adapter(run: str, out: str, *, base: str = "") -> None:
             value = np.asarray(merge_kernel(value, a, b, kernels[path], record.lora.scale))
           writer.write(path, index, value)
       writer.finish()
-      _copy_hf(base_items, target)
+      staging.copy_hf_files(os.path.dirname(os.path.dirname(base_items)), target)
       write_model(config, target)
 
 
@@ -89,9 +90,14 @@ def export_adapter(run: str, out: str, *, base_name: str | None = None) -> None:
   with pretrained_config(run, {}) as config, staging.new_folder(out, local=True) as target:
     items, record = _find_adapters(config)
     if beside := [part for part in record.parts if part != ADAPTERS]:
+      other = (
+        "`maxtext-ext convert to-hf` writes all of it"
+        if family_of_model(config).parts
+        else "`maxtext-ext convert merge-adapter` merges all of it into full weights"
+      )
       raise ValueError(
         f"{run} trained {', '.join(beside)} beside its adapters, which PEFT's files cannot hold;"
-        " `maxtext-ext convert merge-adapter` merges all of it into full weights"
+        f" {other}"
       )
     reader = ParamsReader(items)
     with Verification(items):
@@ -175,14 +181,3 @@ def _same_layer(index: tuple[slice, ...], stack: int | None, ndim: int) -> tuple
 
 def _nested(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
   return nnx.traversals.unflatten_mapping({tuple(k.split("/")): v for k, v in arrays.items()})
-
-
-def _copy_hf(base_items: str, target: str) -> None:
-  """Copies the files for conversion back to Hugging Face, if the base was converted from there."""
-  source = epath.Path(base_items).parent.parent / staging.HF_FOLDER
-  if not source.exists():
-    return
-  folder = epath.Path(target) / staging.HF_FOLDER
-  folder.mkdir(parents=True, exist_ok=True)
-  for file in staging.side_files(os.fspath(source)):
-    (folder / file.name).write_bytes(file.read_bytes())

@@ -199,6 +199,12 @@ def write_peft(
   check_names(
     our_shapes(kept, sizes), {path: x.shape for path, x in adapters.arrays.items()}, "adapters"
   )
+  family = family_of_model(config)
+  if beside := sorted({rule.source for rule in kept if not family.sources[rule.source].tokenizer}):
+    raise ValueError(
+      f"adapters of the {' and the '.join(beside)}: PEFT's files hold those of one model, the"
+      " language model; `maxtext-ext convert merge-adapter` merges them into full weights"
+    )
   tensors = {}
   for place in (place for rule in kept for place in rule.places(sizes)):
     rank, factor = adapters.lora.rank, 1.0

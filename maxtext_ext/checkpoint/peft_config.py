@@ -15,6 +15,7 @@ from maxtext_ext.files import foreign_json
 from maxtext_ext.files.foreign_json import Off, shown
 
 FILE = "adapter_config.json"
+ADAPTER_FOLDER = "adapter"  # beside the folders of a model's parts
 _EVERY_LINEAR = "all-linear"
 _FIRST_NUMBER = r".*?\.[^.]*\.(?P<idx>\d+)\."  # the layer's, not that of an expert inside it
 

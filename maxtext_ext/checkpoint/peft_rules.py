@@ -62,11 +62,13 @@ def _pair(kernel: Rule) -> tuple[Rule, Rule]:
       hf=f"{module}.lora_A.weight",
       ours=kernel.ours + LORA_A,
       layout=f"{RANK} ({' '.join(inputs)}) -> {' '.join(a_axes)}",
+      source=kernel.source,
     ),
     Rule(
       hf=f"{module}.lora_B.weight",
       ours=kernel.ours + LORA_B,
       layout=f"({' '.join(outputs)}) {RANK} -> {' '.join(b_axes)}",
       over_root=kernel.over_root,
+      source=kernel.source,
     ),
   )

@@ -5,10 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from etils import epath
+
 from maxtext_ext.checkpoint import staging
 from maxtext_ext.checkpoint.families import FAMILIES, describe_sources, family_of
 from maxtext_ext.checkpoint.keymap import SOLE, Family
+from maxtext_ext.checkpoint.peft_config import ADAPTER_FOLDER
 from maxtext_ext.checkpoint.staging import CONFIG
+from maxtext_ext.files import foreign_folder
 from maxtext_ext.files.foreign_json import shown
 
 
@@ -18,15 +22,17 @@ class Sources:
 
   Attributes:
     family: of the model that they make.
-    given: folders or ids, as they were given.
-    folders: where they lie.
+    given: folders, ids, or kinds of new parts, as they were given.
+    folders: where they lie, but for new parts.
     configs: their config.json.
+    aside: what lies there too and is not read, for the report.
   """
 
   family: Family
   given: Mapping[str, str]
   folders: Mapping[str, str]
   configs: Mapping[str, Mapping[str, Any]]
+  aside: tuple[str, ...] = ()
 
   def __str__(self) -> str:
     return ", ".join(f"{name}={given}" if name else given for name, given in self.given.items())
@@ -39,27 +45,81 @@ class Sources:
     """
     files = {name: os.path.join(folder, CONFIG) for name, folder in self.folders.items()}
     if self.family.parts:
-      return self.family.model_keys(self.configs, files)
+      new = {name: f"{name}={self.given[name]}" for name in self.new}
+      return self.family.model_keys(self.configs, files | new)
     return self.family.model_keys(self.configs[SOLE], files[SOLE])
+
+  @property
+  def new(self) -> list[str]:
+    """The parts that no checkpoint has."""
+    return [name for name in self.configs if name not in self.folders]
 
 
 def open_sources(given: Mapping[str, str]) -> Sources:
   """Finds the folders, reads each config.json, and tells the family.
 
+  Args:
+    given: folders or ids by name; a single one may hold the folders of all parts, as conversion
+      back to Hugging Face's layout writes them.
+
   Raises:
     ValueError: no model is made of such checkpoints, or one is not there.
   """
-  candidates = [family for family in FAMILIES.values() if family.sources.keys() == given.keys()]
+  aside: tuple[str, ...] = ()
+  if SOLE in given:
+    folder = staging.find_source(given[SOLE])
+    if not (parts := _parts_in(folder)):
+      config = staging.read_json(folder, CONFIG)
+      family = family_of(config, os.path.join(folder, CONFIG))
+      return Sources(family=family, given=given, folders={SOLE: folder}, configs={SOLE: config})
+    if (epath.Path(folder) / ADAPTER_FOLDER).exists():
+      aside = (f"{ADAPTER_FOLDER}/, which `maxtext-ext convert import-adapter` takes",)
+    given = parts
+  candidates = [family for family in FAMILIES.values() if _takes(family, given)]
   if not candidates:
     listed = ", ".join(f"{name}={value}" for name, value in given.items())
     raise ValueError(f"{listed}: no model is made of exactly these; {describe_sources()}")
-  folders = {name: staging.find_source(source) for name, source in given.items()}
+  kinds = {
+    (name, kind): config
+    for family in candidates
+    for name, part in family.parts.items()
+    for kind, config in part.kinds.items()
+  }
+  folders = {
+    name: staging.find_source(source)
+    for name, source in given.items()
+    if (name, source) not in kinds
+  }
   configs = {name: staging.read_json(folder, CONFIG) for name, folder in folders.items()}
-  if SOLE in given:
-    family = family_of(configs[SOLE], os.path.join(folders[SOLE], CONFIG))
-  else:
-    family = _family_of_parts(candidates, folders, configs)
-  return Sources(family=family, given=given, folders=folders, configs=configs)
+  family = _family_of_parts(candidates, folders, configs)
+  new = {
+    name: given.get(name, next(iter(part.kinds), ""))
+    for name, part in family.parts.items()
+    if name not in folders
+  }
+  configs |= {name: kinds[name, kind] for name, kind in new.items()}
+  given = {**given, **new}
+  return Sources(family=family, given=given, folders=folders, configs=configs, aside=aside)
+
+
+def _parts_in(folder: str) -> dict[str, str]:
+  """The folders of a model's parts in one, by name; none where they are not those of a family."""
+  if foreign_folder.find(folder, CONFIG) is not None:
+    return {}
+  for family in FAMILIES.values():
+    parts = {name: os.path.join(folder, name) for name in family.parts}
+    # A link could lead anywhere, and no tool makes one here.
+    if parts and all(
+      (epath.Path(part) / CONFIG).exists() and not os.path.islink(part) for part in parts.values()
+    ):
+      return parts
+  return {}
+
+
+def _takes(family: Family, given: Mapping[str, str]) -> bool:
+  """Returns whether a model of this family can be made of sources of these names."""
+  needed = {name for name, part in family.parts.items() if not part.kinds}
+  return bool(family.parts) and needed <= given.keys() <= family.parts.keys()
 
 
 def _family_of_parts(

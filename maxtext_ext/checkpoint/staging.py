@@ -66,7 +66,7 @@ def new_folder(path: str, *, local: bool = False) -> Iterator[str]:
 
   Args:
     local: what is to be filled must be on this machine; for a URL it is copied there at the end,
-      config.json last.
+      every config.json last.
 
   Raises:
     ValueError: there is something at `path`.
@@ -78,8 +78,11 @@ def new_folder(path: str, *, local: bool = False) -> Iterator[str]:
   if "://" in path and local:
     with tempfile.TemporaryDirectory() as scratch:
       yield scratch
-      for file in sorted(epath.Path(scratch).iterdir(), key=lambda file: file.name == CONFIG):
-        file.copy(target / file.name)
+      files = [file for file in pathlib.Path(scratch).rglob("*") if file.is_file()]
+      for file in sorted(files, key=lambda file: file.name == CONFIG):
+        copy = target / file.relative_to(scratch).as_posix()
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        epath.Path(file).copy(copy)
     return
   if "://" in path:
     yield path
@@ -109,9 +112,7 @@ def read_json(folder: str, name: str) -> dict[str, Any]:
   return foreign_json.read_object(file)
 
 
-def copy_side_files(
-  folders: Mapping[str, str], family: Family, target: str, record: Record
-) -> None:
+def copy_side_files(folders: Mapping[str, str], family: Family, target: str) -> None:
   """Copies the tokenizer and the configuration files into a converted checkpoint.
 
   Args:
@@ -125,7 +126,32 @@ def copy_side_files(
       of_tokenizer = file.name in TOKENIZER_FILES and family.sources[name].tokenizer
       folder = epath.Path(target) if of_tokenizer else beside
       (folder / file.name).write_bytes(file.read_bytes())
-  (hf / RECORD).write_text(record.model_dump_json(indent=2) + "\n")
+
+
+def write_record(target: str, record: Record) -> None:
+  """Writes conversion.json into a converted checkpoint, beside its side files."""
+  text = record.model_dump_json(indent=2) + "\n"
+  (epath.Path(target) / HF_FOLDER / RECORD).write_text(text)
+
+
+def write_part_config(target: str, name: str, config: Mapping[str, Any]) -> None:
+  """Writes the config.json of a new part into a converted checkpoint."""
+  folder = epath.Path(target) / HF_FOLDER / name
+  folder.mkdir(parents=True, exist_ok=True)
+  (folder / CONFIG).write_text(_dump(config))
+
+
+def copy_hf_files(source: str, target: str) -> None:
+  """Copies what conversion back needs from one converted checkpoint to another, if it is there."""
+  folders = [(epath.Path(source) / HF_FOLDER, epath.Path(target) / HF_FOLDER)]
+  while folders:
+    folder, copy = folders.pop()
+    if not folder.exists():
+      continue
+    copy.mkdir(parents=True, exist_ok=True)
+    for file in side_files(os.fspath(folder)):
+      (copy / file.name).write_bytes(file.read_bytes())
+    folders += [(part, copy / part.name) for part in folder.iterdir() if part.is_dir()]
 
 
 def check_side_files(folder: str, vocab_size: int | None) -> None:
@@ -194,17 +220,27 @@ def find_base(path: str) -> str:
 
 
 def copy_back(
-  base: str, target: str, hf_config: Mapping[str, Any], processor: ProcessorFiles | None
+  base: str,
+  target: str,
+  hf_config: Mapping[str, Any],
+  processor: ProcessorFiles | None,
+  *,
+  part: str = "",
+  tokenizer: bool = True,
 ) -> None:
   """Writes config.json, and copies the tokenizer and the other files beside it.
 
   Args:
     processor: converted contents of the processor's files; None: copy them like the others.
+    part: of a model of several; "" where it is one.
+    tokenizer: whether the model's tokenizer belongs there.
   """
   (epath.Path(target) / CONFIG).write_text(_dump(hf_config))
   hf = epath.Path(base) / HF_FOLDER
-  tokenizer = [foreign_folder.find(base, name) for name in TOKENIZER_FILES]
-  files = [file for file in (*tokenizer, *side_files(os.fspath(hf))) if file is not None]
+  hf = hf / part if part else hf
+  names = TOKENIZER_FILES if tokenizer else ()
+  found = [foreign_folder.find(base, name) for name in names]
+  files = [file for file in (*found, *side_files(os.fspath(hf))) if file is not None]
   changed = () if processor is None else PROCESSOR_FILES
   for file in files:
     if file.name not in (CONFIG, RECORD, *changed):

@@ -127,10 +127,17 @@ class CheckpointPlan:
       origins=origins,
     )
 
-  def record(self, readers: Readers) -> Record:
-    """Returns the content of conversion.json."""
+  def record(self, readers: Readers, drawn_dtype: np.dtype) -> Record:
+    """Returns the content of conversion.json.
+
+    Args:
+      drawn_dtype: of the parts that no checkpoint has.
+    """
     tensors = self.kept(readers)
     dtypes: dict[str, Any] = {label(*key): info.numpy_dtype.name for key, info in tensors.items()}
+    drawn = [rule for rule in self.rules if rule.source not in readers]
+    for place in (place for rule in drawn for place in rule.places(self.sizes)):
+      dtypes[label(place.rule.source, place.hf)] = drawn_dtype.name
     usual = Counter(dtypes.values()).most_common(1)[0][0]
     return Record(
       family=self.family.name,
@@ -202,6 +209,11 @@ def plan_from_hf(
 def rules_of(rules: Iterable[Rule], source: str) -> list[Rule]:
   """The rules of the tensors that a source has."""
   return [rule for rule in rules if rule.source == source]
+
+
+def in_form(rules: Iterable[Rule], scanned: bool) -> list[Rule]:
+  """The rules of a decoder whose layers are stacked, or each under a name of its own."""
+  return [rule if scanned else rule.unscanned() for rule in rules]
 
 
 def _comparable(one: int, other: int) -> bool:

@@ -71,7 +71,8 @@ def _check(folder: str, file: str) -> None:
 def _roots(folder: str) -> list[pathlib.Path]:
   """Returns the folders in which the files of a folder may lie."""
   real = pathlib.Path(os.path.realpath(folder))
-  repository = real.parent.parent
-  if real.parent.name != _SNAPSHOTS or not _REPOSITORY.fullmatch(repository.name):
-    return [real]
-  return [real, repository / _BLOBS, repository.parent / _BLOBS]
+  for snapshot in (real, real.parent):  # the folder may be that of a part of a model
+    repository = snapshot.parent.parent
+    if snapshot.parent.name == _SNAPSHOTS and _REPOSITORY.fullmatch(repository.name):
+      return [real, repository / _BLOBS, repository.parent / _BLOBS]
+  return [real]

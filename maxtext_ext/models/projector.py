@@ -44,6 +44,10 @@ class ProjectorConfig:
     )
 
 
+def _flops(hidden: int, config: ProjectorConfig) -> int:
+  return 2 * hidden * (config.in_dim + config.out_dim)
+
+
 class MLPProjector(nnx.Module):
   """linear_1, GELU, linear_2: in_dim -> in_dim -> out_dim.
 
@@ -63,9 +67,14 @@ class MLPProjector(nnx.Module):
     return self.linear_2(gelu(self.linear_1(x)))
 
   @staticmethod
-  def flops_per_token(config: ProjectorConfig) -> int:
+  def hidden(config: ProjectorConfig) -> int:
+    """Width between the linear layers."""
+    return config.in_dim
+
+  @classmethod
+  def flops_per_token(cls, config: ProjectorConfig) -> int:
     """FLOPs of the matrix products of a forward pass over one token."""
-    return 2 * config.in_dim * (config.in_dim + config.out_dim)
+    return _flops(cls.hidden(config), config)
 
 
 class SlamProjector(nnx.Module):
@@ -75,11 +84,9 @@ class SlamProjector(nnx.Module):
   frames.
   """
 
-  DEFAULT_HIDDEN = 2048
-
   def __init__(self, config: ProjectorConfig, *, rngs: nnx.Rngs) -> None:
     dtypes: dict[str, Any] = {"dtype": config.dtype, "weight_dtype": config.weight_dtype}
-    hidden = config.hidden_dim or self.DEFAULT_HIDDEN
+    hidden = self.hidden(config)
     self.linear_1 = linear(config.in_dim, hidden, ("embed", "mlp"), rngs=rngs, **dtypes)
     self.linear_2 = linear(hidden, config.out_dim, ("mlp", "embed"), rngs=rngs, **dtypes)
 
@@ -87,11 +94,15 @@ class SlamProjector(nnx.Module):
     """Projects every token alone."""
     return self.linear_2(jax.nn.relu(self.linear_1(x)))
 
+  @staticmethod
+  def hidden(config: ProjectorConfig) -> int:
+    """Width between the linear layers."""
+    return config.hidden_dim or 2048
+
   @classmethod
   def flops_per_token(cls, config: ProjectorConfig) -> int:
     """FLOPs of the matrix products of a forward pass over one token."""
-    hidden = config.hidden_dim or cls.DEFAULT_HIDDEN
-    return 2 * hidden * (config.in_dim + config.out_dim)
+    return _flops(cls.hidden(config), config)
 
 
 class NormedMLPProjector(nnx.Module):
@@ -108,7 +119,7 @@ class NormedMLPProjector(nnx.Module):
     dtypes: dict[str, Any] = {"dtype": config.dtype, "weight_dtype": config.weight_dtype}
     plain = {**dtypes, "use_bias": False, "rngs": rngs}
     norms: dict[str, Any] = {"out_dtype": config.dtype, "weight_dtype": config.weight_dtype}
-    hidden = config.hidden_dim or config.out_dim
+    hidden = self.hidden(config)
     self.linear_1 = linear(config.in_dim, hidden, ("embed", "mlp"), **plain)
     self.norm_1 = RMSNorm(hidden, rngs=rngs, **norms)
     self.linear_2 = linear(hidden, config.out_dim, ("mlp", "embed"), **plain)
@@ -119,10 +130,14 @@ class NormedMLPProjector(nnx.Module):
     return self.norm_2(self.linear_2(gelu(self.norm_1(self.linear_1(x)))))
 
   @staticmethod
-  def flops_per_token(config: ProjectorConfig) -> int:
+  def hidden(config: ProjectorConfig) -> int:
+    """Width between the linear layers."""
+    return config.hidden_dim or config.out_dim
+
+  @classmethod
+  def flops_per_token(cls, config: ProjectorConfig) -> int:
     """FLOPs of the matrix products of a forward pass over one token."""
-    hidden = config.hidden_dim or config.out_dim
-    return 2 * hidden * (config.in_dim + config.out_dim)
+    return _flops(cls.hidden(config), config)
 
 
 PROJECTORS: dict[str, Any] = {

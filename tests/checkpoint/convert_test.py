@@ -24,7 +24,8 @@ from benchmarks.parity.references import qwen3_asr_files as files
 from benchmarks.parity.references import qwen3_asr_odd as odd
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint.best import Best
-from maxtext_ext.checkpoint.convert import to_hf, to_maxtext
+from maxtext_ext.checkpoint.convert import to_maxtext
+from maxtext_ext.checkpoint.export import to_hf
 from maxtext_ext.checkpoint.keymap import KeyTableError
 from maxtext_ext.checkpoint.orbax_io import ParamsReader
 from maxtext_ext.checkpoint.training import TrainingCheckpoints, with_base_weights
@@ -239,7 +240,9 @@ def test_what_is_there_stays(tmp_path):
 
 KILLED = """
 import sys, time
-from maxtext_ext.checkpoint import convert, orbax_io
+from maxtext_ext.checkpoint import orbax_io
+from maxtext_ext.checkpoint.convert import to_maxtext
+from maxtext_ext.checkpoint.export import to_hf
 orbax_io.BATCH_BYTES = 1
 
 def wait(done, total):
@@ -247,7 +250,7 @@ def wait(done, total):
     print("half", flush=True)
     time.sleep(600)
 
-getattr(convert, sys.argv[1])(sys.argv[2], sys.argv[3], progress=wait)
+globals()[sys.argv[1]](sys.argv[2], sys.argv[3], progress=wait)
 """
 
 

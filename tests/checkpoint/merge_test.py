@@ -19,7 +19,8 @@ from benchmarks.parity.references.qwen3_asr import REFERENCE
 from benchmarks.parity.references.qwen3_omni import REFERENCE as OMNI
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint import adapter
-from maxtext_ext.checkpoint.convert import to_hf, to_maxtext
+from maxtext_ext.checkpoint.convert import to_maxtext
+from maxtext_ext.checkpoint.export import to_hf
 from maxtext_ext.checkpoint.keymap import KeyTableError, our_shapes
 from maxtext_ext.checkpoint.merge import export_adapter, import_adapter, merge_adapter
 from maxtext_ext.checkpoint.peft import Adapters, read_peft, write_peft

@@ -15,7 +15,8 @@ from benchmarks.parity.references import ours
 from benchmarks.parity.references import qwen3_omni_files as files
 from benchmarks.parity.references.qwen3_omni import REFERENCE
 from maxtext_ext.checkpoint import qwen3_omni as family
-from maxtext_ext.checkpoint.convert import to_hf, to_maxtext
+from maxtext_ext.checkpoint.convert import to_maxtext
+from maxtext_ext.checkpoint.export import to_hf
 from maxtext_ext.checkpoint.families import family_of
 from maxtext_ext.checkpoint.keymap import KeyTableError, our_shapes, places_by_name
 from maxtext_ext.keys.yml import package_configs
