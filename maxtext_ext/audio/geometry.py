@@ -27,6 +27,8 @@ class Geometry:
     stack: halved frames that become one token; those left over at the end of a clip are dropped.
     chunks_per_window: chunks that attend to each other.
     tails_share_windows: whether the last chunks of several clips may stand in one window.
+    padded_windows: whether a clip is padded with silence to whole windows, of which each has a
+      log-mel of its own, as if it were the whole clip.
     min_samples: shorter clips are zero-padded to this.
   """
 
@@ -35,11 +37,13 @@ class Geometry:
   stack: int = 1
   chunks_per_window: int
   tails_share_windows: bool
+  padded_windows: bool = False
   min_samples: int
 
   def __post_init__(self) -> None:
     halved = self._halve(self.frames_per_chunk)
     assert halved % self.stack == 0, f"{halved} frames of a chunk are no stacks of {self.stack}"
+    assert not (self.padded_windows and self.tails_share_windows), "padding is no other clip's"
     assert self.min_samples > N_FFT // 2, "a clip is reflected by half a frame at both ends"
     assert self.num_tokens(0) > 0, f"a clip of {self.min_samples} samples gives no token"
 
@@ -78,8 +82,16 @@ class Geometry:
     return max(samples, self.min_samples) // HOP
 
   def num_chunks(self, samples: int) -> int:
-    """Chunks of a clip of so many samples; the last one may be partial."""
-    return -(-self.num_frames(samples) // self.frames_per_chunk)
+    """Chunks of a clip of so many samples, of which the last one may be partial.
+
+    In padded windows those that hold any sound: the last frames see it behind the clip's own.
+    """
+    frames = self.num_frames(samples)
+    if self.padded_windows:
+      window = self.frames_per_chunk * self.chunks_per_window
+      heard = (samples + N_FFT // 2 - 1) // HOP + 1
+      frames = min(max(frames, heard), -(-frames // window) * window)
+    return -(-frames // self.frames_per_chunk)
 
   def tokens[Ints](self, frames: Ints) -> Ints:
     """Audio tokens of so many mel frames of a clip, an int or integers of numpy or jax."""

@@ -1,7 +1,7 @@
 """Log-mel spectrogram in JAX, computed from waveform chunks inside the jitted step.
 
-Equals `transformers.WhisperFeatureExtractor` without its padding to 30 s: 25 ms periodic Hann,
-10 ms hop, Slaney mel 0-8 kHz, log10 clamped at 1e-10, floor 8 below the clip's maximum,
+Equals `transformers.WhisperFeatureExtractor`, with or without its padding to 30 s: 25 ms periodic
+Hann, 10 ms hop, Slaney mel 0-8 kHz, log10 clamped at 1e-10, floor 8 below the clip's maximum,
 (x + 4) / 4.
 """
 
@@ -108,6 +108,8 @@ def log_mel(
   chunk_frames_BWC: Int[Array, "B W C"],
   chunk_segment_BWC: Int[Array, "B W C"],
   num_mel_bins: int,
+  *,
+  padded_windows: bool = False,
 ) -> Float[Array, "B W C F M"]:
   """Computes the normalised log-mel of every chunk; a clip's chunks share one maximum.
 
@@ -119,15 +121,23 @@ def log_mel(
     chunk_segment_BWC: number of the clip within its row; equal numbers share a maximum, wherever
       in the row their chunks lie.
     num_mel_bins: M, 80 or 128 in the published models.
+    padded_windows: whether the encoder's geometry has them: then a window's chunks share one
+      maximum, and the log-mel of the silence behind a clip is kept.
 
   Returns:
-    float32; exactly 0.0 beyond the real frames, which is how the encoder is padded.
+    float32; without padded windows exactly 0.0 beyond the real frames, which is how such an encoder
+    is padded.
   """
   # One window at a time: frames and spectra take 15 times the memory of int16 samples.
   log_WBCFM = lax.map(
     lambda samples_BCT: _log_power(samples_BCT, num_mel_bins), jnp.moveaxis(samples_BWCT, 1, 0)
   )
   log_BWCFM = jnp.moveaxis(log_WBCFM, 0, 1)
+  if padded_windows:
+    heard_BWC11 = chunk_segment_BWC[..., None, None] > 0
+    log_BWCFM = jnp.where(heard_BWC11, log_BWCFM, jnp.log10(MEL_FLOOR))
+    return _normalise(log_BWCFM, log_BWCFM.max(axis=(-3, -2, -1), keepdims=True))
+
   real_BWCF = jnp.arange(log_BWCFM.shape[-2]) < chunk_frames_BWC[..., None]
   log_BWCFM = jnp.where(real_BWCF[..., None], log_BWCFM, jnp.log10(MEL_FLOOR))
 
@@ -136,7 +146,10 @@ def log_mel(
   chunk_max = log_BWCFM.max(axis=(-2, -1)).reshape(rows, -1)
   same_clip = segment[:, :, None] == segment[:, None, :]
   clip_max = jnp.where(same_clip, chunk_max[:, None, :], -jnp.inf).max(axis=-1)
-  floor = clip_max.reshape(chunk_segment_BWC.shape)[..., None, None] - DYNAMIC_RANGE
-
-  mel_BWCFM = (jnp.maximum(log_BWCFM, floor) + 4.0) / 4.0
+  clip_max_BWC11 = clip_max.reshape(chunk_segment_BWC.shape)[..., None, None]
+  mel_BWCFM = _normalise(log_BWCFM, clip_max_BWC11)
   return jnp.where(real_BWCF[..., None], mel_BWCFM, 0.0)
+
+
+def _normalise(log: Array, loudest: Array) -> Array:
+  return (jnp.maximum(log, loudest - DYNAMIC_RANGE) + 4.0) / 4.0

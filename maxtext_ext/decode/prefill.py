@@ -113,7 +113,8 @@ class Prefill:
     mel_RWCFM = model.mel(batch)
     together = shape.windows_together
     full = geometry.chunks_per_window
-    sizes = [full // 2, full] if together == 1 and full > 1 else [full]
+    halves = together == 1 and full > 1 and not geometry.padded_windows
+    sizes = [full // 2, full] if halves else [full]
     tokens = (shape.lanes, shape.windows, geometry.tokens_per_window, self._config.emb_dim)
 
     def encode_some(number: Array, audio_RWAD: Array) -> Array:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from maxtext_ext.audio.geometry import N_FFT, Geometry
 
@@ -48,7 +49,8 @@ def cut_chunks(samples: np.ndarray, geometry: Geometry) -> np.ndarray:
   [T] -> [n, chunk_samples], same dtype; n = geometry.num_chunks(T). The clip is zero-padded to
   `min_samples` and reflected by 200 samples at both ends, so frame f of chunk k is the frame
   frames_per_chunk * k + f of the clip's centred STFT (Whisper's log-mel). The last chunk's
-  samples are followed by zeros, which no real frame covers.
+  samples are followed by zeros, which no real frame covers. With `padded_windows` the clip is
+  zero-padded to whole windows, and each of them is reflected like a clip.
   """
   chunks = np.empty((geometry.num_chunks(len(samples)), geometry.chunk_samples), samples.dtype)
   write_chunks(samples, 0, chunks, geometry)
@@ -65,6 +67,9 @@ def write_chunks(samples: np.ndarray, first: int, out: np.ndarray, geometry: Geo
   """
   if (missing := geometry.min_samples - len(samples)) > 0:
     samples = np.concatenate([samples, np.zeros(missing, samples.dtype)])
+  if geometry.padded_windows:
+    _write_padded(samples, first, out, geometry)
+    return
   hop, last = geometry.chunk_hop, geometry.num_chunks(len(samples)) - 1
   stop = first + len(out)
   assert 0 <= first < stop <= last + 1, f"chunks {first} to {stop} of {last + 1}"
@@ -83,6 +88,21 @@ def write_chunks(samples: np.ndarray, first: int, out: np.ndarray, geometry: Geo
     out[begin - first : end - first] = inner
   for chunk in {0, last}.intersection(range(first, stop)):
     _write_at_the_end(samples, chunk, out[chunk - first], hop)
+
+
+def _write_padded(samples: np.ndarray, first: int, out: np.ndarray, geometry: Geometry) -> None:
+  """Writes chunks of padded windows; those behind the clip are zeros."""
+  size, hop = geometry.chunks_per_window, geometry.chunk_hop
+  stop = first + len(out)
+  for window in range(first // size, -(-stop // size)):
+    part = samples[window * size * hop : (window + 1) * size * hop]
+    padded = np.zeros(size * hop + 2 * PAD, samples.dtype)
+    padded[PAD : PAD + len(part)] = part
+    padded[:PAD] = padded[2 * PAD : PAD : -1]
+    padded[-PAD:] = padded[-PAD - 2 : -2 * PAD - 2 : -1]
+    chunks = sliding_window_view(padded, geometry.chunk_samples)[::hop]
+    begin, end = max(first, window * size), min(stop, (window + 1) * size)
+    out[begin - first : end - first] = chunks[begin - window * size : end - window * size]
 
 
 def _write_at_the_end(samples: np.ndarray, chunk: int, out: np.ndarray, hop: int) -> None:

@@ -14,15 +14,20 @@ from maxtext_ext.models.lora import LORA_A, LORA_B
 from maxtext_ext.models.make import groups_of, model_class
 from maxtext_ext.models.parts import ADAPTERS, ROUTER, learning_rates
 
+FIXED = "fixed"  # a group that never trains
+_FIXED_TABLES = ("embed_positions",)  # Whisper's sinusoids, which its own training kept too
+
 
 def group_of(path: Sequence[Any], roots: Mapping[str, str]) -> str:
   """Returns the group of a parameter, by its path in the model.
 
   Args:
     roots: `GROUPS` of the model: the group by the first name of the path. It counts unless the
-      parameter is an adapter or routes tokens to experts.
+      parameter is an adapter, routes tokens to experts, or is a table that never trains.
   """
   names = [str(name) for name in path]
+  if names[-1] in _FIXED_TABLES:
+    return FIXED
   if names[-1].endswith((LORA_A, LORA_B)):
     return ADAPTERS
   if "moe_block" in names and "gate" in names:

@@ -84,11 +84,13 @@ class SpeechLM(bridge.Transformer):
 
   def mel(self, batch: Batch) -> Float[Array, "B W C F M"]:
     """Computes the log-mel of every chunk, without masks."""
+    encoder = self.speech_encoder.config
     return log_mel(
       batch["samples"],
       batch["chunk_frames"],
       batch["chunk_segment"],
-      num_mel_bins=self.speech_encoder.config.num_mel_bins,
+      num_mel_bins=encoder.num_mel_bins,
+      padded_windows=encoder.geometry.padded_windows,
     )
 
   def encode_mel(

@@ -5,16 +5,9 @@ import pytest
 
 from maxtext_ext.audio.geometry import HOP, N_FFT, Geometry
 from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY as QWEN3
+from maxtext_ext.models.encoders.whisper import WhisperConfig
 
-# Whisper's encoder, and a projector that stacks 5 of its 1,500 positions in 30 s.
-WHISPER = Geometry(
-  frames_per_chunk=100,
-  halvings=1,
-  stack=5,
-  chunks_per_window=30,
-  tails_share_windows=False,
-  min_samples=1_600,
-)
+WHISPER = WhisperConfig(d_model=2, heads=1, layers=1, ffn_dim=1, stack=5).geometry
 
 
 @pytest.mark.parametrize(
@@ -60,6 +53,25 @@ def test_frames_and_chunks_of_a_clip(samples: int, frames: int, chunks: int):
   assert QWEN3.num_tokens(samples) == QWEN3.tokens(frames)
 
 
+@pytest.mark.parametrize(
+  ("samples", "chunks"),
+  [
+    (1, 1),
+    (19_000, 1),  # frame 119 is the last that sees it
+    (19_001, 2),  # frame 120 does
+    (460_600, 24),
+    (460_601, 25),
+    (480_000, 25),
+    (480_159, 25),  # less than a frame more: no window for it
+    (480_160, 26),
+    (499_001, 27),
+  ],
+)
+def test_chunks_of_padded_windows_are_those_with_sound(samples: int, chunks: int):
+  assert WHISPER.num_chunks(samples) == chunks
+  assert WHISPER.num_chunks(samples) * WHISPER.frames_per_chunk >= WHISPER.num_frames(samples)
+
+
 def test_a_chunk_holds_what_its_frames_look_at():
   last_frame_start = (QWEN3.frames_per_chunk - 1) * HOP
   assert QWEN3.chunk_samples == last_frame_start + N_FFT == 16_240
@@ -70,8 +82,9 @@ def test_a_chunk_holds_what_its_frames_look_at():
 @pytest.mark.parametrize(
   ("change", "message"),
   [
-    ({"stack": 4}, "50 frames of a chunk are no stacks of 4"),
+    ({"stack": 7}, "60 frames of a chunk are no stacks of 7"),
     ({"min_samples": 100}, "reflected"),
+    ({"tails_share_windows": True}, "padding is no other clip's"),
     ({"min_samples": 320}, "gives no token"),
   ],
 )

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from benchmarks.parity.mel import SIGNALS, chirps, draw, extractor, noise, one_row, reference
+from benchmarks.parity.whisper import pack
 from maxtext_ext.audio import mel
 from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.input.windows import cut_chunks
 from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY
+from maxtext_ext.models.encoders.whisper import WhisperConfig
 
 TOLERANCE = 1e-4
 
@@ -102,3 +104,20 @@ def test_every_row_has_clips_of_its_own():
   both = jitted(80, "rfft")(*(jnp.concatenate(pair) for pair in zip(*batches, strict=True)))
   for row, clip in zip(np.asarray(both), alone, strict=True):
     np.testing.assert_allclose(row.reshape(-1, 80), clip, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("seconds", "num_mel_bins"), [(1.2, 80), (29.996, 128), (31.0, 80)])
+def test_padded_windows_equal_the_extractor_with_its_padding(seconds: float, num_mel_bins: int):
+  geometry = WhisperConfig(d_model=2, heads=1, layers=1, ffn_dim=1).geometry
+  clip = draw(chirps, seconds)
+  (samples, frames, segment), _ = pack([clip], 2, geometry)
+  got = jax.jit(lambda *batch: mel.log_mel(*batch, num_mel_bins, padded_windows=True))(
+    samples, frames, segment
+  )
+  parts = [clip[:480_000], clip[480_000:]]
+  for window, part in enumerate(parts[: 1 + (seconds > 30)]):
+    want = extractor(num_mel_bins)(part, sampling_rate=SAMPLE_RATE, return_tensors="np")
+    found = np.asarray(got[0, window]).reshape(3_000, num_mel_bins).T
+    np.testing.assert_allclose(found, want["input_features"][0], rtol=0, atol=TOLERANCE)
+  if seconds <= 30:  # a window of no clip is as Whisper sees silence
+    np.testing.assert_allclose(got[0, 1], -1.5, atol=1e-6)

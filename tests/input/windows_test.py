@@ -15,10 +15,13 @@ from maxtext_ext.input.windows import (
   write_chunks,
 )
 from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY as QWEN3
+from maxtext_ext.models.encoders.whisper import WhisperConfig
 
 OWN_WINDOWS = Geometry(
   frames_per_chunk=40, halvings=2, chunks_per_window=5, tails_share_windows=False, min_samples=900
 )
+PADDED = WhisperConfig(d_model=2, heads=1, layers=1, ffn_dim=1).geometry
+SHORT_PADDED = dataclasses.replace(OWN_WINDOWS, padded_windows=True)
 EDGES = [1, 199, 200, 7_999, 8_000, 8_001, 15_801, 15_959, 15_960, 15_999, 16_000, 16_001, 16_039]
 EDGES += [16_040, 16_041, 16_159, 16_160, 24_000, 31_999, 127_999, 128_000, 128_160, 480_000]
 
@@ -48,6 +51,36 @@ def test_frames_see_the_samples_of_a_centred_stft_at_any_length(geometry, length
   check_against_centred_stft(np.arange(1, length + 1, dtype=np.int16), geometry)
 
 
+def check_against_padded_windows(samples, geometry):
+  """Every frame sees what it sees in its part of the clip, padded to a window and reflected."""
+  size, per_chunk = geometry.chunks_per_window, geometry.frames_per_chunk
+  chunks = cut_chunks(samples, geometry)
+  assert len(chunks) == geometry.num_chunks(len(samples))
+  whole = -(-len(chunks) // size)
+  # What a batch holds: zeros behind the chunks.
+  held = np.pad(chunks, ((0, whole * size - len(chunks)), (0, 0)))
+  for window in range(whole):
+    part = samples[window * size * geometry.chunk_hop : (window + 1) * size * geometry.chunk_hop]
+    part = np.pad(part, (0, size * geometry.chunk_hop - len(part)))
+    part = np.pad(part, N_FFT // 2, mode="reflect")
+    for frame in range(size * per_chunk):
+      chunk, inside = divmod(frame, per_chunk)
+      got = held[window * size + chunk, inside * HOP : inside * HOP + N_FFT]
+      np.testing.assert_array_equal(
+        got, part[frame * HOP : frame * HOP + N_FFT], err_msg=f"{frame}"
+      )
+
+
+@pytest.mark.parametrize("length", [1, 19_000, 19_001, 479_900, 480_000, 480_100, 480_160, 700_000])
+def test_frames_of_padded_windows_see_each_part_of_a_clip_alone(length):
+  check_against_padded_windows(np.arange(1, length + 1, dtype=np.int32), PADDED)
+
+
+@given(length=st.integers(1, 70_000))
+def test_frames_of_padded_windows_see_each_part_of_a_clip_alone_at_any_length(length):
+  check_against_padded_windows(np.arange(1, length + 1, dtype=np.int32), SHORT_PADDED)
+
+
 def test_chunks_hold_no_sample_behind_the_clip():
   chunks = cut_chunks(np.ones(20_000, np.float32), QWEN3)
   assert chunks.shape[0] == 2
@@ -56,15 +89,16 @@ def test_chunks_hold_no_sample_behind_the_clip():
   np.testing.assert_array_equal(chunks[1, 4_400:], 0)
 
 
+@pytest.mark.parametrize("geometry", [QWEN3, SHORT_PADDED])
 @given(data=st.data(), length=st.integers(1, 100_000), dtype=st.sampled_from(["<f4", "<i2"]))
-def test_any_run_of_chunks_is_written_over_what_was_there(data, length, dtype):
+def test_any_run_of_chunks_is_written_over_what_was_there(geometry, data, length, dtype):
   stored = b"x" + np.arange(1, length + 1).astype(dtype).tobytes()
   samples = np.frombuffer(stored, dtype, offset=1)  # not aligned, and read-only
-  chunks = cut_chunks(samples.copy(), QWEN3)
+  chunks = cut_chunks(samples.copy(), geometry)
   first = data.draw(st.integers(0, len(chunks) - 1))
   stop = data.draw(st.integers(first + 1, len(chunks)))
-  out = np.full((stop - first, QWEN3.chunk_samples), 77, dtype)
-  write_chunks(samples, first, out, QWEN3)
+  out = np.full((stop - first, geometry.chunk_samples), 77, dtype)
+  write_chunks(samples, first, out, geometry)
   np.testing.assert_array_equal(out, chunks[first:stop])
 
 

@@ -52,6 +52,7 @@ def test_every_parameter_has_one_part(keys, expected):
   [
     ("speech_encoder/layers/fc1/kernel", "encoder"),
     ("speech_encoder/layers/fc1/kernel_lora_a", "adapters"),
+    ("speech_encoder/embed_positions", "fixed"),
     ("projector/linear_1/bias", "projector"),
     ("token_embedder/embedding", "lm"),
     ("decoder/logits_dense/kernel", "lm"),

@@ -112,21 +112,8 @@ class Reference:
     return draw(self.shapes(), seed=self.seed)
 
   def clips(self) -> list[np.ndarray]:
-    """Mono 16 kHz float32 clips: a voice in syllables over noise, each louder or softer.
-
-    Their values lie on the int16 grid: clip * 32768 is whole.
-    """
-    rng = np.random.default_rng(1)
-    out = []
-    for seconds in self.seconds:
-      t = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
-      pitch, syllables, level = rng.uniform(90, 250), rng.uniform(2, 5), 10 ** rng.uniform(-2, -0.3)
-      phase = 2 * np.pi * (pitch * t + 20 * np.sin(2 * np.pi * 0.6 * t))
-      voice = sum(np.sin(k * phase + k * k) / k for k in range(1, 15)) / 2
-      envelope = np.clip(np.sin(2 * np.pi * syllables * t) + 0.4, 0, 1)
-      samples = level * (envelope * voice + 0.02 * rng.standard_normal(t.size))
-      out.append((np.round(samples * 32_768).clip(-32_768, 32_767) / 32_768).astype(np.float32))
-    return out
+    """The clips, see `voices`."""
+    return voices(self.seconds)
 
   @property
   def path(self) -> pathlib.Path:
@@ -146,6 +133,27 @@ class Reference:
   def save(self, outputs: dict[str, Any]) -> None:
     """Writes the stored outputs."""
     np.savez_compressed(self.path, **outputs)
+
+
+def voices(lengths: tuple[float, ...]) -> list[np.ndarray]:
+  """Mono 16 kHz float32 clips: a voice in syllables over noise, each louder or softer.
+
+  Their values lie on the int16 grid: clip * 32768 is whole.
+
+  Args:
+    lengths: seconds of each.
+  """
+  rng = np.random.default_rng(1)
+  out = []
+  for seconds in lengths:
+    t = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    pitch, syllables, level = rng.uniform(90, 250), rng.uniform(2, 5), 10 ** rng.uniform(-2, -0.3)
+    phase = 2 * np.pi * (pitch * t + 20 * np.sin(2 * np.pi * 0.6 * t))
+    voice = sum(np.sin(k * phase + k * k) / k for k in range(1, 15)) / 2
+    envelope = np.clip(np.sin(2 * np.pi * syllables * t) + 0.4, 0, 1)
+    samples = level * (envelope * voice + 0.02 * rng.standard_normal(t.size))
+    out.append((np.round(samples * 32_768).clip(-32_768, 32_767) / 32_768).astype(np.float32))
+  return out
 
 
 def _linear(name: str, rows: int, columns: int) -> Shapes:

@@ -8,12 +8,13 @@ mean something and the others are finite.
 
 from typing import Any
 
-from maxtext_ext.models.encoders import lmu, qwen3_audio
+from maxtext_ext.models.encoders import lmu, qwen3_audio, whisper
 from maxtext_ext.models.encoders.base import EncoderConfig
 
 ENCODERS: dict[str, Any] = {
   "qwen3_audio": qwen3_audio.Qwen3AudioEncoder,
   "lmu": lmu.LMUEncoder,
+  "whisper": whisper.WhisperEncoder,
 }
 
 

@@ -92,7 +92,7 @@ class EncoderConfig(pydantic.BaseModel, abc.ABC):
   @property
   @abc.abstractmethod
   def out_dim(self) -> int:
-    """Width of the audio tokens, and of the layers."""
+    """Width of the audio tokens; times their number the values between two layers."""
 
   @abc.abstractmethod
   def flops_per_window(self) -> float:

@@ -10,14 +10,18 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pydantic
 from flax import nnx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 from pydantic import Field
 
 from maxtext_ext.audio.geometry import Geometry
-from maxtext_ext.models.encoders.base import EncoderConfig
+from maxtext_ext.models.encoders.transformer import (
+  Attend,
+  TransformerConfig,
+  run_layers,
+  stack_layers,
+)
 from maxtext_ext.models.layers import HalvingConv, LayerNorm, by_rows, gelu, linear
 
 # Figures of `Qwen3ASRFeatureExtractor` and `Qwen3ASREncoder` (transformers, models/qwen3_asr).
@@ -32,24 +36,14 @@ MAX_TIMESCALE = 10_000.0  # of the sinusoidal positions
 MASKED = -1e30  # a score; finite, so that rows without any key stay finite
 
 
-class Qwen3AudioConfig(EncoderConfig):
-  """Shape and arithmetic of a Qwen3AudioEncoder; LayerNorm and softmax are float32 always.
+class Qwen3AudioConfig(TransformerConfig):
+  """Shape and arithmetic of a Qwen3AudioEncoder.
 
   Attributes:
     downsample_channels: of the convolutions; `downsample_hidden_size` in the checkpoints.
   """
 
-  layers: int = Field(ge=1)
-  d_model: int = Field(ge=1)
-  heads: int = Field(ge=1)
-  ffn_dim: int = Field(ge=1)
   downsample_channels: int = Field(ge=1)
-
-  @pydantic.model_validator(mode="after")
-  def _check_width(self) -> Self:
-    if self.d_model % self.heads or self.d_model % 2:
-      raise ValueError(f"d_model={self.d_model} must be even and a multiple of heads={self.heads}")
-    return self
 
   @classmethod
   def from_keys(cls, config: Any) -> Self:
@@ -92,8 +86,7 @@ class Qwen3AudioConfig(EncoderConfig):
       convolutions += 2 * frames * mels * 9 * inputs * channels
       inputs = channels
     convolutions += 2 * GEOMETRY.tokens_per_chunk * channels * mels * dim
-    layer = 2 * (4 * dim**2 + 2 * dim * self.ffn_dim) + 4 * tokens * dim
-    return GEOMETRY.chunks_per_window * convolutions + tokens * self.layers * layer
+    return GEOMETRY.chunks_per_window * convolutions + self.layers_flops(tokens)
 
   @property
   def widest_values_per_window(self) -> int:
@@ -121,55 +114,16 @@ def attention_mask(
   return same & (segment_BWA[..., None, :] > 0)
 
 
-class WindowAttention(nnx.Module):
-  """Multi-head attention inside each window."""
+def attend_where(mask_BWAA: Bool[Array, "B W A A"]) -> Attend:
+  """Returns attention of the tokens of each window to those where the mask is True."""
 
-  def __init__(self, config: Qwen3AudioConfig, *, rngs: nnx.Rngs) -> None:
-    dim = config.d_model
-    dtypes: dict[str, Any] = {"dtype": config.dtype, "weight_dtype": config.weight_dtype}
-    self.q_proj = linear(dim, dim, ("embed", "heads"), rngs=rngs, **dtypes)
-    self.k_proj = linear(dim, dim, ("embed", "heads"), rngs=rngs, **dtypes)
-    self.v_proj = linear(dim, dim, ("embed", "heads"), rngs=rngs, **dtypes)
-    scale = 1 / (2 * config.layers)  # keeps the residual sum from growing with depth
-    self.out_proj = linear(dim, dim, ("heads", "embed"), scale=scale, rngs=rngs, **dtypes)
-    self.heads = config.heads
-
-  def __call__(
-    self, x_BWAD: Float[Array, "B W A D"], mask_BWAA: Bool[Array, "B W A A"]
-  ) -> Float[Array, "B W A D"]:
-    """Attends where the mask is True."""
-    by_head = (*x_BWAD.shape[:-1], self.heads, -1)
-    q_BWANH = self.q_proj(x_BWAD).reshape(by_head)
-    k_BWANH = self.k_proj(x_BWAD).reshape(by_head)
-    v_BWANH = self.v_proj(x_BWAD).reshape(by_head)
-    q_BWANH = q_BWANH * q_BWANH.shape[-1] ** -0.5
+  def attend(q_BWANH: Array, k_BWANH: Array, v_BWANH: Array) -> Array:
     scores_BWNQA = jnp.einsum("BWQNH,BWANH->BWNQA", q_BWANH, k_BWANH).astype(jnp.float32)
     scores_BWNQA = jnp.where(mask_BWAA[:, :, None], scores_BWNQA, MASKED)
-    weights_BWNQA = jax.nn.softmax(scores_BWNQA, axis=-1).astype(x_BWAD.dtype)
-    out_BWANH = jnp.einsum("BWNQA,BWANH->BWQNH", weights_BWNQA, v_BWANH)
-    return self.out_proj(out_BWANH.reshape(x_BWAD.shape))
+    weights_BWNQA = jax.nn.softmax(scores_BWNQA, axis=-1).astype(v_BWANH.dtype)
+    return jnp.einsum("BWNQA,BWANH->BWQNH", weights_BWNQA, v_BWANH)
 
-
-class EncoderLayer(nnx.Module):
-  """Pre-LayerNorm attention and feed-forward."""
-
-  def __init__(self, config: Qwen3AudioConfig, *, rngs: nnx.Rngs) -> None:
-    dim, ffn_dim = config.d_model, config.ffn_dim
-    dtypes: dict[str, Any] = {"dtype": config.dtype, "weight_dtype": config.weight_dtype}
-    norms = {"out_dtype": config.dtype, "weight_dtype": config.weight_dtype}
-    self.self_attn_layer_norm = LayerNorm(dim, rngs=rngs, **norms)
-    self.self_attn = WindowAttention(config, rngs=rngs)
-    self.final_layer_norm = LayerNorm(dim, rngs=rngs, **norms)
-    self.fc1 = linear(dim, ffn_dim, ("embed", "mlp"), rngs=rngs, **dtypes)
-    scale = 1 / (2 * config.layers)
-    self.fc2 = linear(ffn_dim, dim, ("mlp", "embed"), scale=scale, rngs=rngs, **dtypes)
-
-  def __call__(
-    self, x_BWAD: Float[Array, "B W A D"], mask_BWAA: Bool[Array, "B W A A"]
-  ) -> Float[Array, "B W A D"]:
-    """Applies the layer to all windows."""
-    x_BWAD = x_BWAD + self.self_attn(self.self_attn_layer_norm(x_BWAD), mask_BWAA)
-    return x_BWAD + self.fc2(gelu(self.fc1(self.final_layer_norm(x_BWAD))))
+  return attend
 
 
 class Qwen3AudioEncoder(nnx.Module):
@@ -191,13 +145,7 @@ class Qwen3AudioEncoder(nnx.Module):
     self.conv_out = linear(
       features, config.d_model, ("mlp", "embed"), use_bias=False, rngs=rngs, **dtypes
     )
-
-    @nnx.split_rngs(splits=config.layers)
-    @nnx.vmap(in_axes=(0,), out_axes=0, transform_metadata={nnx.PARTITION_NAME: "layers"})
-    def stack(rngs: nnx.Rngs) -> EncoderLayer:
-      return EncoderLayer(config, rngs=rngs)
-
-    self.layers = stack(rngs)
+    self.layers = stack_layers(config, key_bias=True, rngs=rngs)
     self.ln_post = LayerNorm(
       config.d_model, out_dtype=config.dtype, weight_dtype=config.weight_dtype, rngs=rngs
     )
@@ -222,7 +170,8 @@ class Qwen3AudioEncoder(nnx.Module):
     real_BWCF = jnp.arange(GEOMETRY.frames_per_chunk) < chunk_frames_BWC[..., None]
     mel_BWCFM = jnp.where(real_BWCF[..., None], mel_BWCFM, 0.0)
     x_BWAD = self._downsample(mel_BWCFM)
-    x_BWAD = self._run_layers(x_BWAD, attention_mask(chunk_frames_BWC, chunk_segment_BWC))
+    attend = attend_where(attention_mask(chunk_frames_BWC, chunk_segment_BWC))
+    x_BWAD = run_layers(self.layers, x_BWAD, attend, self.config)
     return self.ln_post(x_BWAD)
 
   def _downsample(self, mel_BWCFM: Array) -> Array:
@@ -257,20 +206,3 @@ class Qwen3AudioEncoder(nnx.Module):
       return by_rows(nnx.merge(graph, weights)._convolve(by_rows(mel_BCFM)))
 
     return jnp.swapaxes(lax.map(convolve, jnp.swapaxes(mel_BWCFM, 0, 1)), 0, 1)
-
-  def _run_layers(self, x_BWAD: Array, mask_BWAA: Array) -> Array:
-    """Scans over the stacked layers: one layer is compiled, whatever their number.
-
-    Rows stay on their devices and weights come to them; else the compiler may split a layer's width
-    instead, and send every activation round.
-    """
-    graph, stacked = nnx.split(self.layers)
-
-    def step(x_BWAD: Array, layer: nnx.State) -> tuple[Array, None]:
-      return by_rows(nnx.merge(graph, layer)(by_rows(x_BWAD), mask_BWAA)), None
-
-    if self.config.remat:
-      # A loop has nothing that the compiler could find twice.
-      step = jax.checkpoint(step, prevent_cse=self.config.unroll)
-    x_BWAD, _ = lax.scan(step, x_BWAD, stacked, unroll=self.config.unroll)
-    return x_BWAD
