@@ -103,6 +103,11 @@ SMALL = WhisperReference(name="small", d_model=768, heads=12, published_layers=1
 MEDIUM = WhisperReference(name="medium", d_model=1024, heads=16, published_layers=24)
 # large-v3-turbo has the same encoder.
 LARGE = WhisperReference(name="large-v3", mels=128, d_model=1280, heads=20, published_layers=32)
+# Whisper tiny.en with its trained weights, which are not drawn.
+TRAINED = WhisperReference(
+  name="tiny.en", d_model=384, heads=6, published_layers=4, layers=4, seconds=(0.4, 4.7, 30.0)
+)
+TRAINED_PATH = GOLDEN / "tiny_en.npz"
 REFERENCES = {each.name: each for each in (TINY, BASE, SMALL, MEDIUM, LARGE)}
 
 
