@@ -184,8 +184,9 @@ def to_hf(
         _write_tensors(own, sizes, weights, writer, count)
       tensors += len(shapes)
       nbytes += sum(info.nbytes for info in writer.tensors.values())
-      options = {"part": source, "tokenizer": part.tokenizer}
-      staging.copy_back(base, folder, written[source], processor, **options)
+      staging.copy_back(
+        base, folder, written[source], processor, part=source, tokenizer=part.tokenizer
+      )
     if adapters is not None:
       keys = {**model, "logits_via_embedding": tied, "scan_layers": scanned}
       _write_adapters(target, adapters, weights, {**keys, "checkpoint_family": family.name})

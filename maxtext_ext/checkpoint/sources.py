@@ -80,7 +80,7 @@ def open_sources(given: Mapping[str, str]) -> Sources:
     listed = ", ".join(f"{name}={value}" for name, value in given.items())
     raise ValueError(f"{listed}: no model is made of exactly these; {describe_sources()}")
   kinds = {
-    (name, kind): config
+    (name, kind): dict(config)
     for family in candidates
     for name, part in family.parts.items()
     for kind, config in part.kinds.items()

@@ -8,7 +8,8 @@ from safetensors.numpy import load_file
 from benchmarks.parity.references.dense_lm import LLAMA, QWEN2, SMOLLM2
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint import families
-from maxtext_ext.checkpoint.convert import to_hf, to_maxtext
+from maxtext_ext.checkpoint.convert import to_maxtext
+from maxtext_ext.checkpoint.export import to_hf
 from maxtext_ext.checkpoint.orbax_io import ParamsReader
 from maxtext_ext.checkpoint.peft import Adapters, read_peft, write_peft
 from maxtext_ext.checkpoint.peft_rules import adapter_rules, sizes_of
