@@ -20,7 +20,7 @@ from maxtext_ext.models.layers import HalvingConv, LayerNorm, by_rows, gelu, lin
 from maxtext_ext.models.lmu import LMU, LMUFFT
 from maxtext_ext.models.lmu import LMUConfig as LayerConfig
 
-FRAMES_PER_CHUNK = 100  # 1 s, which can be halved twice
+FRAMES_PER_CHUNK = 8  # 80 ms, which can be halved twice
 
 
 class LMUEncoderConfig(EncoderConfig):
@@ -40,6 +40,7 @@ class LMUEncoderConfig(EncoderConfig):
   """
 
   ONE_CLIP_A_ROW: ClassVar[bool] = True
+  takes_key: ClassVar[bool] = True
 
   layers: int = Field(ge=1)
   width: int = Field(ge=1)
@@ -85,7 +86,7 @@ class LMUEncoderConfig(EncoderConfig):
 
   @property
   def geometry(self) -> Geometry:
-    """Windows of one chunk of 1 s, so that rows are as long as their clips."""
+    """Windows of one chunk of 80 ms, so that rows are as long as their clips."""
     return Geometry(
       frames_per_chunk=FRAMES_PER_CHUNK,
       halvings=self.halvings,
@@ -203,7 +204,7 @@ class LMUEncoder(nnx.Module):
 
   def __call__(
     self,
-    mel_BWCFM: Float[Array, "B W C 100 M"],
+    mel_BWCFM: Float[Array, "B W C F M"],
     chunk_frames_BWC: Int[Array, "B W C"],
     chunk_segment_BWC: Int[Array, "B W C"],
     *,
@@ -213,7 +214,7 @@ class LMUEncoder(nnx.Module):
 
     Args:
       mel_BWCFM: normalised log-mel (`audio.mel.log_mel`).
-      chunk_frames_BWC: real frames in each chunk, 0..100; frames beyond them are not read.
+      chunk_frames_BWC: real frames in each chunk, 0..F; frames beyond them are not read.
       chunk_segment_BWC: 1 where there is a chunk of the clip, else 0.
       key: of the dropout in training; None: there is none.
 

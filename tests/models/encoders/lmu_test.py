@@ -11,7 +11,7 @@ from flax import nnx
 from jax.extend.core import jaxprs_in_params
 from scipy.special import erf, softmax
 
-from maxtext_ext.models.encoders.lmu import LMUEncoder, LMUEncoderConfig
+from maxtext_ext.models.encoders.lmu import FRAMES_PER_CHUNK, LMUEncoder, LMUEncoderConfig
 from maxtext_ext.models.lmu import discretise
 
 MELS, WIDTH, HEADS, MEMORY, CHANNELS = 12, 16, 4, 6, 3
@@ -39,14 +39,16 @@ def compiled(**keys: Any) -> Any:
   return jax.jit(lambda *batch, key=None: nnx.merge(graph, state)(*batch, key=key))
 
 
-def batch(frames: list[int], windows: int, padding: float = 0.0) -> list[jax.Array]:
-  """Rows of so many frames of noise; the same noise whatever the windows."""
-  mel = np.full((len(frames), windows * 100, MELS), padding, np.float32)
+def batch(frames: list[int], seconds: int, padding: float = 0.0) -> list[jax.Array]:
+  """Rows of so many frames of noise; the same noise whatever the length of the rows."""
+  chunk = FRAMES_PER_CHUNK
+  windows = -(-100 * seconds // chunk)
+  mel = np.full((len(frames), windows * chunk, MELS), padding, np.float32)
   for row, count in enumerate(frames):
     mel[row, :count] = np.random.default_rng(count).normal(size=(count, MELS))
-  chunks = np.clip(np.asarray(frames)[:, None] - 100 * np.arange(windows), 0, 100)
+  counts = np.clip(np.asarray(frames)[:, None] - chunk * np.arange(windows), 0, chunk)
   shape = (len(frames), windows, 1)
-  mel, chunks = mel.reshape(*shape, 100, MELS), chunks.reshape(shape)
+  mel, chunks = mel.reshape(*shape, chunk, MELS), counts.reshape(shape)
   return [jnp.asarray(mel), jnp.asarray(chunks), jnp.asarray(chunks > 0, jnp.int32)]
 
 
@@ -145,9 +147,9 @@ def test_tokens_are_those_of_each_clip_alone(keys: dict[str, Any]):
 def test_gradients_do_not_depend_on_padding():
   graph, state = nnx.split(model(form="fft"))
 
-  def gradients(windows: int, padding: float) -> list[np.ndarray]:
+  def gradients(seconds: int, padding: float) -> list[np.ndarray]:
     frames = [187, 60]
-    mel, *chunks = batch(frames, windows, padding)
+    mel, *chunks = batch(frames, seconds, padding)
 
     def loss(mel: jax.Array) -> jax.Array:
       out = nnx.merge(graph, state)(mel, *chunks).reshape(2, -1, WIDTH)
@@ -202,7 +204,7 @@ def test_flops_are_those_of_the_matrix_products(keys: dict[str, Any]):
   made = nnx.eval_shape(lambda: LMUEncoder(shape, rngs=nnx.Rngs(params=0)))
   graph, state = nnx.split(made)
   jaxpr = jax.make_jaxpr(lambda state, *rows: nnx.merge(graph, state)(*rows))(
-    state, *batch([100], 1)
+    state, *(x[:, :1] for x in batch([100], 1))
   )
   assert matmul_flops(jaxpr.jaxpr) == pytest.approx(shape.flops_per_window(), rel=1e-9)
 
