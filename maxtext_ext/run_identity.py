@@ -22,7 +22,8 @@ HARMLESS = (
   # How long it trains. The learning rate's schedule follows: its fractions are of all steps.
   *("steps", "epochs", "learning_rate_schedule_steps"),
   # Rows of a batch, and the pieces in which they are computed.
-  *("per_device_batch_size", "gradient_accumulation_steps", "on_oom", "num_vocab_tiling"),
+  *("per_device_batch_size", "per_device_batch_seconds", "gradient_accumulation_steps"),
+  *("on_oom", "num_vocab_tiling"),
   *("global_batch_size_*", "micro_batch_size_*", "vocab_tiling_ag_once"),
   # Machines, and how arrays lie on them.
   *("hardware", "num_slices", "num_target_devices", "skip_jax_distributed_system", "jax_*"),
@@ -67,7 +68,8 @@ HARMLESS = (
 
 # Keys that count, but whose new value a run can take up on its way: what is saved still fits.
 CHANGEABLE = (
-  *("learning_rate", "lr_schedule_type", "learning_rate_final_fraction", "warmup_steps_fraction"),
+  *("learning_rate", "learning_rate_devices", "learning_rate_final_fraction"),
+  *("lr_schedule_type", "warmup_steps_fraction"),
   *("wsd_decay_steps_fraction", "wsd_decay_style", "adam_b1", "adam_b2", "adam_eps"),
   *("adam_eps_root", "adam_weight_decay", "gradient_clipping_threshold", "router_aux_loss_coef"),
   *("z_loss_multiplier", "lora_dropout", "enable_dropout", "dropout_rate", "frame_dropout"),
@@ -75,7 +77,7 @@ CHANGEABLE = (
   *("min_characters_per_second", "max_characters_per_second", "curriculum"),
   *("language_in_prompt", "context", "instruction", "audio_dtype", "dtype", "matmul_precision"),
   *("speed_range", "gain_db", "noise_snr_db", "noise_probability", "rir_probability"),
-  *("noise_only_seconds", "spec_augment_mels", "spec_augment_frames"),
+  *("length_buckets", "noise_only_seconds", "spec_augment_mels", "spec_augment_frames"),
   *("data_dir", "noise_dir", "rir_dir"),  # what lies there, see checkpoint/fingerprint.py
 )
 
@@ -88,8 +90,9 @@ TRAINING_ONLY = (
   "lora_*",  # a checkpoint's
   *("embedding_init_std", "dense_init_scale", "init_weights_seed", "data_shuffle_seed"),
   *("mixture*", "min_*", "max_seconds", "max_characters*", "max_target_length"),
-  *("windows_per_row", "packing_lookahead", "curriculum", "spec_augment_*", "speed_range"),
-  *("gain_db", "noise_*", "rir_*", "enable_data_shuffling", "dataset_*", "grain_*", "hf_*"),
+  *("windows_per_row", "packing_lookahead", "length_buckets", "curriculum", "spec_augment_*"),
+  *("speed_range", "gain_db", "noise_*", "rir_*", "enable_data_shuffling", "dataset_*"),
+  *("grain_*", "hf_*"),
   *("data_dir*", "load_parameters_path"),  # what lies there
 )
 # Keys of decoding that may be meant to differ from training, which is said.

@@ -54,6 +54,12 @@ def perturb(samples: np.ndarray, config: Perturbation, seed: Seed) -> np.ndarray
   return changed / peak if peak > 1 else changed
 
 
+def perturbed_length(length: int, config: Perturbation, seed: Seed) -> int:
+  """Returns the samples that `perturb` makes of a clip of so many samples."""
+  rate = _rate(length, config, _draws(_SPEED, seed))
+  return math.floor(length * SAMPLE_RATE / rate + 0.5)  # as soxr rounds
+
+
 def noise_clip(
   noises: tuple[str, ...], seconds_range: tuple[float, float], seed: Seed
 ) -> np.ndarray:
@@ -90,14 +96,19 @@ def _draws(stage: int, seed: Seed) -> np.random.Generator:
 def _change_speed(
   samples: np.ndarray, config: Perturbation, rng: np.random.Generator
 ) -> np.ndarray:
+  rate = _rate(len(samples), config, rng)
+  if rate == SAMPLE_RATE:
+    return samples
+  return soxr.resample(samples, rate, SAMPLE_RATE, quality=_SPEED_QUALITY)
+
+
+def _rate(length: int, config: Perturbation, rng: np.random.Generator) -> int:
+  """Draws the rate that a clip's samples are taken to have, which changes its speed."""
   factor = rng.uniform(*config.speed_range)
   rate = round(factor * SAMPLE_RATE)
   most = max(1, math.floor(config.max_seconds * SAMPLE_RATE))
   # A clip that is longer already is not slowed down, nor made to fit.
-  rate = max(rate, min(SAMPLE_RATE, -(-len(samples) * SAMPLE_RATE // most)))
-  if rate == SAMPLE_RATE:
-    return samples
-  return soxr.resample(samples, rate, SAMPLE_RATE, quality=_SPEED_QUALITY)
+  return max(rate, min(SAMPLE_RATE, -(-length * SAMPLE_RATE // most)))
 
 
 def _put_into_room(

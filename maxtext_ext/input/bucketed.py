@@ -1,15 +1,12 @@
 """Bucketed batches: rows of one clip each, in batches of clips of about one length.
 
-A clip's bucket is the number of windows that it needs, rounded up to one of 1, 2, 3, 4, 6, 8, 12,
-..., so that few programs are compiled and at most a third of the windows are empty. Clips wait in
-their order until their bucket has a batch for all hosts. Every host plans all batches from the
-stored lengths and reads only the audio of its own rows, so all hosts have the same shapes at each
-step.
+Clips wait in their order until their bucket (see `buckets.py`) has a batch for all hosts. Every
+host plans all batches from the stored lengths and reads only the audio of its own rows, so all
+hosts have the same shapes at each step.
 """
 
 import contextlib
 import dataclasses
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -17,9 +14,8 @@ from typing import Any, Self
 import grain
 import numpy as np
 
-from maxtext_ext.audio.geometry import HOP, Geometry
-from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.input.batch_spec import ArraySpec, BatchSpec, allocate, audio_spec
+from maxtext_ext.input.buckets import Buckets, rows_of, windows_of
 from maxtext_ext.input.collate import Batch, Fill, audio_seconds, put_chunks, put_sound
 from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.drops import Drop, DropCounter
@@ -32,11 +28,7 @@ from maxtext_ext.input.utterance import Utterance
 from maxtext_ext.input.windows import Placement, alone_and_tail
 from maxtext_ext.text.vocabulary import Vocabulary
 
-
-def bucket_windows(windows: int) -> int:
-  """Rounds a clip's windows up to those of its bucket: 1, 2, 3, 4, 6, 8, 12, 16, ..."""
-  power = 1 << (windows - 1).bit_length()
-  return power * 3 // 4 if power >= 4 and windows <= power * 3 // 4 else power
+UNALIGNED = "cannot be aligned"  # reason by which such clips are counted
 
 
 def max_targets(config: InputConfig, windows: int) -> int:
@@ -62,8 +54,10 @@ def bucketed_spec(config: InputConfig, rows: int, windows: int, pad_id: int = 0)
 
 
 def largest_spec(config: InputConfig, rows: int) -> BatchSpec:
-  """Describes a batch of the bucket of the longest clips that pass the filters."""
-  return bucketed_spec(config, rows, _windows(config.filters.max_seconds, config.geometry))
+  """Describes a batch of the longest clips that pass the filters."""
+  windows = windows_of(config, config.filters.max_seconds)
+  rows = rows_of(dataclasses.replace(config, rows=rows), windows)
+  return bucketed_spec(config, rows, windows)
 
 
 def bucketed_fill(batch: Mapping[str, np.ndarray]) -> Fill:
@@ -75,37 +69,40 @@ def bucketed_fill(batch: Mapping[str, np.ndarray]) -> Fill:
   )
 
 
-def _windows(seconds: float, geometry: Geometry) -> int:
-  chunks = geometry.num_chunks(math.ceil(seconds * SAMPLE_RATE))
-  return bucket_windows(-(-chunks // geometry.chunks_per_window))
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bucketed:
-  """Clips of this host's rows of a batch, one a row, and the windows of each row."""
+  """Clips of this host's rows of a batch, one a row.
+
+  Attributes:
+    windows: of each row.
+    unaligned: clips of any host that were left out since the batch before, as they have too few
+      frames for their targets.
+  """
 
   windows: int
   utterances: tuple[Utterance, ...]
+  unaligned: tuple[Drop, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BucketRows:
   """Utterances without sound -> Bucketed, with their sound.
 
-  Clips 0 to 3 of 3, 9, 5 and 12 s, with windows of 8 s and two rows ->
+  Clips 0 to 3 of 3, 9, 5 and 12 s, with two rows and buckets of 1 and 2 windows of 8 s ->
   Bucketed(windows=1, utterances=(0, 2)), Bucketed(windows=2, utterances=(1, 3))
 
-  Drops are counted, and so are clips with more targets than their row has places.
+  Drops are counted, and so are clips with more targets than their row has places, or than the clip
+  has frames.
 
   Attributes:
     config: rows of a batch on this host, and places for targets.
+    buckets: lengths of rows.
     with_sound: reads an element's utterance.
-    slowest: lowest speed factor, by which a clip may become longer than stored.
   """
 
   config: InputConfig
+  buckets: Buckets
   with_sound: Chain
-  slowest: float = 1.0
 
   def dataset(self, elements: Elements, chain: Chain) -> grain.IterDataset[Bucketed]:
     """Returns the batches of elements that go through a chain."""
@@ -116,19 +113,25 @@ class BucketRows:
     return for_planning_host(positions, host, hosts)
 
   def windows_of(self, clip: Utterance) -> int:
-    """Returns the windows of a clip's bucket at its slowest speed."""
-    limit = max(clip.seconds, self.config.filters.max_seconds)
-    # A frame more: resampling rounds.
-    seconds = clip.seconds / self.slowest + (HOP / SAMPLE_RATE if self.slowest < 1 else 0)
-    return _windows(min(seconds, limit), clip.geometry)
+    """Returns the windows of a row of a clip's bucket."""
+    return self.buckets.bucket(-(-clip.chunks // clip.geometry.chunks_per_window))
 
   def unfit(self, clip: Utterance) -> Drop | None:
-    """Returns the reason why a clip fits no row; None if it fits."""
-    places = max_targets(self.config, self.windows_of(clip))
-    if len(clip.target) <= places:
-      return None
-    detail = f"{clip.sample_id}: {len(clip.target)} targets, of {clip.seconds:g} s {places} at most"
-    return Drop("fits no row", f"{detail}; raise max_target_length or filter the clip")
+    """Returns the reason why a clip fits no row, or cannot be aligned; None if there is none."""
+    if len(clip.target) <= self.config.max_tokens:
+      return unaligned(clip)
+    detail = f"{clip.sample_id}: {len(clip.target)} targets, expected at most"
+    limit = f"max_target_length={self.config.max_tokens}"
+    return Drop("fits no row", f"{detail} {limit}; raise it or filter the clip")
+
+
+def unaligned(clip: Utterance) -> Drop | None:
+  """Returns a Drop for a clip with fewer frames than targets and blanks between equal ones."""
+  needed = len(clip.target) + int(np.count_nonzero(clip.target[1:] == clip.target[:-1]))
+  if needed <= clip.audio_tokens:
+    return None
+  detail = f"{clip.sample_id}: {clip.seconds:g} s give {clip.audio_tokens} frames"
+  return Drop(UNALIGNED, f"{detail}, and its targets need {needed}", sample_id=clip.sample_id)
 
 
 class _BucketedDataset(grain.IterDataset[Bucketed]):
@@ -159,6 +162,7 @@ class _BucketedIterator(grain.DatasetIterator[Bucketed]):
     self._next = shard.next
     self._passed_over = 0  # elements in a row that did not enter a bucket
     self._waiting: dict[int, list[int]] = defaultdict(list)  # places, by windows
+    self._unaligned: list[Drop] = []  # since the last batch
 
   def _plan(self, place: int) -> Utterance | Drop:
     return self._chain.map(self._elements.order[place])
@@ -166,14 +170,15 @@ class _BucketedIterator(grain.DatasetIterator[Bucketed]):
   def __next__(self) -> Bucketed:
     windows, places = self._next_batch()
     self._step += 1
-    rows, host = self._bucket.config.rows, self._elements.host_index
+    rows, host = self._bucket.buckets.rows(windows), self._elements.host_index
     mine = places[host * rows : (host + 1) * rows]
-    return Bucketed(windows=windows, utterances=self._read_sound(mine, windows))
+    left_out, self._unaligned = tuple(self._unaligned), []
+    clips = self._read_sound(mine, windows)
+    return Bucketed(windows=windows, utterances=clips, unaligned=left_out)
 
   def _next_batch(self) -> tuple[int, list[int]]:
     """Returns windows and places of a batch of all hosts."""
-    size = self._bucket.config.rows * self._elements.host_count
-    while not (full := [w for w, places in self._waiting.items() if len(places) >= size]):
+    while not (full := [w for w, places in self._waiting.items() if len(places) >= self._size(w)]):
       try:
         planned = next(self._reader)
       except StopIteration:
@@ -184,9 +189,13 @@ class _BucketedIterator(grain.DatasetIterator[Bucketed]):
       self._take(self._next, planned)
       self._next += 1
     windows = min(full)
-    places = self._waiting[windows]
+    places, size = self._waiting[windows], self._size(windows)
     self._waiting[windows] = places[size:]
     return windows, places[:size]
+
+  def _size(self, windows: int) -> int:
+    """Returns the rows of a batch of all hosts."""
+    return self._bucket.buckets.rows(windows) * self._elements.host_count
 
   def _take(self, place: int, planned: Utterance | Drop) -> None:
     """Puts a planned clip into its bucket, or counts it as dropped if it is this host's."""
@@ -200,6 +209,8 @@ class _BucketedIterator(grain.DatasetIterator[Bucketed]):
         self._passed_over = 0
         return
       planned = unfit
+      if unfit.reason == UNALIGNED:
+        self._unaligned.append(unfit)
     if mine:
       self._counter.drop(planned)
     self._passed_over += 1
@@ -288,7 +299,8 @@ class CollateClips(grain.transforms.Map):
   def map(self, bucketed: Bucketed) -> Batch:
     """Makes the arrays."""
     config = self.config
-    arrays = allocate(bucketed_spec(config, config.rows, bucketed.windows, self.pad_id))
+    rows = rows_of(config, bucketed.windows)
+    arrays = allocate(bucketed_spec(config, rows, bucketed.windows, self.pad_id))
     for row, clip in enumerate(bucketed.utterances):
       alone, tail = alone_and_tail(clip.chunks, config.geometry)
       place = Placement(0, alone, 0) if tail else Placement(0)
@@ -298,18 +310,20 @@ class CollateClips(grain.transforms.Map):
       arrays["targets"][row, : len(clip.target)] = clip.target
       arrays["targets_segmentation"][row, : len(clip.target)] = np.int32(1)
     records = tuple(clip.sample_id for clip in bucketed.utterances)
-    return Batch(arrays=arrays, records=records)
+    return Batch(arrays=arrays, records=records, unaligned=bucketed.unaligned)
 
 
-def usable_share(config: InputConfig, sample: Sample) -> float:
-  """Computes the share of a sample's elements that can be used.
+def rows_per_element(config: InputConfig, sample: Sample) -> float:
+  """Computes how many of `config.rows` rows an element of a sample takes.
 
   Raises:
-    ValueError: none can.
+    ValueError: none of the sample can be used.
   """
+  buckets = Buckets.of_sample(config, sample)
+  group = BucketRows(config=config, buckets=buckets, with_sound=sample.chain)
   read = [sample.chain.map(element) for element in sorted(sample.elements)]
-  bucket = BucketRows(config=config, with_sound=sample.chain)
-  usable = sum(isinstance(each, Utterance) and bucket.unfit(each) is None for each in read)
+  usable = [each for each in read if isinstance(each, Utterance) and group.unfit(each) is None]
   if not usable:
     raise ValueError(f"none of {len(sample.elements)} records can be used")
-  return usable / len(read)
+  batches = sum(1 / buckets.rows(group.windows_of(clip)) for clip in usable)
+  return batches * config.rows / len(read)

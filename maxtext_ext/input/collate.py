@@ -11,6 +11,7 @@ from maxtext_ext.audio.geometry import HOP, Geometry
 from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.input.batch_spec import allocate, audio_spec, packed_spec, prompt_spec
 from maxtext_ext.input.config import InputConfig
+from maxtext_ext.input.drops import Drop
 from maxtext_ext.input.packing import Row
 from maxtext_ext.input.utterance import Utterance
 from maxtext_ext.input.windows import (
@@ -38,10 +39,16 @@ class Fill:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-  """A host's batch, and the ids of the records in it, row by row."""
+  """A host's batch, and what is known of its records.
+
+  Attributes:
+    records: their ids, row by row.
+    unaligned: see `bucketed.Bucketed`.
+  """
 
   arrays: Arrays
   records: tuple[str, ...]
+  unaligned: tuple[Drop, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

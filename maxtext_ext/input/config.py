@@ -24,6 +24,7 @@ class InputConfig:
     datasets: where the records are.
     split: name of the split.
     rows: B, rows of a batch on this host.
+    row_multiple: of which the rows are a multiple: this host's devices times the micro-batches.
     max_tokens: L, text slots of a row.
     mel_bins: of the encoder.
     seed: of the order and of every random draw.
@@ -43,6 +44,7 @@ class InputConfig:
   datasets: Datasets = dataclasses.field(default_factory=Datasets)
   split: str = "train"
   rows: int = 1
+  row_multiple: int = 1
   max_tokens: int = 2048
   mel_bins: int = 128
   seed: int = 0
@@ -75,6 +77,11 @@ class InputConfig:
       raise ValueError(
         f"curriculum={self.curriculum.curriculum}: batches of clips of one length have none; leave"
         " it out"
+      )
+    if self.layout != "bucketed" and self.packing.per_device_batch_seconds:
+      raise ValueError(
+        f"per_device_batch_seconds={self.packing.per_device_batch_seconds:g}: rows of several clips"
+        " are all of one length; give per_device_batch_size instead"
       )
     self._check_noise(max_seconds)
     mels, frames = self.spec_augment.spec_augment_mels, self.spec_augment.spec_augment_frames
@@ -115,6 +122,7 @@ class InputConfig:
       geometry=encoder.geometry,
       split=split,
       rows=rows,
+      row_multiple=max(1, rows // config.per_device_batch_size),
       layout=model_class(config).LAYOUT,
       max_tokens=config.max_target_length,
       mel_bins=encoder.num_mel_bins,

@@ -21,11 +21,13 @@ class Drop:
     reason: a word or two, by which it is counted.
     detail: id of the record, and the full reason.
     bad: the record itself cannot be used; otherwise it does not suit this run.
+    sample_id: of the record, where a list of them is written.
   """
 
   reason: str
   detail: str
   bad: bool = False
+  sample_id: str = ""
 
 
 class DropCounter:

@@ -14,8 +14,9 @@ from maxtext_ext.input.bucketed import (
   CollateClips,
   bucketed_fill,
   largest_spec,
-  usable_share,
+  rows_per_element,
 )
+from maxtext_ext.input.buckets import Buckets
 from maxtext_ext.input.collate import CollateRows, Fill, fill
 from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.packed_dataset import PackRows
@@ -147,26 +148,22 @@ class BucketedLayout(Layout):
     return bucketed_fill(batch)
 
   def rows_per_element(self, config: InputConfig, sample: Sample) -> float:
-    """Computes the share of the sample that can be used, as each clip has a row of its own."""
-    return usable_share(config, sample)
+    """Puts the sample into buckets, as each clip has a row of its own."""
+    return rows_per_element(config, sample)
 
   def train(self, reading: Reading, steps: int) -> tuple[Elements, Transforms]:
     """Puts clips into buckets; every host plans the batches of all, by the lengths."""
     everything = dataclasses.replace(reading.elements, shard=HostShard.of_host(0, 1))
-    rows = BucketRows(
-      config=reading.config,
-      with_sound=Chain(reading.utterances),
-      slowest=reading.config.augment.speed_range[0],
-    )
-    collate = CollateClips.from_config(reading.config, reading.tokenizer)
-    return everything, (*reading.sample.chain.transforms, rows, collate)
+    return everything, self.evaluate(reading)
 
   def evaluate(self, reading: Reading) -> Transforms:
     """Puts the clips of the split into buckets."""
+    config = reading.config
+    buckets = Buckets.of_sample(config, reading.sample)
     return (
       *reading.sample.chain.transforms,
-      BucketRows(config=reading.config, with_sound=Chain(reading.utterances)),
-      CollateClips.from_config(reading.config, reading.tokenizer),
+      BucketRows(config=config, buckets=buckets, with_sound=Chain(reading.utterances)),
+      CollateClips.from_config(config, reading.tokenizer),
     )
 
 

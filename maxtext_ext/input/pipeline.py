@@ -23,6 +23,7 @@ from maxtext_ext.input.decoding import (
   DecodeSplit,
   decode_split,
 )
+from maxtext_ext.input.drops import Drop
 from maxtext_ext.input.filters import Filters
 from maxtext_ext.input.host_augment import HostAugment, NoiseOnly, SpecAugment
 from maxtext_ext.input.layouts import LAYOUTS, Grouping, Reading, Transforms
@@ -51,6 +52,7 @@ from maxtext_ext.input.transforms import (
   FilterClip,
   MakeNoise,
   PerturbClip,
+  PerturbLength,
 )
 from maxtext_ext.text.prompt_keys import PromptKeys
 from maxtext_ext.text.vocabulary import Vocabulary
@@ -85,6 +87,8 @@ class BatchIterator(ClosingIterator, Iterator[Arrays]):
 
   Attributes:
     records: ids of the records in the last returned batch, row by row.
+    unaligned: clips of any host that were left out since the batch before, as they have too few
+      frames for their targets.
     waited: seconds of waiting for the last batch.
 
   Args:
@@ -101,13 +105,14 @@ class BatchIterator(ClosingIterator, Iterator[Arrays]):
     super().__init__(iter(ahead))
     self._elements = elements
     self.records: tuple[str, ...] = ()
+    self.unaligned: tuple[Drop, ...] = ()
     self.waited = 0.0
 
   def __next__(self) -> Arrays:
     asked = time.monotonic()
     batch = next(self._iterator)
     self.waited = time.monotonic() - asked
-    self.records = batch.records
+    self.records, self.unaligned = batch.records, batch.unaligned
     return batch.arrays
 
   def get_state(self) -> dict[str, Any]:
@@ -244,6 +249,8 @@ def training_sample(
       ReadElement(datasets=(*silent, *noise)),
       DecodeRecord(),
       FilterClip(filters=config.filters),
+      # Batches of clips of one length are planned with the lengths that the clips will have.
+      *((PerturbLength.from_config(config),) if every else ()),
       MakeNoise.from_config(config),
       BuildUtterance.from_config(config, tokenizer).silent(),
     )

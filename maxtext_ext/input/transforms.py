@@ -10,10 +10,11 @@ import dataclasses
 from typing import Any, ClassVar, Self
 
 import grain
+import numpy as np
 
 from maxtext_ext.audio.geometry import Geometry
 from maxtext_ext.audio.io import is_finite
-from maxtext_ext.audio.perturb import noise_clip, perturb
+from maxtext_ext.audio.perturb import noise_clip, perturb, perturbed_length
 from maxtext_ext.audio.perturbation import Perturbation
 from maxtext_ext.audio.sounds import find_sounds
 from maxtext_ext.input.config import InputConfig
@@ -159,6 +160,36 @@ class PerturbClip(Transform):
     seed = record_seed(self.seed, element.epoch, record.sample_id)
     audio = perturb(record.as_float32(), self.perturbation, seed)
     return dataclasses.replace(element, record=dataclasses.replace(record, audio=audio))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PerturbLength(Transform):
+  """Clip without sound -> Clip without sound, as long as PerturbClip makes it in its epoch.
+
+  At speed 0.5: audio of 80000 zeros -> 160000 zeros
+
+  Attributes: as of PerturbClip; no files are needed.
+  """
+
+  takes: ClassVar = (Clip,)
+  perturbation: Perturbation
+  seed: int
+
+  @classmethod
+  def from_config(cls, config: InputConfig) -> Self:
+    """Makes the transform of a run."""
+    speeds, most = config.augment.speed_range, config.filters.max_seconds
+    return cls(perturbation=Perturbation(speed_range=speeds, max_seconds=most), seed=config.seed)
+
+  def apply(self, element: Clip) -> Clip:
+    """Changes the length."""
+    record = element.record
+    if not self.perturbation.on or not len(record.audio) or not is_finite(record.audio):
+      return element
+    seed = record_seed(self.seed, element.epoch, record.sample_id)
+    length = perturbed_length(len(record.audio), self.perturbation, seed)
+    silence = np.broadcast_to(np.int16(0), length)
+    return dataclasses.replace(element, record=dataclasses.replace(record, audio=silence))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

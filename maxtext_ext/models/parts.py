@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from maxtext_ext.subconfig import SubConfig
+from maxtext_ext.subconfig import Size, SubConfig
 
 ADAPTERS, ROUTER = "adapters", "router"  # the groups of any model; others are the model's own
 
@@ -20,6 +20,13 @@ class PartKeys(SubConfig, title="What trains"):
       "Learning rates of the parts that train (encoder, projector, lm, router, adapters); 0:"
       " frozen, as those not named. Empty: everything, or with lora_rank the adapters, at"
       " learning_rate."
+    ),
+  )
+  learning_rate_devices: Size = Field(
+    0,
+    description=(
+      "Devices that the learning rates are meant for: on others they are scaled by the number of"
+      " devices, as the batch is. 0: they are taken as given."
     ),
   )
   router_aux_loss_coef: float = Field(

@@ -124,7 +124,10 @@ def _train(config: bridge.Config, stop: StopRequest) -> TrainResult:
       show()
       done += 1
       inputs = {"input/wait_seconds": run.batches.waited, **run.batches.metrics()}
-      log.hold(done, metrics, layout.fill(batch), inputs, run.batches.records)
+      batches = run.batches
+      log.hold(
+        done, metrics, layout.fill(batch), inputs, batches.records, unaligned=batches.unaligned
+      )
       run.checkpoints.check()
     show()
     if done > run.start:

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from tensorboardX import SummaryWriter
 
 from maxtext_ext.files.jsonl import METRICS_FILE, StepLines
+from maxtext_ext.input.drops import Drop
 from maxtext_ext.train.samples import SAMPLES_FILE, Sample, to_markdown
+
+UNALIGNED_FILE = "unaligned.jsonl"  # clips with too few frames for their letters, by id
 
 
 class MetricWriter:
-  """Scalars of a run into `{run_dir}/metrics.jsonl` and a TensorBoard folder; samples beside them.
+  """Scalars of a run into `{run_dir}/metrics.jsonl` and a TensorBoard folder; lists beside them.
 
   A full disk fails at the file, before it fails unnoticed in TensorBoard's thread.
 
@@ -26,6 +29,7 @@ class MetricWriter:
   ) -> None:
     self._metrics = StepLines(run_dir, METRICS_FILE, until=start)
     self._samples = StepLines(run_dir, SAMPLES_FILE, until=evaluated)
+    self._unaligned = StepLines(run_dir, UNALIGNED_FILE, until=start)
     self._board = (
       SummaryWriter(tensorboard_dir, purge_step=start + 1 if start else None)
       if tensorboard_dir
@@ -61,8 +65,18 @@ class MetricWriter:
     if self._board is not None and samples:
       self._board.add_text("eval/samples", to_markdown(samples), step)
 
+  def write_unaligned(self, step: int, clips: Sequence[Drop]) -> None:
+    """Writes clips that were left out before a step, as they cannot be aligned.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    for clip in clips:
+      self._unaligned.write({"step": step, "id": clip.sample_id, "detail": clip.detail})
+
   def flush(self) -> None:
     """Makes what was written visible to others."""
+    self._unaligned.flush()
     self._samples.flush()  # before the metrics, which say that the evaluation took place
     self._metrics.flush()
     if self._board is not None:
@@ -70,6 +84,7 @@ class MetricWriter:
 
   def close(self) -> None:
     """Flushes, and closes the files and the board."""
+    self._unaligned.close()
     self._samples.close()
     self._metrics.close()
     if self._board is not None:

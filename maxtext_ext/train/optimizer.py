@@ -20,11 +20,14 @@ def make_optimizer(
 
   The updates of MaxText's optimizers are proportional to the learning rate, so a group's are those
   of the fastest group times the ratio of their rates; the optimizer's state is that of one rate.
+  With `learning_rate_devices` all rates grow with the devices, as the batch does (Goyal et al.
+  2017, arXiv:1706.02677).
 
   Returns:
     the schedule of the group with the highest rate, and the optimizer.
   """
-  rates = learning_rates(config, groups_of(config))
+  scale = mesh.size / config.learning_rate_devices if config.learning_rate_devices else 1.0
+  rates = {g: rate * scale for g, rate in learning_rates(config, groups_of(config)).items()}
   highest = max(rates.values())
   schedule, tx = bridge.make_optimizer(bridge.replace(config, learning_rate=highest), mesh)
   if len(set(rates.values())) == 1:

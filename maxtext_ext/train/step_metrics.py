@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from maxtext_ext.input.drops import Drop
 from maxtext_ext.input.pipeline import Fill
 from maxtext_ext.train.evaluation import Findings
 from maxtext_ext.train.metric_writer import MetricWriter
@@ -32,7 +33,7 @@ class StepLog:
     self._writer = writer
     self._schedule = jax.jit(schedule)  # else a dozen small programs a step
     self._guard = NonFiniteGuard()
-    self._held: tuple[int, Any, Fill, dict[str, float], Sequence[str]] | None = None
+    self._held: tuple[int, Any, Fill, dict[str, float], Sequence[str], Sequence[Drop]] | None = None
     self._time = time.monotonic()
 
   def hold(
@@ -42,9 +43,10 @@ class StepLog:
     filled: Fill,
     inputs: dict[str, float],
     records: Sequence[str],
+    unaligned: Sequence[Drop] = (),
   ) -> None:
     """Holds a step's metrics on the device and what is known of its batch on this host."""
-    self._held = (step, metrics, filled, inputs, records)
+    self._held = (step, metrics, filled, inputs, records, unaligned)
 
   def flush(self) -> str:
     """Writes what is held; returns a note for the progress line.
@@ -54,7 +56,7 @@ class StepLog:
     """
     if self._held is None:
       return ""
-    (step, metrics, filled, inputs, records), self._held = self._held, None
+    (step, metrics, filled, inputs, records, unaligned), self._held = self._held, None
     values = {key: float(value) for key, value in jax.device_get(metrics).items()}
     now = time.monotonic()
     seconds, self._time = now - self._time, now
@@ -76,6 +78,7 @@ class StepLog:
         **inputs,
       }
       self._writer.write(step, scalars)
+      self._writer.write_unaligned(step, unaligned)
     self._guard.note(step, usable=usable, records=records)
     return f"loss {self.loss:.3f}  {speed:.0f} audio s/s  fill {filled.token_fill:.0%}"
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maxtext_ext.audio.limits import AudioError
-from maxtext_ext.audio.perturb import noise_clip, perturb
+from maxtext_ext.audio.perturb import noise_clip, perturb, perturbed_length
 from maxtext_ext.audio.perturbation import Perturbation
 
 SEEDS = st.integers(0, 2**40) | st.tuples(st.integers(0, 9), st.integers(0, 9))
@@ -67,6 +67,13 @@ def test_no_clip_is_slowed_down_beyond_max_seconds(length, seed, max_seconds):
   config = Perturbation(speed_range=(0.9, 1.1), max_seconds=max_seconds)
   got = perturb(clip_of(length), config, seed)
   assert len(got) <= max(length, max_seconds * 16_000)
+
+
+@given(st.integers(1, 50_000), st.integers(0, 2**32 - 1), st.floats(0.5, 5.0))
+def test_lengths_are_known_without_the_sound(length, seed, max_seconds):
+  config = Perturbation(speed_range=(0.5, 1.5), max_seconds=max_seconds)
+  changed = perturb(np.zeros(length, np.float32), config, seed)
+  assert perturbed_length(length, config, seed) == len(changed)
 
 
 @pytest.mark.parametrize("speed", [0.9, 1.0, 1.07])

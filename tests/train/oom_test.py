@@ -55,6 +55,30 @@ def test_what_cannot_shrink_is_said(error, keys, message):
     oom.with_fewer_rows(load(tiny.DEMO, keys), error)
 
 
+CTC = ("speech_model=ctc", "max_seconds=10", "per_device_batch_seconds=40", "curriculum=[]")
+
+
+def test_seconds_shrink_and_pieces_grow(error):
+  config = load(tiny.DEMO, CTC)
+  smaller = oom.with_fewer_rows(config, error)
+  assert (smaller.per_device_batch_seconds, smaller.gradient_accumulation_steps) == (20, 2)
+  for before, after in ((config, smaller), (smaller, oom.with_fewer_rows(smaller, error))):
+    rows = [c.global_batch_size_to_load // c.per_device_batch_size for c in (before, after)]
+    assert rows[1] == 2 * rows[0], "of which batches are multiples"
+
+
+@pytest.mark.parametrize(
+  ("keys", "message"),
+  [
+    (["on_oom=fail"], "per_device_batch_seconds=40 .* and on_oom=fail"),
+    (["max_seconds=30"], ".* one clip of max_seconds=30 a pass: lower max_seconds"),
+  ],
+)
+def test_seconds_that_cannot_shrink_are_said(error, keys, message):
+  with pytest.raises(ValueError, match=f"out of memory at {message}"):
+    oom.with_fewer_rows(load(tiny.DEMO, tiny.last_wins([*CTC, *keys])), error)
+
+
 def test_another_error_is_left_alone():
   def fails(x):
     return jax.pure_callback(lambda x: 1 / 0, jax.ShapeDtypeStruct((), jnp.float32), x)

@@ -8,6 +8,7 @@ from flax import nnx
 from maxtext_ext import bridge
 from maxtext_ext.config import load
 from maxtext_ext.models.make import make_model
+from maxtext_ext.train.optimizer import make_optimizer
 from tests import tiny
 
 
@@ -36,3 +37,11 @@ def test_cosine_schedule_of_speech_yml(step, expected):
   config = load(tiny.DEMO, keys)
   schedule, _ = bridge.make_optimizer(config, bridge.make_mesh(config))
   assert float(schedule(step)) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(("devices", "expected"), [(0, 0.5), (1, 0.5), (4, 0.125)])
+def test_rates_for_other_devices_are_scaled(devices, expected):
+  keys = ["learning_rate=0.1", "train_parts={projector: 0.5, lm: 0.1}", "warmup_steps_fraction=0"]
+  config = load(tiny.DEMO, [*keys, f"learning_rate_devices={devices}"])
+  schedule, _ = make_optimizer(config, bridge.make_mesh(config))  # one device
+  assert float(schedule(0)) == pytest.approx(expected)
