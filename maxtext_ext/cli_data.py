@@ -25,6 +25,8 @@ SourceFormat = Literal[
   "tfds",
   "parquet",
   "tar",
+  "librispeech",
+  "gigaspeech",
   "huggingface",
 ]
 

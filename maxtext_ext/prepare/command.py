@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import typer
@@ -18,6 +18,8 @@ from maxtext_ext.prepare.prepare import Prepared, PrepareOptions, ProgressCallba
 from maxtext_ext.prepare.recipe import Source
 
 _WIDTH = 100  # columns of the table where the output is no terminal
+_MOST_COLUMNS = 4  # of splits in the table; of more each has a row of its own
+_ROUNDING = 0.06  # hours, of what is published with one digit
 
 
 def run(
@@ -26,6 +28,7 @@ def run(
   options: PrepareOptions,
   *,
   jsonl: str | None = None,
+  lines: Callable[[Sequence[Prepared]], str] | None = None,
 ) -> None:
   """Prepares the sources, and prints counts and the lines for an experiment's configuration.
 
@@ -34,6 +37,7 @@ def run(
     out: folder of the shards.
     options: see there.
     jsonl: folder for the official fine-tuning format; None: do not export.
+    lines: makes the lines for an experiment; None: `mixture_lines`.
 
   Raises:
     ValueError: as `prepare`; where there are too many bad records, they were printed before.
@@ -46,7 +50,7 @@ def run(
         typer.echo(f"  bad: {reason}", err=True)
       raise ValueError(error.summary) from error
   print_counts(done)
-  typer.echo("For an experiment:\n" + mixture_lines(done))
+  typer.echo("For an experiment:\n" + (lines or mixture_lines)(done))
   if jsonl:
     _export(done, jsonl, options.workers)
 
@@ -73,9 +77,28 @@ def choose(
   ]
 
 
+def choose_parts(source: Source, only: Sequence[str]) -> Source:
+  """Returns a source with some of its parts.
+
+  Args:
+    source: of several parts.
+    only: their labels; none means all.
+
+  Raises:
+    ValueError: there is no part of a name.
+  """
+  labels = [part.label for part in source.parts]
+  for name in only:
+    if name not in labels:
+      raise ValueError(f"'{name}' is no part of {source.name}, expected one of {labels}")
+  chosen = [part for part in source.parts if not only or part.label in only]
+  return dataclasses.replace(source, parts=tuple(chosen))
+
+
 def print_counts(done: Sequence[Prepared]) -> None:
   """Prints the counts of all parts (read = written + quarantined + left out) and of each split."""
   names = list(dict.fromkeys(split for each in done for split in each.splits))
+  names = names if len(names) <= _MOST_COLUMNS else []
   table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
   table.add_column("source", no_wrap=True)
   for heading in ("read", "written", "quarantined", "left out", *names, "audio"):
@@ -85,7 +108,7 @@ def print_counts(done: Sequence[Prepared]) -> None:
     left_out = sum(counts.left_out.values())
     assert counts.read == counts.written + counts.quarantined + left_out
     table.add_row(
-      f"{each.name} {each.part.split}",
+      f"{each.name} {each.part.label}",
       *(f"{count:,}" for count in (counts.read, counts.written, counts.quarantined, left_out)),
       *(f"{each.splits[name].records:,}" if name in each.splits else "" for name in names),
       format_duration(counts.seconds),
@@ -94,14 +117,37 @@ def print_counts(done: Sequence[Prepared]) -> None:
   (console if console.is_terminal else Console(width=_WIDTH)).print(table)
   for each in done:
     for reason, count in each.summary.left_out.items():
-      typer.echo(f"  {each.name} {each.part.split}: {count:,} left out, {reason}")
+      typer.echo(f"  {each.name} {each.part.label}: {count:,} left out, {reason}")
     if each.summary.quarantined:
       typer.echo(
-        f"  {each.name} {each.part.split}: {each.summary.quarantined:,} quarantined, see "
+        f"  {each.name} {each.part.label}: {each.summary.quarantined:,} quarantined, see "
         f"{each.data_dir}/{QUARANTINE_NAME}"
       )
+    if difference := published_difference(each):
+      typer.echo(f"  {each.name} {each.part.label}: {difference}")
     if each.summary.repeated:
-      typer.echo(f"  {each.name} {each.part.split}: complete already, nothing to do")
+      typer.echo(f"  {each.name} {each.part.label}: complete already, nothing to do")
+
+
+def published_difference(each: Prepared) -> str:
+  """Compares a part with what its corpus says of it; returns the finding, empty without figures."""
+  published, counts = each.part.published, each.summary
+  if published is None:
+    return ""
+  if counts.read != published.records:
+    return (
+      f"INCOMPLETE: {counts.read:,} utterances, of {published.records:,} published; "
+      "look for missing files and run it again"
+    )
+  hours = counts.seconds / 3600
+  is_whole = counts.written == counts.read
+  if published.hours and is_whole and abs(hours - published.hours) > _ROUNDING:
+    return (
+      f"DIFFERENT: {hours:,.2f} hours, of {published.hours:,} published, in as many utterances; "
+      "compare the checksums of the files"
+    )
+  and_hours = f" and {published.hours:,} hours" if published.hours and is_whole else ""
+  return f"{counts.read:,} utterances{and_hours}, as published"
 
 
 def mixture_lines(done: Sequence[Prepared]) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from maxtext_ext.conversion.convert import ConvertOptions, ConvertSummary, Progress, convert
 from maxtext_ext.files import storage
@@ -9,6 +10,7 @@ from maxtext_ext.pages.duration import format_duration
 from maxtext_ext.prepare.recipe import Part, Source
 from maxtext_ext.prepare.select import Select
 from maxtext_ext.records.manifest import read_manifest
+from maxtext_ext.sources.formats import load_format
 from maxtext_ext.sources.huggingface import DatasetSource, find_files
 from maxtext_ext.sources.options import SourceOptions
 
@@ -57,6 +59,7 @@ class Prepared:
   summary: ConvertSummary
 
 
+_HUB = "huggingface"
 # Told what is under way, "crowd-recital: downloading", and how far that is: share done, details.
 ProgressCallback = Callable[[str, float, str], None]
 
@@ -86,23 +89,12 @@ def prepare(
     OSError: reading or writing fails.
   """
   tasks = [
-    _Task(
-      source=source,
-      part=part,
-      place=_place_of(source, part, where),
-      select=source.select(part, min_seconds=options.min_seconds, max_seconds=options.max_seconds),
-      out=storage.join(out, source.name),
-    )
+    _task_of(source, part, where, out, options)
     for source, where in sources
     for part in source.parts
   ]
   for task in tasks:
-
-    def show(done: int, total: int, name: str, source: str = task.source.name) -> None:
-      if watch:
-        watch(f"{source}: downloading", done / total, name)
-
-    find_files(task.place, progress=show)
+    _find(task, watch)
   return [_convert(task, options, watch) for task in tasks]
 
 
@@ -110,16 +102,45 @@ def prepare(
 class _Task:
   source: Source
   part: Part
+  form: str  # of the source's files
   place: str
   select: Select
   out: str
 
 
+def _task_of(source: Source, part: Part, where: str, out: str, options: PrepareOptions) -> _Task:
+  folder = storage.join(out, source.name)
+  located = source.locate(where, part, folder) if source.locate and where else None
+  form, place = located or (_HUB, _place_of(source, part, where))
+  select = source.select(part, min_seconds=options.min_seconds, max_seconds=options.max_seconds)
+  return _Task(source=source, part=part, form=form, place=place, select=select, out=folder)
+
+
 def _place_of(source: Source, part: Part, where: str) -> str:
   dataset = DatasetSource.parse(where or source.hub)
   # The files of a source of one part are all of that part, however they are called.
-  split = part.split if len(source.parts) > 1 or not where else dataset.split
-  return str(dataclasses.replace(dataset, config=dataset.config or source.config, split=split))
+  is_named = len(source.parts) > 1 or part.config or not where
+  split = part.split if is_named else dataset.split
+  config = dataset.config or part.config or source.config
+  return str(dataclasses.replace(dataset, config=config, split=split))
+
+
+def _find(task: _Task, watch: ProgressCallback | None) -> None:
+  """Checks that the files are there; those of the hub are downloaded."""
+
+  def show(done: int, total: int, name: str) -> None:
+    if watch:
+      watch(f"{task.source.name}: downloading", done / total, name)
+
+  if task.form != _HUB:
+    load_format(task.form).find_files(task.place, None)
+    return
+  try:
+    find_files(task.place, progress=show)
+  except ValueError as error:
+    if not task.source.terms:
+      raise
+    raise ValueError(f"{error}; {task.source.terms}") from error
 
 
 def _convert(task: _Task, options: PrepareOptions, watch: ProgressCallback | None) -> Prepared:
@@ -128,27 +149,30 @@ def _convert(task: _Task, options: PrepareOptions, watch: ProgressCallback | Non
   def show(now: Progress) -> None:
     if watch:
       detail = f"{now.read:,} read, {format_duration(now.seconds)} written"
-      watch(f"{source.name} {part.split}", now.done, detail)
+      watch(f"{source.name} {part.label}", now.done, detail)
 
+  keys: dict[str, Any] = {
+    "shards": part.shards,
+    "audio_key": source.audio_key,
+    "text_key": source.text_key,
+    "id_key": source.id_key,
+    "language": source.language,
+    "dataset_name": source.dataset_name,
+  }
+  if task.form != _HUB:  # which has no columns
+    keys = {"shards": part.shards, "language": source.language, "dataset_name": source.dataset_name}
   summary = convert(
     task.place,
     task.out,
     ConvertOptions(
-      source_format="huggingface",
+      source_format=task.form,
       splits=part.splits,
       audio=options.audio,
       workers=options.workers,
       max_bad_fraction=options.max_bad_fraction,
       selector=task.select,
       overwrite=options.overwrite,
-      source=SourceOptions(
-        shards=part.shards,
-        audio_key=source.audio_key,
-        text_key=source.text_key,
-        id_key=source.id_key,
-        language=source.language,
-        dataset_name=source.dataset_name,
-      ),
+      source=SourceOptions(**keys),
     ),
     progress=show,
   )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.conversion.selector import Selected, Skipped
-from maxtext_ext.prepare import buckwalter
+from maxtext_ext.prepare import buckwalter, changes
 from maxtext_ext.prepare.split import Split
 from maxtext_ext.records.schema import Record
 from maxtext_ext.text.normalize import arabic, basic, hebrew, training
@@ -96,6 +96,24 @@ class Select:
       return text
     match = re.search(self.group, record.sample_id) if self.group else None
     return match[1] if match else record.sample_id
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ChangeSelect(Select):
+  """Selector of a corpus whose records are changed, or left out, before all else.
+
+  A class of its own, as an interrupted conversion knows its selector by its class and fields.
+
+  Attributes:
+    change: a key of CHANGES.
+  """
+
+  change: str
+
+  def __call__(self, record: Record) -> Selected | Skipped:
+    """As Select, of the changed record."""
+    changed = changes.CHANGES[self.change](record)
+    return changed if isinstance(changed, Skipped) else super().__call__(changed)
 
 
 def open_segment(text: str) -> float | None:

@@ -87,7 +87,7 @@ def _patterns(data_files: Any) -> list[tuple[str, str]]:
 def _named(names: Sequence[str], split: str, config: str | None) -> list[str]:
   if config not in (None, ALL_CONFIGS):
     names = [name for name in names if config in name.split("/")[:-1]]
-  by_split = {name: split_in(name.removesuffix(SUFFIX), split) for name in names}
+  by_split = {name: _split_of(name, split) for name in names}
   if not any(by_split.values()) and split == "train":
     return list(names)  # files without a word about it are for training
   chosen = [name for name, found in by_split.items() if found == split]
@@ -98,6 +98,15 @@ def _named(names: Sequence[str], split: str, config: str | None) -> list[str]:
     if len(tops) > 1:
       raise _no_config(tops)
   return chosen
+
+
+def _split_of(name: str, split: str) -> str | None:
+  """Returns the split that a path names; one such as "train.100" is a folder, or begins a file."""
+  folders, _, base = name.rpartition("/")
+  is_one_word = split.isalnum()
+  if not is_one_word and (split in folders.split("/") or base.startswith(f"{split}-")):
+    return split
+  return split_in(name.removesuffix(SUFFIX), split)
 
 
 def _no_config(configs: Iterable[str]) -> ValueError:

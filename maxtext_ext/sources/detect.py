@@ -20,6 +20,7 @@ _TABLE = re.compile(r"\.(csv|tsv)" + _COMPRESSED)
 _TAR = re.compile(r"\.(tar|tgz|tbz2?|txz)" + _COMPRESSED)
 _SOUND = re.compile(r"\.(wav|flac|mp3|ogg|oga|opus|m4a|aac|webm|mp4|mkv|mka|aiff?|sph|au)$")
 _NUMBERED_TAR = re.compile(r"\d+\.tar$")
+_LIBRISPEECH = re.compile(r"(train|dev|test)-(clean|other)(-\d+)?\.(tar|tar\.gz|tgz)")
 _METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 
 
@@ -138,6 +139,12 @@ def _looks_like_huggingface(seen: _Listing) -> bool:
   return not seen.has("*.parquet") and (seen.has("*/*.parquet") or seen.has("*/*/*.parquet"))
 
 
+def _looks_like_gigaspeech(seen: _Listing) -> bool:
+  return seen.has("audio/*_files*/*_chunks_*.tar*") or seen.has(
+    "data/audio/*_files*/*_chunks_*.tar*"
+  )
+
+
 # Those of several files with names of their own.
 _FOLDERS: dict[str, Callable[[_Listing], bool]] = {
   "arrow": _looks_like_arrow,
@@ -148,6 +155,7 @@ _FOLDERS: dict[str, Callable[[_Listing], bool]] = {
   "nemo": _looks_like_nemo,
   "audiofolder": _looks_like_audiofolder,
   "huggingface": _looks_like_huggingface,
+  "gigaspeech": _looks_like_gigaspeech,
 }
 
 
@@ -169,6 +177,8 @@ def _by_name(path: str) -> str | None:
     return "arrow"
   if ".tfrecord" in name:
     return "tfrecord"
+  if _LIBRISPEECH.fullmatch(name):
+    return "librispeech"
   for form, pattern in (("jsonl", _JSON), ("csv", _TABLE), ("tar", _TAR)):
     if pattern.search(name):
       return form

@@ -22,6 +22,8 @@ SOURCES = {
   "arrow": "maxtext_ext.sources.arrow",
   "parquet": "maxtext_ext.sources.parquet",
   "tar": "maxtext_ext.sources.tar",
+  "librispeech": "maxtext_ext.sources.librispeech",
+  "gigaspeech": "maxtext_ext.sources.gigaspeech",
   "huggingface": "maxtext_ext.sources.huggingface",
 }
 

@@ -25,6 +25,9 @@ from maxtext_ext.records.quarantine import QUARANTINE_NAME, read_lines
 from maxtext_ext.records.schema import encode_example
 from maxtext_ext.sources.tfrecord import write_tfrecord
 from tests import tiny
+from tests.sources.gigaspeech_test import clips, write_chunk
+from tests.sources.librispeech_test import chapter
+from tests.sources.manifests import write_tar
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "data.md").read_text("utf-8")
@@ -92,12 +95,22 @@ def write_hub(folder: pathlib.Path) -> None:
   )
 
 
+def write_downloads(folder: pathlib.Path) -> None:
+  """Archives of LibriSpeech and of GigaSpeech."""
+  (folder / "librispeech").mkdir(parents=True)
+  for subset in ("train-clean-100", "dev-clean", "test-clean"):
+    write_tar(folder / "librispeech" / f"{subset}.tar.gz", *chapter(84, 1, 2))
+  for part in ("xs", "dev", "test"):
+    write_chunk(folder / "gigaspeech" / "data", part, 0, clips("POD1", 2))
+
+
 @pytest.mark.integration_test
 @pytest.mark.slow
 def test_every_command_that_needs_no_cloud(tmp_path):
   write_recordings(tmp_path / "recordings")
   write_tars(tmp_path / "tars" / "train")
   write_hub(tmp_path / "hub")
+  write_downloads(tmp_path / "downloads")
   for seed, split in enumerate(("train", "validation")):
     for shard in range(2):
       records = tiny.records(4, seed=10 * seed + shard)

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from maxtext_ext.prepare import arabic, hebrew
+from maxtext_ext.prepare import arabic, gigaspeech, hebrew, librispeech
 from maxtext_ext.prepare.split import Split
 from maxtext_ext.text.languages import LANGUAGES
 
@@ -48,11 +48,20 @@ def test_hebrew_is_divided_95_to_5_with_seed_42():
     assert source.language == "Hebrew"
 
 
-@pytest.mark.parametrize("source", [*arabic.SOURCES, *hebrew.SOURCES], ids=lambda each: each.name)
+ENGLISH = (
+  librispeech.SOURCE,
+  *(gigaspeech.source_of(subset, punctuation=False) for subset in gigaspeech.SUBSETS),
+)
+
+
+@pytest.mark.parametrize(
+  "source", [*arabic.SOURCES, *hebrew.SOURCES, *ENGLISH], ids=lambda each: each.name
+)
 def test_a_source_fits_its_selector_and_names_its_splits_once(source):
   for part in source.parts:
     select = source.select(part, min_seconds=0.5, max_seconds=30.0)
     assert (select.to, select.language) == (part.to, source.language)
+    assert getattr(select, "change", "") == source.change
     for key in ("overhang_seconds", "whisper_segments", "buckwalter", "group", "by_text"):
       assert getattr(select, key) == getattr(source, key)
   splits = [split for part in source.parts for split in part.splits]

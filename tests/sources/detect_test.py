@@ -51,6 +51,8 @@ CASES = [
   ),
   ({"a-000.tar": b"", "a-001.tar.gz": b""}, "", "tar"),
   ({"a.tgz": b""}, "a.tgz", "tar"),
+  ({"dev-clean.tar.gz": b"", "train-other-500.tar.gz": b""}, "", "librispeech"),
+  ({"data/audio/xs_files/xs_chunks_0000.tar.gz": b"", "gigaspeech.py": b""}, "", "gigaspeech"),
 ]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from maxtext_ext.text.normalize import arabic, basic, english, hebrew, open_asr
+from maxtext_ext.text.normalize import arabic, basic, english, gigaspeech, hebrew, open_asr
 
 NORMALIZERS: dict[str, Callable[[str], str]] = {
   "none": basic.collapse_spaces,
@@ -13,9 +13,10 @@ NORMALIZERS: dict[str, Callable[[str], str]] = {
   "arabic": arabic.normalize,
   "arabic_strict": arabic.normalize_strict,
 }
-# Those that only reproduce the figures of a public board; the Arabic one is "arabic" itself.
+# Those that only reproduce the figures of a public board or corpus; the Arabic board's is "arabic".
 BOARD_NORMALIZERS: dict[str, Callable[[str], str]] = {
   "english_open_asr": open_asr.normalize_english,
+  "english_gigaspeech": gigaspeech.normalize,
   **{
     f"{language.lower()}_open_asr": open_asr.normalizer_of(code)
     for code, language in open_asr.LANGUAGES.items()
