@@ -4,12 +4,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from maxtext_ext.checkpoint import qwen3_asr, qwen3_omni
+from maxtext_ext.checkpoint import qwen3_asr, qwen3_omni, whisper_lm
 from maxtext_ext.checkpoint.keymap import SOLE, Family, Source
 from maxtext_ext.files.foreign_json import shown
 
 FAMILIES: dict[str, Family] = {
-  family.name: family for family in (qwen3_asr.FAMILY, qwen3_omni.FAMILY)
+  family.name: family for family in (qwen3_asr.FAMILY, qwen3_omni.FAMILY, whisper_lm.FAMILY)
 }
 
 

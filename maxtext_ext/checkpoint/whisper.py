@@ -45,7 +45,7 @@ class _Settings(foreign_json.Settings):
   encoder_layers: Annotated[int, Field(ge=1, le=1000)]
   encoder_attention_heads: _Width
   encoder_ffn_dim: _Width
-  max_source_positions: Literal[1500] = 1500
+  max_source_positions: Annotated[int, Field(ge=1, le=2**20)] = POSITIONS
   activation_function: Literal["gelu"] = "gelu"
   pruned_heads: Annotated[dict[str, Any], Field(max_length=0)] | None = None
 
@@ -74,6 +74,7 @@ def encoder_keys(
     "heads": checked.encoder_attention_heads,
     "ffn_dim": checked.encoder_ffn_dim,
     "stack": stack,
+    "positions": checked.max_source_positions,
   }
   try:
     WhisperConfig.checked(shape)
@@ -88,7 +89,7 @@ def encoder_sizes(model: Mapping[str, Any]) -> dict[str, int]:
   return {
     "mel": shape["num_mel_bins"],
     "frame": KERNEL,
-    "position": POSITIONS,
+    "position": shape["positions"],
     "width": shape["d_model"],
     "width_in": shape["d_model"],
     "ffn": shape["ffn_dim"],

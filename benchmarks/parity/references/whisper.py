@@ -16,6 +16,7 @@ PATH = GOLDEN / "whisper.npz"
 PREFIX = "model.encoder"
 POSITIONS = 1_500
 WINDOW = 480_000  # samples, 30 s
+HOP = 160  # samples of a frame
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,7 @@ class WhisperReference:
     name: of the published size whose widths it has.
     published_layers: layers of that size.
     seconds: length of every clip.
+    positions: of a window.
   """
 
   name: str
@@ -35,6 +37,7 @@ class WhisperReference:
   layers: int = 2
   published_layers: int
   seconds: tuple[float, ...] = (3.3,)
+  positions: int = POSITIONS
 
   @property
   def ffn_dim(self) -> int:
@@ -51,7 +54,7 @@ class WhisperReference:
     out: Shapes = {
       f"{PREFIX}.conv1.weight": (dim, self.mels, 3),
       f"{PREFIX}.conv2.weight": (dim, dim, 3),
-      f"{PREFIX}.embed_positions.weight": (POSITIONS, dim),
+      f"{PREFIX}.embed_positions.weight": (self.positions, dim),
       f"{PREFIX}.layer_norm.weight": (dim,),
     }
     vectors = [f"{PREFIX}.{name}.bias" for name in ("conv1", "conv2", "layer_norm")]
@@ -84,6 +87,7 @@ class WhisperReference:
       "encoder_layers": self.layers,
       "encoder_attention_heads": self.heads,
       "encoder_ffn_dim": self.ffn_dim,
+      "max_source_positions": self.positions,
       "decoder_layers": 1,
       "decoder_attention_heads": self.heads,
       "decoder_ffn_dim": self.d_model,
@@ -113,13 +117,13 @@ REFERENCES = {each.name: each for each in (TINY, BASE, SMALL, MEDIUM, LARGE)}
 
 def windows(clip: np.ndarray) -> list[np.ndarray]:
   """The parts of a clip, 30 s each but the last, that are encoded like clips of their own."""
-  count = max(1, -(-(len(clip) // 160 * 160) // WINDOW))
+  count = max(1, -(-(len(clip) // HOP * HOP) // WINDOW))
   return [clip[i * WINDOW : (i + 1) * WINDOW] for i in range(count)]
 
 
 def stored_positions(clip: int, samples: int) -> np.ndarray:
   """Chooses the stored positions of a window: ends, sides of the end of the clip, and a sample."""
-  end = min(samples // 160 // 2, POSITIONS - 1)
+  end = min(samples // HOP // 2, POSITIONS - 1)
   sample = np.random.default_rng([3, clip]).permutation(POSITIONS)[:5]
   return np.unique([0, max(end - 1, 0), end, min(end + 1, POSITIONS - 1), POSITIONS - 1, *sample])
 

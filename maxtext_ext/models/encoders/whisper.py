@@ -1,8 +1,8 @@
 """Whisper's encoder: windows of 30 s, each of one clip padded with silence.
 
 Two convolutions over a window, stored positions, and layers in which all 1,500 positions attend to
-each other, those of the padding too. Equal to `WhisperEncoder` (transformers, models/whisper);
-`stack` positions side by side become one audio token.
+each other, those of the padding too. Equal to `WhisperEncoder` (transformers, models/whisper), also
+with shorter windows; `stack` positions side by side become one audio token.
 """
 
 from typing import Self
@@ -26,8 +26,8 @@ from maxtext_ext.models.encoders.transformer import (
 from maxtext_ext.models.layers import LayerNorm, by_rows, fan_in_normal, gelu, metadata
 
 FRAMES_PER_CHUNK = 120  # 1.2 s, 60 positions, which stacks of 1 to 6 divide
-CHUNKS_PER_WINDOW = 25  # 30 s
-POSITIONS = 1_500  # of a window
+POSITIONS_PER_CHUNK = FRAMES_PER_CHUNK // 2
+POSITIONS = 1_500  # of a window of the published models, 30 s
 KERNEL = 3  # frames that a convolution sees
 MIN_SAMPLES = 1_600  # 0.1 s
 
@@ -37,25 +37,28 @@ class WhisperConfig(TransformerConfig):
 
   Attributes:
     stack: positions that become one audio token; those left over at a clip's end are dropped.
+    positions: of a window, 50 a second; `max_source_positions` in the checkpoints.
   """
 
   stack: int = Field(1, ge=1)
+  positions: int = Field(POSITIONS, ge=POSITIONS_PER_CHUNK, multiple_of=POSITIONS_PER_CHUNK)
 
   @pydantic.model_validator(mode="after")
   def _check_stack(self) -> Self:
-    positions = FRAMES_PER_CHUNK // 2
-    if positions % self.stack:
-      raise ValueError(f"stack={self.stack} must divide {positions}, the positions of 1.2 s")
+    if POSITIONS_PER_CHUNK % self.stack:
+      raise ValueError(
+        f"stack={self.stack} must divide {POSITIONS_PER_CHUNK}, the positions of 1.2 s"
+      )
     return self
 
   @property
   def geometry(self) -> Geometry:
-    """Chunks of 1.2 s, windows of 30 s, each of one clip."""
+    """Chunks of 1.2 s, windows of one clip each."""
     return Geometry(
       frames_per_chunk=FRAMES_PER_CHUNK,
       halvings=1,
       stack=self.stack,
-      chunks_per_window=CHUNKS_PER_WINDOW,
+      chunks_per_window=self.positions // POSITIONS_PER_CHUNK,
       tails_share_windows=False,
       padded_windows=True,
       min_samples=max(MIN_SAMPLES, 2 * self.stack * HOP),
@@ -68,14 +71,14 @@ class WhisperConfig(TransformerConfig):
 
   def flops_per_window(self) -> float:
     """FLOPs of the matrix products of a forward pass over one window."""
-    dim, frames = self.d_model, 2 * POSITIONS
-    convolutions = 2 * KERNEL * dim * (frames * self.num_mel_bins + POSITIONS * dim)
-    return convolutions + self.layers_flops(POSITIONS)
+    dim, positions = self.d_model, self.positions
+    convolutions = 2 * KERNEL * dim * (2 * positions * self.num_mel_bins + positions * dim)
+    return convolutions + self.layers_flops(positions)
 
   @property
   def widest_values_per_window(self) -> int:
     """Values that the second convolution sees, each as often as it is used."""
-    return POSITIONS * KERNEL * self.d_model
+    return self.positions * KERNEL * self.d_model
 
 
 class Conv1d(nnx.Module):
@@ -139,7 +142,7 @@ class WhisperEncoder(nnx.Module):
     dim = config.d_model
     self.conv1 = Conv1d(config.num_mel_bins, dim, stride=1, config=config, rngs=rngs)
     self.conv2 = Conv1d(dim, dim, stride=2, config=config, rngs=rngs)
-    positions = jnp.asarray(sinusoids(POSITIONS, dim), config.weight_dtype)
+    positions = jnp.asarray(sinusoids(config.positions, dim), config.weight_dtype)
     self.embed_positions = nnx.Param(positions, **metadata(None, "embed"))
     self.layers = stack_layers(config, key_bias=False, rngs=rngs)
     self.layer_norm = LayerNorm(
@@ -148,9 +151,9 @@ class WhisperEncoder(nnx.Module):
 
   def __call__(
     self,
-    mel_BWCFM: Float[Array, "B W 25 120 M"],
-    chunk_frames_BWC: Int[Array, "B W 25"],
-    chunk_segment_BWC: Int[Array, "B W 25"],
+    mel_BWCFM: Float[Array, "B W C 120 M"],
+    chunk_frames_BWC: Int[Array, "B W C"],
+    chunk_segment_BWC: Int[Array, "B W C"],
   ) -> Float[Array, "B W A D"]:
     """Encodes windows, each alone.
 
@@ -160,8 +163,8 @@ class WhisperEncoder(nnx.Module):
       chunk_segment_BWC: not used.
 
     Returns:
-      [B, W, 1500 / stack, stack * d_model]. Of a clip the first `geometry.tokens(frames)` are its
-      own, the others are of the silence behind it.
+      [B, W, positions / stack, stack * d_model]. Of a clip the first `geometry.tokens(frames)` are
+      its own, the others are of the silence behind it.
     """
     del chunk_frames_BWC, chunk_segment_BWC
     rows, windows, chunks, frames, mels = mel_BWCFM.shape
@@ -169,7 +172,8 @@ class WhisperEncoder(nnx.Module):
     x_BWAD = x_BWFD + self.embed_positions[...].astype(x_BWFD.dtype)
     x_BWAD = run_layers(self.layers, x_BWAD, attend_to_all(self.config), self.config)
     x_BWAD = self.layer_norm(x_BWAD)
-    return x_BWAD.reshape(rows, windows, POSITIONS // self.config.stack, self.config.out_dim)
+    config = self.config
+    return x_BWAD.reshape(rows, windows, config.positions // config.stack, config.out_dim)
 
   def _convolve(self, mel_BWFM: Array) -> Array:
     return gelu(self.conv2(gelu(self.conv1(mel_BWFM))))

@@ -183,7 +183,7 @@ def test_a_plan_counts_the_matrix_products():
   assert small.flops_per_window() == convolutions + 12 * layer
   assert small.layer_overrides(1) == [
     'encoder={"num_mel_bins": 80, "layers": 1, "d_model": 768, "heads": 12, "ffn_dim": 3072,'
-    ' "stack": 1}'
+    ' "stack": 1, "positions": 1500}'
   ]
 
 
