@@ -8,7 +8,7 @@ from flax import nnx
 
 from maxtext_ext.models.lmu import LMU, LMUFFT, LMUConfig, discretise
 
-# Our name of each of their parameters. Theirs are [out, in], and so are W_h's inputs: [m; x].
+# Our name of each of their parameters, which are [out, in].
 RECURRENT = {f"cell.{name}": name.lower() for name in ("e_x", "e_h", "e_m", "W_x", "W_h", "W_m")}
 PARALLEL = {"W_u.weight": "w_u", "W_u.bias": "b_u", "W_h.weight": "w_h", "W_h.bias": "b_h"}
 
@@ -32,8 +32,9 @@ def from_pytorch_lmu(state: Mapping[str, Any], theta: float) -> LMU | LMUFFT:
     inputs, hidden = weights["w_x"].shape
     memory = len(weights["w_m"])
   else:
-    inputs, hidden = len(weights["w_u"]), weights["w_h"].shape[1]
-    memory = len(weights["w_h"]) - inputs
+    inputs, joined = len(weights["w_u"]), weights.pop("w_h")  # of the memory, then of the input
+    memory, hidden = len(joined) - inputs, joined.shape[1]
+    weights |= {"w_m": joined[:memory], "w_x": joined[memory:]}
   _check_memory(state, memory, theta)
   config = LMUConfig(inputs=inputs, hidden=hidden, memory=memory, theta=theta)
   layer = (LMU if names is RECURRENT else LMUFFT)(config, rngs=nnx.Rngs(params=0))

@@ -104,7 +104,7 @@ def remember(lmu: Any, x_TD: np.ndarray, channels: int) -> np.ndarray:
     if "e_x" in lmu:
       h_H = np.tanh(x_D @ lmu["w_x"] + h_H @ lmu["w_h"] + m_RQ.ravel() @ lmu["w_m"])
     else:
-      h_H = np.maximum(np.concatenate([m_RQ.ravel(), x_D]) @ lmu["w_h"] + lmu["b_h"], 0)
+      h_H = np.maximum(m_RQ.ravel() @ lmu["w_m"] + x_D @ lmu["w_x"] + lmu["b_h"], 0)
     out.append(h_H)
   return np.stack(out)
 
