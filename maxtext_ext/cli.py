@@ -18,6 +18,7 @@ from maxtext_ext.cli_plan import plan
 from maxtext_ext.cli_transcribe import transcribe
 from maxtext_ext.errors import TRACEBACK_VARIABLE, exit_with_one_line
 from maxtext_ext.escape import printable
+from maxtext_ext.files.limits import raise_open_files
 from maxtext_ext.version import __version__
 
 app = typer.Typer(
@@ -346,6 +347,7 @@ def doctor(
 def main(argv: Sequence[str] | None = None) -> None:
   """Runs a command; exits with 2 for errors that the user can fix, 130 after Ctrl-C."""
   args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+  raise_open_files()
   try:
     sys.exit(app(args, prog_name="maxtext-ext", standalone_mode=False))
   except typer.TyperException as error:  # a mistyped command or option

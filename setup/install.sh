@@ -195,6 +195,9 @@ check_extras() {
       dev | tensorflow | cuda12 | tpu | gcs | plan | serve | vad | real-weights | beam | launch) ;;
       *) die "unknown extra $extra; there are dev, tensorflow, cuda12, tpu, gcs, plan, serve, vad, real-weights, beam, launch, or none" ;;
     esac
+    case "$OSTYPE $extra" in
+      darwin*" cuda12" | darwin*" tpu") die "$extra needs Linux; on macOS JAX runs on the CPU, without it" ;;
+    esac
   done
 }
 

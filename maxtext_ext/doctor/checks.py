@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from maxtext_ext.doctor.machine import Gpu, find_gpus, holders, tpu_files
+from maxtext_ext.files.limits import OPEN_FILES
 from maxtext_ext.keys.machine import cache_folder
 from maxtext_ext.version import __version__
 
@@ -24,7 +25,6 @@ _CUDA_PLUGINS = ("jax_cuda12_plugin", "jax_cuda13_plugin")
 DRIVER = (525, 60, 13)  # the oldest that CUDA 12 runs on
 _DISK = 10 * 2**30  # bytes free: a checkpoint of a small model, or the programs of a large one
 _DISK_LEAST = 2**30
-_FILES = 4096  # open at a time: shards of a large corpus, and connections
 _LOCK = "/tmp/libtpu_lockfile"
 _STALE = "MEGASCALE_"  # what a scheduler of several slices leaves
 
@@ -174,13 +174,13 @@ def check_disk(name: str, path: str) -> Finding:
 def check_files() -> Finding:
   """The limit of open files."""
   soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-  if soft == resource.RLIM_INFINITY or soft >= _FILES:
+  if soft == resource.RLIM_INFINITY or soft >= OPEN_FILES:
     return Finding(name="open files", status="ok", said=f"up to {soft}")
   most = 65536 if hard == resource.RLIM_INFINITY else hard
   return Finding(
     name="open files",
     status="warning",
-    said=f"up to {soft}, expected {_FILES} for corpora of many shards",
+    said=f"up to {soft}, expected {OPEN_FILES} for corpora of many shards",
     remedy=f"ulimit -n {min(65536, most)}",
   )
 

@@ -204,6 +204,16 @@ def test_an_unknown_extra_is_refused(machine):
   assert machine.pip_installs() == []
 
 
+@pytest.mark.parametrize("extra", ["cuda12", "tpu"])
+def test_accelerators_are_refused_on_macos(machine, extra):
+  machine.add_python("python3.12", "3.12")
+  finished = machine.install(extra, OSTYPE="darwin23")
+  assert finished.returncode == 1
+  assert finished.stderr.startswith(f"error: {extra} needs Linux;")
+  assert machine.install("vad", OSTYPE="darwin23").returncode == 0
+  assert machine.pip_installs()[-1].endswith(" -e .[vad]")
+
+
 def make_bare_folder(machine):
   (machine.venv / "lib").mkdir(parents=True)
 
