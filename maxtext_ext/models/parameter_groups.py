@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from flax import nnx
 
+from maxtext_ext.models.batch_norm import RunningStatistic
 from maxtext_ext.models.lora import LORA_A, LORA_B
 from maxtext_ext.models.make import groups_of, model_class
 from maxtext_ext.models.parts import ADAPTERS, ROUTER, learning_rates
@@ -49,7 +50,9 @@ class InGroups:
 
   def __call__(self, path: Sequence[Any], variable: Any) -> bool:
     """Returns whether the variable at `path` of a model is a parameter of these groups."""
-    return isinstance(variable, nnx.Param) and group_of(path, dict(self.roots)) in self.groups
+    if not isinstance(variable, nnx.Param) or isinstance(variable, RunningStatistic):
+      return False
+    return group_of(path, dict(self.roots)) in self.groups
 
 
 def trainable(config: Any) -> InGroups:

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from pydantic import Field
 
 from maxtext_ext.audio.geometry import Geometry
+from maxtext_ext.models.batch_norm import BatchNorm
 from maxtext_ext.models.encoders.base import EncoderConfig
 from maxtext_ext.models.layers import HalvingConv, LayerNorm, by_rows, gelu, linear
 from maxtext_ext.models.lmu import LMU, LMUFFT
@@ -36,6 +37,7 @@ class LMUEncoderConfig(EncoderConfig):
       computes all tokens together).
     subsampling: mel frames of a token.
     channels: of the convolutions that subsample.
+    norm: batch normalises what enters the layers (`BatchNorm`).
     dropout: share of each layer's output that is dropped in training.
   """
 
@@ -51,6 +53,7 @@ class LMUEncoderConfig(EncoderConfig):
   form: Literal["recurrent", "fft"] = "fft"
   subsampling: Literal[1, 2, 4] = 2
   channels: int = Field(32, ge=1)
+  norm: Literal["none", "batch"] = "none"
   dropout: float = Field(0.1, ge=0, lt=1)
 
   @pydantic.model_validator(mode="after")
@@ -193,6 +196,8 @@ class LMUEncoder(nnx.Module):
     inputs = (1, *(config.channels,) * (config.halvings - 1))[: config.halvings]
     self.convs = nnx.List(HalvingConv(i, config.channels, rngs=rngs, **dtypes) for i in inputs)
     self.proj_in = linear(config.features, config.width, ("mlp", "embed"), rngs=rngs, **dtypes)
+    if config.norm == "batch":
+      self.norm = BatchNorm(config.width, out_dtype=config.dtype, weight_dtype=config.weight_dtype)
 
     @nnx.split_rngs(splits=config.layers)
     @nnx.vmap(in_axes=(0,), out_axes=0, transform_metadata={nnx.PARTITION_NAME: "layers"})
@@ -216,7 +221,8 @@ class LMUEncoder(nnx.Module):
       mel_BWCFM: normalised log-mel (`audio.mel.log_mel`).
       chunk_frames_BWC: real frames in each chunk, 0..F; frames beyond them are not read.
       chunk_segment_BWC: 1 where there is a chunk of the clip, else 0.
-      key: of the dropout in training; None: there is none.
+      key: of the dropout in training, where batch norm takes the batch's statistics; None: there
+        is no dropout, and batch norm takes its running averages.
 
     Returns:
       [B, W, C * tokens_per_chunk, D]; tokens behind the end of a clip are finite.
@@ -224,6 +230,8 @@ class LMUEncoder(nnx.Module):
     rows, windows, _, _, mels = mel_BWCFM.shape
     frames_B = jnp.sum(jnp.where(chunk_segment_BWC > 0, chunk_frames_BWC, 0), axis=(1, 2))
     x_BTD, real_BT = self._front(mel_BWCFM.reshape(rows, -1, mels), frames_B)
+    if self.config.norm == "batch":
+      x_BTD = self.norm(x_BTD, real_BT, train=key is not None)
     x_BTD = self._run_layers(x_BTD, real_BT, key)
     return self.proj_out(x_BTD).reshape(rows, windows, -1, self.config.width)
 
