@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from maxtext_ext.checkpoint.run_file import remembered_base
 from maxtext_ext.files.connection import is_url
 from maxtext_ext.files.outputs import require_folder_place
+from maxtext_ext.keys.decoding import is_path
 from maxtext_ext.keys.settings import Settings
 from maxtext_ext.keys.yml import MODEL_FILE, models
 from maxtext_ext.records.reader import find_shards
@@ -48,7 +49,9 @@ def check_decoding(settings: Settings) -> None:
   which = settings.decode_checkpoint
   if which == "base" and not settings.load_parameters_path:
     raise ValueError("decode_checkpoint=base needs load_parameters_path, which is not given")
-  if which == "base":
+  if is_path(which):
+    require_folder(which)
+  elif which == "base":
     _check_weights(settings)
   elif which != "untrained":
     _check_run(settings, which)

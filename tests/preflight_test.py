@@ -64,6 +64,9 @@ def test_what_decoding_misses_is_named(keys, tmp_path):
   preflight.check_decoding(settings(keys, *run, "decode_checkpoint=12"))
   with pytest.raises(ValueError, match=r"no checkpoint 13 in .* \(there: 12\)"):
     preflight.check_decoding(settings(keys, *run, "decode_checkpoint=13"))
+  preflight.check_decoding(settings(keys, *run, "decode_checkpoint=./"))
+  with pytest.raises(ValueError, match="no/where: no such folder"):
+    preflight.check_decoding(settings(keys, *run, "decode_checkpoint=no/where"))
   with pytest.raises(ValueError, match="decode_checkpoint=base needs load_parameters_path"):
     preflight.check_decoding(settings(keys, *run, "decode_checkpoint=base"))
   with pytest.raises(ValueError, match="no shards of split 'none'"):

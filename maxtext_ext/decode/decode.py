@@ -19,6 +19,7 @@ from maxtext_ext import bridge
 from maxtext_ext.checkpoint import adapter
 from maxtext_ext.checkpoint.fingerprint import check_model
 from maxtext_ext.checkpoint.training import find_checkpoint, with_base_weights
+from maxtext_ext.checkpoint.training import find_weights as weights_at
 from maxtext_ext.config import build, run_dir_of
 from maxtext_ext.decode.clips import Clips, SplitClips, UtteranceReader
 from maxtext_ext.decode.division import Division, share_of_host
@@ -39,6 +40,7 @@ from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.drops import DropCounter
 from maxtext_ext.input.reading import open_data
 from maxtext_ext.input.utterance import Utterance
+from maxtext_ext.keys.decoding import is_path
 from maxtext_ext.keys.settings import Overrides, Settings, read
 from maxtext_ext.models.make import make_model
 from maxtext_ext.pages.duration import format_duration
@@ -258,6 +260,8 @@ def find_weights(config: bridge.Config) -> str:
   """
   if config.decode_checkpoint == "untrained":
     return ""
+  if is_path(config.decode_checkpoint):
+    return weights_at(bridge.absolute(config.decode_checkpoint))
   if config.decode_checkpoint != "base":
     return find_checkpoint(config.checkpoint_dir, config.decode_checkpoint)
   if not config.load_parameters_path:

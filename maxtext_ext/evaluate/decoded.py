@@ -9,7 +9,13 @@ import pydantic
 from etils import epath
 
 from maxtext_ext.files.creation import create
-from maxtext_ext.keys.decoding import CONTROLS, NOT_OF_TRANSCRIPTS, DecodingKeys, limit_of_tokens
+from maxtext_ext.keys.decoding import (
+  CONTROLS,
+  NOT_OF_TRANSCRIPTS,
+  DecodingKeys,
+  is_path,
+  limit_of_tokens,
+)
 from maxtext_ext.version import __version__
 
 DECODED_FILE = "decoded.json"
@@ -50,7 +56,9 @@ class Decoded(pydantic.BaseModel):
     """Builds the record of a configuration and the path of its weights, "" if untrained."""
     checkpoint = config.decode_checkpoint
     step = None
-    if checkpoint not in ("untrained", "base"):
+    if is_path(checkpoint):
+      checkpoint = weights
+    elif checkpoint not in ("untrained", "base"):
       checkpoint, step = "step", int(epath.Path(weights).parent.name)
     keys = [
       *_KEYS,
@@ -106,6 +114,8 @@ class Decoded(pydantic.BaseModel):
   def weights(self) -> str:
     """Weights that wrote the hypotheses, such as "step 1200" or "the untrained model"."""
     kinds = {"untrained": "the untrained model", "base": "the model before training"}
+    if is_path(self.checkpoint):
+      return self.checkpoint
     return kinds.get(self.checkpoint, f"step {self.step}")
 
   def write(self, folder: str) -> None:

@@ -21,6 +21,11 @@ CONTROLS = (
 )
 
 
+def is_path(checkpoint: str) -> bool:
+  """Returns whether a value of `decode_checkpoint` is the path of a checkpoint."""
+  return "/" in checkpoint
+
+
 def limit_of_tokens(max_new_tokens: int, max_tokens_per_second: float = 0.0) -> str:
   """Returns the keys that limit a transcript, with their values."""
   limit = f"max_new_tokens={max_new_tokens}"
@@ -61,7 +66,7 @@ class DecodingKeys(SubConfig, title="Decoding"):
     "best",
     description=(
       "best (the lowest eval/wer; without any, the latest), latest or a step of the run, base:"
-      " load_parameters_path, or untrained: random weights."
+      " load_parameters_path, untrained: random weights, or the path of any checkpoint or run."
     ),
   )
   decode_rows: Count = Field(
@@ -130,6 +135,6 @@ class DecodingKeys(SubConfig, title="Decoding"):
   @pydantic.field_validator("decode_checkpoint")
   @classmethod
   def _check_checkpoint(cls, name: str) -> str:
-    if name in CHECKPOINTS or (name.isascii() and name.isdigit()):
+    if name in CHECKPOINTS or is_path(name) or (name.isascii() and name.isdigit()):
       return str(int(name)) if name.isdigit() else name
-    raise ValueError(f"expected {', '.join(CHECKPOINTS)} or a step")
+    raise ValueError(f"expected {', '.join(CHECKPOINTS)}, a step, or a path with a /")

@@ -47,6 +47,7 @@ CONFIG_UNTRAINED = with_checkpoint("untrained")
     ("6", "/runs/run/checkpoints/6/items", "step", 6, "step 6"),
     ("base", "/models/qwen", "base", None, "the model before training"),
     ("untrained", "", "untrained", None, "the untrained model"),
+    ("out/other", "/w/out/other/0/items", "/w/out/other/0/items", None, "/w/out/other/0/items"),
   ],
 )
 def test_what_is_written_is_read_back(tmp_path, which, weights, checkpoint, step, said):
