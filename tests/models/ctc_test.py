@@ -2,6 +2,9 @@
 
 import functools
 import itertools
+import json
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +18,7 @@ from maxtext_ext.models.ctc import ctc_losses
 from maxtext_ext.models.encoders import ENCODERS
 from tests.families.toy_ctc_test import noise
 from tests.families.toy_encoder import ToyEncoder
+from tests.train.processes import environment, xla_flags
 from tests.train.steps import Steps
 
 ROWS, FRAMES, SYMBOLS, LABELS = 4, 5, 3, 4
@@ -113,3 +117,49 @@ def test_it_learns_and_counts_clips_that_cannot_be_aligned():
   for _ in range(20):
     last = steps.step(batch)
   assert last["loss"] < 0.7 * first["loss"]
+
+
+LMU = (
+  "speech_model=ctc",
+  "speech_encoder=lmu",
+  "encoder={layers: 2, width: 16, heads: 2, memory: 4, memory_d: 3, theta: 10, num_mel_bins: 20,"
+  " channels: 4, dropout: 0.0}",
+  "vocab_size=8",
+  "learning_rate=0.01",
+  "per_device_batch_size=1",
+  "ici_data_parallelism=-1",
+  "ici_fsdp_parallelism=1",
+)
+
+
+def steps_of_lmu() -> list[float]:
+  """Losses before and after a step, and the step's metrics, on all devices of this process."""
+  rng = np.random.default_rng(0)
+  frames = np.clip(np.array([40, 33, 7, 12, 26, 40, 39, 3])[:, None] - 8 * np.arange(5), 0, 8)
+  chunks = (8, 5, 1)
+  labels = rng.integers(1, 8, (8, 3)).astype(np.int32)
+  batch = {
+    "samples": rng.normal(0, 0.1, (*chunks, 8 * 160 - 160 + 400)).astype(np.float32),
+    "chunk_frames": frames.reshape(chunks).astype(np.int32),
+    "chunk_segment": (frames > 0).reshape(chunks).astype(np.int32),
+    "targets": labels,
+    "targets_segmentation": np.ones_like(labels),  # 3 frames give 2 tokens: one cannot be aligned
+  }
+  steps = Steps(*LMU)
+  before, metrics, after = steps.loss(batch), steps.step(batch), steps.loss(batch)
+  return [before, after, *(metrics[k] for k in ("loss", "gradient_norm", "unaligned_clips"))]
+
+
+@pytest.mark.slow
+def test_rows_give_the_same_loss_on_one_and_on_eight_devices():
+  code = (
+    "import json; from tests.models import ctc_test; print(json.dumps(ctc_test.steps_of_lmu()))"
+  )
+  run = subprocess.run(
+    [sys.executable, "-c", code],
+    env=environment(XLA_FLAGS=xla_flags(8)),
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert json.loads(run.stdout.splitlines()[-1]) == pytest.approx(steps_of_lmu(), rel=1e-6)

@@ -10,6 +10,7 @@ from flax import nnx
 from maxtext_ext import bridge
 from maxtext_ext.config import load
 from maxtext_ext.models.make import make_model
+from maxtext_ext.parallel import to_device
 from maxtext_ext.train.optimizer import make_optimizer
 from maxtext_ext.train.step import eval_step, make_init_fn, train_step
 from tests import tiny
@@ -74,13 +75,13 @@ class Steps:
   def step(self, batch: dict[str, np.ndarray]) -> dict[str, float]:
     """Takes one step; returns its metrics."""
     with bridge.mesh_scope(self.config, self.mesh):
-      self.state, metrics = self.train(self.state, jax.tree.map(jnp.asarray, batch))
+      self.state, metrics = self.train(self.state, self._placed(batch))
     return {key: float(value) for key, value in metrics.items()}
 
   def loss(self, batch: dict[str, np.ndarray]) -> float:
     """Loss without an update, in nats a target token."""
     with bridge.mesh_scope(self.config, self.mesh):
-      metrics = self.evaluate(self.state, jax.tree.map(jnp.asarray, batch))
+      metrics = self.evaluate(self.state, self._placed(batch))
     return float(metrics["total"] / metrics["target_tokens"])
 
   def lower(self, batch: dict[str, np.ndarray]) -> Any:
@@ -97,6 +98,9 @@ class Steps:
   def optimizer(self) -> dict[tuple, np.ndarray]:
     """The optimizer's state now, by path."""
     return self._arrays(self.state["optimizer"])
+
+  def _placed(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+    return to_device(batch, bridge.input_sharding(self.config, self.mesh))
 
   def _arrays(self, state: Any) -> dict[tuple, np.ndarray]:
     return {path: np.asarray(v.get_value()) for path, v in nnx.to_flat_state(state)}
