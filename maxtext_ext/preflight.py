@@ -46,6 +46,8 @@ def check_decoding(settings: Settings) -> None:
     _check_clips(settings.decode_input)
   else:
     _check_split(settings, settings.split)
+  if (lm := settings.lm_path) and not is_url(lm):
+    require_file(lm)
   which = settings.decode_checkpoint
   if which == "base" and not settings.load_parameters_path:
     raise ValueError("decode_checkpoint=base needs load_parameters_path, which is not given")

@@ -99,6 +99,14 @@ class Geometry:
     full, partial = count // self.frames_per_chunk, count % self.frames_per_chunk
     return full * self.tokens_per_chunk + self._halve(partial) // self.stack
 
+  def seconds_of(self, token: int) -> tuple[float, float]:
+    """Start and end, from the start of a clip, of the frames that give an audio token."""
+    chunk, place = divmod(token, self.tokens_per_chunk)
+    frames = (1 << self.halvings) * self.stack
+    start = chunk * self.frames_per_chunk + place * frames
+    end = min(start + frames, (chunk + 1) * self.frames_per_chunk)
+    return start * HOP / SAMPLE_RATE, end * HOP / SAMPLE_RATE
+
   def num_tokens(self, samples: int) -> int:
     """Audio tokens of a clip of so many samples."""
     return self.tokens(self.num_frames(samples))

@@ -28,5 +28,10 @@ def check_controls(config: bridge.Config) -> None:
   _engine_class(config).check(config)
 
 
+def in_training(config: bridge.Config) -> bridge.Config:
+  """Returns the configuration with which evaluation in training decodes the model."""
+  return _engine_class(config).in_training(config)
+
+
 def _engine_class(config: bridge.Config) -> type[Engine]:
   return ENGINES[model_class(config).ENGINE]

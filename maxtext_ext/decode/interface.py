@@ -28,12 +28,15 @@ class Written:
       "loop" where it repeated itself.
     log_probs: natural logarithm of the probability of each token, and of the eos after them where
       the model wrote it; empty where the engine gives none.
+    times: start and end of each token in seconds from the start of the clip, in order and one after
+      the other; empty where the engine gives none.
     accepted: tokens at the start that came from the request's draft.
   """
 
   tokens: list[int]
   finish_reason: str
   log_probs: tuple[float, ...] = ()
+  times: tuple[tuple[float, float], ...] = ()
   accepted: int = 0
 
   @property
@@ -50,7 +53,8 @@ class Answer:
     language: that the prompt forced, or else that the model named; None where there is none.
     text: the transcript.
     written: the tokens.
-    words: of the transcript, with confidences; empty where the engine gives no log-probabilities.
+    words: of the transcript, with confidences and, where the engine gives them, times; empty where
+      it gives no log-probabilities.
   """
 
   clip: ClipInfo
@@ -133,6 +137,11 @@ class Engine(abc.ABC):
     """Raises ValueError where the engine cannot honour a control of the configuration."""
     require_honoured(config, cls.CONTROLS)
 
+  @classmethod
+  def in_training(cls, config: bridge.Config) -> bridge.Config:
+    """Returns the configuration with which evaluation in training decodes."""
+    return config
+
   @property
   def longest_prompt(self) -> int | None:
     """Returns the tokens of the longest prompt that it can decode; None: of any."""
@@ -200,5 +209,7 @@ class Engine(abc.ABC):
       language=clip.language if clip.language_forced else language,
       text=text,
       written=written,
-      words=rate_words(text, self._tokenizer.pieces(written.tokens), written.log_probs),
+      words=rate_words(
+        text, self._tokenizer.pieces(written.tokens), written.log_probs, written.times
+      ),
     )

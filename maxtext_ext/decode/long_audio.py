@@ -61,6 +61,7 @@ class _Asked:
 
   Attributes:
     place: of its segment in the recording.
+    start: seconds from the start of the recording.
     samples: kept where there is a context, of which the answer may be an echo.
     seed: of what is drawn for it.
     suspect: the answer with the context, while it is decoded without.
@@ -68,6 +69,7 @@ class _Asked:
 
   progress: _Progress
   place: int
+  start: float
   samples: np.ndarray | None
   seed: int
   suspect: Answer | None = None
@@ -158,10 +160,11 @@ class _Feed:
       progress.segments.append(_without_text(piece, recording, trimmed=detector is not None))
       if piece.is_silent:
         continue
-      place = f"from {piece.start / SAMPLE_RATE:.3f} s"
+      start = piece.start / SAMPLE_RATE
+      place = f"from {start:.3f} s"
       name, seed = f"audio[{number}] {place}", seed_of(self._sampling_seed, "", place)
       samples = piece.samples if recording.context else None
-      self._asked[name] = _Asked(progress, len(progress.segments) - 1, samples, seed)
+      self._asked[name] = _Asked(progress, len(progress.segments) - 1, start, samples, seed)
       progress.waiting += 1
       yield dataclasses.replace(self._build(name, piece.samples, recording), seed=seed)
       yield from self.suspects()
@@ -174,7 +177,7 @@ class _Feed:
     recording = progress.recording
     if asked.samples is not None and is_suspect(answer.text, recording.context or ""):
       plain = dataclasses.replace(recording, context="")
-      self._asked[name] = _Asked(progress, place, None, asked.seed, suspect=answer)
+      self._asked[name] = _Asked(progress, place, asked.start, None, asked.seed, suspect=answer)
       request = self._build(name, asked.samples, plain)
       self._suspects.append(dataclasses.replace(request, seed=asked.seed))
       return
@@ -187,7 +190,7 @@ class _Feed:
       language=recording.language or answer.language,
       finish_reason=answer.finish_reason,
       log_prob=sum(log_probs) / len(log_probs) if log_probs else None,
-      words=answer.words,
+      words=tuple(word.later(asked.start) for word in answer.words),
     )
     progress.waiting -= 1
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from maxtext_ext.decode.words import shift_line
 from maxtext_ext.evaluate.hypothesis import FINISH_REASON, Hypothesis
 from maxtext_ext.input.utterance import Utterance
 from maxtext_ext.sources.fields import Fields
@@ -48,7 +49,8 @@ def join_lines(parts: Sequence[Part], lines: Sequence[Hypothesis | None]) -> Hyp
   Returns:
     The line of the clip, with `segments` that tell times and text of the pieces with speech:
     [{"start", "end", "text", "complete"}, ...] in seconds, and what else the line of a piece says.
-    Their words are those of the clip, and the worst reason why one ended is its reason.
+    Their words are those of the clip, with times in it, and the worst reason why one ended is its
+    reason.
   """
   if len(parts) == 1 and lines[0] is not None:
     return lines[0]
@@ -68,7 +70,13 @@ def join_lines(parts: Sequence[Part], lines: Sequence[Hypothesis | None]) -> Hyp
   heard = [line for line in lines if line is not None]
   reasons = [line.extra.get(FINISH_REASON) for line in heard]
   clip |= {FINISH_REASON: next((name for name in _WORST_FIRST if name in reasons), "no_speech")}
-  if words := [word for line in heard for word in line.extra.get(_WORDS, ())]:
+  words = [
+    shift_line(word, part.start)
+    for part, line in zip(parts, lines, strict=True)
+    if line is not None
+    for word in line.extra.get(_WORDS, ())
+  ]
+  if words:
     clip |= {_WORDS: words}
   return Hypothesis(
     id=fields.sample_id,

@@ -28,7 +28,8 @@ class Segment:
     log_prob: mean natural logarithm of the probability of its tokens; None where the engine gives
       none, or the piece was not decoded. Two segments of the same text are equal without it: it
       may differ in the last digits.
-    words: of the text, with confidences; empty where the engine gives no log-probabilities.
+    words: of the text, with confidences and maybe times in the recording; empty where the engine
+      gives no log-probabilities.
   """
 
   start: float
@@ -145,11 +146,10 @@ def render(transcription: Transcription, kind: str, name: str = "") -> str:
     return to_json(transcription, name) + "\n"
   if kind == "txt":
     return transcription.text + "\n"
-  cues = [
-    cue
-    for segment in transcription.segments
-    for cue in make_cues(segment.text, segment.start, segment.end)
-  ]
+  cues = []
+  for each in transcription.segments:
+    words = [(word.text, word.times) for word in each.words if word.times]
+    cues += make_cues(each.text, each.start, each.end, words)
   return _SUBTITLES[kind](cues)
 
 

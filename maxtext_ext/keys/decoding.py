@@ -14,10 +14,13 @@ NOT_OF_TRANSCRIPTS = frozenset(
     *("decode_checkpoint", "decode_rows", "tokens_per_second", "piece_seconds"),
   }
 )
+# Keys of beam search of a CTC model.
+OF_CTC_SEARCH = ("lm_path", "lm_weight", "lm_word_score", "hotwords", "hotword_weight")
 # Keys that an engine honours or refuses; their defaults ask for nothing.
 CONTROLS = (
   *("max_tokens_per_second", "temperature", "sampling_seed", "repetition_penalty"),
   *("beams", "length_penalty"),
+  *OF_CTC_SEARCH,
 )
 
 
@@ -119,7 +122,7 @@ class DecodingKeys(SubConfig, title="Decoding"):
     1,
     description=(
       "Hypotheses of a clip in beam search, at most decode_rows; 1: there is no search. Not with"
-      " temperature or repetition_penalty."
+      " temperature or repetition_penalty. For a CTC model of any number, by the extra ctc."
     ),
   )
   length_penalty: float = Field(
@@ -130,6 +133,35 @@ class DecodingKeys(SubConfig, title="Decoding"):
       "Beam search compares log-probabilities divided by the number of tokens to this power: 0"
       " prefers short transcripts, more than 1 long ones."
     ),
+  )
+
+  lm_path: str = Field(
+    "",
+    description=(
+      "Language model of beam search of a CTC model: an ARPA file, such as `maxtext-ext lm build`"
+      " writes; local or gs://."
+    ),
+  )
+  lm_weight: float = Field(
+    0.5,
+    ge=0,
+    le=100,
+    description="Weight of the language model's log-probability beside the CTC model's.",
+  )
+  lm_word_score: float = Field(
+    1.5,
+    ge=-100,
+    le=100,
+    description="Score of each word with a language model, which prefers few; more makes more.",
+  )
+  hotwords: list[str] = Field(
+    [],
+    description=(
+      "Words to expect in beam search of a CTC model, such as names, in the model's alphabet."
+    ),
+  )
+  hotword_weight: float = Field(
+    10.0, ge=0, le=100, description="Score of a hotword, by parts as it is spelled."
   )
 
   @pydantic.field_validator("decode_checkpoint")

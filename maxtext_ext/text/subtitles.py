@@ -4,7 +4,7 @@ References: the SubRip format as FFmpeg and players read it, and https://www.w3.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len, chop_cells
@@ -27,13 +27,26 @@ class Cue:
   text: str
 
 
-def make_cues(text: str, start: float, end: float) -> list[Cue]:
+def make_cues(
+  text: str,
+  start: float,
+  end: float,
+  words: Sequence[tuple[str, tuple[float, float]]] = (),
+) -> list[Cue]:
   """Divides a long text into cues of up to two lines of 42 columns.
 
-  The times between are estimates: each cue gets time in proportion to its characters.
+  Args:
+    text: the transcript of a stretch of sound.
+    start, end: of the stretch.
+    words: all words of the text, each with its start and end. A cue lasts from its first word to
+      its last one. Without them the times between are estimates: each cue gets time in proportion
+      to its characters.
   """
   lines = _lines(text)
   texts = ["\n".join(lines[i : i + _LINES]) for i in range(0, len(lines), _LINES)]
+  times = [time for word, time in words for _ in _characters(word)]
+  if times and len(times) == len(_characters(text)):
+    return _cues_by_words(texts, times)
   total, before = sum(map(len, texts)), 0
   cues = []
   for each in texts:
@@ -41,6 +54,22 @@ def make_cues(text: str, start: float, end: float) -> list[Cue]:
     at, until = (start + (end - start) * count / total for count in (first, before))
     cues.append(Cue(start=at, end=until, text=each))
   return cues
+
+
+def _cues_by_words(texts: Sequence[str], times: Sequence[tuple[float, float]]) -> list[Cue]:
+  """Makes cues of texts; times: of the word of each of their characters, without white space."""
+  cues: list[Cue] = []
+  first = 0
+  for text in texts:
+    last = first + len(_characters(text)) - 1
+    at = max(times[first][0], cues[-1].end if cues else 0.0)  # a word may be divided between two
+    cues.append(Cue(start=at, end=max(at, times[last][1]), text=text))
+    first = last + 1
+  return cues
+
+
+def _characters(text: str) -> str:
+  return "".join(text.split())
 
 
 def to_srt(cues: Iterable[Cue]) -> str:

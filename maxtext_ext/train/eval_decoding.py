@@ -13,7 +13,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from maxtext_ext import bridge
-from maxtext_ext.decode.engines import make_engine
+from maxtext_ext.decode.engines import in_training, make_engine
 from maxtext_ext.decode.interface import Engine
 from maxtext_ext.decode.request import Request
 from maxtext_ext.evaluate.hypotheses import Hypothesis
@@ -83,7 +83,7 @@ class Transcripts:
   """
 
   def __init__(self, config: bridge.Config, mesh: Mesh, tokenizer: Vocabulary) -> None:
-    self._config, self._mesh, self._tokenizer = config, mesh, tokenizer
+    self._config, self._mesh, self._tokenizer = in_training(config), mesh, tokenizer
     self._rows = config.decode_rows
     self._engine = self._make_engine()
     self._drafts: dict[tuple[str, str], tuple[int, ...]] = {}  # by dataset and id

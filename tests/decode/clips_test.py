@@ -226,11 +226,11 @@ def test_lines_of_pieces_are_joined():
       reference="",
       hypothesis=text,
       complete=reason == "stop",
-      extra={"speaker": "a", "finish_reason": reason, "words": [{"word": text}]},
+      extra={"speaker": "a", "finish_reason": reason, "words": [{"word": text} | times]},
     )
-    for name, text, reason in (
-      ("talk from 0 s", "one", "length"),
-      ("talk from 5 s", "two", "stop"),
+    for name, text, reason, times in (
+      ("talk from 0 s", "one", "length", {}),
+      ("talk from 5 s", "two", "stop", {"start": 0.25, "end": 1.0}),
     )
   )
   line = join_lines(parts, [one, None, two])
@@ -239,7 +239,7 @@ def test_lines_of_pieces_are_joined():
   assert line.extra == {
     "speaker": "a",
     "finish_reason": "length",
-    "words": [{"word": "one"}, {"word": "two"}],
+    "words": [{"word": "one"}, {"word": "two", "start": 5.25, "end": 6.0}],
     "segments": [
       {"start": 0.0, "end": 2.5, "text": "one", "complete": False, "finish_reason": "length"},
       {"start": 5.0, "end": 7.5, "text": "two", "complete": True, "finish_reason": "stop"},

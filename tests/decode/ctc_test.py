@@ -1,18 +1,18 @@
-"""Greedy CTC decoding against its definition, and the engine on a model of two lines."""
+"""The CTC engine on a model of two lines, against the most probable paths and texts."""
 
 import itertools
+import threading
+from collections import defaultdict
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from hypothesis import given
-from hypothesis import strategies as st
 
 from maxtext_ext import bridge
 from maxtext_ext.config import load
-from maxtext_ext.decode import ctc
-from maxtext_ext.decode.ctc import CTCEngine, collapse
+from maxtext_ext.decode import ctc, ctc_search
+from maxtext_ext.decode.ctc import CTCEngine, spell
 from maxtext_ext.decode.request import Request
 from maxtext_ext.input.collate import make_decode_batch
 from maxtext_ext.input.utterance import Utterance, build_utterance
@@ -23,13 +23,6 @@ from tests import tiny
 
 ALPHABET = Alphabet("ab c")
 FEATURES = slice(500, 503)  # of the samples of a chunk
-
-
-@given(path=st.lists(st.integers(0, 3)))
-def test_a_path_collapses_as_defined(path: list[int]):
-  """Repeats merge first, blanks go afterwards."""
-  merged = [label for label, _ in itertools.groupby(path)]
-  assert collapse(np.array(path, np.int32)) == [label for label in merged if label != 0]
 
 
 class Listener(nnx.Module):
@@ -95,9 +88,67 @@ def test_answers_are_those_of_the_most_probable_paths(engine: CTCEngine):
     clip.sample_id: expected_text(clip, kernel_DV) for clip in clips
   }
   assert all(answer.complete and answer.language is None for answer in answers.values())
-  line, plain = answers["1"].hypothesis(), {"finish_reason": "stop"}
-  assert (line.id, line.reference, line.extra) == ("1", "ab", {"speaker": "s1"} | plain)
-  assert answers["0"].hypothesis().extra == plain, "no confidences"
+  line = answers["1"].hypothesis()
+  assert (line.id, line.reference, line.extra["speaker"]) == ("1", "ab", "s1")
+  for answer in answers.values():
+    extra = answer.hypothesis().extra
+    assert extra["finish_reason"] == ("stop" if answer.text else "no_speech")
+    assert [word["word"] for word in extra["words"]] == answer.text.split()
+    check_words(extra["words"], answer.clip.seconds)
+
+
+def check_words(words: list[dict], seconds: float) -> None:
+  """Words are one after the other in the clip, with probabilities."""
+  edges = [0.0, *(word[edge] for word in words for edge in ("start", "end")), round(seconds, 3)]
+  assert edges == sorted(edges)
+  assert all(word["start"] < word["end"] and 0 < word["confidence"] <= 1 for word in words)
+
+
+def test_times_and_confidences_are_those_of_the_frames():
+  path_F = np.array([0, 1, 1, 0, 1, 3, 2, 2])
+  log_prob_F = np.log(np.array([0.9, 0.5, 0.25, 0.9, 0.8, 0.7, 0.5, 0.6]))
+  written = spell(path_F, log_prob_F, lambda frame: (0.1 * frame, 0.1 * frame + 0.1), 0.75)
+  assert written.tokens == [1, 1, 3, 2]
+  assert np.exp(written.log_probs) == pytest.approx([0.5, 0.8, 0.7, 0.6])
+  expected = [(0.1, 0.3), (0.4, 0.5), (0.5, 0.6), (0.6, 0.75)]
+  assert np.array(written.times) == pytest.approx(np.array(expected))
+
+
+def test_beams_find_the_most_probable_texts_whatever_is_decoded_with_a_clip(
+  engine: CTCEngine, monkeypatch: pytest.MonkeyPatch
+):
+  monkeypatch.setattr(ctc_search, "_QUICK", ctc_search._THOROUGH)
+  rng = np.random.default_rng(1)
+  kernel_DV = rng.normal(size=(3, ALPHABET.vocab_size + 2)).astype(np.float32)
+  params = nnx.State({"kernel": nnx.Param(jnp.asarray(kernel_DV))})
+  clips = clips_of_noise([5, 1, 4, 3, 4, 2, 5, 4, 3])
+  config = bridge.replace(engine._config, beams=100)
+  searching = CTCEngine(config, engine._mesh, ALPHABET)
+  together = list(searching.run(params, map(Request, clips)))
+  assert len({answer.clip.id for answer in together}) == len(together) == len(clips)
+  greedy = {answer.clip.id: answer.text for answer in engine.run(params, map(Request, clips))}
+  texts = {answer.clip.id: answer.text for answer in together}
+  assert texts == {clip.sample_id: most_probable_text(clip, kernel_DV) for clip in clips}
+  assert texts != greedy
+  for answer in together:
+    (alone,) = searching.run(params, [Request(clips[int(answer.clip.id)])])
+    assert alone == answer
+    assert alone.complete and len(alone.written.log_probs) == len(alone.written.tokens)
+    check_words(alone.hypothesis().extra["words"], alone.clip.seconds)
+
+
+def most_probable_text(clip: Utterance, kernel_DV: np.ndarray) -> str:
+  """The text of which all paths together are the most probable."""
+  samples = make_decode_batch([clip], pad_id=0).arrays["samples"]
+  features_FD = samples.reshape(-1, samples.shape[-1])[: clip.chunks, FEATURES]
+  logits_FV = (features_FD @ kernel_DV)[:, : ALPHABET.vocab_size]
+  probs_FV = np.exp(logits_FV) / np.exp(logits_FV).sum(axis=1, keepdims=True)
+  found = defaultdict[str, float](float)
+  for path in itertools.product(range(ALPHABET.vocab_size), repeat=len(probs_FV)):
+    labels = [label for label, _ in itertools.groupby(path) if label]
+    text = " ".join(ALPHABET.decode(labels).split())
+    found[text] += float(probs_FV[range(len(path)), path].prod())
+  return max(found, key=lambda text: found[text])
 
 
 def test_clips_of_other_lengths_have_batches_of_their_own(engine: CTCEngine):
@@ -109,12 +160,19 @@ def test_clips_of_other_lengths_have_batches_of_their_own(engine: CTCEngine):
   assert len(rounds) == 4, "three lengths, and the end"
 
 
-def test_a_row_without_frames_says_nothing(engine: CTCEngine):
-  params = nnx.State({"kernel": nnx.Param(jnp.ones((3, ALPHABET.vocab_size + 2)))})
-  arrays = make_decode_batch(clips_of_noise([4]), pad_id=0, rows=2).arrays
-  spoken, empty = engine.write(params, arrays)
-  assert empty.tokens == []
-  assert spoken.finish_reason == empty.finish_reason == "stop"
+@pytest.mark.parametrize("beams", [1, 4])
+def test_logits_that_are_not_finite_harm_nothing_else(engine: CTCEngine, beams: int):
+  kernel_DV = np.zeros((3, ALPHABET.vocab_size + 2), np.float32)
+  kernel_DV[:, 2] = np.nan
+  params = nnx.State({"kernel": nnx.Param(jnp.asarray(kernel_DV))})
+  searching = CTCEngine(bridge.replace(engine._config, beams=beams), engine._mesh, ALPHABET)
+  (answer,) = searching.run(params, map(Request, clips_of_noise([4])))
+  assert np.isfinite(answer.written.log_probs).all()
+
+
+def test_frames_that_say_nothing_have_no_words():
+  written = spell(np.zeros(0, int), np.zeros(0), lambda frame: (0.0, 0.0), 1.0)
+  assert (written.tokens, written.times, written.finish_reason) == ([], (), "stop")
 
 
 def test_controls_are_refused(engine: CTCEngine):
@@ -124,7 +182,31 @@ def test_controls_are_refused(engine: CTCEngine):
       next(engine.run(None, [Request(clip, **control)]))
 
 
-def test_beam_search_is_refused(engine: CTCEngine):
-  config = bridge.replace(engine._config, beams=2)
-  with pytest.raises(ValueError, match="beams=2: decoding of this model cannot honour it"):
-    CTCEngine(config, engine._mesh, ALPHABET)
+@pytest.mark.parametrize(
+  ("keys", "message"),
+  [
+    ({"temperature": 0.5}, "temperature=0.5: decoding of this model cannot honour it"),
+    ({"length_penalty": 2.0}, "length_penalty=2.0: decoding of this model cannot honour it"),
+    ({"lm_path": "a.arpa"}, "lm_path: only beam search uses them, .*; give beams=16, or leave"),
+    ({"lm_path": "a", "hotwords": ["a"]}, "lm_path and hotwords: only beam search"),
+    ({"beams": 2, "lm_path": "a"}, "lm_path: a: no such file"),
+  ],
+)
+def test_keys_that_do_not_fit_are_refused(engine: CTCEngine, keys, message: str):
+  with pytest.raises(ValueError, match=message):
+    CTCEngine(bridge.replace(engine._config, **keys), engine._mesh, ALPHABET)
+
+
+def test_evaluation_in_training_is_greedy(engine: CTCEngine):
+  searching = bridge.replace(engine._config, beams=8, lm_path="a.arpa", hotwords=["a"])
+  config = CTCEngine.in_training(searching)
+  assert (config.beams, config.lm_path, config.hotwords) == (1, "", [])
+
+
+def test_a_run_that_is_broken_off_ends_its_threads(engine: CTCEngine):
+  params = nnx.State({"kernel": nnx.Param(jnp.ones((3, ALPHABET.vocab_size + 2)))})
+  before = threading.active_count()
+  answers = engine.run(params, map(Request, clips_of_noise([1] * 40)))
+  next(answers)
+  answers.close()
+  assert threading.active_count() == before

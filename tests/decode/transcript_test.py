@@ -1,5 +1,6 @@
 """Transcripts of recordings: joined from segments, checked for missing text, and written."""
 
+import dataclasses
 import json
 
 import pytest
@@ -59,6 +60,16 @@ def test_speech_without_text_is_listed():
   ]
   joined = Transcription.of([fine[0], *missing, *fine[1:]], 51.0, None)
   assert joined.uncovered == tuple(missing)
+
+
+def test_subtitles_last_as_long_as_their_words():
+  words = tuple(
+    Word(text=text, confidence=0.5, times=(start, start + 0.5))
+    for text, start in (("one", 2.0), ("two", 3.0), ("three", 9.25))
+  )
+  spoken = dataclasses.replace(SEGMENTS[0], words=words)
+  shown = render(Transcription.of([spoken], 10.0, None), "vtt")
+  assert shown == "WEBVTT\n\n00:00:02.000 --> 00:00:09.750\none two three\n\n"
 
 
 def test_every_format():

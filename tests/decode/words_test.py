@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxtext_ext.decode.words import Word, rate_words
+from maxtext_ext.decode.words import Word, rate_words, shift_line
 
 
 def rated(text: str, *tokens: tuple[str, float]) -> list[tuple[str, float]]:
@@ -61,6 +61,20 @@ def test_a_word_has_the_product_of_its_tokens(text, tokens, words):
 def test_without_log_probabilities_or_with_another_text_there_are_none():
   assert rate_words("a b", ["a", " b"], []) == ()
   assert rated("c", ("a", 0.5)) == []
+
+
+def test_a_word_lasts_from_its_first_token_to_its_last():
+  pieces, log_probs = ["", "ab", "", " ", "c", "d"], [-1.0] * 6
+  times = [(i / 10, i / 10 + 0.05) for i in range(6)]
+  one, two = rate_words("ab cd", pieces, log_probs, times)
+  assert (one.times, two.times) == (pytest.approx((0.0, 0.15)), pytest.approx((0.4, 0.55)))
+  assert one.later(10).times == pytest.approx((10.0, 10.15))
+  line = two.later(1 / 3).as_dict()
+  assert (line["start"], line["end"]) == (0.733, 0.883)
+  assert shift_line(line, 2.0) == line | {"start": 2.733, "end": 2.883}
+  (plain,) = rate_words("ab", ["ab"], [-1.0])
+  assert plain.times is None and plain.later(1.0) == plain
+  assert shift_line(plain.as_dict(), 2.0) == plain.as_dict()
 
 
 def test_confidences_are_rounded_in_lines():

@@ -1,6 +1,7 @@
 """Subtitles as FFmpeg reads them, and division of long texts."""
 
 import io
+import itertools
 
 import av
 import pytest
@@ -42,6 +43,19 @@ def test_ffmpeg_reads_them(write, kind):
   assert times == [pytest.approx(each, abs=2e-3) for each in expected]
   texts = [bytes(packet).decode() for packet in packets]
   assert texts[1:] == [cue.text for cue in CUES[1:]]
+
+
+def test_cues_with_times_of_words():
+  text = " ".join(f"word{i:02d}" for i in range(20)) + " " + "long" * 25
+  words = [(word, (i + 0.25, i + 0.75)) for i, word in enumerate(text.split())]
+  cues = make_cues(text, 0, 99, words)
+  spans = [(cue.start, cue.end) for cue in cues]
+  assert spans[0] == (0.25, 11.75), "12 words"
+  assert [first.end <= second.start for first, second in itertools.pairwise(cues)] == [True] * (
+    len(cues) - 1
+  )
+  assert spans[-1][1] == 20.75
+  assert make_cues(text, 0, 99, words[1:]) == make_cues(text, 0, 99), "not all of its words"
 
 
 @given(
