@@ -14,6 +14,7 @@ from maxtext_ext.cli_config import config
 from maxtext_ext.cli_data import data_app
 from maxtext_ext.cli_evaluate import evaluate
 from maxtext_ext.cli_launch import launch_app
+from maxtext_ext.cli_lm import lm_app
 from maxtext_ext.cli_plan import plan
 from maxtext_ext.cli_transcribe import transcribe
 from maxtext_ext.errors import TRACEBACK_VARIABLE, exit_with_one_line
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(launch_app, name="launch")
+app.add_typer(lm_app, name="lm")
 convert_app = typer.Typer(help="Convert checkpoints and adapters, and compare with references.")
 app.add_typer(convert_app, name="convert")
 

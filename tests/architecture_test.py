@@ -37,7 +37,8 @@ LAYERS = (
   "transcriber",
   "transcribe_files",
   *("preflight", "launch", "demo", "doctor", "compat"),
-  *("cli_config", "cli_data", "cli_evaluate", "cli_launch", "cli_plan", "cli_transcribe", "cli"),
+  *("cli_config", "cli_data", "cli_evaluate", "cli_launch", "cli_lm", "cli_plan"),
+  *("cli_transcribe", "cli"),
 )
 # The only ones that may import MaxText.
 BRIDGE = {"maxtext_ext.bridge"}
