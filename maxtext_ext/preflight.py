@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 
+from maxtext_ext.checkpoint.packaged import PREFIX
 from maxtext_ext.checkpoint.run_file import remembered_base
 from maxtext_ext.files.connection import is_url
 from maxtext_ext.files.outputs import require_folder_place
@@ -60,7 +61,9 @@ def check_decoding(settings: Settings) -> None:
 
 
 def require_source(path: str) -> None:
-  """Raises ValueError unless a Hugging Face checkpoint may be in a folder or on the hub."""
+  """Raises ValueError unless a checkpoint may be in a folder, on the hub or in a package."""
+  if path.startswith(PREFIX):
+    return
   could_be_id = path.count("/") == 1 and not path.startswith((".", "/", "~"))
   if not could_be_id and not is_url(path) and not os.path.exists(path):
     raise ValueError(f"{path}: no such folder, and no id of the hub such as Qwen/Qwen3-ASR-0.6B")

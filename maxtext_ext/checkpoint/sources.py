@@ -7,9 +7,11 @@ from typing import Any
 
 from etils import epath
 
-from maxtext_ext.checkpoint import packaged, staging
+from maxtext_ext.checkpoint import staging
 from maxtext_ext.checkpoint.families import FAMILIES, describe_sources, family_of
 from maxtext_ext.checkpoint.keymap import SOLE, Family
+from maxtext_ext.checkpoint.packaged import PREFIX
+from maxtext_ext.checkpoint.packaged.folders import unpack
 from maxtext_ext.checkpoint.peft_config import ADAPTER_FOLDER
 from maxtext_ext.checkpoint.staging import CONFIG
 from maxtext_ext.files import foreign_folder
@@ -61,8 +63,8 @@ def find_folder(source: str) -> str:
   Raises:
     ValueError: there is no such folder, package or id.
   """
-  if source.startswith(packaged.PREFIX):
-    return packaged.find_folder(source)
+  if source.startswith(PREFIX):
+    return unpack(source)
   return staging.find_source(source)
 
 

