@@ -16,8 +16,11 @@ from benchmarks.parity.references.reference import Reference
 from maxtext_ext import bridge
 from maxtext_ext.checkpoint.dense_lm import lm_keys
 from maxtext_ext.decode.engine import SlotEngine
+from maxtext_ext.decode.interface import Written
 from maxtext_ext.decode.request import Request
 from tests.decode.beam_window_test import Ids
+
+pytestmark = pytest.mark.slow
 
 
 class Words(Ids):
@@ -39,50 +42,40 @@ def engine_of(ref: Reference, scanned: bool, **keys: Any) -> tuple[SlotEngine, A
   return engine, engine.prepare(nnx.state(model.merge(), nnx.Param))
 
 
-def expected(ref: Reference, clip: str, name: str) -> tuple[list[int], str]:
-  """What transformers wrote: tokens, and why it ended."""
-  tokens = ref.outputs()[f"{name}_{clip}"].tolist()
-  ended = tokens[-1] in EOS_IDS
-  return (tokens[:-1], "stop") if ended else (tokens, "length")
+def check(ref: Reference, written: dict[str, Written], name: str) -> None:
+  """Compares with what transformers wrote, and why it ended."""
+  assert len(written) == len(ref.seconds)
+  for clip, answer in written.items():
+    tokens = ref.outputs()[f"{name}_{clip}"].tolist()
+    ended = tokens[-1] in EOS_IDS
+    assert answer.tokens == (tokens[:-1] if ended else tokens)
+    assert answer.finish_reason == ("stop" if ended else "length")
 
 
-BLOCKS = pytest.mark.parametrize(
-  ("ref", "scanned"), [(SMOLLM2, True), (QWEN2, False)], ids=["llama2", "qwen2"]
-)
-
-
-@BLOCKS
-def test_greedy_answers_are_those_of_transformers_with_drafts_and_without(ref, scanned):
-  clips, (engine, weights) = utterances(ref), engine_of(ref, scanned)
+def test_greedy_answers_on_llama2_layers_with_drafts_and_without():
+  clips, (engine, weights) = utterances(SMOLLM2), engine_of(SMOLLM2, True)
   written = write(engine, weights, clips)
-  drafted = {
-    answer.clip.id: answer.written
-    for answer in engine.run(
-      weights, [Request(clip, draft=written[clip.sample_id].tokens[:5]) for clip in clips]
-    )
-  }
-  for clip in clips:
-    answer = written[clip.sample_id]
-    assert (answer.tokens, answer.finish_reason) == expected(ref, clip.sample_id, "generated")
-    assert drafted[clip.sample_id].tokens == answer.tokens
-    assert drafted[clip.sample_id].accepted == 5
+  check(SMOLLM2, written, "generated")
+  requests = [Request(clip, draft=written[clip.sample_id].tokens[:5]) for clip in clips]
+  drafted = {answer.clip.id: answer.written for answer in engine.run(weights, requests)}
+  check(SMOLLM2, drafted, "generated")
+  assert {answer.accepted for answer in drafted.values()} == {5}
 
 
-@BLOCKS
-def test_a_forward_pass_over_the_whole_text_chooses_the_same_tokens(ref, scanned):
-  clip = utterances(ref)[1]
-  tokens = ref.outputs()[f"generated_{clip.sample_id}"]
+def test_greedy_answers_on_qwen2_layers():
+  check(QWEN2, write(*engine_of(QWEN2, False), utterances(QWEN2)), "generated")
+
+
+def test_beam_search_on_qwen2_layers():
+  keys = {"beams": dense_lm.BEAMS, "decode_rows": 2 * dense_lm.BEAMS}
+  check(QWEN2, write(*engine_of(QWEN2, True, **keys), utterances(QWEN2)), "beams")
+
+
+def test_a_forward_pass_over_the_whole_text_chooses_the_same_tokens():
+  clip = utterances(QWEN2)[1]
+  tokens = QWEN2.outputs()[f"generated_{clip.sample_id}"]
   whole = dataclasses.replace(clip, target=np.asarray([*tokens, reference.PAD], np.int32))
-  found = run_all(loaded(ref, scanned), [whole], max_tokens=256, windows=2, rows=1)
+  found = run_all(loaded(QWEN2, False), [whole], max_tokens=256, windows=2, rows=1)
   first = len(clip.prompt) - 1
   logits = found[clip.sample_id].logits[first : first + len(tokens)]
   assert logits.argmax(axis=-1).tolist() == tokens.tolist()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("ref", [SMOLLM2, QWEN2], ids=lambda ref: ref.name)
-def test_beam_search_finds_what_transformers_finds(ref):
-  engine, weights = engine_of(ref, True, beams=dense_lm.BEAMS, decode_rows=2 * dense_lm.BEAMS)
-  written = write(engine, weights, utterances(ref))
-  for clip, answer in written.items():
-    assert (answer.tokens, answer.finish_reason) == expected(ref, clip, "beams")
