@@ -274,7 +274,8 @@ class LMUFFT(nnx.Module):
     he = fan_in_normal(2.0)  # ReLU drops half
     hidden = he(rngs.params(), (config.states + inputs, config.hidden), dtype)
     self.w_u = nnx.Param(he(rngs.params(), (inputs, channels), dtype), **metadata("embed", None))
-    self.b_u = nnx.Param(jnp.zeros(channels, dtype), **metadata(None))
+    # A channel whose input is never positive would never learn.
+    self.b_u = nnx.Param(jnp.ones(channels, dtype), **metadata(None))
     self.w_m = nnx.Param(hidden[: config.states], **metadata("embed", "mlp"))
     self.w_x = nnx.Param(hidden[config.states :], **metadata("embed", "mlp"))
     self.b_h = nnx.Param(jnp.zeros(config.hidden, dtype), **metadata("mlp"))
