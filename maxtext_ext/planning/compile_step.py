@@ -15,6 +15,8 @@ from jax.sharding import SingleDeviceSharding
 
 from maxtext_ext import bridge
 from maxtext_ext.config import load
+from maxtext_ext.input.bucketed import max_targets
+from maxtext_ext.input.buckets import rows_of, windows_of
 from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.layouts import LAYOUTS
 from maxtext_ext.keys.yml import Chain
@@ -77,7 +79,6 @@ def load_for(files: str | Chain, overrides: Sequence[str], target: Slice) -> bri
 
   Raises:
     ConfigError: as `config.load`.
-    ValueError: the model has no decoder.
   """
   resolved = [
     "enable_checkpointing=false",
@@ -90,18 +91,43 @@ def load_for(files: str | Chain, overrides: Sequence[str], target: Slice) -> bri
     resolved += ["hardware=tpu", f"compile_topology={target.name}", "compile_topology_num_slices=1"]
   else:
     resolved += ["hardware=gpu"]
+  if any(key.startswith("per_device_batch_size=") for key in overrides):
+    resolved += ["per_device_batch_seconds=0"]  # these rows, whatever their length
   config = load(files, [*overrides, *resolved])
-  has_decoder = issubclass(model_class(config), bridge.Transformer)
-  if not has_decoder:
-    raise ValueError(
-      f"speech_model={config.speech_model} has no decoder of MaxText's, whose layers a plan counts:"
-      " plan with speech_model=speech_lm"
-    )
+  if not has_decoder(config):
+    return _of_longest_clips(config)
   if config.windows_per_row:
     return config
   tokens = encoder_config(config).geometry.tokens_per_window
   windows = max(1, round(AUDIO_SHARE * config.max_target_length / tokens))
   return bridge.replace(config, windows_per_row=windows)
+
+
+def has_decoder(config: bridge.Config) -> bool:
+  """Returns whether the model has MaxText's decoder behind its encoder."""
+  return issubclass(model_class(config), bridge.Transformer)
+
+
+def _of_longest_clips(config: bridge.Config) -> bridge.Config:
+  """Returns the configuration for a model whose rows are one clip, with rows of `max_seconds`.
+
+  They need the most memory. Of the decoder, which there is not, plans count no layers.
+  """
+  inputs = InputConfig.from_config(
+    config, split=config.train_split, rows=config.global_batch_size_to_load
+  )
+  windows = windows_of(inputs, config.max_seconds)
+  rows = rows_of(inputs, windows)
+  return bridge.replace(
+    config,
+    windows_per_row=windows,
+    per_device_batch_size=rows // inputs.row_multiple,
+    per_device_batch_seconds=0.0,
+    global_batch_size_to_load=rows,
+    max_target_length=max_targets(inputs, windows),
+    num_decoder_layers=0,
+    emb_dim=encoder_config(config).out_dim,
+  )
 
 
 def abstract_batch(

@@ -51,6 +51,14 @@ def encoder_flops_per_window(config: Any) -> float:
   return encoder.flops_per_window() + encoder.geometry.tokens_per_window * projector
 
 
+def _ctc_flops_per_row(config: Any, times: Passes) -> float:
+  encoder, windows = encoder_config(config), config.windows_per_row
+  tokens = windows * encoder.geometry.tokens_per_window
+  head = 2 * tokens * encoder.out_dim * config.vocab_size
+  head_passes = 1 + (times.encoder > 1) + trains("head", config)
+  return encoder.flops_per_row(windows) * times.encoder + head * head_passes
+
+
 def decoder_flops_per_token(config: Any) -> int:
   """Counts a forward pass of one token through all layers, without the head."""
   dim, head = config.emb_dim, config.head_dim
@@ -65,6 +73,8 @@ def decoder_flops_per_token(config: Any) -> int:
 def model_flops(config: Any) -> float:
   """Counts one step on all chips."""
   rows, times = config.global_batch_size_to_load, passes(config)
+  if not config.num_decoder_layers:
+    return rows * SLOTS_FILLED * _ctc_flops_per_row(config, times)
   tokens = rows * config.max_target_length * SLOTS_FILLED
   windows = rows * config.windows_per_row * SLOTS_FILLED
   head = 2 * config.emb_dim * config.vocab_size / TARGET_TILES

@@ -83,8 +83,11 @@ def step_cost(
   Raises:
     ValueError: not even one row of a small step fits.
   """
-  if not shape.encoder_layers:
-    counted = [layers for layers in counted if layers != costs.MORE_ENCODER]
+  without = [
+    *([costs.MORE_ENCODER] if not shape.encoder_layers else []),
+    *([costs.MORE_DECODER] if not shape.decoder_layers else []),
+  ]
+  counted = [layers for layers in counted if layers not in without]
   wanted = shape.micro_rows_per_chip
   rows = min(wanted, COUNTED_ROWS)
   cost, seconds = _count(compiler, path, overrides, shape, counted, rows, say)
@@ -118,7 +121,7 @@ def _count(
   say: Say,
 ) -> tuple[StepCost | None, float]:
   """Counts the cost of so many rows (None: a small step does not fit), and times compiling."""
-  measured, seconds = [], 0.0
+  measured, seconds = {}, 0.0
   for decoder, encoder in counted:
     say(f"counting a step of {rows:g} rows, {decoder} decoder and {encoder} encoder layers")
     small = costs.small_overrides(decoder, vocab_tiles=shape.vocab_tiles)
@@ -129,12 +132,12 @@ def _count(
     seconds += compiled.seconds
     if compiled.cost is None:
       return None, seconds
-    measured.append(compiled.cost)
-  base, more_decoder, *more_encoder = measured
+    measured[decoder, encoder] = compiled.cost
+  base = measured[costs.BASE]
   cost = costs.whole_step(
     base,
-    more_decoder,
-    *(more_encoder or [base]),
+    measured.get(costs.MORE_DECODER, base),
+    measured.get(costs.MORE_ENCODER, base),
     decoder_layers=shape.decoder_layers,
     encoder_layers=shape.encoder_layers,
   )

@@ -85,6 +85,11 @@ class _Answers:
 
   def _decoding(self, path: str, overrides: list[str]) -> compile_decode.DecodeCompiler:
     config = compile_step.load_for(self._files(path), overrides, self._target)
+    if not compile_step.has_decoder(config):
+      raise ValueError(
+        f"speech_model={config.speech_model} writes no text token by token, whose slots a plan of"
+        " decoding counts: leave out --decode"
+      )
     if self._target.compiled:
       return compile_decode.DecodeCompiler(config, self._devices, "tpu", self._available)
     hbm_bytes = self._target.chip.hbm_bytes

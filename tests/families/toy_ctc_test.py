@@ -13,6 +13,7 @@ from maxtext_ext.files.jsonl import METRICS_FILE, read_metrics
 from maxtext_ext.models.encoders import ENCODERS
 from maxtext_ext.models.make import MODELS
 from maxtext_ext.planning.compile_step import load_for
+from maxtext_ext.planning.model_flops import model_flops
 from maxtext_ext.planning.topology import parse_topology
 from maxtext_ext.records.schema import Record
 from maxtext_ext.text.alphabet import Alphabet
@@ -79,9 +80,16 @@ def test_it_learns_and_leaves_out_clips_that_are_too_short_for_their_letters():
   assert last["loss"] < 0.7 * first["loss"]
 
 
-def test_a_plan_refuses_it_in_one_line():
-  with pytest.raises(ValueError, match="speech_model=toy_ctc has no decoder of MaxText's"):
-    load_for(tiny.DEMO, TOY, parse_topology("gpu:80GB"))
+def test_a_plan_is_of_the_longest_clips_and_counts_no_decoder():
+  keys = [*TOY, "max_seconds=10", "per_device_batch_seconds=40", "curriculum=[]"]
+  config = load_for(tiny.DEMO, keys, parse_topology("gpu:80GB"))
+  assert (config.windows_per_row, config.per_device_batch_size) == (4, 3), "rows of 4 x 3 s"
+  assert (config.num_decoder_layers, config.emb_dim) == (0, 24)
+  window = 2 * 30 * 40 * 24
+  head = 2 * 30 * 24 * 8
+  assert model_flops(config) == pytest.approx(0.95 * 3 * 4 * 3 * (window + head))
+  rows = load_for(tiny.DEMO, [*keys, "per_device_batch_size=7"], parse_topology("gpu:80GB"))
+  assert rows.per_device_batch_size == 7
 
 
 def tones(text: str) -> np.ndarray:

@@ -98,6 +98,10 @@ class EncoderConfig(pydantic.BaseModel, abc.ABC):
   def flops_per_window(self) -> float:
     """FLOPs of the matrix products of a forward pass over one window."""
 
+  def flops_per_row(self, windows: int) -> float:
+    """FLOPs of a forward pass over a row of so many windows."""
+    return windows * self.flops_per_window()
+
   @property
   def widest_values_per_window(self) -> int:
     """Values in the largest array that is made of a window before the layers."""

@@ -105,8 +105,13 @@ class LMUEncoderConfig(EncoderConfig):
 
   def flops_per_window(self) -> float:
     """FLOPs of the matrix products over one window; attention as if the row had no other."""
-    tokens, width, states = self.geometry.tokens_per_window, self.width, self.layer.states
-    frames, mels, inputs, front = FRAMES_PER_CHUNK, self.num_mel_bins, 1, 0.0
+    return self.flops_per_row(1)
+
+  def flops_per_row(self, windows: int) -> float:
+    """FLOPs of the matrix products over a row, whose tokens attend to each other."""
+    tokens, width = windows * self.geometry.tokens_per_window, self.width
+    states = self.layer.states
+    frames, mels, inputs, front = windows * FRAMES_PER_CHUNK, self.num_mel_bins, 1, 0.0
     for _ in range(self.halvings):
       frames, mels = frames // 2, -(-mels // 2)
       front += 2 * frames * mels * 9 * inputs * self.channels

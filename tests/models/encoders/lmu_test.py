@@ -204,9 +204,10 @@ def test_flops_are_those_of_the_matrix_products(keys: dict[str, Any]):
   made = nnx.eval_shape(lambda: LMUEncoder(shape, rngs=nnx.Rngs(params=0)))
   graph, state = nnx.split(made)
   jaxpr = jax.make_jaxpr(lambda state, *rows: nnx.merge(graph, state)(*rows))(
-    state, *(x[:, :1] for x in batch([100], 1))
+    state, *(x[:, :5] for x in batch([100], 1))
   )
-  assert matmul_flops(jaxpr.jaxpr) == pytest.approx(shape.flops_per_window(), rel=1e-9)
+  assert matmul_flops(jaxpr.jaxpr) == pytest.approx(shape.flops_per_row(5), rel=1e-9)
+  assert shape.flops_per_window() == shape.flops_per_row(1) < shape.flops_per_row(5) / 5
 
 
 def matmul_flops(jaxpr: Any) -> float:
