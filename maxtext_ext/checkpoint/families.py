@@ -25,6 +25,11 @@ def family_of_model(config: Any) -> Family:
     ValueError: there is none of that name, or none is named and `decoder_block` tells of none.
   """
   name = config.checkpoint_family
+  if not name and config.speech_model == "ctc":
+    raise ValueError(
+      "speech_model=ctc: there are no checkpoints of such models elsewhere to convert from or to;"
+      " load the folder of the training run"
+    )
   if name and name not in FAMILIES:
     raise ValueError(f"checkpoint_family={name}, expected one of {', '.join(FAMILIES)}")
   decoder = str(getattr(config.decoder_block, "value", config.decoder_block))

@@ -9,7 +9,9 @@ from maxtext_ext.config import load
 
 
 def model(**keys: str) -> types.SimpleNamespace:
-  return types.SimpleNamespace(**{"checkpoint_family": "", "decoder_block": "llama2", **keys})
+  return types.SimpleNamespace(
+    **{"speech_model": "speech_lm", "checkpoint_family": "", "decoder_block": "llama2", **keys}
+  )
 
 
 def test_the_key_decides_whatever_the_decoder_is():
@@ -31,6 +33,8 @@ def test_what_names_no_family_is_an_error():
     family_of_model(model(checkpoint_family="other"))
   with pytest.raises(ValueError, match=r"decoder_block=llama2: no family .* checkpoint_family"):
     family_of_model(model())
+  with pytest.raises(ValueError, match=r"speech_model=ctc: there are no checkpoints .* elsewhere"):
+    family_of_model(model(speech_model="ctc"))
 
 
 def test_every_family_stands_under_its_name():
