@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from maxtext_ext.input.utterance import build_utterance
 from maxtext_ext.records.reader import RecordSource, find_shards
 from maxtext_ext.records.schema import Record, decode_example
+from maxtext_ext.text.alphabet import Alphabet
 from maxtext_ext.text.tokenizer import Tokenizer, train_char_tokenizer
 from maxtext_ext.text.vocabulary import Vocabulary
 
 SPLITS = ("train", "validation", "test")
 VOCABULARY_MULTIPLE = 64
 ROW_TOKENS = 1024  # of a row of the user's own data
+PASS_SECONDS = 60  # of a batch of it, where rows are single clips
 EPOCHS = 8  # passes over it, within STEPS
 STEPS = (600, 3600)
 EVALUATIONS = 15  # of a run
@@ -90,6 +92,28 @@ def steps_for(batches: float) -> int:
   return min(max(math.ceil(EPOCHS * batches), least), most)
 
 
+def write_alphabet(
+  texts: Iterable[str], directory: str | os.PathLike[str], languages: Iterable[str]
+) -> Alphabet:
+  """Writes the characters of some texts as the letters of a CTC model, in any language."""
+  del languages
+  return Alphabet("".join(sorted({" "}.union(*texts)))).write(directory)
+
+
+def lmu_keys(data_dir: str, alphabet: Alphabet) -> list[str]:
+  """`key=value` strings for own recordings, as `qwen3_asr_keys`."""
+  longest = max(len(each.text) for split in SPLITS for each in records_of(data_dir, split))
+  seconds = sum(each.seconds for each in records_of(data_dir, "train"))
+  return [
+    f"vocab_size={alphabet.vocab_size}",
+    f"max_target_length={longest}",
+    "max_seconds=30",
+    "length_buckets=8",
+    f"per_device_batch_seconds={PASS_SECONDS}",
+    *length_keys(steps_for(seconds / PASS_SECONDS)),
+  ]
+
+
 FAMILIES: dict[str, DemoFamily] = {
   "qwen3_asr": DemoFamily(
     config="configs/experiments/demo.yml",
@@ -97,5 +121,12 @@ FAMILIES: dict[str, DemoFamily] = {
     title="a tiny Qwen3-ASR from random weights",
     write_vocabulary=train_char_tokenizer,
     own_data_keys=qwen3_asr_keys,
+  ),
+  "lmu": DemoFamily(
+    config="configs/experiments/lmu_demo.yml",
+    out="out/demo_lmu",
+    title="a tiny LMU encoder with CTC from random weights",
+    write_vocabulary=write_alphabet,
+    own_data_keys=lmu_keys,
   ),
 }

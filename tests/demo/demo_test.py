@@ -12,6 +12,10 @@ from maxtext_ext.train.loop import main as train
 from tests import tiny
 
 SMALL = (*tiny.SHAPE, "steps=4", "checkpoint_period=4", "max_new_tokens=8")
+SMALL_LMU = (
+  "encoder={layers: 1, width: 16, heads: 2, memory: 4, theta: 10, num_mel_bins: 20, channels: 4}",
+  *("steps=4", "checkpoint_period=4", "eval_interval=4", "length_buckets=1"),
+)
 
 
 def write_recordings(folder: pathlib.Path, count: int) -> pathlib.Path:
@@ -58,6 +62,17 @@ def test_demo_on_own_recordings(tmp_path, capfd):
   printed = capfd.readouterr().err
   assert "quarantined 1" in printed
   assert "maxtext-ext train configs/experiments/demo.yml" in printed
+
+
+@pytest.mark.integration_test
+@pytest.mark.slow
+def test_demo_of_the_lmu(tmp_path, capfd):
+  data = write_recordings(tmp_path / "mine", 24)
+  result = demo.main(str(tmp_path / "demo"), str(data), model="lmu", overrides=SMALL_LMU)
+  assert "LMU" in (tmp_path / "demo" / "report.html").read_text("utf-8")
+  assert 0 < result.wer <= 10
+  printed = capfd.readouterr().err
+  assert "maxtext-ext train configs/experiments/lmu_demo.yml" in printed
 
 
 def test_a_folder_of_others_is_left_alone(tmp_path):
@@ -114,3 +129,15 @@ def test_training_without_data_says_so(tmp_path):
   keys = [*tiny.make_run(tmp_path), f"data_dir={tmp_path / 'nothing'}"]
   with pytest.raises(ValueError, match="nothing"):
     train(tiny.DEMO, keys)
+
+
+def test_own_recordings_of_a_ctc_model_have_letters_of_their_own(tmp_path):
+  for split in families.SPLITS:
+    tiny.write_split(tmp_path / "data", split, tiny.records(3, seconds=(0.5, 0.6)), shards=1)
+  family = families.FAMILIES["lmu"]
+  alphabet = demo.write_vocabulary(family, tmp_path)
+  keys = dict(key.split("=", 1) for key in family.own_data_keys(str(tmp_path / "data"), alphabet))
+  texts = [each.text for each in families.records_of(str(tmp_path / "data"), "train")]
+  assert all(alphabet.decode(alphabet.encode(text)) == text for text in texts)
+  assert int(keys["vocab_size"]) == len(set(" ".join(texts))) + 1
+  assert int(keys["max_target_length"]) >= max(map(len, texts))

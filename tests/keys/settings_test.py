@@ -176,7 +176,7 @@ WRONG = {
   "base_config=x.yml": "base_config follows from other keys",
   "base_output_directory=": "base_output_directory",
   "model_name=checkpoints/x": "convert to-maxtext SOURCE checkpoints/x",
-  "model_name=qwen9": "no models/qwen9.yml; known here: qwen3-asr-0.6b",
+  "model_name=qwen9": "no models/qwen9.yml; known here: lmu-ctc",
 }
 
 

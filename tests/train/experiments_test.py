@@ -6,7 +6,10 @@ import pytest
 
 from maxtext_ext import bridge
 from maxtext_ext.config import load
+from maxtext_ext.input.buckets import rows_of, windows_of
+from maxtext_ext.input.config import InputConfig
 from maxtext_ext.prepare import arabic, hebrew
+from maxtext_ext.text.alphabet import Alphabet
 from maxtext_ext.train.loop import main
 from tests import tiny
 from tests.models.mixture_test import MIXTURE
@@ -64,6 +67,17 @@ def test_a_step_is_16_rows_of_16_clips(name, chips):
   config = promised(name)
   assert config.max_target_length == 2048
   assert chips * config.per_device_batch_size * config.gradient_accumulation_steps == 16
+
+
+@pytest.mark.parametrize("name", ["lmu_single", "lmu_multi"])
+def test_lmu_models_write_english_letters_in_batches_of_equal_seconds(name):
+  config = promised(name)
+  assert Alphabet.from_directory(config.tokenizer_path).vocab_size == config.vocab_size == 29
+  inputs = InputConfig.from_config(config, split="train", rows=config.per_device_batch_size)
+  rows = {s: rows_of(inputs, windows_of(inputs, s)) for s in (5.0, 20.0)}
+  assert rows == {5.0: 63, 20.0: 16}, "of 63 and 250 windows of 80 ms"
+  assert config.gradient_clipping_threshold == 10
+  assert config.learning_rate_devices == (name == "lmu_multi")
 
 
 @pytest.mark.slow
