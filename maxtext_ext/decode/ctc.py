@@ -36,10 +36,22 @@ from maxtext_ext.text.vocabulary import Vocabulary
 
 _SHAPES = 16  # clips of 1, 2, 4, ... windows
 _READ_AHEAD = 4  # batches
+_FULL_SECONDS = 8.0  # of the longest clips that come in full batches
 _LEAST = math.log(LEAST_PROBABILITY)
 _WITHOUT_SEARCH = {"beams": 1} | {
   name: DecodingKeys.model_fields[name].default for name in OF_CTC_SEARCH
 }
+
+
+def rows_of(decode_rows: int, seconds: float) -> int:
+  """Returns the rows of a batch on one device: of longer clips than 8 s half as many, a quarter, ..
+
+  Args:
+    decode_rows: those of short clips.
+    seconds: length of the rows.
+  """
+  longer = max(0, math.ceil(math.log2(seconds / _FULL_SECONDS)))
+  return max(1, decode_rows >> longer)
 
 
 class CTCEngine(Engine):
@@ -102,6 +114,7 @@ class CTCEngine(Engine):
     utterances = (self._check(clip).utterance for clip in clips)
     waiting = defaultdict[int, list[Utterance]](list)
     devices = jax.local_device_count()
+    window_seconds = encoder_config(self._config).geometry.window_seconds
     ahead = _READ_AHEAD * self._config.decode_rows * devices
     searched = deque[tuple[ClipInfo, Future[Written]]]()
     pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="ctc")
@@ -116,8 +129,8 @@ class CTCEngine(Engine):
         if not counts.any():
           break
         shape = int(counts.argmax())
-        # Long clips come in smaller batches. Rows are few where clips are, in powers of two.
-        most = max(1, self._config.decode_rows >> shape) * devices
+        # Rows are few where clips are, in powers of two.
+        most = rows_of(self._config.decode_rows, (1 << shape) * window_seconds) * devices
         rows = devices
         while rows < min(int(counts[shape]), most):
           rows *= 2

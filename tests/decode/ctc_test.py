@@ -210,3 +210,8 @@ def test_a_run_that_is_broken_off_ends_its_threads(engine: CTCEngine):
   next(answers)
   answers.close()
   assert threading.active_count() == before
+
+
+def test_batches_of_long_clips_have_fewer_rows():
+  seconds = (0.08, 5.0, 8.0, 9.0, 16.0, 30.0, 3600.0)
+  assert [ctc.rows_of(32, each) for each in seconds] == [32, 32, 32, 16, 16, 8, 1]
