@@ -17,12 +17,7 @@ from pydantic import Field
 
 from maxtext_ext.audio.geometry import HOP, Geometry
 from maxtext_ext.models.encoders.qwen3_audio import sinusoids
-from maxtext_ext.models.encoders.transformer import (
-  Attend,
-  TransformerConfig,
-  run_layers,
-  stack_layers,
-)
+from maxtext_ext.models.encoders.transformer import TransformerConfig, run_layers, stack_layers
 from maxtext_ext.models.layers import LayerNorm, by_rows, fan_in_normal, gelu, metadata
 
 FRAMES_PER_CHUNK = 120  # 1.2 s, 60 positions, which stacks of 1 to 6 divide
@@ -107,29 +102,11 @@ class Conv1d(nnx.Module):
     return y + self.bias[...].astype(self.dtype)
 
 
-def attend_to_all(config: WhisperConfig) -> Attend:
-  """Returns attention of all positions of a window to each other.
-
-  The scores of one window take 4 * 1,500^2 bytes a head, 108 MB in Whisper small. So only those of
-  one window of every row exist at a time; a rematerialised backward pass computes them anew.
-  """
-
-  def attend_in_window(qkv: tuple[Array, Array, Array]) -> Array:
-    q_BANH, k_BANH, v_BANH = map(by_rows, qkv)
-    scores_BNQA = jnp.einsum("BQNH,BANH->BNQA", q_BANH, k_BANH).astype(jnp.float32)
-    weights_BNQA = jax.nn.softmax(scores_BNQA, axis=-1).astype(v_BANH.dtype)
-    return by_rows(jnp.einsum("BNQA,BANH->BQNH", weights_BNQA, v_BANH))
-
-  def attend(q_BWANH: Array, k_BWANH: Array, v_BWANH: Array) -> Array:
-    by_window = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), (q_BWANH, k_BWANH, v_BWANH))
-    if config.unroll:
-      out_WBANH = jax.vmap(attend_in_window)(by_window)
-    else:
-      step = jax.checkpoint(attend_in_window) if config.remat else attend_in_window
-      out_WBANH = lax.map(step, by_window)
-    return jnp.moveaxis(out_WBANH, 0, 1)
-
-  return attend
+def attend_to_all(q_BWANH: Array, k_BWANH: Array, v_BWANH: Array) -> Array:
+  """Attends of all positions of a window to each other."""
+  scores_BWNQA = jnp.einsum("BWQNH,BWANH->BWNQA", q_BWANH, k_BWANH).astype(jnp.float32)
+  weights_BWNQA = jax.nn.softmax(scores_BWNQA, axis=-1).astype(v_BWANH.dtype)
+  return jnp.einsum("BWNQA,BWANH->BWQNH", weights_BWNQA, v_BWANH)
 
 
 class WhisperEncoder(nnx.Module):
@@ -168,12 +145,22 @@ class WhisperEncoder(nnx.Module):
     """
     del chunk_frames_BWC, chunk_segment_BWC
     rows, windows, chunks, frames, mels = mel_BWCFM.shape
-    x_BWFD = self._convolve(mel_BWCFM.reshape(rows, windows, chunks * frames, mels))
-    x_BWAD = x_BWFD + self.embed_positions[...].astype(x_BWFD.dtype)
-    x_BWAD = run_layers(self.layers, x_BWAD, attend_to_all(self.config), self.config)
-    x_BWAD = self.layer_norm(x_BWAD)
+    mel_BWFM = mel_BWCFM.reshape(rows, windows, chunks * frames, mels)
+    if self.config.unroll:
+      x_BWAD = self._encode(mel_BWFM)
+    else:
+      # One window of every row at a time: the scores of a window take 4 * 1,500^2 bytes a head,
+      # 108 MB in Whisper small. And whatever the number of windows, each is rounded alike.
+      graph, weights = nnx.split(self)
+      x_WBAD = lax.map(
+        lambda mel_BFM: nnx.merge(graph, weights)._encode(by_rows(mel_BFM)[:, None])[:, 0],
+        jnp.moveaxis(mel_BWFM, 1, 0),
+      )
+      x_BWAD = jnp.moveaxis(x_WBAD, 0, 1)
     config = self.config
     return x_BWAD.reshape(rows, windows, config.positions // config.stack, config.out_dim)
 
-  def _convolve(self, mel_BWFM: Array) -> Array:
-    return gelu(self.conv2(gelu(self.conv1(mel_BWFM))))
+  def _encode(self, mel_BWFM: Float[Array, "B W F M"]) -> Float[Array, "B W A D"]:
+    x_BWAD = gelu(self.conv2(gelu(self.conv1(mel_BWFM))))
+    x_BWAD = x_BWAD + self.embed_positions[...].astype(x_BWAD.dtype)
+    return self.layer_norm(run_layers(self.layers, x_BWAD, attend_to_all, self.config))

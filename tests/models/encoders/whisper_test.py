@@ -61,8 +61,8 @@ def test_every_published_width_equals_the_reference(name: str):
 
 def test_a_packed_clip_has_every_bit_of_the_clip_alone():
   clips = golden.TINY.clips()
-  packed = encoder("tiny")([clips[2], clips[0]], 2)
-  for number, got in zip((2, 0), packed, strict=True):
+  packed = encoder("tiny")([clips[2], clips[1], clips[0]], 3)
+  for number, got in zip((2, 1, 0), packed, strict=True):
     (alone,) = encoder("tiny")([clips[number]], 2)
     np.testing.assert_array_equal(got, alone)
     assert error(golden.TINY, number, got) < TOLERANCE
