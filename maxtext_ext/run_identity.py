@@ -37,6 +37,7 @@ HARMLESS = (
   # Kernels that compute the same.
   *("attention", "megablox", "sa_*", "local_sa_*", "use_splash_scheduler", "use_tokamax_*"),
   *("use_jax_splash", "wi_tile_*", "wo_tile_*"),
+  "encoder_cache",  # reads what would be computed
   # What is computed twice instead of kept, or kept on the host.
   *("remat_policy*", "*_host_offload", "tensors_on_device", "tensors_to_offload"),
   *("decoder_layer_input", "indexer_cutoff_threshold", "mlpw*", "moe_mlpw*", "moe_x_sorted"),

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from maxtext_ext.audio.geometry import Geometry
+from maxtext_ext.records.encoded import Encoding
 
 
 class ArraySpec(NamedTuple):
@@ -65,15 +66,26 @@ def prompt_spec(
 
 
 def packed_spec(
-  rows: int, slots: int, windows: int, audio_dtype: str, geometry: Geometry, pad_id: int = 0
+  rows: int,
+  slots: int,
+  windows: int,
+  audio_dtype: str,
+  geometry: Geometry,
+  pad_id: int = 0,
+  encoding: Encoding | None = None,
 ) -> BatchSpec:
   """Describes a training batch of packed rows: audio, prompts and targets.
 
   targets: the token that follows each slot's.
   targets_segmentation: number of the utterance where the target counts, from 1; 0: it does not.
   chunk_mask: SpecAugment's masks, see `spec_augment.chunk_masks`.
+  encoded: in place of the samples where there is an `encoding`: a frozen encoder's outputs.
   """
   spec = prompt_spec(rows, slots, windows, audio_dtype, geometry, pad_id)
+  if encoding is not None:
+    del spec["samples"]
+    shape = (rows, windows, geometry.tokens_per_window, encoding.width)
+    spec["encoded"] = ArraySpec(shape, encoding.dtype)
   return {
     **spec,
     "targets": ArraySpec((rows, slots)),

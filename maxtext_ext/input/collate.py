@@ -21,6 +21,7 @@ from maxtext_ext.input.windows import (
   frames_of_chunks,
   write_chunks,
 )
+from maxtext_ext.records.encoded import Encoding
 from maxtext_ext.text.vocabulary import Vocabulary
 
 Arrays = dict[str, np.ndarray]
@@ -75,6 +76,7 @@ class CollateRows(grain.transforms.Map):
     pad_id: token of empty slots.
     audio_dtype: "float32" or "int16".
     geometry: the encoder's.
+    encoding: of the outputs that the clips have in place of sound; None: they have sound.
   """
 
   rows: int
@@ -83,6 +85,7 @@ class CollateRows(grain.transforms.Map):
   pad_id: int
   audio_dtype: str
   geometry: Geometry
+  encoding: Encoding | None = None
 
   @classmethod
   def from_config(cls, config: InputConfig, windows: int, tokenizer: Vocabulary) -> Self:
@@ -94,6 +97,7 @@ class CollateRows(grain.transforms.Map):
       pad_id=tokenizer.pad_id,
       audio_dtype=config.packing.audio_dtype,
       geometry=config.geometry,
+      encoding=config.encoding,
     )
 
   def map(self, packed: PackedRows) -> Batch:
@@ -107,6 +111,7 @@ class CollateRows(grain.transforms.Map):
       pad_id=self.pad_id,
       audio_dtype=self.audio_dtype,
       geometry=self.geometry,
+      encoding=self.encoding,
     )
     records = tuple(utterance.sample_id for utterance in packed.utterances.values())
     return Batch(arrays=arrays, records=records)
@@ -157,6 +162,7 @@ def pack_batch(
   pad_id: int,
   audio_dtype: str,
   geometry: Geometry,
+  encoding: Encoding | None = None,
 ) -> Arrays:
   """Makes the arrays of a training or evaluation batch; rows beyond `rows` are empty.
 
@@ -169,8 +175,11 @@ def pack_batch(
     pad_id: token of empty slots.
     audio_dtype: "float32" or "int16".
     geometry: the encoder's, as the utterances have it.
+    encoding: of the outputs that the utterances have in place of sound.
   """
-  arrays = allocate(packed_spec(batch_rows, max_tokens, windows, audio_dtype, geometry, pad_id))
+  arrays = allocate(
+    packed_spec(batch_rows, max_tokens, windows, audio_dtype, geometry, pad_id, encoding)
+  )
   for row_number, row in enumerate(rows):
     slot = 0
     for segment, (key, place) in enumerate(zip(row.keys, row.places, strict=True), 1):
@@ -178,7 +187,10 @@ def pack_batch(
       tokens = np.concatenate([utterance.prompt, utterance.target])
       put_text(arrays, row_number, slot, segment, tokens[:-1])
       put_audio_index(arrays, row_number, slot, utterance, place)
-      put_sound(arrays, row_number, segment, utterance, place)
+      if encoding is None:
+        put_sound(arrays, row_number, segment, utterance, place)
+      else:
+        put_encoded(arrays, row_number, segment, utterance, place)
       end = slot + utterance.tokens
       arrays["targets"][row_number, slot:end] = tokens[1:]
       answer = end - len(utterance.target)  # the prompt's last token predicts the answer's first
@@ -295,10 +307,26 @@ def put_sound(
   arrays: Arrays, row: int, segment: int, utterance: Utterance, place: Placement
 ) -> None:
   """Writes the chunks of a clip into its windows of a row."""
-  geometry = utterance.geometry
   samples = arrays["samples"][row]
-  for chunks, places in _slots(samples, utterance.chunks, place, geometry):
-    write_chunks(utterance.samples, chunks.start, places, geometry)
+  for chunks, places in _slots(samples, utterance.chunks, place, utterance.geometry):
+    write_chunks(utterance.samples, chunks.start, places, utterance.geometry)
+  _put_frames(arrays, row, segment, utterance, place)
+
+
+def put_encoded(
+  arrays: Arrays, row: int, segment: int, utterance: Utterance, place: Placement
+) -> None:
+  """Writes the stored outputs of a clip where the encoder would put them in a row."""
+  tokens = arrays["encoded"][row]
+  index = audio_index(utterance.audio_tokens, place, utterance.geometry)
+  tokens.reshape(-1, tokens.shape[-1])[index] = utterance.encoded
+  _put_frames(arrays, row, segment, utterance, place)
+
+
+def _put_frames(
+  arrays: Arrays, row: int, segment: int, utterance: Utterance, place: Placement
+) -> None:
+  geometry = utterance.geometry
   frames = frames_of_chunks(utterance.frames, geometry)
   put_chunks(arrays["chunk_frames"][row], frames, place, geometry)
   segments = np.full(utterance.chunks, segment, np.int32)

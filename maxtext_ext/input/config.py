@@ -11,6 +11,7 @@ from maxtext_ext.input.datasets import Datasets
 from maxtext_ext.input.filters import Filters
 from maxtext_ext.input.host_augment import SPAN, HostAugment, NoiseOnly, SpecAugment
 from maxtext_ext.input.packing_config import Packing
+from maxtext_ext.records.encoded import Encoding
 from maxtext_ext.subconfig import SubConfig
 from maxtext_ext.text.prompt_keys import PromptKeys
 
@@ -38,6 +39,7 @@ class InputConfig:
     read_threads: records read at once; 0 reads in the packing thread.
     prefetch_batches: batches prepared ahead; 0: each on demand.
     layout: of a batch, a key of `layouts.LAYOUTS`.
+    encoding: of the encoder outputs that packed training batches have in place of sound.
   """
 
   geometry: Geometry
@@ -58,6 +60,7 @@ class InputConfig:
   read_threads: int = 4
   prefetch_batches: int = 3
   layout: str = "packed"
+  encoding: Encoding | None = None
 
   def __post_init__(self) -> None:
     for name, least in (
@@ -131,5 +134,5 @@ class InputConfig:
     )
 
   def for_split(self, split: str) -> Self:
-    """Returns the same for another split."""
-    return dataclasses.replace(self, split=split)
+    """Returns the same for another split, with its sound."""
+    return dataclasses.replace(self, split=split, encoding=None)

@@ -97,7 +97,9 @@ class PackedLayout(Layout):
   def batch_spec(self, config: InputConfig, rows: int) -> BatchSpec:
     """Describes packed rows with the configured number of windows."""
     windows, dtype = config.packing.windows_per_row, config.packing.audio_dtype
-    return packed_spec(rows, config.max_tokens, windows, dtype, config.geometry)
+    return packed_spec(
+      rows, config.max_tokens, windows, dtype, config.geometry, encoding=config.encoding
+    )
 
   def fill(self, batch: Mapping[str, np.ndarray]) -> Fill:
     """Computes the shares of text slots and chunks that are used."""

@@ -34,6 +34,7 @@ from maxtext_ext.input.reading import (
   ClosingIterator,
   Dataset,
   Elements,
+  EncodedData,
   NoiseData,
   ReadElement,
   RecordData,
@@ -54,6 +55,7 @@ from maxtext_ext.input.transforms import (
   PerturbClip,
   PerturbLength,
 )
+from maxtext_ext.records.encoded import Encoding
 from maxtext_ext.text.prompt_keys import PromptKeys
 from maxtext_ext.text.vocabulary import Vocabulary
 
@@ -211,7 +213,7 @@ def train_iterator(
     host_index=host_index,
     host_count=host_count,
   )
-  utterances = (
+  utterances: Transforms = (
     ReadElement(datasets=datasets),
     DecodeRecord(),
     FilterClip(filters=config.filters),
@@ -222,11 +224,27 @@ def train_iterator(
     BuildUtterance.from_config(config, tokenizer),
     DrawMasks(spec_augment=config.spec_augment, mel_bins=config.mel_bins, seed=config.seed),
   )
+  if config.encoding is not None:
+    utterances = _encoded_utterances(config, config.encoding, tokenizer, sample)
   reading = Reading(
     config=config, tokenizer=tokenizer, elements=elements, utterances=utterances, sample=sample
   )
   elements, transforms = LAYOUTS[config.layout].train(reading, steps)
   return BatchIterator(elements, transforms, config.prefetch_batches)
+
+
+def _encoded_utterances(
+  config: InputConfig, encoding: Encoding, tokenizer: Vocabulary, sample: Sample
+) -> Transforms:
+  """Returns the transforms of clips with stored outputs of the encoder in place of their sound."""
+  silent = [data for data in sample.datasets if isinstance(data, SilentData)]
+  assert len(silent) == len(sample.datasets), "clips of noise have no stored outputs"
+  return (
+    ReadElement(datasets=tuple(EncodedData.of(data, encoding) for data in silent)),
+    DecodeRecord(),
+    FilterClip(filters=config.filters),
+    BuildUtterance.from_config(config, tokenizer).silent(),
+  )
 
 
 def training_sample(
@@ -239,7 +257,7 @@ def training_sample(
   """
   records = open_training_data(config)
   # Of more records than that only the sampled ones are read, where lengths are not stored.
-  every = LAYOUTS[config.layout].plans_every_batch
+  every = LAYOUTS[config.layout].plans_every_batch or config.encoding is not None
   scan = every or sum(map(len, records)) <= SCANNED
   silent = tuple(SilentData(data=data, scan=scan) for data in records)
   noise = (NoiseData(),) if config.noise_only.noise_only_rate else ()

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import weakref
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import grain
 
@@ -12,6 +12,7 @@ from maxtext_ext.input.config import InputConfig
 from maxtext_ext.input.mixture import Element, MixtureOrder, SequentialOrder
 from maxtext_ext.input.sharding import HostShard
 from maxtext_ext.input.transforms import NOISE_ONLY, Clip, NoiseTurn, Serialized
+from maxtext_ext.records.encoded import EncodedSource, Encoding
 from maxtext_ext.records.lengths import LENGTHS_SUFFIX
 from maxtext_ext.records.manifest import list_shards, parse_shard_name
 from maxtext_ext.records.reader import RecordSource, find_shards
@@ -91,6 +92,35 @@ class SilentData:
     return Clip(record=clip, dataset=self.data.name, epoch=epoch)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EncodedData:
+  """Records of a dataset with the stored outputs of a frozen encoder in place of their sound.
+
+  Attributes:
+    silent: the records without sound.
+    source: the outputs.
+  """
+
+  silent: SilentData
+  source: EncodedSource
+
+  @classmethod
+  def of(cls, silent: SilentData, encoding: Encoding) -> Self:
+    """Opens the outputs of the dataset's shards."""
+    silent.load()
+    return cls(silent=silent, source=EncodedSource(silent.data.source.shards, encoding))
+
+  def __len__(self) -> int:
+    return len(self.silent)
+
+  def read(self, record: int, epoch: int) -> Clip | Serialized:
+    """Gives a record with its outputs; one that cannot be read comes as it is stored."""
+    clip = self.silent.read(record, epoch)
+    if isinstance(clip, Serialized):
+      return clip
+    return dataclasses.replace(clip, encoded=self.source[record])
+
+
 @dataclasses.dataclass(frozen=True)
 class NoiseData:
   """Noise as a dataset of one record, which is another clip in every epoch."""
@@ -127,7 +157,7 @@ class ReadElement(grain.transforms.Map):
   Element(dataset=0, epoch=2, record=17) -> Serialized(data=b"...", epoch=2)
   """
 
-  datasets: tuple[Dataset, ...] | tuple[Silent, ...]
+  datasets: tuple[Dataset, ...] | tuple[Silent, ...] | tuple[EncodedData, ...]
 
   def map(self, element: Element) -> Serialized | NoiseTurn | Clip:
     """Reads an element."""

@@ -54,11 +54,12 @@ class NoiseTurn:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Clip:
-  """A decoded record; `dataset` and `epoch` as of Serialized."""
+  """A decoded record; `dataset` and `epoch` as of Serialized, `encoded` as of Utterance."""
 
   record: Record
   dataset: str = ""
   epoch: int = 0
+  encoded: np.ndarray | None = None
 
   def dropped(self, drop: Drop) -> Drop:
     """Returns the drop, counted under the clip's dataset."""
@@ -273,7 +274,7 @@ class BuildUtterance(Transform):
   def apply(self, element: Clip) -> Utterance | Drop:
     """Builds the utterance of a clip."""
     try:
-      return build_utterance(
+      utterance = build_utterance(
         element.record,
         self.tokenizer,
         geometry=self.geometry,
@@ -285,6 +286,7 @@ class BuildUtterance(Transform):
         epoch=element.epoch,
         with_target=self.with_target,
       )
+      return utterance if element.encoded is None else utterance.with_encoded(element.encoded)
     except OutsideAlphabetError as error:
       return element.dropped(Drop("outside the alphabet", f"{element.record.sample_id}: {error}"))
     except ValueError as error:

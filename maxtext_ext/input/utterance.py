@@ -1,7 +1,9 @@
 """Utterances: prompt, target and samples of a record."""
 
+import dataclasses
 import functools
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -32,6 +34,7 @@ class Utterance:
     language_forced: the prompt names the language, so that the answer does not.
     epoch: how often its dataset has been read before.
     chunk_mask: int32 [n, 4], SpecAugment's masks of its n chunks; None: nothing is masked.
+    encoded: [tokens, width], what a frozen encoder made of the clip; then the samples are silence.
   """
 
   sample_id: str
@@ -47,6 +50,20 @@ class Utterance:
   language_forced: bool = False
   epoch: int = 0
   chunk_mask: np.ndarray | None = None
+  encoded: np.ndarray | None = None
+
+  def with_encoded(self, encoded: np.ndarray) -> Self:
+    """Returns the clip with the stored outputs of the encoder.
+
+    Raises:
+      ValueError: they are of a clip of another length.
+    """
+    if len(encoded) != self.audio_tokens:
+      raise ValueError(
+        f"{len(encoded)} stored encoder outputs, expected {self.audio_tokens}; remove *.encoded*"
+        " beside the shards, which are made again"
+      )
+    return dataclasses.replace(self, encoded=encoded)
 
   @property
   def seconds(self) -> float:
@@ -129,7 +146,7 @@ def build_utterance(
     dataset_name=record.dataset_name,
     language=language,
     text=record.text,
-    samples=_samples(record, audio_dtype),
+    samples=samples_of(record, audio_dtype),
     prompt=prompt,
     target=np.asarray(target, np.int32),
     audio_start=len(before),
@@ -161,7 +178,12 @@ def _prompt(
   return build(tokenizer, language=language, context=context, instruction=instruction)
 
 
-def _samples(record: Record, dtype: str) -> np.ndarray:
+def samples_of(record: Record, dtype: str) -> np.ndarray:
+  """Returns a record's samples as "float32" or "int16".
+
+  Raises:
+    ValueError: some of them have no log-mel.
+  """
   audio = record.audio
   if not is_finite(audio):
     raise ValueError(

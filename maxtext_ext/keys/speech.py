@@ -9,6 +9,7 @@ import pydantic
 
 from maxtext_ext.input.curriculum import Curriculum
 from maxtext_ext.input.datasets import Datasets
+from maxtext_ext.input.encoded_keys import EncodedKeys, check_encoded
 from maxtext_ext.input.filters import Filters
 from maxtext_ext.input.host_augment import HostAugment, NoiseOnly, SpecAugment
 from maxtext_ext.input.packing_config import Packing
@@ -34,6 +35,7 @@ class SpeechKeys(
   HostAugment,
   NoiseOnly,
   SpecAugment,
+  EncodedKeys,
   Curriculum,
   EvaluationKeys,
   DecodingKeys,
@@ -59,6 +61,7 @@ class SpeechKeys(
   @pydantic.model_validator(mode="after")
   def _check_together(self) -> Self:
     parts.check(self.train_parts, lora_rank=self.lora_rank, num_experts=self.num_experts)
+    check_encoded(self, encoder_trains=parts.trains("encoder", self))
     if self.router_aux_loss_coef and (
       self.num_experts <= 1 or not parts.trains(parts.ROUTER, self)
     ):

@@ -77,6 +77,8 @@ class SpeechLM(bridge.Transformer):
     Args:
       key: of `frame_dropout`; None: nothing is dropped.
     """
+    if "encoded" in batch:
+      return self.project(batch["encoded"], key=key)
     mel_BWCFM = self.mel(batch)
     if "chunk_mask" in batch:
       mel_BWCFM = apply_chunk_mask(mel_BWCFM, batch["chunk_mask"])
@@ -107,6 +109,16 @@ class SpeechLM(bridge.Transformer):
       key: of `frame_dropout`; None: nothing is dropped.
     """
     tokens_BWAD = self.speech_encoder(mel_BWCFM, chunk_frames_BWC, chunk_segment_BWC)
+    return self.project(tokens_BWAD, key=key)
+
+  def project(
+    self, tokens_BWAD: Float[Array, "B W A E"], *, key: jax.Array | None = None
+  ) -> Float[Array, "B W A D"]:
+    """Projects the encoder's outputs to the width of the language model.
+
+    Args:
+      key: of `frame_dropout`; None: nothing is dropped.
+    """
     if key is not None:
       # As masks of SpecAugment, for which it stands behind a frozen encoder: the others keep their
       # size.

@@ -44,6 +44,7 @@ from maxtext_ext.parallel import gather_texts
 from maxtext_ext.progress import announce_first_call
 from maxtext_ext.run_identity import describe_differences
 from maxtext_ext.text.templates import TEMPLATES
+from maxtext_ext.train.encoder_cache import store_outputs
 from maxtext_ext.train.evaluation import Evaluation
 from maxtext_ext.train.metric_writer import MetricWriter
 from maxtext_ext.train.optimizer import make_optimizer
@@ -140,6 +141,12 @@ def prepare(config: bridge.Config) -> Run:
     state, shardings, _ = bridge.init_train_state(config, mesh, source, init_fn)
     if adapter is not None:
       state = checkpoints.restore_adapters(state)
+  if config.encoder_cache:
+    batches.close()
+    inputs = store_outputs(config, inputs, state)
+    batches = train_iterator(
+      inputs, tokenizer, steps=config.steps, host_index=jax.process_index(), host_count=hosts
+    )
   start = checkpoints.latest() or 0
   if start:
     batches.resume(checkpoints.positions(start))

@@ -1,5 +1,6 @@
 """The chains of training and evaluation: what is read, dropped, changed and packed."""
 
+import dataclasses
 import itertools
 import json
 from collections import Counter
@@ -18,6 +19,9 @@ from maxtext_ext.input.pipeline import (
   fill,
   train_iterator,
 )
+from maxtext_ext.records.encoded import Encoding, write_encoded
+from maxtext_ext.records.reader import RecordSource, find_shards
+from maxtext_ext.records.schema import decode_example
 
 CLIPS = 48  # of conftest.py
 NUMBERS = [str(number) for number in range(CLIPS)]
@@ -320,3 +324,29 @@ def test_a_closed_iterator_says_so(config, tokenizer):
   batches.close()
   with pytest.raises(ValueError, match="closed"):
     next(batches)
+
+
+def test_stored_outputs_stand_where_the_encoder_would_put_them(config, tokenizer, data_dir):
+  """Batches with and without stored outputs have the same clips in the same places."""
+  encoding = Encoding(fingerprint="0" * 64, width=3, dtype="float32")
+  outputs = {}
+  for shard in find_shards(data_dir, "train"):
+    records = [decode_example(data) for data in RecordSource([shard])]
+    for record in records:
+      shape = (config.geometry.num_tokens(len(record.audio)), 3)
+      seed = int(record.sample_id.removeprefix("clip"))
+      outputs[record.sample_id] = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    write_encoded(shard, encoding, [outputs[record.sample_id] for record in records])
+  sound = train_iterator(config, tokenizer, steps=STEPS)
+  stored = train_iterator(dataclasses.replace(config, encoding=encoding), tokenizer, steps=STEPS)
+  for _ in range(5):
+    with_sound, batch = next(sound), next(stored)
+    tokens = batch.pop("encoded")
+    assert tokens.shape == (*with_sound.pop("samples").shape[:2], 104, 3)
+    assert_equal(batch, with_sound)
+    assert stored.records == sound.records
+    clips = iter(stored.records)
+    for row, index in enumerate(batch["audio_index"]):
+      for segment in range(1, batch["inputs_segmentation"][row].max() + 1):
+        own = index[(batch["inputs_segmentation"][row] == segment) & (index >= 0)]
+        np.testing.assert_array_equal(tokens[row].reshape(-1, 3)[own], outputs[next(clips)])
