@@ -128,6 +128,7 @@ def main() -> None:
           shown = [f"{own[n]:.1f}" for n in names]
           shown += [f"{theirs[n]:.1f}" if theirs else "" for n in names]
           table.add_row(str(steps), str(rows), form, *shown)
+          print(f"{steps} steps, {rows} rows, {form}: {' '.join(shown)}", flush=True)
           to_peer += [theirs[n] / own[n] for n in theirs]
         if rows == 1:
           to_recurrent += [times["recurrent"][n] / times["fft"][n] for n in names]
