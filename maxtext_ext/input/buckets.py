@@ -9,7 +9,7 @@ import bisect
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -36,11 +36,6 @@ class Buckets:
 
   config: InputConfig
   limits: tuple[int, ...]
-  _rows: dict[int, int] = field(init=False, compare=False)
-
-  def __post_init__(self) -> None:
-    rows = {windows: rows_of(self.config, windows) for windows in self.limits}
-    object.__setattr__(self, "_rows", rows)
 
   @classmethod
   def of_sample(cls, config: InputConfig, sample: Sample) -> "Buckets":
@@ -63,7 +58,7 @@ class Buckets:
 
   def rows(self, windows: int) -> int:
     """Returns the rows of a batch on this host in a bucket."""
-    return self._rows[windows]
+    return rows_of(self.config, windows)
 
 
 def rows_of(config: InputConfig, windows: int) -> int:
@@ -75,7 +70,8 @@ def rows_of(config: InputConfig, windows: int) -> int:
   seconds = config.packing.per_device_batch_seconds
   if not seconds:
     return config.rows
-  return config.row_multiple * max(1, int(seconds / (windows * config.geometry.window_seconds)))
+  rows = int(seconds / (windows * config.geometry.window_seconds) + 1e-9)  # 16 of 15.999...
+  return config.row_multiple * max(1, rows)
 
 
 def windows_of(config: InputConfig, seconds: float) -> int:
@@ -92,7 +88,7 @@ def longest_seconds(config: InputConfig, datasets: Sequence[Silent]) -> float:
       longest = max(longest, config.noise_only.noise_only_seconds[1])
     else:
       longest = max(longest, _samples(config, data).max(initial=0) / SAMPLE_RATE)
-  slowest = config.augment.speed_range[0]
+  slowest = round(config.augment.speed_range[0] * SAMPLE_RATE) / SAMPLE_RATE  # as `perturb` has it
   return max(longest, min(longest / slowest, config.filters.max_seconds))
 
 
