@@ -9,7 +9,7 @@ usage: setup/install.sh [EXTRA[,EXTRA...]]
 
 Installs the project, editable, with the versions of setup/constraints.txt.
   EXTRA    dev, tensorflow, cuda12, tpu, gcs, plan, serve, vad, ctc,
-           real-weights, beam, launch; or `none`.
+           notebook, real-weights, beam, launch; or `none`.
            Default: dev,tensorflow,beam,gcs,plan.
            They are added to the ones that .venv has already.
   EXTRAS   the same, as an environment variable
@@ -192,8 +192,8 @@ check_extras() {
   local extra
   for extra in ${1//,/ }; do
     case "$extra" in
-      dev | tensorflow | cuda12 | tpu | gcs | plan | serve | vad | ctc | real-weights | beam | launch) ;;
-      *) die "unknown extra $extra; there are dev, tensorflow, cuda12, tpu, gcs, plan, serve, vad, ctc, real-weights, beam, launch, or none" ;;
+      dev | tensorflow | cuda12 | tpu | gcs | plan | serve | vad | ctc | notebook | real-weights | beam | launch) ;;
+      *) die "unknown extra $extra; there are dev, tensorflow, cuda12, tpu, gcs, plan, serve, vad, ctc, notebook, real-weights, beam, launch, or none" ;;
     esac
     case "$OSTYPE $extra" in
       darwin*" cuda12" | darwin*" tpu") die "$extra needs Linux; on macOS JAX runs on the CPU, without it" ;;
