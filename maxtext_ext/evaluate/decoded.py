@@ -62,6 +62,7 @@ class Decoded(pydantic.BaseModel):
       checkpoint, step = "step", int(epath.Path(weights).parent.name)
     keys = [
       *_KEYS,
+      *(["instruction"] if config.template == "instruct" else []),
       *(["load_parameters_path"] if checkpoint == "base" else []),
       *(["piece_seconds"] if config.decode_input else []),
       *sorted(set(DecodingKeys.model_fields) - NOT_OF_TRANSCRIPTS - {"max_new_tokens"}),
