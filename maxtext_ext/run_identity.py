@@ -52,6 +52,7 @@ HARMLESS = (
   *("eval_*", "normalizer", "early_stopping_patience", "target_eval_loss"),
   *("split", "decode_*", "max_new_tokens", "tokens_per_second", "loop_repeats"),
   *("max_tokens_per_second", "temperature", "sampling_seed", "repetition_penalty"),
+  *("lm_path", "lm_weight", "lm_word_score", "hotwords", "hotword_weight"),
   *("beams", "length_penalty", "clips_per_shard", "piece_seconds", "replace_output"),
   # Limits that only end a run.
   *("max_bad_fraction", "abort_on_*"),

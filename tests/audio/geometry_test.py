@@ -92,3 +92,17 @@ def test_a_geometry_that_cannot_be(change: dict[str, int], message: str):
   whisper = {name: getattr(WHISPER, name) for name in WHISPER.__dataclass_fields__}
   with pytest.raises(AssertionError, match=message):
     Geometry(**{**whisper, **change})
+
+
+def test_the_times_of_tokens():
+  """Of 13 tokens of a chunk of 1 s the last one is of 4 frames; a stack is of all its frames."""
+  assert [QWEN3.seconds_of(token) for token in (0, 12, 13)] == [(0, 0.08), (0.96, 1.0), (1.0, 1.08)]
+  stacked = Geometry(
+    frames_per_chunk=120,
+    halvings=1,
+    stack=5,
+    chunks_per_window=2,
+    tails_share_windows=False,
+    min_samples=1_600,
+  )
+  assert [stacked.seconds_of(token) for token in (0, 11, 12)] == [(0, 0.1), (1.1, 1.2), (1.2, 1.3)]

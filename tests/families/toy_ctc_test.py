@@ -9,6 +9,7 @@ from maxtext_ext import Transcriber
 from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.decode import decode
 from maxtext_ext.evaluate.evaluate import evaluate
+from maxtext_ext.evaluate.hypotheses import read_hypotheses
 from maxtext_ext.files.jsonl import METRICS_FILE, read_metrics
 from maxtext_ext.models.encoders import ENCODERS
 from maxtext_ext.models.make import MODELS
@@ -149,6 +150,12 @@ def test_a_toy_ctc_model_trains_resumes_decodes_and_is_scored(keys: list[str]):
   decoded = decode.main(yml, [*keys, "run_name=whole"])
   assert (decoded.clips, decoded.cut) == (6, 0)
   assert evaluate(decoded.output).overall.words.rate < 0.2
+  output = f"output={pathlib.Path(whole.run_dir, 'searched')}"
+  searched = decode.main(yml, [*keys, "run_name=whole", "beams=8", "hotwords=[cab, a]", output])
+  assert evaluate(searched.output).overall.words.rate < 0.2
+  for line in read_hypotheses(searched.output):
+    times = [at for word in line.extra["words"] for at in (word["start"], word["end"])]
+    assert times == sorted(times) and line.duration >= times[-1]
 
   transcriber = Transcriber.from_pretrained(whole.run_dir)
   said = transcriber.transcribe([tones("cab a"), tones("b")])
