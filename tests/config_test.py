@@ -78,7 +78,8 @@ def test_no_recomputation_is_a_word_for_the_decoder_too(experiment):
 def test_shipped_configurations_load():
   for path in yml.experiments():
     # An experiment on a converted checkpoint says what is missing until it is there.
-    shape = ["model_name=qwen3-asr-0.6b"] if "finetune" in path else []
+    converted = {"finetune": "qwen3-asr-0.6b", "whisper_minimal": "whisper-lm-tiny"}
+    shape = [f"model_name={converted[name]}" for name in converted if name in path]
     encoder = pathlib.Path(path).stem.split("_")[0]
     expected = encoder if encoder in ("lmu", "whisper") else "qwen3_audio"
     assert load(path, [*shape, "load_parameters_path="]).speech_encoder == expected

@@ -1,11 +1,14 @@
 """Families of models that the demo can train: configurations, vocabularies, keys for own data."""
 
+import functools
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from maxtext_ext.input.utterance import build_utterance
+from maxtext_ext.keys.settings import read
 from maxtext_ext.records.reader import RecordSource, find_shards
 from maxtext_ext.records.schema import Record, decode_example
 from maxtext_ext.text.alphabet import Alphabet
@@ -48,18 +51,25 @@ def records_of(data_dir: str, split: str) -> Iterator[Record]:
   return (decode_example(source[index]) for index in range(len(source)))
 
 
-def qwen3_asr_keys(data_dir: str, tokenizer: Tokenizer) -> list[str]:
-  """`key=value` strings for own recordings.
+def speech_lm_keys(config: str, data_dir: str, tokenizer: Tokenizer) -> list[str]:
+  """`key=value` strings for own recordings and a model of an encoder and a language model.
 
   The configuration is made for thousands of one-second commands. Here the steps follow from the
   amount of data, and training stops when the evaluations no longer improve.
   """
-  from maxtext_ext.models.encoders.qwen3_audio import GEOMETRY  # with JAX, which --help can spare
+  from maxtext_ext.models.encoders import encoder_config  # with JAX, which --help can spare
 
+  settings = read(config)
+  prompt: dict[str, Any] = {
+    "geometry": encoder_config(settings).geometry,
+    "template": settings.template,
+    "language_in_prompt": settings.language_in_prompt,
+    "instruction": settings.instruction,
+  }
   tokens, longest = 0, 0
   for split in SPLITS:
     for record in records_of(data_dir, split):
-      clip = build_utterance(record, tokenizer, geometry=GEOMETRY, language_in_prompt=True)
+      clip = build_utterance(record, tokenizer, **prompt)
       longest = max(longest, len(clip.target))
       tokens += clip.tokens if split == "train" else 0
   return [
@@ -101,7 +111,7 @@ def write_alphabet(
 
 
 def lmu_keys(data_dir: str, alphabet: Alphabet) -> list[str]:
-  """`key=value` strings for own recordings, as `qwen3_asr_keys`."""
+  """`key=value` strings for own recordings, as `speech_lm_keys`."""
   longest = max(len(each.text) for split in SPLITS for each in records_of(data_dir, split))
   seconds = sum(each.seconds for each in records_of(data_dir, "train"))
   return [
@@ -114,13 +124,23 @@ def lmu_keys(data_dir: str, alphabet: Alphabet) -> list[str]:
   ]
 
 
-FAMILIES: dict[str, DemoFamily] = {
-  "qwen3_asr": DemoFamily(
-    config="configs/experiments/demo.yml",
-    out="out/demo",
-    title="a tiny Qwen3-ASR from random weights",
+def _speech_lm(name: str, *, out: str, title: str) -> DemoFamily:
+  config = f"configs/experiments/{name}.yml"
+  return DemoFamily(
+    config=config,
+    out=out,
+    title=title,
     write_vocabulary=train_char_tokenizer,
-    own_data_keys=qwen3_asr_keys,
+    own_data_keys=functools.partial(speech_lm_keys, config),
+  )
+
+
+FAMILIES: dict[str, DemoFamily] = {
+  "qwen3_asr": _speech_lm("demo", out="out/demo", title="a tiny Qwen3-ASR from random weights"),
+  "whisper": _speech_lm(
+    "whisper_demo",
+    out="out/demo_whisper",
+    title="a tiny Whisper encoder, a projector and a language model from random weights",
   ),
   "lmu": DemoFamily(
     config="configs/experiments/lmu_demo.yml",
