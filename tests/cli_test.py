@@ -157,13 +157,14 @@ def test_keys_are_passed_on(capsys, monkeypatch, command):
 @pytest.mark.parametrize(
   ("args", "call"),
   [
-    ([], ("out/demo", None)),
-    (["--data", "my.jsonl", "--out", "elsewhere"], ("elsewhere", "my.jsonl")),
+    ([], ("", None, "qwen3_asr")),
+    (["--data", "my.jsonl", "--out", "elsewhere"], ("elsewhere", "my.jsonl", "qwen3_asr")),
+    (["--model", "lmu"], ("", None, "lmu")),
   ],
 )
 def test_demo_is_called(capsys, monkeypatch, args, call):
   calls = []
-  monkeypatch.setattr(demo_run, "main", lambda *given: calls.append(given))
+  monkeypatch.setattr(demo_run, "main", lambda *given, model: calls.append((*given, model)))
   assert run(capsys, "demo", *args)[0] == 0
   assert calls == [call]
 

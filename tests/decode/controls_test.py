@@ -6,18 +6,10 @@ import pytest
 
 from maxtext_ext.decode.controls import Controls, require_honoured
 from maxtext_ext.decode.request import Request
+from maxtext_ext.keys.decoding import DecodingKeys
 from tests.decode.request_test import CLIP
 
-KEYS = {
-  "max_new_tokens": 100,
-  "max_tokens_per_second": 0.0,
-  "temperature": 0.0,
-  "sampling_seed": 0,
-  "repetition_penalty": 1.0,
-  "beams": 1,
-  "length_penalty": 1.0,
-  "decode_sampling_strategy": "greedy",
-}
+KEYS = DecodingKeys(max_new_tokens=100).model_dump() | {"decode_sampling_strategy": "greedy"}
 
 
 def config(**keys) -> types.SimpleNamespace:
