@@ -18,7 +18,8 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from benchmarks.speech_like import Clip
 from maxtext_ext.audio.limits import SAMPLE_RATE
 from maxtext_ext.bridge import qwen3_tokenizer_path
-from maxtext_ext.checkpoint.qwen3_asr_config import AUDIO_KEYS, TEXT_KEYS
+from maxtext_ext.checkpoint.dense_lm import TEXT_KEYS
+from maxtext_ext.checkpoint.qwen3_asr_config import AUDIO_KEYS
 from maxtext_ext.keys.yml import package_configs
 from maxtext_ext.records.schema import Record, encode_example
 from maxtext_ext.records.writer import ShardWriter

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from checked import jaxtyped_where_shaped
 
-from maxtext_ext.decode.ctc import collapse
+from maxtext_ext.decode.ctc_alignment import find_runs
 
 
 def test_a_function_of_the_package_refuses_a_wrong_shape():
-  assert collapse(np.zeros(3, np.int32)) == []
+  assert find_runs(np.zeros(3, np.int32)).labels.size == 0
   with pytest.raises(jaxtyping.TypeCheckError):
-    collapse(np.zeros((2, 3), np.int32))
+    find_runs(np.zeros((2, 3), np.int32))
 
 
 @pytest.mark.parametrize("hint", [int, str | None, np.ndarray, list[tuple[int, str]]])

@@ -19,7 +19,7 @@ from maxtext_ext.files import foreign_json
 from maxtext_ext.files.foreign_json import shown
 
 # Keys of config.json, and ours.
-_KEYS = {
+TEXT_KEYS = {
   "hidden_size": "base_emb_dim",
   "num_hidden_layers": "base_num_decoder_layers",
   "num_attention_heads": "base_num_query_heads",
@@ -47,7 +47,7 @@ MODEL_TYPES = (*_SCHEMAS, *_REFUSED)
 def text_keys(text: config_schema.AnyText) -> dict[str, Any]:
   """Keys of SpeechConfig that are those of a decoder's section of config.json."""
   return {
-    **{ours: getattr(text, theirs) for theirs, ours in _KEYS.items()},
+    **{ours: getattr(text, theirs) for theirs, ours in TEXT_KEYS.items()},
     "rope_max_timescale": text.theta,
     "mlp_activations": ["silu", "linear"],
     "normalize_embedding_logits": False,

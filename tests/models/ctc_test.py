@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maxtext_ext.decode.ctc import collapse
+from maxtext_ext.decode.ctc_alignment import find_runs
 from maxtext_ext.models.ctc import ctc_losses
 from maxtext_ext.models.encoders import ENCODERS
 from tests.families.toy_ctc_test import noise
@@ -31,7 +31,7 @@ def paths(frames: int) -> dict[tuple[int, ...], np.ndarray]:
   """All paths of so many frames [n, frames], by the labels that they collapse to."""
   found: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
   for path in itertools.product(range(SYMBOLS), repeat=frames):
-    found.setdefault(tuple(collapse(np.array(path, np.int32))), []).append(path)
+    found.setdefault(tuple(find_runs(np.array(path, np.int32)).labels.tolist()), []).append(path)
   return {labels: np.array(each, np.int32) for labels, each in found.items()}
 
 
