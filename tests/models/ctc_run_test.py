@@ -48,10 +48,10 @@ def test_an_lmu_trains_in_buckets_resumes_decodes_and_is_scored(tmp_path: pathli
   assert losses(resumed.run_dir) == losses(whole.run_dir)
   assert_same_weights(weights(resumed.run_dir, 200), weights(whole.run_dir, 200))
   metrics = pathlib.Path(whole.run_dir, METRICS_FILE)
-  assert {rows for _, rows in read_metrics(metrics, "clips")} > {4}, "batches of equal seconds"
+  assert len({rows for _, rows in read_metrics(metrics, "clips")}) > 1, "batches of equal seconds"
   assert [step for step, _ in read_metrics(metrics, "eval_wer")] == [100, 200]
-  (_, first), (_, last) = read_metrics(metrics, "eval_loss")
-  assert last < 0.7 * first
+  _, last = read_metrics(metrics, "eval_loss")[-1]
+  assert last < 0.5 * losses(whole.run_dir)[1], (last, losses(whole.run_dir)[1])
   left_out = pathlib.Path(whole.run_dir, UNALIGNED_FILE).read_text().splitlines()
   assert {json.loads(line)["id"] for line in left_out} == {"quick"}
   assert not any(clips for _, clips in read_metrics(metrics, "unaligned_clips"))
