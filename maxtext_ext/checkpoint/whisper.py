@@ -25,7 +25,7 @@ _Width = Annotated[int, Field(ge=1, le=2**20)]
 
 
 class _Settings(foreign_json.Settings):
-  """What config.json says about the encoder."""
+  """Settings of config.json for the encoder."""
 
   # Of the decoder, of training, and of generation. `scale_embedding` is the decoder's alone.
   NEUTRAL: ClassVar[frozenset[str]] = config_schema.AnyText.NEUTRAL | {

@@ -123,7 +123,7 @@ class SpeechCTC(nnx.Module):
     Args:
       key: of what is random in training; None: nothing is.
     """
-    random = {"key": key} if self.speech_encoder.config.takes_key else {}
+    random = {"key": key} if self.speech_encoder.config.TAKES_KEY else {}
     tokens_BWAD = self.speech_encoder(
       self.mel(batch), batch["chunk_frames"], batch["chunk_segment"], **random
     )

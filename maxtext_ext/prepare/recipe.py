@@ -9,7 +9,7 @@ from maxtext_ext.prepare.split import Split
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Published:
-  """What the corpus says of a split; hours where it gives more than a round figure."""
+  """Published counts of a split; hours where the corpus gives more than a round figure."""
 
   records: int
   hours: float | None = None

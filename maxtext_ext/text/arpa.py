@@ -31,7 +31,7 @@ _REMEDY = "give an ARPA file, such as `maxtext-ext lm build` writes"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ArpaHead:
-  """What the start of an ARPA file says.
+  """Start of an ARPA file: counts, vocabulary, and the score of no words.
 
   Attributes:
     counts: n-grams of each order, of single words first.

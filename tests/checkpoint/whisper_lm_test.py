@@ -190,7 +190,7 @@ def test_adapters_go_to_peft_under_its_names(run, tmp_path):
 
 
 def refused(ref: WhisperLM, folder: pathlib.Path, part: str, **changes: object) -> str:
-  """What conversion says about the parts with another config.json of one."""
+  """The message of a conversion whose parts have another config.json of one."""
   ref.write(folder)
   config = {**ref.configs()[part], **changes}
   (folder / part / "config.json").write_text(json.dumps(config))

@@ -36,7 +36,7 @@ def keys(tmp_path: pathlib.Path) -> list[str]:
 
 @dataclasses.dataclass
 class Stage:
-  """What `store_outputs` takes, and the shards."""
+  """Arguments of `store_outputs`, and the shards."""
 
   config: object
   inputs: InputConfig

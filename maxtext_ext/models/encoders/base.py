@@ -24,12 +24,12 @@ class EncoderConfig(pydantic.BaseModel, abc.ABC):
     remat: recompute activations in the backward pass.
     unroll: no loop over the layers, whose program then grows with their number.
     ONE_CLIP_A_ROW: it takes a whole row as one clip, so its model's layout must be bucketed.
-    takes_key: whether the encoder takes the keyword `key`, of what is random in training, such as
+    TAKES_KEY: whether the encoder takes the keyword `key`, of what is random in training, such as
       dropout; with None nothing is.
   """
 
   model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
-  takes_key: ClassVar[bool] = False
+  TAKES_KEY: ClassVar[bool] = False
   RUN_KEYS: ClassVar[tuple[str, ...]] = ("dtype", "weight_dtype", "remat", "unroll")
   ONE_CLIP_A_ROW: ClassVar[bool] = False
 

@@ -42,7 +42,7 @@ class LMUEncoderConfig(EncoderConfig):
   """
 
   ONE_CLIP_A_ROW: ClassVar[bool] = True
-  takes_key: ClassVar[bool] = True
+  TAKES_KEY: ClassVar[bool] = True
 
   layers: int = Field(ge=1)
   width: int = Field(ge=1)
